@@ -1,0 +1,96 @@
+"""The APIs we speak, and how a row's question becomes a request of one of them.
+
+An API is a module with a PATH, a `body` to send, a `parse` of the blocking answer and a `Fold` of the stream.  To add
+one: write the module, add it to APIS.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import blake2b
+from typing import Any, Protocol
+
+import msgspec
+
+from batch.apis import chat_completions
+from batch.model import Completion, Request
+from batch.prompts import BadRow, Question
+from batch.sse import Event
+
+
+class Fold(Protocol):
+    """Events of a stream -> one answer in the blocking shape."""
+
+    complete: bool
+    ended: bool
+    started: bool
+
+    def add(self, event: Event) -> None: ...
+    def answer(self) -> dict[str, Any]: ...
+
+
+class API(Protocol):
+    """What a module here offers."""
+
+    PATH: str
+
+    def body(self, messages: Sequence[dict[str, Any]], parameters: dict[str, Any]) -> dict[str, Any]: ...
+    def parse(self, answer: Any) -> Completion: ...
+    def Fold(self) -> Fold: ...
+
+
+APIS: dict[str, API] = {
+    "chat": chat_completions,
+}
+
+
+class Parameters(msgspec.Struct, frozen=True):
+    """`[request]` of a job: which API, and every key that is sent as it is."""
+
+    api: str = "chat"
+    model: str | None = None
+    sent: dict[str, Any] = {}
+
+    def __post_init__(self) -> None:
+        if self.api not in APIS:
+            raise ValueError(f"api: expected one of {', '.join(APIS)}, not {self.api!r}")
+
+
+TRANSPORT = ("stream", "stream_options")
+"""Fields of a body that change how an answer travels, not what it says."""
+
+
+def build(question: Question, parameters: Parameters, row: int) -> Request:
+    """The request of one row.  What the row itself says wins over the job.
+
+    Raises BadRow when nobody names a model (the server would choose one, and its price) or the API is none of ours.
+    """
+    name = question.api or parameters.api
+    if name not in APIS:
+        raise BadRow(f"the API {name!r} is not supported (known: {', '.join(APIS)})")
+    sent = parameters.sent if question.body is None else {**parameters.sent, **question.body}
+    if question.messages is None:
+        body = APIS[name].body(sent.get("messages", ()), sent)
+    else:
+        body = APIS[name].body(question.messages, sent)
+    model = body.get("model") or parameters.model
+    if not model:
+        raise BadRow("no model: say which with -m NAME or `model` in [request]")
+    body["model"] = model
+    asked = {key: body[key] for key in sorted(body) if key not in TRANSPORT}
+    encoded = msgspec.json.encode(asked)
+    stream = body.get("stream") is True
+    return Request(
+        row=row,
+        custom_id=question.custom_id,
+        api=name,
+        model=model,
+        body=_with_transport(encoded, body) if stream else encoded,
+        hash=blake2b(name.encode() + b"\0" + encoded, digest_size=16).hexdigest(),
+        stream=stream,
+    )
+
+
+def _with_transport(encoded: bytes, body: dict[str, Any]) -> bytes:
+    extra = msgspec.json.encode({key: body[key] for key in TRANSPORT if key in body})
+    return encoded[:-1] + b"," + extra[1:]

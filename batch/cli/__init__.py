@@ -1,0 +1,77 @@
+"""Words to values: a command binds flags, calls one function, prints, and chooses an exit code.
+
+A command is a module with a function of its name; it is imported when it is asked for, so that `--help` is quick.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+import click
+
+from batch import __version__
+from batch.errors import BatchError
+
+COMMANDS = {
+    "run": "Start, resume or finish a run: always the same command.",
+    "show": "Look at rows of a run.",
+    "serve": "Serve the embedded model on this machine.",
+}
+
+
+class Commands(click.Group):
+    """Finds commands by module name."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        command = getattr(importlib.import_module(f"batch.cli.{name}"), name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.command(
+    cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
+@click.version_option(__version__, prog_name="batchmill")
+def batchmill() -> None:
+    """Send every row of a file to an LLM API, exactly once, and get Parquet.
+
+    Kill it, run the same command again: nothing is lost and nothing is paid twice.
+    """
+
+
+def main() -> None:
+    """Run the command line.  A BatchError is one line and its exit code; anything else is a bug (70)."""
+    try:
+        code = batchmill.main(prog_name="batchmill", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except click.Abort:
+        sys.exit(130)
+    except BatchError as error:
+        say(f"error: {error}")
+        if error.hint:
+            say(f"       {error.hint}")
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of our output has gone, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    sys.exit(code or 0)
+
+
+def say(text: str) -> None:
+    """One line for the person at the terminal: stderr, stdout being for results."""
+    click.echo(text, err=True)

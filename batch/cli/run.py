@@ -1,0 +1,91 @@
+"""`batchmill run`: a job file, an input or a run folder, and flags, to a Job."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from batch.cli import say
+
+FLAGS = {
+    "model": "request.model",
+    "prompt": "prompt.user",
+    "system": "prompt.system",
+    "api": "request.api",
+    "output": "output.path",
+    "concurrency": "limits.concurrency",
+    "base_url": "endpoint.base_url",
+    "api_key_env": "endpoint.api_key_env",
+    "rpm": "limits.requests_per_minute",
+    "limit": "limit",
+}
+"""Flag -> the key of the job it sets."""
+
+
+@click.command(no_args_is_help=True)
+@click.argument("what", metavar="JOB.toml|INPUT|RUN")
+@click.option("-m", "--model", help="Which model to ask.")
+@click.option(
+    "-p", "--prompt", metavar="TEMPLATE", help="The user's part: Jinja2, {{ column }} stands for a value."
+)
+@click.option("-s", "--system", metavar="TEMPLATE", help="The system's part.")
+@click.option("--prompt-file", type=click.Path(dir_okay=False, path_type=Path), help="A file that holds -p.")
+@click.option("--api", help="Which API: chat.")
+@click.option("-o", "--output", metavar="FOLDER", help="The run's folder.  [default: runs/NAME]")
+@click.option("-c", "--concurrency", help='Requests in flight, or "auto".')
+@click.option("--base-url", metavar="URL", help='The endpoint; "local" is the embedded model.')
+@click.option(
+    "--api-key-env", metavar="NAME", help="The variable that holds the key.  [default: OPENAI_API_KEY]"
+)
+@click.option(
+    "--env-file", type=click.Path(dir_okay=False, path_type=Path), help="A file of NAME=value lines."
+)
+@click.option("--local", is_flag=True, help="Ask the embedded model: no key, no network.")
+@click.option("--rpm", help="Requests per minute at most.")
+@click.option("--limit", type=click.IntRange(min=1), help="Only the first N rows.")
+@click.option(
+    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Any key of the job, as table.key=value."
+)
+@click.option(
+    "--input-format", type=click.Choice(["jsonl", "parquet", "csv"]), help="Where the name does not tell."
+)
+@click.option("--on-bad-row", type=click.Choice(["stop", "record"]), default="stop", show_default=True,
+              help="A row that cannot be asked: stop before the first request, or record it as failed.")  # fmt: skip
+@click.option("--dry-run", is_flag=True, help="Show the first requests; send nothing.")
+@click.option("--quiet", is_flag=True, help="Only errors and the last line.")
+def run(what: str, **flags: Any) -> int:
+    """Send every row to the model; resume where an earlier start ended.
+
+    \b
+    batchmill run jobs/sentiment.toml
+    batchmill run reviews.csv -m gpt-5.4-mini -p 'Translate to French: {{ text }}'
+    """
+    from batch import run as running
+    from batch import summary
+    from batch.cli import jobs
+
+    job, folder = jobs.read(what, flags, FLAGS)
+    how = running.How(
+        environment=jobs.environment(flags["env_file"]),
+        say=(lambda _: None) if flags["quiet"] else say,
+        input_format=flags["input_format"],
+        record_bad_rows=flags["on_bad_row"] == "record",
+        quiet=flags["quiet"],
+    )
+    if flags["dry_run"]:
+        for line in running.preview(job, how):
+            click.echo(line)
+        return 0
+    ended = running.run(job, folder, how)
+    if not flags["quiet"]:
+        for line in summary.lines(ended):
+            say(line)
+    if ended.stopped is not None:
+        say(f"error: {ended.stopped}" + (f"; {ended.stopped.hint}" if ended.stopped.hint else ""))
+    if last := summary.next_step(ended, shlex.join(["batchmill", *sys.argv[1:]])):
+        say(last)
+    return ended.exit_code

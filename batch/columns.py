@@ -1,0 +1,209 @@
+"""The output columns, one line each.  To add one: a field of model.Result and a line here.
+
+The schema of a run is the carried input columns, then these.  A carried column whose name is taken (compared
+case-insensitively, as DuckDB does) gets the prefix `input_`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from operator import attrgetter
+from typing import Any, NamedTuple
+
+import msgspec
+import pyarrow as pa
+
+from batch.model import Result
+
+TOOL_CALLS = pa.list_(pa.struct([("id", pa.string()), ("name", pa.string()), ("arguments", pa.string())]))
+CHOICES = pa.list_(
+    pa.struct(
+        [
+            ("index", pa.int32()),
+            ("completion", pa.string()),
+            ("finish_reason", pa.string()),
+            ("refusal", pa.string()),
+            ("reasoning", pa.string()),
+            ("tool_calls", TOOL_CALLS),
+        ]
+    )
+)
+ATTEMPT_LOG = pa.list_(
+    pa.struct(
+        [
+            ("endpoint", pa.string()),
+            ("served_model", pa.string()),
+            ("http_status", pa.int32()),
+            ("error_class", pa.string()),
+            ("started_at", pa.timestamp("us", "UTC")),
+            ("latency_s", pa.float64()),
+            ("input_tokens", pa.int64()),
+            ("output_tokens", pa.int64()),
+            ("cost_usd", pa.float64()),
+            ("maybe_billed", pa.bool_()),
+        ]
+    )
+)
+MOMENT = pa.timestamp("us", "UTC")
+
+
+class Column(NamedTuple):
+    """`values` takes results to what pyarrow makes an array of."""
+
+    name: str
+    type: pa.DataType
+    values: Callable[[Sequence[Result]], list[Any]]
+
+
+def _plain(name: str, type_: pa.DataType) -> Column:
+    get = attrgetter(name)
+    return Column(name, type_, lambda results: [get(result) for result in results])
+
+
+def _moment(name: str) -> Column:
+    get = attrgetter(name)
+    return Column(name, MOMENT, lambda results: [_micros(get(result)) for result in results])
+
+
+def _nested(name: str, type_: pa.DataType) -> Column:
+    get = attrgetter(name)
+    return Column(name, type_, lambda results: [_dicts(get(result)) for result in results])
+
+
+def _micros(seconds: float | None) -> int | None:
+    return None if seconds is None else round(seconds * 1e6)
+
+
+def _dicts(values: Any) -> Any:
+    if values is None:
+        return None
+    made = msgspec.to_builtins(values)
+    for value in made:
+        if "started_at" in value:
+            value["started_at"] = _micros(value["started_at"])
+    return made
+
+
+COLUMNS = (
+    _plain("row", pa.int64()),
+    _plain("custom_id", pa.string()),
+    _plain("status", pa.string()),
+    _plain("flags", pa.list_(pa.string())),
+    _plain("completion", pa.string()),
+    _plain("reasoning", pa.string()),
+    _plain("refusal", pa.string()),
+    _nested("tool_calls", TOOL_CALLS),
+    _nested("choices", CHOICES),
+    _plain("finish_reason", pa.string()),
+    _plain("model", pa.string()),
+    _plain("served_model", pa.string()),
+    _plain("service_tier", pa.string()),
+    _plain("input_tokens", pa.int64()),
+    _plain("cached_tokens", pa.int64()),
+    _plain("cache_write_tokens", pa.int64()),
+    _plain("output_tokens", pa.int64()),
+    _plain("reasoning_tokens", pa.int64()),
+    _plain("usage_json", pa.string()),
+    _plain("cost_usd", pa.float64()),
+    _plain("cost_source", pa.string()),
+    _plain("reported_cost_usd", pa.float64()),
+    _plain("reused", pa.bool_()),
+    _plain("attempts", pa.int32()),
+    _plain("maybe_billed_attempts", pa.int32()),
+    _nested("attempt_log", ATTEMPT_LOG),
+    _plain("http_status", pa.int32()),
+    _plain("error_class", pa.string()),
+    _plain("error_code", pa.string()),
+    _plain("error_message", pa.string()),
+    _plain("latency_s", pa.float64()),
+    _plain("ttft_s", pa.float64()),
+    _moment("started_at"),
+    _moment("finished_at"),
+    _plain("endpoint", pa.string()),
+    _plain("request_id", pa.string()),
+    _plain("request_hash", pa.string()),
+    _plain("response_json", pa.string()),
+)
+
+REQUEST_JSON = _plain("request_json", pa.string())
+"""Only with `output.request = true`: the body that was sent."""
+
+FLAGS = (
+    "length",
+    "content_filter",
+    "refusal",
+    "empty",
+    "usage_unknown",
+    "model_differs",
+    "json_repaired",
+    "text_repaired",
+    "finish_unknown",
+)
+"""Every flag a row can have."""
+
+NAME = b"batchmill.name"
+"""Field metadata of a renamed column: its name in the input."""
+
+ROLE = b"batchmill"
+"""Field metadata of a carried column: what it holds beyond its type (`json`: JSON text, `extra`: see readers)."""
+
+
+def chosen(request: bool) -> tuple[Column, ...]:
+    """The columns of a run."""
+    return (*COLUMNS, REQUEST_JSON) if request else COLUMNS
+
+
+def schema(carried: pa.Schema, own: Sequence[Column]) -> tuple[pa.Schema, list[tuple[str, str]]]:
+    """The schema of a run's output, and the carried columns that had to be renamed (from, to)."""
+    taken = {column.name.lower() for column in own}
+    if any(is_extra(field) for field in carried):
+        taken.add("extra")
+    fields, renamed = [], []
+    for field in carried:
+        name = field.name
+        while name.lower() in taken and not is_extra(field):
+            name = f"input_{name}"
+        if name != field.name:
+            renamed.append((field.name, name))
+        taken.add(name.lower())
+        if name != field.name:
+            field = field.with_name(name).with_metadata({**(field.metadata or {}), NAME: field.name})
+        fields.append(field)
+    return pa.schema([*fields, *(pa.field(column.name, column.type) for column in own)]), renamed
+
+
+def carried(schema: pa.Schema, own: Sequence[Column]) -> pa.Schema:
+    """The carried columns of a run's output, under their names in the input."""
+    fields = list(schema)[: len(schema) - len(own)]
+    return pa.schema([field.with_name(_name_in_input(field)) for field in fields])
+
+
+def _name_in_input(field: pa.Field) -> str:
+    name: bytes = (field.metadata or {}).get(NAME, field.name.encode())
+    return name.decode()
+
+
+def is_extra(field: pa.Field) -> bool:
+    """Whether this is the column of what fits no other (JSONL)."""
+    return (field.metadata or {}).get(ROLE) == b"extra"
+
+
+def arrays(results: Sequence[Result], own: Sequence[Column]) -> list[pa.Array]:
+    """One array a column."""
+    return [pa.array(column.values(results), column.type) for column in own]
+
+
+def result(values: dict[str, Any]) -> Result:
+    """The Result that a row of the output came from, as far as `values` hold its columns."""
+    known = {name: value for name, value in values.items() if name in Result.__struct_fields__}
+    return msgspec.convert(_seconds(known), Result, strict=False)
+
+
+def _seconds(value: Any) -> Any:
+    """Moments as seconds since the epoch, at any depth; nulls left to their defaults."""
+    if isinstance(value, dict):
+        return {key: _seconds(inner) for key, inner in value.items() if inner is not None}
+    if isinstance(value, list):
+        return [_seconds(inner) for inner in value]
+    return value.timestamp() if isinstance(value, datetime) else value

@@ -1,0 +1,60 @@
+"""Why a whole run stops.  `cli` prints one line and leaves with the exit code; anything else is a bug.
+
+BatchError
+├── UsageError       2   flags, job file or input are wrong; nothing was sent
+│   ├── JobError         a key of the job file (names file, line and key)
+│   └── InputError       a row or file of the input (names file:line)
+├── Stopped          3   the endpoint, key, quota or cap ended the run; it can be resumed
+├── Refused          4   locked, not ours, or job and input differ from the run's; nothing was changed
+├── StorageError     5   local disk
+│   └── Damaged          bytes on disk are not what was written
+└── Interrupted  130/143 a signal; it can be resumed
+"""
+
+from __future__ import annotations
+
+
+class BatchError(Exception):
+    """A run-sized failure.  `str(error)` is one line a person can act on; `hint` is what to do next."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class UsageError(BatchError):
+    exit_code = 2
+
+
+class JobError(UsageError):
+    """The job file or a flag that stands for one of its keys."""
+
+
+class InputError(UsageError):
+    """A file or row of the input."""
+
+
+class Stopped(BatchError):
+    exit_code = 3
+
+
+class Refused(BatchError):
+    exit_code = 4
+
+
+class StorageError(BatchError):
+    exit_code = 5
+
+
+class Damaged(StorageError):
+    """Bytes on disk are not what was written."""
+
+
+class Interrupted(BatchError):
+    exit_code = 130
+
+    def __init__(self, message: str, *, exit_code: int = 130, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.exit_code = exit_code

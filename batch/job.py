@@ -1,0 +1,198 @@
+"""Job: one frozen value out of a TOML file and flags.
+
+Each table is declared in the room that obeys it; here they are put together and errors get their file, line and key.
+Precedence: flag > job file > environment > default.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+
+from batch.apis import Parameters
+from batch.client import Endpoint
+from batch.errors import JobError
+from batch.limiter import Limits
+from batch.prompts import Prompt
+from batch.retry import Retry
+from batch.store.plan import Output
+
+Price = dict[str, Annotated[float, msgspec.Meta(ge=0)]]
+
+
+class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What to do.  Paths are absolute."""
+
+    input: str | list[str] | None = None
+    name: str | None = None
+    id_column: str | None = None
+    keep: list[str] | None = None
+    limit: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    tags: dict[str, str] = {}
+    prompt: Prompt = Prompt()
+    request: Parameters = Parameters()
+    endpoint: Endpoint = Endpoint()
+    limits: Limits = Limits()
+    retry: Retry = Retry()
+    output: Output = Output()
+    prices: dict[str, Price] = {}
+
+
+TABLES = {
+    "prompt": Prompt,
+    "endpoint": Endpoint,
+    "limits": Limits,
+    "retry": Retry,
+    "output": Output,
+}
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The tables of a job file, with its paths made absolute; not checked yet (`check` does).  Raises JobError."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        tables = tomllib.loads(text)
+    except FileNotFoundError:
+        raise JobError(f"no such job file: {path}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise JobError(f"{path}: {error}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise JobError(f"{path}: cannot be read: {error}") from None
+    return tables
+
+
+def at(tables: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """`tables` with relative paths taken from `folder`, and the prompt's file read in."""
+    made = {key: dict(value) if isinstance(value, dict) else value for key, value in tables.items()}
+    if "input" in made:
+        given = made["input"]
+        made["input"] = (
+            [_absolute(p, folder) for p in given] if isinstance(given, list) else _absolute(given, folder)
+        )
+    output, prompt, endpoint = (made.get(name) for name in ("output", "prompt", "endpoint"))
+    if isinstance(output, dict) and isinstance(output.get("path"), str):
+        output["path"] = _absolute(output["path"], folder)
+    if isinstance(endpoint, dict) and str(endpoint.get("base_url", "")).startswith("local:"):
+        endpoint["base_url"] = "local:" + _absolute(endpoint["base_url"].removeprefix("local:"), folder)
+    if isinstance(prompt, dict) and isinstance(prompt.get("file"), str):
+        file = folder / prompt.pop("file")
+        try:
+            prompt.setdefault("user", file.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            raise JobError(f"[prompt] file: cannot read {file}: {error}") from None
+    return made
+
+
+def _absolute(path: Any, folder: Path) -> Any:
+    if not isinstance(path, str) or path == "-" or "://" in path:
+        return path
+    return str(folder.absolute() / Path(path).expanduser())
+
+
+def put(tables: dict[str, Any], key: str, value: Any) -> None:
+    """Set `table.key` (or a key of the job itself) to `value`, as a flag does.  Raises JobError."""
+    *parents, last = key.split(".")
+    for parent in parents:
+        tables = tables.setdefault(parent, {})
+        if not isinstance(tables, dict):
+            raise JobError(f"--set {key}: {parent} is no table")
+    tables[last] = value
+
+
+def value_of(text: str) -> Any:
+    """The value in `--set key=value`: TOML where it is TOML, else the text itself."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def check(tables: dict[str, Any], source: Path | None = None) -> Job:
+    """`tables` as a Job.  Raises JobError with file, line and key; `source` is the job file, None for flags alone."""
+    try:
+        request = _parameters(tables.get("request", {}))
+        return msgspec.convert({**tables, "request": request}, Job)
+    except msgspec.ValidationError as error:
+        raise JobError(_explained(str(error), tables, source)) from None
+
+
+def _parameters(request: Any) -> Any:
+    """`[request]` takes any key: those that are not ours are sent as they are."""
+    if not isinstance(request, dict):
+        return request
+    sent = {key: value for key, value in request.items() if key not in ("api", "model")}
+    return {**{key: request[key] for key in ("api", "model") if key in request}, "sent": sent}
+
+
+def tables_of(job: Job) -> dict[str, Any]:
+    """The tables that `check` makes `job` of again; defaults are left out."""
+    tables: dict[str, Any] = msgspec.to_builtins(job)
+    request = tables.pop("request")
+    tables["request"] = {"api": request["api"], "model": request["model"], **request["sent"]}
+    return _without_empty(tables)
+
+
+def _without_empty(table: dict[str, Any]) -> dict[str, Any]:
+    pruned = {
+        key: _without_empty(value) if isinstance(value, dict) else value for key, value in table.items()
+    }
+    return {key: value for key, value in pruned.items() if value is not None and value != {}}
+
+
+def _explained(problem: str, tables: dict[str, Any], source: Path | None) -> str:
+    """msgspec's words -> `job.toml:10: [limits]: unknown key 'rpm' (known: …)`."""
+    text, _, path = problem.partition(" - at `$")
+    keys = [key for key in path.rstrip("`").removeprefix(".").split(".") if key]
+    if unknown := re.search(r"unknown field `(.*)`", text):
+        keys.append(unknown[1])
+        text = f"unknown key {unknown[1]!r} {_known(keys[0] if len(keys) > 1 else None, unknown[1])}"
+    else:
+        named = re.match(r"(\w+): ", text)  # our own checks name the key themselves
+        if named:
+            keys.append(named[1])
+        elif len(keys) > 1:
+            text = f"{keys[-1]}: {text}"
+        elif keys:
+            text = f"{keys[0]}: {text}"
+    table = f"[{keys[0]}] " if len(keys) > 1 else ""
+    return f"{_place(keys, source)}{table}{text.replace('`', '')}"
+
+
+def _known(table: str | None, wrong: str) -> str:
+    fields = (
+        Job.__struct_fields__ if table is None else TABLES[table].__struct_fields__ if table in TABLES else ()
+    )
+    near = difflib.get_close_matches(wrong, fields, n=3, cutoff=0.5)
+    if near:
+        return f"(did you mean {' or '.join(near)}?)"
+    return f"(known: {', '.join(fields)})"
+
+
+def _place(keys: list[str], source: Path | None) -> str:
+    if source is None:
+        return ""
+    line = _line_of(keys, source.read_text(encoding="utf-8-sig").splitlines())
+    return f"{source}:{line}: " if line else f"{source}: "
+
+
+def _line_of(keys: list[str], lines: list[str]) -> int | None:
+    """The line where a key stands: under its `[table]`, dotted, or inside an inline table; None if set by a flag."""
+    *parents, last = keys or [""]
+    table: list[str] = []
+    for number, line in enumerate(lines, 1):
+        stripped = line.strip()
+        if header := re.match(r"\[\s*([^\[\]]+?)\s*\]", stripped):
+            table = [part.strip(" \"'") for part in header[1].split(".")]
+            if table == keys:
+                return number
+        elif assigned := re.match(r"([\w.\"'-]+)\s*=", stripped):
+            path = table + [part.strip("\"'") for part in assigned[1].split(".")]
+            inline = path == parents and re.search(rf"\b{re.escape(last)}\b\s*=", stripped)
+            if path == keys or inline:
+                return number
+    return None

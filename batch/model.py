@@ -1,0 +1,187 @@
+"""The values that travel: Row, Request, Attempt, Completion, Usage, Result.
+
+All are frozen.  "Unknown" is None everywhere, never 0, -1 or "".  Times are seconds: wall-clock moments
+are seconds since the epoch, durations are monotonic differences.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+class Position(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A place between two rows of the input, from which reading can go on.
+
+    `file` counts the input's files, `offset` is bytes into the decompressed text (Parquet: rows into the
+    file), `line` is the lines before it (Parquet: 0), `skip` the rows to pass over from there.
+    """
+
+    file: int = 0
+    offset: int = 0
+    line: int = 0
+    skip: int = 0
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """Consecutive rows of one file, as they stand there.  `end` is where the next batch starts."""
+
+    table: pa.RecordBatch
+    start: Position
+    end: Position
+
+    def cut(self, rows: int) -> tuple[Batch, Batch]:
+        """The first `rows` rows, and the rest."""
+        middle = msgspec.structs.replace(self.start, skip=self.start.skip + rows)
+        return Batch(self.table[:rows], self.start, middle), Batch(self.table[rows:], middle, self.end)
+
+
+class Row(msgspec.Struct, frozen=True):
+    """One row of the input: its columns as the prompt sees them.
+
+    `where` is the place a message names (`reviews.jsonl:17`).  A row that could not be read has a `fault`
+    and no values.
+    """
+
+    index: int
+    values: dict[str, Any]
+    where: str
+    fault: str | None = None
+
+
+class Request(msgspec.Struct, frozen=True):
+    """One row's question, ready to send.  `hash` names the question, not its transport."""
+
+    row: int
+    custom_id: str | None
+    api: str
+    model: str | None
+    body: bytes
+    hash: str
+    stream: bool = False
+
+
+class Attempt(msgspec.Struct, frozen=True):
+    """One HTTP try, whatever became of it.  `status` is None when no answer arrived.
+
+    `answer` is the decoded body (a stream: folded to the blocking shape), None when it was no JSON.  `fault` is the
+    error class of a failure below HTTP (`timeout`, `connection`, `cut_off`, `bad_response`, `too_large`), and
+    `maybe_billed` tells that the server may have computed, and charged for, an answer nobody has seen.
+    """
+
+    endpoint: str
+    started_at: float
+    latency_s: float
+    status: int | None = None
+    headers: dict[str, str] = {}
+    answer: Any = None
+    raw: bytes = b""
+    fault: str | None = None
+    message: str | None = None
+    maybe_billed: bool = False
+    ttft_s: float | None = None
+    repaired: bool = False
+
+
+class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Tokens of one or more answers.  Input includes cached and cache-write, output includes reasoning."""
+
+    input_tokens: int | None = None
+    cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    output_tokens: int | None = None
+    reasoning_tokens: int | None = None
+
+
+class ToolCall(msgspec.Struct, frozen=True):
+    id: str | None
+    name: str | None
+    arguments: str | None
+
+
+class Choice(msgspec.Struct, frozen=True, omit_defaults=True):
+    index: int
+    completion: str | None = None
+    finish_reason: str | None = None
+    refusal: str | None = None
+    reasoning: str | None = None
+    tool_calls: list[ToolCall] | None = None
+
+
+class Completion(msgspec.Struct, frozen=True):
+    """What an accepted answer says, in our words.  `unheld` tells that it holds more than our columns do."""
+
+    choices: list[Choice] = []
+    served_model: str | None = None
+    service_tier: str | None = None
+    usage: Usage | None = None
+    usage_json: str | None = None
+    reported_cost_usd: float | None = None
+    embedding: list[float] | None = None
+    flags: list[str] = []
+    unheld: bool = False
+
+
+class AttemptRecord(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One line of a row's `attempt_log`."""
+
+    endpoint: str
+    started_at: float
+    latency_s: float
+    served_model: str | None = None
+    http_status: int | None = None
+    error_class: str | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cost_usd: float | None = None
+    maybe_billed: bool = False
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The end of a row's story: what the journal keeps and the output shows, one field a column."""
+
+    row: int
+    status: str
+    custom_id: str | None = None
+    flags: list[str] = []
+    completion: str | None = None
+    reasoning: str | None = None
+    refusal: str | None = None
+    tool_calls: list[ToolCall] | None = None
+    choices: list[Choice] | None = None
+    parsed: msgspec.Raw | None = None
+    embedding: list[float] | None = None
+    finish_reason: str | None = None
+    model: str | None = None
+    served_model: str | None = None
+    service_tier: str | None = None
+    input_tokens: int | None = None
+    cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    output_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    usage_json: str | None = None
+    cost_usd: float | None = None
+    cost_source: str | None = None
+    reported_cost_usd: float | None = None
+    reused: bool = False
+    attempts: int = 0
+    maybe_billed_attempts: int = 0
+    attempt_log: list[AttemptRecord] | None = None
+    http_status: int | None = None
+    error_class: str | None = None
+    error_code: str | None = None
+    error_message: str | None = None
+    latency_s: float | None = None
+    ttft_s: float | None = None
+    started_at: float | None = None
+    finished_at: float | None = None
+    endpoint: str | None = None
+    request_id: str | None = None
+    request_hash: str | None = None
+    response_json: str | None = None
+    request_json: str | None = None

@@ -1,0 +1,150 @@
+"""What a person sees while a run is under way: a bar on a terminal, a plain line every 30 s elsewhere.
+
+Counts what is durable.  Nothing here decides anything.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, TextIO
+
+from tqdm import tqdm
+
+from batch.model import Result
+from batch.usage import Summary, Totals
+
+PLAIN_SECONDS = 30.0
+BAR_SECONDS = 0.5
+
+
+class Progress:
+    """Counts of one run and how they are shown.  `tick` is to be called now and then; it is cheap."""
+
+    def __init__(
+        self,
+        before: Summary,
+        state: Callable[[], str],
+        *,
+        quiet: bool = False,
+        stream: TextIO = sys.stderr,
+    ) -> None:
+        """`before` is what the run held when it was opened, `state` what it waits for, in a few words or none."""
+        self.asked_now = Totals()
+        self.retries = 0
+        self._total: Callable[[], int | None] = lambda: None
+        self._state = state
+        self._stream = stream
+        self._quiet = quiet
+        self._began = self._shown = time.monotonic()
+        self._bar: tqdm[Any] | None = None
+        held = before.totals()
+        self.ok = held.rows_ok
+        self.failed = held.rows_failed
+        self.input_tokens = held.input_tokens
+        self.output_tokens = held.output_tokens
+        if not quiet and stream.isatty():
+            self._bar = tqdm(
+                initial=self.done,
+                unit="row",
+                file=stream,
+                dynamic_ncols=True,
+                smoothing=0.1,
+                mininterval=BAR_SECONDS,
+                bar_format="{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}]{postfix}",
+            )
+
+    def expect(self, total: Callable[[], int | None]) -> None:
+        """`total` gives the number of rows, as far as it is known."""
+        self._total = total
+
+    @property
+    def done(self) -> int:
+        return self.ok + self.failed
+
+    def add(self, results: list[Result]) -> None:
+        """Count rows that have become durable."""
+        for result in results:
+            self.asked_now.add(result)
+            self.ok += result.status == "ok"
+            self.failed += result.status != "ok"
+            self.input_tokens += result.input_tokens or 0
+            self.output_tokens += result.output_tokens or 0
+        self.tick()
+
+    def take_back(self, summary: Summary) -> None:
+        """Rows that had a result are asked again: they are not done any more; what they used stays used."""
+        totals = summary.totals()
+        self.ok -= totals.rows_ok
+        self.failed -= totals.rows_failed
+        if self._bar is not None:
+            self._bar.initial = self._bar.n = self.done
+
+    def tick(self) -> None:
+        """Show the state of things, if it is time."""
+        if self._bar is not None:
+            self._bar.total = self._total()
+            self._bar.set_postfix_str(self._words(), refresh=False)
+            self._bar.update(self.done - self._bar.n)
+        elif time.monotonic() - self._shown >= PLAIN_SECONDS:
+            self._shown = time.monotonic()
+            self.say(self._line())
+
+    def say(self, text: str) -> None:
+        """Print one line, above the bar if there is one."""
+        if self._quiet:
+            return
+        if self._bar is not None:
+            self._bar.write(text, file=self._stream)
+        else:
+            print(text, file=self._stream, flush=True)
+
+    def close(self) -> None:
+        """Take the bar away, its last state staying on the screen."""
+        if self._bar is not None:
+            self.tick()
+            self._bar.refresh()
+            self._bar.close()
+
+    def elapsed(self) -> float:
+        """Seconds since the run was opened."""
+        return time.monotonic() - self._began
+
+    def _words(self) -> str:
+        words = [
+            f"{self.failed:,} failed" if self.failed else "",
+            f"{self.retries:,} retries" if self.retries else "",
+            f"{short(self.input_tokens)}→{short(self.output_tokens)} tok",
+            self._state(),
+        ]
+        return ", ".join(word for word in words if word)
+
+    def _line(self) -> str:
+        total = self._total()
+        rate = self.asked_now.rows_ok + self.asked_now.rows_failed
+        per_second = rate / max(self.elapsed(), 1e-9)
+        of = f"/{total:,}" if total is not None else ""
+        left = (
+            "" if total is None or not per_second else f", {duration((total - self.done) / per_second)} left"
+        )
+        return f"{self.done:,}{of} rows, {per_second:.1f}/s{left}, {self._words()}"
+
+
+def short(count: int) -> str:
+    """1234567 -> 1.23M."""
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if count >= size:
+            return f"{count / size:.3g}{unit}"
+    return str(count)
+
+
+def duration(seconds: float) -> str:
+    """3725.4 -> 1 h 2 min."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    if seconds < 7200:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds // 3600:.0f} h {seconds % 3600 / 60:.0f} min"

@@ -1,0 +1,163 @@
+"""A row -> the question it asks.
+
+With a template (`[prompt]`), a row is the columns it names.  Without one the row speaks for itself: an OpenAI batch line,
+a column `messages`, or a column `prompt`.  Templates are Jinja2, sandboxed (they come from the job's author, rows are only
+values) and strict: a missing or empty column is an error, not a hole in the prompt.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from jinja2 import StrictUndefined, Template, TemplateSyntaxError, UndefinedError, meta
+from jinja2.exceptions import SecurityError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from batch.errors import JobError
+from batch.model import Row
+
+
+class Prompt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[prompt]` of a job; `file` holds the user's part, and becomes `user` when the job is read."""
+
+    system: str | None = None
+    user: str | None = None
+    file: str | None = None
+
+
+class Question(msgspec.Struct, frozen=True):
+    """What one row asks: messages, or a whole body of its own, and the API it names, if it does."""
+
+    messages: list[dict[str, Any]] | None = None
+    body: dict[str, Any] | None = None
+    api: str | None = None
+    custom_id: str | None = None
+
+
+class BadRow(ValueError):
+    """This row asks nothing that could be sent.  The text says why, without the place."""
+
+
+PATHS = {
+    "/chat/completions": "chat",
+    "/responses": "responses",
+    "/completions": "completions",
+    "/embeddings": "embeddings",
+}
+"""How the `url` of a batch line ends -> the API it means (the longest end wins)."""
+
+
+class Prompter:
+    """Makes a question of every row, by one job's templates."""
+
+    def __init__(self, prompt: Prompt, id_column: str | None = None) -> None:
+        """Raises JobError for a template that does not parse."""
+        self._environment = ImmutableSandboxedEnvironment(
+            undefined=StrictUndefined, autoescape=False, keep_trailing_newline=True, finalize=_not_null
+        )
+        self._id_column = id_column
+        self._templates: list[tuple[str, Template, frozenset[str]]] = [
+            (role, *self._compile(role, source))
+            for role, source in (("system", prompt.system), ("user", prompt.user))
+            if source is not None
+        ]
+        self._has_user = prompt.user is not None
+
+    def columns(self) -> frozenset[str]:
+        """The columns the templates name."""
+        return frozenset().union(*(names for _, _, names in self._templates))
+
+    def question(self, row: Row) -> Question:
+        """What `row` asks.  Raises BadRow."""
+        if row.fault is not None:
+            raise BadRow(row.fault)
+        custom_id = self._custom_id(row.values)
+        if self._has_user:
+            return Question(messages=self._rendered(row.values), custom_id=custom_id)
+        return self._spoken(row.values, custom_id)
+
+    def _spoken(self, values: dict[str, Any], custom_id: str | None) -> Question:
+        """A row that brings its own request."""
+        if isinstance(body := _decoded(values.get("body")), dict):
+            return Question(body=body, api=_api_of(values.get("url")), custom_id=custom_id)
+        before = self._rendered(values)
+        messages = _decoded(values.get("messages"))
+        if isinstance(messages, list) and messages:
+            return Question(messages=[*before, *messages], custom_id=custom_id)
+        prompt = values.get("prompt")
+        if isinstance(prompt, str) and prompt:
+            return Question(messages=[*before, {"role": "user", "content": prompt}], custom_id=custom_id)
+        raise BadRow(
+            "no prompt: give one with -p or [prompt] user, or a column `prompt`, `messages` or `body`"
+            f" (columns: {', '.join(values) or 'none'})"
+        )
+
+    def _rendered(self, values: dict[str, Any]) -> list[dict[str, Any]]:
+        return [
+            {"role": role, "content": self._render(template, names, values)}
+            for role, template, names in self._templates
+        ]
+
+    def _render(self, template: Template, names: frozenset[str], values: dict[str, Any]) -> str:
+        try:
+            return template.render(values)
+        except _Null:
+            null = sorted(name for name in names if values.get(name, 0) is None) or ["a value"]
+            raise BadRow(
+                f"{', '.join(null)} is null here; `{{{{ {null[0]} or '' }}}}` in the prompt allows that"
+            ) from None
+        except (UndefinedError, SecurityError) as error:
+            missing = ", ".join(repr(name) for name in sorted(names - values.keys()))
+            if missing:
+                known = ", ".join(values) or "none"
+                raise BadRow(
+                    f"the prompt names column {missing}, which this row lacks (columns: {known})"
+                ) from None
+            raise BadRow(f"the prompt cannot be rendered: {error}") from None
+        except (TypeError, ValueError, ArithmeticError, LookupError, OverflowError) as error:
+            raise BadRow(f"the prompt cannot be rendered: {error}") from None
+
+    def _compile(self, role: str, source: str) -> tuple[Template, frozenset[str]]:
+        try:
+            names = meta.find_undeclared_variables(self._environment.parse(source))
+            return self._environment.from_string(source), frozenset(names)
+        except TemplateSyntaxError as error:
+            raise JobError(f"[prompt] {role}: line {error.lineno} of the template: {error.message}") from None
+
+    def _custom_id(self, values: dict[str, Any]) -> str | None:
+        if self._id_column is None:
+            value = values.get("custom_id")
+        elif self._id_column in values:
+            value = values[self._id_column]
+        else:
+            raise BadRow(
+                f"id_column names column {self._id_column!r}, which this row lacks (columns: {', '.join(values)})"
+            )
+        return None if value is None else str(value)
+
+
+class _Null(Exception):
+    """A null met its place in a template."""
+
+
+def _not_null(value: Any) -> Any:
+    if value is None:
+        raise _Null
+    return value
+
+
+def _decoded(value: Any) -> Any:
+    """Nested values are JSON text in CSV and in many Parquet files."""
+    if not isinstance(value, str) or not value.lstrip().startswith(("{", "[")):
+        return value
+    try:
+        return msgspec.json.decode(value)
+    except msgspec.DecodeError:
+        return value
+
+
+def _api_of(url: Any) -> str | None:
+    if not isinstance(url, str):
+        return None
+    return next((api for end, api in PATHS.items() if url.rstrip("/").endswith(end)), None)

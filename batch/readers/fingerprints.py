@@ -1,0 +1,110 @@
+"""What a file of the input was, so that a resumed run can tell whether it still is.
+
+Modification times and paths decide nothing: a copied input is the same input.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import msgspec
+
+from batch.errors import InputError
+from batch.readers import source
+
+WHOLE = 1 << 30
+EDGE = 64 << 20
+BLOCKS = 1_024
+BLOCK = 64 << 10
+
+
+class Fingerprint(msgspec.Struct, frozen=True):
+    """A file's size and hash.  `sampled`: only the ends of the file and blocks between them were hashed."""
+
+    path: str
+    size: int
+    hash: str
+    sampled: bool
+    ends_line: bool
+
+
+class Difference(msgspec.Struct, frozen=True):
+    """`text` says what changed, and is empty for the same input."""
+
+    kind: Literal["same", "grown", "changed"]
+    text: str = ""
+
+
+def take(path: str, format: str) -> Fingerprint:
+    try:
+        with source.open_seekable(path) as file:
+            size = file.size()
+            text = format != "parquet" and not source.compression(path)
+            ends_line = not text or size == 0 or _at(file, size - 1, 1) == b"\n"
+            return Fingerprint(source.shown(path), size, _hash(file, size), size > WHOLE, ends_line)
+    except source.READ_FAULTS as error:
+        raise InputError(f"{source.basename(path)}: {source.cause(error)}") from error
+
+
+def compare(old: Sequence[Fingerprint], paths: Sequence[str], format: str) -> Difference:
+    if len(paths) < len(old):
+        return Difference("changed", f"{len(old)} files before, {len(paths)} now")
+    growth = []
+    for before, path in zip(old, paths, strict=False):
+        may_grow = before is old[-1] and before.ends_line and format != "parquet"
+        found = _compare(before, path, may_grow)
+        if found.kind == "changed":
+            return found
+        if found.kind == "grown":
+            growth.append(found.text)
+    if more := [source.basename(path) for path in paths[len(old) :]]:
+        growth.append(f"{', '.join(more[:3])}{' …' if more[3:] else ''} came after {_files(len(old))}")
+    return Difference("grown", "; ".join(growth)) if growth else Difference("same")
+
+
+def _compare(before: Fingerprint, path: str, may_grow: bool) -> Difference:
+    name = source.basename(path)
+    try:
+        with source.open_seekable(path) as file:
+            size = file.size()
+            # the hash of as much as there was, so that one comparison serves both same and grown
+            comparable = size == before.size or (may_grow and size > before.size)
+            if not comparable or _hash(file, before.size) != before.hash:
+                return Difference("changed", f"{name} differs ({_sizes(before.size, size)})")
+    except source.READ_FAULTS as error:
+        raise InputError(f"{name}: {source.cause(error)}") from error
+    if size == before.size:
+        return Difference("same")
+    return Difference("grown", f"{name} grew ({_sizes(before.size, size)})")
+
+
+def _sizes(before: int, now: int) -> str:
+    return f"{before:,} bytes before, {now:,} now" if before != now else f"{now:,} bytes, other content"
+
+
+def _files(count: int) -> str:
+    return "the file before" if count == 1 else f"the {count} files before"
+
+
+def _hash(file: Any, size: int) -> str:
+    """Of the first `size` bytes: all of them up to WHOLE, else both ends and evenly spaced blocks."""
+    digest = hashlib.blake2b(digest_size=16)
+    for offset, length in _spans(size):
+        for at in range(offset, offset + length, source.BYTES):
+            digest.update(_at(file, at, min(source.BYTES, offset + length - at)))
+    return digest.hexdigest()
+
+
+def _spans(size: int) -> list[tuple[int, int]]:
+    if size <= WHOLE:
+        return [(0, size)]
+    between = size - 2 * EDGE - BLOCK
+    blocks = [(EDGE + between * block // (BLOCKS - 1), BLOCK) for block in range(BLOCKS)]
+    return [(0, EDGE), *blocks, (size - EDGE, EDGE)]
+
+
+def _at(file: Any, offset: int, length: int) -> bytes:
+    file.seek(offset)
+    return bytes(file.read(length))

@@ -1,0 +1,97 @@
+"""A file of the input, wherever it lies: a local path or a URL, plain or compressed, opened to read bytes.
+
+A file is named by a string throughout: an absolute local path, or a URL that pyarrow has a filesystem for.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import pyarrow as pa
+from pyarrow import fs
+
+from batch.errors import InputError
+
+ROWS = 256
+BYTES = 1 << 20
+COMPRESSIONS = (".gz", ".zst", ".bz2")
+
+READ_FAULTS = (OSError, pa.ArrowException)
+
+
+def is_url(path: str) -> bool:
+    return "://" in path
+
+
+def basename(path: str) -> str:
+    if is_url(path):
+        return PurePosixPath(unquote(urlsplit(path).path)).name or path
+    return Path(path).name
+
+
+def shown(path: str) -> str:
+    """As it may be printed and kept: a URL can hold keys before its host and in its query."""
+    return re.sub(r"(://)[^/@]*@", r"\1", path).split("?")[0] if is_url(path) else path
+
+
+def suffix(path: str) -> str:
+    """The suffix that tells the format: `.jsonl` of `reviews.JSONL.gz`."""
+    name = basename(path).lower()
+    return PurePosixPath(name.removesuffix(compression(path))).suffix
+
+
+def compression(path: str) -> str:
+    """`.gz`, `.zst`, `.bz2`, or nothing for a plain file."""
+    end = PurePosixPath(basename(path).lower()).suffix
+    return end if end in COMPRESSIONS else ""
+
+
+def locate(path: str) -> tuple[Any, str]:
+    """The pyarrow filesystem of a file, and the file's name in there."""
+    if not is_url(path):
+        return fs.LocalFileSystem(), path
+    try:
+        filesystem, inner = fs.FileSystem.from_uri(path)
+    except READ_FAULTS as error:
+        raise InputError(
+            f"{shown(path)}: no way to read this URL (known: s3://, gs://, abfs://, file://)",
+            hint="Download the file first.",
+        ) from error
+    return filesystem, inner
+
+
+def open_seekable(path: str) -> Any:
+    """The bytes as stored, as a pyarrow file with `size()`, `seek` and `read`."""
+    filesystem, inner = locate(path)
+    if not is_url(path) and Path(path).is_fifo():
+        raise OSError("a pipe cannot be read twice")
+    return filesystem.open_input_file(inner)
+
+
+def open_text(path: str, offset: int) -> io.BufferedReader:
+    """The decompressed bytes from `offset` on."""
+    if not compression(path):
+        stored = open_seekable(path)
+        stored.seek(min(offset, stored.size()))
+        return io.BufferedReader(stored, BYTES)
+    filesystem, inner = locate(path)
+    codec = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}[compression(path)]
+    text = io.BufferedReader(filesystem.open_input_stream(inner, compression=codec), BYTES)
+    while offset and (skipped := text.read(min(offset, BYTES))):
+        offset -= len(skipped)
+    return text
+
+
+def cause(error: BaseException) -> str:
+    """The first line of what the system or pyarrow says, without trailing details."""
+    match error:
+        case FileNotFoundError():
+            return "no such file"
+        case PermissionError():
+            return "permission denied"
+    lines = str(error).strip().splitlines()
+    return lines[0].split(". Detail:")[0] if lines else type(error).__name__

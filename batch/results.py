@@ -1,0 +1,135 @@
+"""The end of a row's story, as one Result: what was answered, or why there is no answer.  Pure."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from batch import usage
+from batch.model import Attempt, AttemptRecord, Completion, Request, Result, Usage
+
+MESSAGE_LENGTH = 500
+
+
+class Try(msgspec.Struct, frozen=True):
+    """An attempt and what came of it; `error_class` is None for the one that was accepted."""
+
+    attempt: Attempt
+    error_class: str | None = None
+
+
+class Error(msgspec.Struct, frozen=True):
+    """Why a row failed."""
+
+    error_class: str
+    message: str
+    code: str | None = None
+
+
+def invalid(row: int, message: str) -> Result:
+    """The result of a row that asks nothing that could be sent."""
+    return Result(row=row, status="failed", error_class="invalid_row", error_message=message[:MESSAGE_LENGTH])
+
+
+def accepted(
+    request: Request, tries: tuple[Try, ...], completion: Completion, response: Literal["auto"] | bool
+) -> Result:
+    """The result of a row that was answered."""
+    flags = completion.flags
+    if completion.served_model is not None and completion.served_model != request.model:
+        flags = [*flags, "model_differs"]
+    first = completion.choices[0] if completion.choices else None
+    keep = response is True or (response == "auto" and (completion.unheld or _remarkable(flags)))
+    return Result(
+        **_about(request, tries, completion.usage),
+        status="ok",
+        flags=flags,
+        completion=first.completion if first else None,
+        reasoning=first.reasoning if first else None,
+        refusal=first.refusal if first else None,
+        tool_calls=first.tool_calls if first else None,
+        finish_reason=first.finish_reason if first else None,
+        choices=completion.choices if len(completion.choices) > 1 else None,
+        embedding=completion.embedding,
+        served_model=completion.served_model,
+        service_tier=completion.service_tier,
+        usage_json=completion.usage_json,
+        reported_cost_usd=completion.reported_cost_usd,
+        response_json=_text(tries[-1].attempt) if keep else None,
+    )
+
+
+def failed(
+    request: Request, tries: tuple[Try, ...], error: Error, response: Literal["auto"] | bool
+) -> Result:
+    """The result of a row whose last try ended in `error`."""
+    last = tries[-1].attempt
+    answer = last.answer if isinstance(last.answer, dict) else {}
+    return Result(
+        **_about(request, tries, _usage(last)),
+        status="failed",
+        error_class=error.error_class,
+        error_code=error.code,
+        error_message=error.message[:MESSAGE_LENGTH],
+        usage_json=_json(answer.get("usage")),
+        response_json=_text(last) if response is not False and last.answer is not None else None,
+    )
+
+
+def _about(request: Request, tries: tuple[Try, ...], last_usage: Usage | None) -> dict[str, Any]:
+    """What every result says of its request and its attempts."""
+    last = tries[-1].attempt
+    spent = last_usage
+    for earlier in tries[:-1]:
+        spent = usage.add(spent, _usage(earlier.attempt))
+    return {
+        "row": request.row,
+        "custom_id": request.custom_id,
+        "model": request.model,
+        **({} if spent is None else msgspec.structs.asdict(spent)),
+        "attempts": len(tries),
+        "maybe_billed_attempts": sum(done.attempt.maybe_billed for done in tries if done.error_class),
+        "attempt_log": [_record(done) for done in tries] if len(tries) > 1 else None,
+        "http_status": last.status,
+        "latency_s": last.latency_s,
+        "ttft_s": last.ttft_s,
+        "started_at": last.started_at,
+        "finished_at": last.started_at + last.latency_s,
+        "endpoint": last.endpoint,
+        "request_id": last.headers.get("x-request-id") or last.headers.get("request-id"),
+        "request_hash": request.hash,
+    }
+
+
+def _record(done: Try) -> AttemptRecord:
+    attempt, spent = done.attempt, _usage(done.attempt) or Usage()
+    served = attempt.answer.get("model") if isinstance(attempt.answer, dict) else None
+    return AttemptRecord(
+        endpoint=attempt.endpoint,
+        served_model=served if isinstance(served, str) else None,
+        http_status=attempt.status,
+        error_class=done.error_class,
+        started_at=attempt.started_at,
+        latency_s=attempt.latency_s,
+        input_tokens=spent.input_tokens,
+        output_tokens=spent.output_tokens,
+        maybe_billed=attempt.maybe_billed and done.error_class is not None,
+    )
+
+
+def _usage(attempt: Attempt) -> Usage | None:
+    return usage.read(attempt.answer.get("usage")) if isinstance(attempt.answer, dict) else None
+
+
+def _remarkable(flags: list[str]) -> bool:
+    """`model_differs` alone is said by the columns."""
+    return any(flag != "model_differs" for flag in flags)
+
+
+def _text(attempt: Attempt) -> str:
+    return attempt.raw.decode("utf-8", "replace")
+
+
+def _json(value: Any) -> str | None:
+    return None if value is None else msgspec.json.encode(value).decode()

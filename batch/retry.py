@@ -1,0 +1,81 @@
+"""When a row that must be tried again is due: a pure decision, and the heap of waiting rows.
+
+To change the policy, change `delay`.  Backoff is exponential with full jitter: a uniform draw between nothing and the
+doubled delay (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/), so that rows that failed
+together do not come back together.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from typing import Annotated, Generic, TypeVar
+
+import msgspec
+
+from batch.outcome import TryAgain
+
+Item = TypeVar("Item")
+
+
+class Retry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[retry]` of a job.  Delays are seconds."""
+
+    max_attempts: Annotated[int, msgspec.Meta(ge=1)] = 8
+    max_maybe_billed: Annotated[int, msgspec.Meta(ge=1)] = 2
+    first_delay: Annotated[float, msgspec.Meta(ge=0)] = 0.5
+    max_delay: Annotated[float, msgspec.Meta(ge=0)] = 60.0
+    max_wait: Annotated[float, msgspec.Meta(ge=0)] = 900.0
+
+
+class Chances(msgspec.Struct, frozen=True):
+    """What a row has used up of its chances.  `refused` ones (429 and its like) are counted apart."""
+
+    counted: int = 0
+    maybe_billed: int = 0
+    refused: int = 0
+
+    def and_then(self, outcome: TryAgain) -> Chances:
+        """The chances used after one more attempt that ended so."""
+        if outcome.refused:
+            return msgspec.structs.replace(self, refused=self.refused + 1)
+        return Chances(self.counted + 1, self.maybe_billed + outcome.maybe_billed, self.refused)
+
+
+def delay(policy: Retry, chances: Chances, outcome: TryAgain, jitter: float) -> float | None:
+    """Seconds until the row is tried again, None when its chances are used up.
+
+    `chances` include the attempt that ended in `outcome`; `jitter` is a uniform draw from [0, 1).
+    """
+    if chances.counted >= policy.max_attempts or chances.maybe_billed >= policy.max_maybe_billed:
+        return None
+    if outcome.at_once:
+        return 0.0
+    failures = max(1, chances.refused if outcome.refused else chances.counted)
+    backoff = jitter * min(policy.max_delay, policy.first_delay * 2.0 ** min(failures - 1, 60))
+    return backoff if outcome.wait is None else outcome.wait + backoff
+
+
+class Waiting(Generic[Item]):
+    """Rows that wait for another try.  They hold no slot and no task, only a place in a heap."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, Item]] = []
+        self._order = itertools.count()
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    def push(self, due: float, item: Item) -> None:
+        """Let `item` wait until the moment `due` of the monotonic clock."""
+        heapq.heappush(self._heap, (due, next(self._order), item))
+
+    def pop_due(self, now: float) -> Item | None:
+        """The item that has been due for longest, None when none is."""
+        if not self._heap or self._heap[0][0] > now:
+            return None
+        return heapq.heappop(self._heap)[2]
+
+    def next_due(self) -> float | None:
+        """When the next item is due."""
+        return self._heap[0][0] if self._heap else None

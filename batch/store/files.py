@@ -1,0 +1,180 @@
+"""Every change of the run folder goes through here: write, fsync, rename, unlink, mkdir.
+
+A change is durable only when its bytes and the folder that names it are synced, so each method says what is durable
+when it returns.  Tests hand in a Disk that fails at the k-th call, or forgets what was not synced.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import BinaryIO, TypeVar
+
+from batch.errors import StorageError
+
+T = TypeVar("T")
+
+
+class Disk:
+    """The file system.  Raises StorageError for whatever it refuses."""
+
+    def append(self, path: Path, data: bytes) -> None:
+        """Add `data` to the end of `path`, which exists; durable on return."""
+        with self._open(path, "ab") as file:
+            self._write(file, data)
+            self._sync(file, path)
+
+    def put(self, path: Path, pieces: Iterable[bytes], temporary: Path) -> None:
+        """Make `pieces` the whole content of `path`, all or nothing; durable on return.
+
+        `temporary` is a folder of the same file system for the bytes on their way.
+        """
+        draft = temporary / path.name
+        with self._open(draft, "wb") as file:
+            for piece in pieces:
+                self._write(file, piece)
+            self._sync(file, draft)
+        self.rename(draft, path)
+
+    def create(self, path: Path) -> BinaryIO:
+        """A new file to write to piece by piece; `finish` makes it durable."""
+        return _Through(self, self._open(path, "w+b"))  # type: ignore[return-value]
+
+    def finish(self, file: BinaryIO, path: Path) -> None:
+        """Sync and close what `create` opened."""
+        self._sync(file, path)
+        file.close()
+
+    def rename(self, old: Path, new: Path) -> None:
+        """Move a file within the file system, over whatever was there; durable on return."""
+        self._try(lambda: self._rename(old, new), new)
+        self.sync_folder(new.parent)
+
+    def remove(self, path: Path) -> None:
+        """Remove a file, if it is there.  Durable with the next sync of its folder."""
+        self._try(lambda: self._unlink(path), path)
+
+    def remove_folder(self, folder: Path) -> None:
+        """Remove a folder and the files in it; durable on return."""
+        for path in sorted(folder.iterdir()):
+            self.remove(path)
+        self._try(lambda: self._rmdir(folder), folder)
+        self.sync_folder(folder.parent)
+
+    def make_folder(self, folder: Path) -> None:
+        """Make a folder and its parents, if they are not there; durable on return."""
+        if folder.is_dir():
+            return
+        if not folder.parent.is_dir():
+            self.make_folder(folder.parent)
+        self._try(lambda: self._mkdir(folder), folder)
+        self.sync_folder(folder.parent)
+
+    def sync_folder(self, folder: Path) -> None:
+        """Make durable which files `folder` names."""
+        if os.name == "nt":  # Windows has no handle to sync a folder by
+            return
+        self._try(lambda: self._fsync_folder(folder), folder)
+
+    def _open(self, path: Path, mode: str) -> BinaryIO:
+        try:
+            return open(path, mode, buffering=0)  # type: ignore[return-value]  # noqa: PTH123
+        except OSError as error:
+            raise refused(error, path) from None
+
+    def _write(self, file: BinaryIO, data: bytes | memoryview) -> None:
+        view = memoryview(data)
+        while view:
+            try:
+                view = view[self.write(file, view) :]
+            except OSError as error:
+                raise refused(error, Path(file.name)) from None
+
+    def _sync(self, file: BinaryIO, path: Path) -> None:
+        self._try(lambda: self.fsync(file), path)
+
+    def _try(self, call: Callable[[], T], path: Path) -> T:
+        try:
+            return call()
+        except OSError as error:
+            raise refused(error, path) from None
+
+    # What a test replaces.
+
+    def write(self, file: BinaryIO, data: memoryview) -> int:
+        return file.write(data)
+
+    def fsync(self, file: BinaryIO) -> None:
+        os.fsync(file.fileno())
+
+    def _fsync_folder(self, folder: Path) -> None:
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _rename(self, old: Path, new: Path) -> None:
+        old.replace(new)
+
+    def _unlink(self, path: Path) -> None:
+        path.unlink(missing_ok=True)
+
+    def _mkdir(self, folder: Path) -> None:
+        folder.mkdir(exist_ok=True)
+
+    def _rmdir(self, folder: Path) -> None:
+        folder.rmdir()
+
+
+class _Through(io.RawIOBase):
+    """A file whose writes pass the Disk, for pyarrow to write a Parquet file into."""
+
+    def __init__(self, disk: Disk, file: BinaryIO) -> None:
+        self._disk = disk
+        self._file = file
+        self.name = file.name
+
+    def writable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readable(self) -> bool:
+        return True
+
+    def write(self, data: object) -> int:
+        view = memoryview(data).cast("B")  # type: ignore[arg-type]
+        self._disk._write(self._file, view)
+        return len(view)
+
+    def readinto(self, buffer: object) -> int:
+        return self._file.readinto(buffer)  # type: ignore[attr-defined,no-any-return]
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def fileno(self) -> int:
+        return self._file.fileno()
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+def refused(error: OSError, path: Path) -> StorageError:
+    """What the operating system refused, as one line."""
+    return StorageError(f"{path}: {error.strerror or error}", hint=_way_out(error))
+
+
+def _way_out(error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "free some space, then run the same command again"
+    return "mend the disk or choose another folder with -o, then run the same command again"

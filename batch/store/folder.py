@@ -1,0 +1,89 @@
+"""The run folder as a whole: made, checked, begun, finished."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from batch.errors import Refused
+from batch.store import parts, plan
+from batch.store.files import Disk
+from batch.usage import Group, Summary, Totals
+
+OURS = frozenset(
+    {
+        "run.json",
+        "completions",
+        "open",
+        "tmp",
+        "usage.parquet",
+        "run.log",
+        "lock",
+        "lock.soft",
+        "input.jsonl",
+        "input.csv",
+    }
+)
+
+
+def check_ours(run: Path) -> None:
+    """Raises Refused when something else lies in the run's folder."""
+    if run.is_dir():
+        if (run / plan.NAME).exists():
+            return
+        foreign = sorted(path.name for path in run.iterdir() if path.name not in OURS)
+        if not foreign:
+            return
+        what = f"holds something else ({foreign[0]})"
+    elif run.exists():
+        what = "is a file"
+    else:
+        return
+    raise Refused(f"{run} {what}, not a run", hint="choose another folder with -o")
+
+
+def make(disk: Disk, run: Path) -> None:
+    """Make the folders of a run, as far as they are missing."""
+    for name in ("completions", "open", "tmp"):
+        disk.make_folder(run / name)
+
+
+def begin(disk: Disk, run: Path, schema: pa.Schema) -> None:
+    """Fix the schema of a new run's output."""
+    draft = run / "tmp" / parts.SCHEMA
+    file = disk.create(draft)
+    try:
+        parts.write_schema(file, schema)
+        disk.finish(file, draft)
+    finally:
+        file.close()
+    disk.rename(draft, run / "completions" / parts.SCHEMA)
+
+
+def schema(run: Path) -> pa.Schema:
+    """The schema that was fixed when the run began."""
+    return pq.read_schema(run / "completions" / parts.SCHEMA)
+
+
+def write_usage(disk: Disk, run: Path, run_id: str, summary: Summary) -> None:
+    """usage.parquet: one row a group of usage totals."""
+    rows = [
+        {"run_id": run_id, **msgspec.structs.asdict(group), **msgspec.structs.asdict(totals)}
+        for group, totals in summary.rows()
+    ]
+    table = pa.Table.from_pylist(rows, schema=USAGE)
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    disk.put(run / "usage.parquet", [sink.getvalue().to_pybytes()], run / "tmp")
+
+
+USAGE = pa.schema(
+    [
+        ("run_id", pa.string()),
+        *((name, pa.string()) for name in Group.__struct_fields__),
+        *((name, pa.float64() if name == "cost_usd" else pa.int64()) for name in Totals.__struct_fields__),
+    ]
+)

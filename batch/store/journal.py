@@ -1,0 +1,120 @@
+"""The journal of an open part: one line a result, `crc32 json`, after a first line that says whose it is.
+
+A line counts when its CRC fits.  A torn tail is what a kill leaves; a bad line with good ones behind it is damage that
+costs one row one more request, and is reported.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from batch.errors import Damaged
+from batch.model import Position, Result
+
+NAME = "journal.jsonl"
+
+
+class Header(msgspec.Struct, frozen=True):
+    """Whose results these are: a part, and where its slice of the input begins.
+
+    `generation` is that of the part which sealing will make.
+    """
+
+    part: int
+    generation: int
+    start_row: int
+    start: Position
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """Where the result of `row` lies in the file, CRC excluded."""
+
+    row: int
+    offset: int
+    length: int
+
+
+class Scan(msgspec.Struct, frozen=True):
+    """What a journal holds.  `bad_lines` have good ones behind them; a torn tail is not counted.
+
+    `header` is None when the first line is not whole.
+    """
+
+    header: Header | None
+    entries: list[Entry]
+    bad_lines: int
+
+
+class _RowOnly(msgspec.Struct):
+    row: int
+
+
+_encoder = msgspec.json.Encoder()
+_row_decoder = msgspec.json.Decoder(_RowOnly)
+_result_decoder = msgspec.json.Decoder(Result)
+
+
+def line(value: Header | Result) -> bytes:
+    """One line of a journal."""
+    encoded = _encoder.encode(value)
+    return b"%08x %s\n" % (zlib.crc32(encoded), encoded)
+
+
+def scan(path: Path) -> Scan:
+    """The good lines of a journal, in order; of none when there is no such file."""
+    header: Header | None = None
+    entries: list[Entry] = []
+    bad = bad_so_far = 0
+    for offset, payload in _lines(path):
+        if payload is None:
+            bad_so_far += 1
+        elif offset == 0 and _is_header(payload):
+            header = msgspec.json.decode(payload, type=Header)
+        else:
+            bad, bad_so_far = bad + bad_so_far, 0
+            entries.append(Entry(_row_decoder.decode(payload).row, offset + 9, len(payload)))
+    return Scan(header, entries, bad)
+
+
+def results(path: Path, entries: list[Entry]) -> Iterator[Result]:
+    """The results at `entries`, in that order.  Raises Damaged."""
+    with path.open("rb") as file:
+        for entry in entries:
+            file.seek(entry.offset - 9)
+            crc, _, payload = file.read(entry.length + 9).partition(b" ")
+            if not _fits(crc, payload):
+                raise Damaged(f"{path}: the result of row {entry.row} has changed since it was written")
+            yield _result_decoder.decode(payload)
+
+
+def good_results(path: Path) -> Iterator[bytes]:
+    """The lines of results that count, as they stand."""
+    for offset, payload in _lines(path):
+        if payload is not None and (offset or not _is_header(payload)):
+            yield b"%08x %s\n" % (zlib.crc32(payload), payload)
+
+
+def _is_header(payload: bytes) -> bool:
+    return payload.startswith(b'{"part":')
+
+
+def _lines(path: Path) -> Iterator[tuple[int, bytes | None]]:
+    """(offset, payload) a line; payload None where the CRC does not fit."""
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:
+        return
+    offset = 0
+    with file:
+        for raw in file:
+            crc, _, payload = raw.removesuffix(b"\n").partition(b" ")
+            yield offset, payload if raw.endswith(b"\n") and _fits(crc, payload) else None
+            offset += len(raw)
+
+
+def _fits(crc: bytes, payload: bytes) -> bool:
+    return crc == b"%08x" % zlib.crc32(payload)

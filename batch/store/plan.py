@@ -1,0 +1,117 @@
+"""run.json: what a run is doing, and whether a job is the same one.
+
+A run's identity is API + prompt + model + request parameters.  The rest of a job (endpoint, limits, retry, limit, tags,
+prices, where the input lies) may change when it is resumed.
+"""
+
+from __future__ import annotations
+
+import getpass
+import secrets
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from batch import __version__
+from batch.errors import Damaged, Refused
+from batch.store.files import Disk
+
+NAME = "run.json"
+FORMAT = 1
+
+
+class Output(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[output]` of a job."""
+
+    path: str | None = None
+    part_rows: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 5_000
+    response: Literal["auto"] | bool = "auto"
+    request: bool = False
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What run.json says.  `job` holds the tables of the job as last run, without secrets."""
+
+    run_id: str
+    created_at: str
+    user: str
+    job: dict[str, Any]
+    inputs: list[dict[str, Any]]
+    input_format: str
+    rows: int | None = None
+    resumed: int = 0
+    state: str = "running"
+    format: int = FORMAT
+    batchmill: str = __version__
+
+
+def new(job: dict[str, Any], inputs: list[dict[str, Any]], input_format: str) -> Plan:
+    """The plan of a run that starts now."""
+    return Plan(
+        run_id=f"run_{secrets.token_hex(8)}",
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        user=_user(),
+        job=without_secrets(job),
+        inputs=inputs,
+        input_format=input_format,
+    )
+
+
+def without_secrets(job: dict[str, Any]) -> dict[str, Any]:
+    """`job` with the values of its headers left out, but for those that name an environment variable."""
+    endpoint = job.get("endpoint", {})
+    if not endpoint.get("headers"):
+        return job
+    kept = {name: value if value.startswith("$") else None for name, value in endpoint["headers"].items()}
+    return {**job, "endpoint": {**endpoint, "headers": kept}}
+
+
+def read(run: Path) -> Plan | None:
+    """The plan in a folder, None when there is none.  Raises Damaged, and Refused for a newer format."""
+    path = run / NAME
+    try:
+        plan = msgspec.json.decode(path.read_bytes(), type=Plan)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (msgspec.DecodeError, OSError) as error:
+        raise Damaged(f"{path}: {error}") from None
+    if plan.format != FORMAT:
+        raise Refused(f"{path}: format {plan.format} is from another version of batchmill ({plan.batchmill})")
+    return plan
+
+
+def write(disk: Disk, run: Path, plan: Plan) -> None:
+    """Make `plan` the plan of the run, durably."""
+    text = msgspec.json.format(msgspec.json.encode(plan), indent=2)
+    disk.put(run / NAME, [text, b"\n"], run / "tmp")
+
+
+def identity(job: dict[str, Any]) -> dict[str, Any]:
+    """What makes a job this job: a comparable value a part."""
+    request = dict(job.get("request", {}))
+    prompt = job.get("prompt", {})
+    return {
+        "request.api": request.pop("api", "chat"),
+        "request.model": request.pop("model", None),
+        **{f"prompt.{key}": prompt.get(key) for key in ("system", "user")},
+        **{
+            f"request.{key}": value
+            for key, value in request.items()
+            if key not in ("stream", "stream_options")
+        },
+    }
+
+
+def differences(old: dict[str, Any], job: dict[str, Any]) -> list[str]:
+    """The parts of the identity in which `job` differs from the run's, as key names."""
+    before, now = identity(old), identity(job)
+    return sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):  # no name for this uid, as in many containers
+        return "unknown"

@@ -1,0 +1,260 @@
+"""Seal = merge(part of generation g if there is one, journal of generation g+1) -> part of generation g+1.
+
+Memory stays bounded by CHUNK whatever the answers' size: one pass over the journal finds where each row's result lies,
+a second takes rows in order, a row group at a time.  The later result of a row wins; what earlier attempts used and cost
+is added to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from batch import columns
+from batch.columns import Column
+from batch.errors import Damaged
+from batch.model import AttemptRecord, Position, Result, Usage
+from batch.store import journal, parts, spool
+from batch.store.files import Disk
+from batch.usage import Summary
+
+CHUNK = 32 << 20
+"""Bytes of journal that make a row group; in memory, as values and as arrays, they are about twice that."""
+
+ADDED_UP = (
+    "attempts",
+    "maybe_billed_attempts",
+    *Usage.__struct_fields__,
+    "cost_usd",
+    "reported_cost_usd",
+)
+COUNTED = (
+    *("row", "status", "flags", "error_class", "error_message", "http_status", "attempt_log", "started_at"),
+    *("latency_s", "endpoint", "model", "served_model", "service_tier", "reused", *ADDED_UP),
+)
+"""The columns that counting and adding up need."""
+
+
+class Layout(msgspec.Struct, frozen=True):
+    """How results become columns in one run.
+
+    `carry` takes a spooled batch to the carried columns, in the order of the schema's first fields.
+    """
+
+    schema: pa.Schema
+    own: tuple[Column, ...]
+    carry: Callable[[pa.RecordBatch], list[pa.Array]]
+
+
+class Slice(msgspec.Struct, frozen=True):
+    """The part of the input that is sealed, and the generation the sealed part gets."""
+
+    part: int
+    generation: int
+    start_row: int
+    rows: int
+    start: Position
+    end: Position
+
+
+def seal(disk: Disk, run: Path, piece: Slice, layout: Layout) -> parts.Footer:
+    """Make the sealed part, durably; the open part is left for the caller to remove."""
+    opened = run / "open" / parts.name(piece.part)
+    target = run / "completions" / f"{parts.name(piece.part)}.parquet"
+    scan = journal.scan(opened / journal.NAME)
+    merge = _Merge(opened, target if piece.generation > 1 else None, scan.entries, layout)
+    draft = run / "tmp" / target.name
+    file = disk.create(draft)
+    try:
+        made = parts.write(file, layout.schema, merge.tables(), lambda: merge.footer(piece))
+        disk.finish(file, draft)
+    finally:
+        file.close()
+    disk.rename(draft, target)
+    return made
+
+
+class _Merge:
+    """One merge: tables in row order, and what they add up to."""
+
+    def __init__(
+        self, opened: Path, old: Path | None, entries: Sequence[journal.Entry], layout: Layout
+    ) -> None:
+        self._journal = opened / journal.NAME
+        self._entries: dict[int, list[journal.Entry]] = {}
+        for entry in entries:
+            self._entries.setdefault(entry.row, []).append(entry)
+        self._old = None if old is None else _OldPart(old)
+        self._spool = _SpoolSlices(opened / spool.NAME)
+        self._layout = layout
+        self._summary = Summary()
+        self._rows = sorted(self._entries.keys() | (set() if self._old is None else self._old.at.keys()))
+
+    def tables(self) -> Iterator[pa.Table]:
+        for rows in self._chunks():
+            new = [row for row in rows if row in self._entries]
+            kept = [row for row in rows if row not in self._entries]
+            tables = [self._new(new)] if new else []
+            if kept and self._old is not None:
+                tables.append(self._old.table(kept).cast(self._layout.schema))
+                for result in self._old.counted(kept):
+                    self._summary.add(result)
+            whole = pa.concat_tables(tables)
+            yield whole.sort_by("row") if len(tables) > 1 else whole
+
+    def footer(self, piece: Slice) -> parts.Footer:
+        """What has been written, once `tables` is exhausted."""
+        return parts.Footer(
+            part=piece.part,
+            generation=piece.generation,
+            start_row=piece.start_row,
+            rows_planned=piece.rows,
+            rows_present=len(self._rows),
+            complete=len(self._rows) == piece.rows,
+            start=piece.start,
+            end=piece.end,
+            summary=self._summary,
+        )
+
+    def _chunks(self) -> Iterator[list[int]]:
+        chunk: list[int] = []
+        weight = 0
+        for row in self._rows:
+            size = self._entries[row][-1].length if row in self._entries else 2048
+            if chunk and weight + size > CHUNK:
+                yield chunk
+                chunk, weight = [], 0
+            chunk.append(row)
+            weight += size
+        if chunk:
+            yield chunk
+
+    def _new(self, rows: list[int]) -> pa.Table:
+        results = list(self._results(rows))
+        for result in results:
+            self._summary.add(result)
+        carried = self._carried(rows)
+        return pa.Table.from_arrays(
+            [*carried, *columns.arrays(results, self._layout.own)], schema=self._layout.schema
+        )
+
+    def _results(self, rows: list[int]) -> Iterator[Result]:
+        before = {} if self._old is None else {result.row: result for result in self._old.counted(rows)}
+        entries = [entry for row in rows for entry in self._entries[row]]
+        read = journal.results(self._journal, entries)
+        for row in rows:
+            result = before.get(row)
+            for _ in self._entries[row]:
+                later = next(read)
+                result = later if result is None else after(result, later)
+            if result is not None:
+                yield result
+
+    def _carried(self, rows: list[int]) -> list[pa.ChunkedArray]:
+        pieces = [self._layout.carry(table) for table in self._spool.take(rows)]
+        return [pa.chunked_array(list(arrays)) for arrays in zip(*pieces, strict=True)]
+
+
+def after(earlier: Result, later: Result) -> Result:
+    """`later`, with what `earlier` attempts at the same row used and cost added."""
+    if later.reused:
+        return later
+    summed = {name: add_known(getattr(earlier, name), getattr(later, name)) for name in ADDED_UP}
+    log = [*_log(earlier), *_log(later)]
+    return msgspec.structs.replace(later, **summed, attempt_log=log if len(log) > 1 else None)
+
+
+def add_known(one: float | None, other: float | None) -> float | None:
+    """The sum of what is known."""
+    return one + other if one is not None and other is not None else one if other is None else other
+
+
+def _log(result: Result) -> list[AttemptRecord]:
+    if result.attempt_log is not None or result.attempts == 0 or result.started_at is None:
+        return result.attempt_log or []
+    return [
+        AttemptRecord(
+            endpoint=result.endpoint or "",
+            served_model=result.served_model,
+            http_status=result.http_status,
+            error_class=result.error_class,
+            started_at=result.started_at,
+            latency_s=result.latency_s or 0.0,
+            input_tokens=result.input_tokens,
+            output_tokens=result.output_tokens,
+            cost_usd=result.cost_usd,
+            maybe_billed=bool(result.maybe_billed_attempts),
+        )
+    ]
+
+
+class _OldPart:
+    """The generation that is merged into: its rows, row group by row group."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = pq.ParquetFile(path, pre_buffer=False, page_checksum_verification=True)
+        self._first = [0]
+        for index in range(self._file.num_row_groups):
+            self._first.append(self._first[-1] + self._file.metadata.row_group(index).num_rows)
+        rows = self._file.read(columns=["row"]).column("row").to_pylist()
+        self.at = {row: position for position, row in enumerate(rows)}
+
+    def table(self, rows: list[int], names: list[str] | None = None) -> pa.Table:
+        """The given rows, in their order."""
+        positions = [self.at[row] for row in rows if row in self.at]
+        pieces = []
+        for index in range(self._file.num_row_groups):
+            first, end = self._first[index], self._first[index + 1]
+            inside = [position - first for position in positions if first <= position < end]
+            if inside:
+                pieces.append(self._file.read_row_group(index, columns=names).take(inside))
+        return pa.concat_tables(pieces) if pieces else self._file.schema_arrow.empty_table()
+
+    def counted(self, rows: list[int]) -> Iterator[Result]:
+        """The given rows' results, as far as they are added up and counted."""
+        present = [row for row in rows if row in self.at]
+        for values in self.table(present, list(COUNTED)).to_pylist() if present else ():
+            yield columns.result(values)
+
+
+def results(path: Path) -> Iterator[Result]:
+    """The results of a sealed part, as far as they are added up and counted."""
+    file = pq.ParquetFile(path, pre_buffer=False)
+    for batch in file.iter_batches(1024, columns=list(COUNTED)):
+        yield from map(columns.result, batch.to_pylist())
+
+
+class _SpoolSlices:
+    """The spool's batches, read once, in order."""
+
+    def __init__(self, path: Path) -> None:
+        found = spool.read(path)
+        if found is None:
+            raise Damaged(f"{path}: the spool cannot be read")
+        start, self._batches = found
+        self._path = path
+        self._next = start.start_row
+        self._batch: pa.RecordBatch | None = None
+
+    def take(self, rows: list[int]) -> Iterator[pa.RecordBatch]:
+        """The given rows as read, in order; each call goes on from the last."""
+        position = 0
+        while position < len(rows):
+            batch = self._holding(rows[position])
+            first = self._next - len(batch)
+            inside = [row - first for row in rows[position : position + len(batch)] if row < self._next]
+            position += len(inside)
+            yield batch if len(inside) == len(batch) else batch.take(pa.array(inside))
+
+    def _holding(self, row: int) -> pa.RecordBatch:
+        while self._batch is None or row >= self._next:
+            spooled = next(self._batches, None)
+            if spooled is None:
+                raise Damaged(f"{self._path}: the spool lacks row {row}")
+            self._batch = spooled.table
+            self._next += len(spooled.table)
+        return self._batch

@@ -1,0 +1,97 @@
+"""The spool of an open part: its slice of the input as read, so that the part resumes without the input.
+
+An Arrow IPC stream.  Its schema's metadata say where the slice starts; each batch's metadata say where the batch starts
+and ends in the input, and carry a CRC.  A torn tail is cut off at the next start.
+"""
+
+from __future__ import annotations
+
+import io
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pyarrow as pa
+
+from batch.model import Batch, Position
+
+NAME = "input.arrow"
+KEY = b"batchmill"
+
+
+class Start(msgspec.Struct, frozen=True):
+    """Where a part's slice of the input begins, and the generation of its journal."""
+
+    part: int
+    generation: int
+    start_row: int
+    position: Position
+
+
+class _Mark(msgspec.Struct):
+    start: Position
+    end: Position
+    crc: int
+
+
+class SpoolWriter:
+    """Batches in, bytes out: what `add` returns is to be appended to the file."""
+
+    def __init__(self, start: Start) -> None:
+        self._start = start
+        self._sink = _Sink()
+        self._stream: pa.ipc.RecordBatchStreamWriter | None = None
+
+    def add(self, batch: Batch) -> bytes:
+        """The bytes of one more batch, preceded by the stream's head if it is the first."""
+        if self._stream is None:
+            head = {**(batch.table.schema.metadata or {}), KEY: msgspec.json.encode(self._start)}
+            self._schema = batch.table.schema.with_metadata(head)
+            self._stream = pa.ipc.new_stream(self._sink, self._schema)
+        table = batch.table.replace_schema_metadata(self._schema.metadata)
+        mark = _Mark(batch.start, batch.end, zlib.crc32(table.serialize()))
+        self._stream.write_batch(table, custom_metadata={KEY: msgspec.json.encode(mark)})
+        return self._sink.taken()
+
+
+def read(path: Path) -> tuple[Start, Iterator[Batch]] | None:
+    """Where the slice starts and its whole batches, up to the first that is torn; None when there is no whole head."""
+    try:
+        source = pa.memory_map(str(path))
+        stream = pa.ipc.open_stream(source)
+        start = msgspec.json.decode((stream.schema.metadata or {})[KEY], type=Start)
+    except (FileNotFoundError, pa.ArrowInvalid, OSError, KeyError, msgspec.DecodeError):
+        return None
+    return start, _batches(stream)
+
+
+def _batches(stream: pa.ipc.RecordBatchStreamReader) -> Iterator[Batch]:
+    while True:
+        try:
+            table, metadata = stream.read_next_batch_with_custom_metadata()
+            mark = msgspec.json.decode(metadata[KEY], type=_Mark)
+        except (StopIteration, pa.ArrowInvalid, OSError, KeyError, TypeError, msgspec.DecodeError):
+            return
+        if zlib.crc32(table.serialize()) != mark.crc:
+            return
+        yield Batch(table, mark.start, mark.end)
+
+
+class _Sink(io.RawIOBase):
+    """Keeps what Arrow writes until it is taken."""
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: object) -> int:
+        piece = bytes(data)  # type: ignore[call-overload]
+        self._pieces.append(piece)
+        return len(piece)
+
+    def taken(self) -> bytes:
+        pieces, self._pieces = self._pieces, []
+        return b"".join(pieces)

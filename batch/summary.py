@@ -1,0 +1,122 @@
+"""What is said when a run ends: rows, flags, failures by cause, tokens, time, where the results are, what to do next."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import msgspec
+
+from batch.errors import BatchError
+from batch.outcome import TRANSIENT
+from batch.progress import duration
+from batch.usage import Summary, Totals
+
+MEANINGS = {
+    "rate_limited": "the server kept refusing for want of room; run again later or lower concurrency",
+    "overloaded": "the server was overloaded; run again later",
+    "server_error": "the server failed; run again, and if the same rows fail, look at their prompts",
+    "timeout": "no answer came in time; raise endpoint.total_timeout or ask for less",
+    "connection": "the connection failed; check base_url and the network, then run again",
+    "cut_off": "the answer broke off; run again",
+    "bad_response": "what came back was no answer of this API; check base_url, then run again",
+    "invalid_request": "the server rejects these requests as they are; look at the rows",
+    "context_length": "the prompt is longer than the model takes; shorten it or choose another model",
+    "content_filter": "the provider's filter refuses the prompt; look at the rows",
+    "too_large": "the request or its answer is larger than the server or we take",
+    "blocked": "something in front of the API refuses the text; look at the rows",
+    "schema_mismatch": "the answers do not fit the schema; loosen it or ask again",
+    "tool_error": "a tool call was wrong",
+    "invalid_row": "the row cannot be read or lacks what the prompt names; mend the input",
+}
+"""One sentence a person can act on for every error class a row can have."""
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """How a start of a run ended: `whole` is what the run holds, `now` what this start asked."""
+
+    run: Path
+    whole: Summary
+    now: Totals
+    seconds: float
+    rows: int | None  # of the input; None while its end has not been read
+    stopped: BatchError | None = None
+
+    @property
+    def exit_code(self) -> int:
+        """0 every row completed, 1 some failed, else why it stopped."""
+        if self.stopped is not None:
+            return self.stopped.exit_code
+        return 1 if self.whole.totals().rows_failed else 0
+
+
+def lines(ended: Ended) -> list[str]:
+    """The summary, a line each."""
+    totals = ended.whole.totals()
+    said = [_rows(ended, totals)]
+    if ended.whole.flags:
+        flags = sorted(ended.whole.flags.items(), key=lambda pair: -pair[1])
+        said.append("flags     " + ", ".join(f"{name} {count:,}" for name, count in flags))
+    failures = sorted(ended.whole.failures.items(), key=lambda pair: -pair[1])
+    said += [_failure(ended.whole, name) for name, _ in failures]
+    said.append(_tokens(totals))
+    said.append(_time(ended))
+    if totals.rows_ok or totals.rows_failed:
+        said.append(f"results   {_shown(ended.run / 'completions')}")
+        said.append(f"open      {opening(ended.run)}")
+    return said
+
+
+def opening(run: Path) -> str:
+    """A line that opens the results."""
+    pattern = f"{_shown(run)}/completions/*.parquet".replace("'", "''")
+    return f"duckdb -c \"SELECT * FROM '{pattern}'\"   or   pandas.read_parquet({str(_shown(run)) + '/completions'!r})"
+
+
+def next_step(ended: Ended, again: str) -> str | None:
+    """The last line: what to do next, ready to paste.  `again` is the command that goes on."""
+    stopped = ended.stopped
+    if stopped is not None:
+        return f"to go on: {again}"
+    transient = sum(count for name, count in ended.whole.failures.items() if name in TRANSIENT)
+    if transient:
+        return f"to ask {transient:,} failed rows again: {again}"
+    if ended.whole.failures:
+        return f"to see what failed: batchmill show {shlex.quote(str(_shown(ended.run)))} --failed"
+    return None
+
+
+def _rows(ended: Ended, totals: Totals) -> str:
+    done = totals.rows_ok + totals.rows_failed
+    pending = "" if ended.rows is None or done >= ended.rows else f", {ended.rows - done:,} not asked yet"
+    more = ", more rows to read" if ended.rows is None else ""
+    return f"rows      {totals.rows_ok:,} ok, {totals.rows_failed:,} failed{pending}{more}"
+
+
+def _failure(summary: Summary, name: str) -> str:
+    example = summary.examples.get(name, "")
+    shown = f" — e.g. {example[:160]}" if example else ""
+    return f"failed    {summary.failures[name]:,} {name}: {MEANINGS.get(name, '')}{shown}"
+
+
+def _tokens(totals: Totals) -> str:
+    inside = f" ({totals.cached_tokens:,} cached)" if totals.cached_tokens else ""
+    thinking = f" ({totals.reasoning_tokens:,} reasoning)" if totals.reasoning_tokens else ""
+    unknown = f", unknown for {totals.unknown_usage_rows:,} rows" if totals.unknown_usage_rows else ""
+    return f"tokens    {totals.input_tokens:,} in{inside}, {totals.output_tokens:,} out{thinking}{unknown}"
+
+
+def _time(ended: Ended) -> str:
+    asked = ended.now.rows_ok + ended.now.rows_failed
+    rate = f", {asked / ended.seconds:,.1f} rows/s" if asked and ended.seconds > 0 else ""
+    billed = ended.now.maybe_billed_attempts
+    maybe = f", {billed:,} of them may have been billed without an answer" if billed else ""
+    return f"time      {duration(ended.seconds)} for {asked:,} rows in {ended.now.attempts:,} requests{rate}{maybe}"
+
+
+def _shown(path: Path) -> Path:
+    """As short as it may be pasted in the working folder."""
+    try:
+        return path.absolute().relative_to(Path.cwd())
+    except ValueError:
+        return path.absolute()

@@ -1,0 +1,88 @@
+"""What every test may ask for: a scripted API, and the program as its users start it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.fake_api import FakeAPI
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run of the program that ended by itself."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def api() -> Iterator[FakeAPI]:
+    """A scripted server of the test's own."""
+    api = FakeAPI()
+    yield api
+    api.close()
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts the program in `tmp_path` and returns the Popen; what still runs at the end is killed."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*args: Any, env: Mapping[str, str] | None = None, **options: Any) -> subprocess.Popen[str]:
+        options = {"stdin": subprocess.DEVNULL, **options}
+        process = subprocess.Popen(
+            [sys.executable, "-m", "batch", *map(str, args)],
+            cwd=tmp_path,
+            env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONPATH": str(ROOT), **(env or {})},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            start_new_session=True,
+            **options,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        _end(process)
+
+
+@pytest.fixture
+def batchmill(start: Callable[..., subprocess.Popen[str]]) -> Callable[..., Finished]:
+    """Runs the program in `tmp_path` with nothing in its environment but `env`, and waits for it."""
+
+    def batchmill(
+        *args: Any, env: Mapping[str, str] | None = None, stdin: str | None = None, timeout: float = 60
+    ) -> Finished:
+        source = subprocess.DEVNULL if stdin is None else subprocess.PIPE
+        process = start(*args, env=env, stdin=source)
+        stdout, stderr = process.communicate(stdin, timeout=timeout)
+        return Finished(process.returncode, stdout, stderr)
+
+    return batchmill
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """Kill it and whatever it started, unless it was waited for, and close its pipes."""
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        if pipe is not None:
+            with contextlib.suppress(BrokenPipeError):
+                pipe.close()

@@ -1,0 +1,759 @@
+"""An OpenAI-compatible server on localhost that does what a script says, down to broken framing.
+
+It lives in its own daemon thread and speaks HTTP on bare sockets, so a subprocess, a thread or a coroutine
+can be its client.  Every answer is made of its prompt: an answer that lands in another row shows.  The ledger
+is brought up to date before the last byte leaves, so whoever holds an answer finds it there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import hashlib
+import math
+import socket
+import struct
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from types import EllipsisType
+from typing import Any, Literal
+from urllib.parse import unquote
+
+import msgspec
+import uvloop
+
+UNSET: Any = msgspec.UNSET
+REASONS = {status.value: status.phrase for status in HTTPStatus}
+ERRORS: dict[int, tuple[str, str | None]] = {
+    401: ("invalid_request_error", "invalid_api_key"),
+    404: ("invalid_request_error", "model_not_found"),
+    429: ("requests", "rate_limit_exceeded"),
+}
+
+
+@dataclass(frozen=True)
+class Step:
+    """How one attempt is answered; as it stands, a normal 200.
+
+    `hang`, `reset` and `close` happen instead of an answer, or, together with `cut` or `cut_events`, after
+    the part of it that was sent.  `clean_end` ends a stream cut by `cut_events` as if it were whole.
+    `events` are a stream's whole content (bytes: as they are), `raw` is a whole HTTP response.
+    """
+
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes | str | dict[str, Any] | list[Any] | None = None
+    delay: float = 0.0
+    hang: bool = False
+    reset: bool = False
+    close: bool = False
+    cut: int | None = None
+    cut_events: int | None = None
+    clean_end: bool = False
+    events: Sequence[str | bytes | dict[str, Any]] | None = None
+    event_delay: float = 0.0
+    raw: bytes | None = None
+    chunk: int | None = None
+    content_type: str | None = None
+    no_length: bool = False
+    usage: dict[str, Any] | Literal["normal"] | None = "normal"
+    finish_reason: Any = UNSET
+    content: Any = UNSET
+    model: Any = UNSET
+
+    @property
+    def partial(self) -> bool:
+        return self.cut is not None or self.cut_events is not None
+
+    @property
+    def silent(self) -> bool:
+        return (self.hang or self.reset or self.close) and not self.partial
+
+
+NORMAL = Step()
+Contents = list[tuple[str, str]]
+Steps = Sequence[Step | int | EllipsisType]
+
+
+@dataclass(slots=True)
+class Asked:
+    """One request as it arrived and what became of it.
+
+    `status` is None while, or if, nothing was answered (or the answer was `raw`); `completed` tells that all
+    of an answer was written.  The tokens are what the server charges: those of any 200 it began to send.
+    """
+
+    n: int
+    path: str
+    method: str
+    headers: dict[str, str]
+    body: dict[str, Any] | None
+    prompt: str
+    at: float
+    status: int | None = None
+    completed: bool = False
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+
+def answer_to(prompt: str) -> str:
+    """The one right answer to a prompt."""
+    digest = hashlib.blake2b(prompt.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
+    return f"{f'answer to: {prompt}'[:200]} {digest}"
+
+
+def embedding_of(prompt: str) -> list[float]:
+    """The one right embedding of a prompt: 8 floats that 32 bits hold exactly."""
+    digest = hashlib.blake2b(prompt.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    return [number / 65536 for number in struct.unpack("<8h", digest)]
+
+
+class FakeAPI:
+    """The server, its script and its ledger; every public attribute may be changed while it runs.
+
+    `script` maps a word in the prompt to the steps of the first attempts, counted for each distinct prompt;
+    the first word that matches decides, `...` at the end repeats the last step for ever, and after the steps
+    come normal answers.  `always` answers whatever no word matches.  `latency` is that of an answer with
+    neither.  A wrong key, the rate limit and an unknown path are refused before all that and use up no step.
+    Setting `script` starts the counting afresh.
+    """
+
+    def __init__(self, port: int = 0, loop_factory: Callable[[], Any] | None = None) -> None:
+        self.always: Step | None = None
+        self.latency = 0.0
+        self.requests_per_second: float | None = None
+        self.burst = 10
+        self.retry_after_ms = True
+        self.slots: int | None = None
+        self.key: str | None = None
+        self.models = ["fake-model"]
+        self.remember = True
+        self.ledger: list[Asked] = []
+        self.in_flight = 0
+        self.peak_in_flight = 0
+        self.connections = 0
+        self.script = {}
+        self._count = 0
+        self._tokens = math.inf
+        self._refilled_at = 0.0
+        self._busy = 0
+        self._queue: deque[asyncio.Future[None]] = deque()
+        self._open: set[_Connection] = set()
+        self._listener = socket.create_server(("127.0.0.1", port), backlog=4096)
+        self.port: int = self._listener.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}/v1"
+        ready = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(ready, loop_factory), daemon=True)
+        self._thread.start()
+        ready.wait()
+
+    @property
+    def script(self) -> dict[str, Steps]:
+        return self._script
+
+    @script.setter
+    def script(self, script: dict[str, Steps]) -> None:
+        self._taken: Counter[tuple[str, str]] = Counter()
+        self._script = script
+
+    def asked(self, keyword: str) -> int:
+        """How many requests had this in their prompt."""
+        return sum(keyword in asked.prompt for asked in list(self.ledger))
+
+    def prompts(self) -> Counter[str]:
+        """How often each prompt was sent."""
+        return Counter(asked.prompt for asked in list(self.ledger) if asked.method == "POST")
+
+    def reset_ledger(self) -> None:
+        """Forget what was asked; requests in flight stay counted as such."""
+        self.ledger = []
+        self.connections = 0
+        self.peak_in_flight = self.in_flight
+
+    def close(self) -> None:
+        """Drop every connection and wait for the thread to end; the port is free afterwards."""
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._stop.set)
+            self._thread.join()
+
+    def _run(self, ready: threading.Event, loop_factory: Callable[[], Any] | None) -> None:
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
+            runner.run(self._serve(ready))
+
+    async def _serve(self, ready: threading.Event) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stop = asyncio.Event()
+        server = await self._loop.create_server(lambda: _Connection(self), sock=self._listener, backlog=4096)
+        ready.set()
+        await self._stop.wait()
+        server.close()
+        await asyncio.sleep(0)
+        for connection in list(self._open):
+            connection.transport.abort()
+        await asyncio.sleep(0)
+
+    def _receive(self, connection: _Connection, asked: Asked, body: bytes) -> None:
+        self._count += 1
+        asked.n = self._count
+        asked.body = _decoded(body)
+        contents = _contents(asked.body or {})
+        asked.prompt = _prompt(contents)
+        if self.remember:
+            self.ledger.append(asked)
+        self.in_flight += 1
+        self.peak_in_flight = max(self.peak_in_flight, self.in_flight)
+        connection.asked = asked
+        refusal = self._refusal(asked)
+        step = refusal or self._next_step(asked.prompt, asked.method == "POST")
+        delay = self.latency if step is NORMAL else step.delay
+        wire = self._wire(asked, step, contents)
+        queued = self.slots is not None and refusal is None
+        if delay or queued or wire.pause is not None:
+            connection.task = self._loop.create_task(self._answer_later(connection, wire, delay, queued))
+        else:
+            connection.write(wire.pieces, wire)
+
+    async def _answer_later(self, connection: _Connection, wire: _Wire, delay: float, queued: bool) -> None:
+        async with self._slot() if queued else contextlib.nullcontext():
+            await asyncio.sleep(delay)
+            for piece in wire.pieces[:-1] if wire.pause is not None else []:
+                connection.transport.write(piece)
+                await asyncio.sleep(wire.pause or 0)
+            connection.write(wire.pieces if wire.pause is None else wire.pieces[-1:], wire)
+            if connection.asked is not None and wire.ending == "hang":
+                await self._loop.create_future()
+        connection.read_on()
+
+    @contextlib.asynccontextmanager
+    async def _slot(self) -> AsyncIterator[None]:
+        turn = self._loop.create_future()
+        self._queue.append(turn)
+        self._call_next()
+        try:
+            await turn
+            yield
+        finally:
+            if not turn.cancelled():
+                self._busy -= 1
+            self._call_next()
+
+    def _call_next(self) -> None:
+        while self._queue and (self.slots is None or self._busy < self.slots):
+            turn = self._queue.popleft()
+            if not turn.done():
+                self._busy += 1
+                turn.set_result(None)
+
+    def _refusal(self, asked: Asked) -> Step | None:
+        if self.key is not None and asked.headers.get("authorization") != f"Bearer {self.key}":
+            return _refused(401, "Incorrect API key provided.", *ERRORS[401])
+        path = asked.path.partition("?")[0]
+        if _is_models(path):
+            return None if asked.method == "GET" else _refused(405, f"Not allowed: {asked.method} {path}")
+        if _shape(path) is None:
+            return _refused(404, f"Invalid URL ({asked.method} {path})")
+        if asked.method != "POST":
+            return _refused(405, f"Not allowed: {asked.method} {path}")
+        if (wait := self._wait_for_token()) > 0:
+            headers = {"retry-after-ms": str(math.ceil(wait * 1000))} if self.retry_after_ms else {}
+            return _refused(429, "Rate limit reached for requests.", *ERRORS[429], headers=headers)
+        if asked.body is None:
+            return _refused(400, "We could not parse the JSON body of your request.")
+        return None
+
+    def _wait_for_token(self) -> float:
+        """Take a token and return 0.0, or return the seconds until there is one."""
+        rate = self.requests_per_second
+        if rate is None:
+            return 0.0
+        now = time.monotonic()
+        self._tokens = min(self.burst, self._tokens + (now - self._refilled_at) * rate)
+        self._refilled_at = now
+        if self._tokens < 1:
+            return (1 - self._tokens) / rate
+        self._tokens -= 1
+        return 0.0
+
+    def _next_step(self, prompt: str, scripted: bool) -> Step:
+        for keyword, steps in self._script.items() if scripted else ():
+            if keyword in prompt:
+                taken = self._taken[keyword, prompt]
+                self._taken[keyword, prompt] += 1
+                return _step_at(steps, taken)
+        return self.always or NORMAL
+
+    def _wire(self, asked: Asked, step: Step, contents: Contents) -> _Wire:
+        if step.silent:
+            return _Wire([b""], _ending(step), None, whole=False)
+        if step.raw is not None:
+            return _Wire([step.raw], "close", None, whole=True)
+        ending = _ending(step)
+        if ending == "keep" and asked.headers.get("connection", "").lower() == "close":
+            ending = "close"
+        content, streamed, tokens = self._content(asked, step, contents)
+        head = _head(asked.n, step, None if streamed else len(content), ending)
+        framed = streamed and not step.no_length
+        pieces = [_chunk(piece) for piece in _pieces(content, step)] if framed else _pieces(content, step)
+        if framed and (not step.partial or step.clean_end):
+            pieces.append(b"0\r\n\r\n")
+        pause = step.event_delay if step.event_delay or step.chunk else None
+        return _Wire([head, *pieces], ending, pause, not step.partial, step.status, tokens)
+
+    def _content(self, asked: Asked, step: Step, contents: Contents) -> tuple[Any, bool, tuple[int, int]]:
+        """What to send: bytes, or a stream's frames; whether it is a stream; and the tokens it costs."""
+        path = asked.path.partition("?")[0]
+        named = path.endswith("/responses")
+        if step.events is not None:
+            return [_frame(event, named) for event in step.events], True, (0, 0)
+        if step.body is not None:
+            return _encoded(step.body), False, _charged(step.body)
+        if step.status >= 300 or step.status == 204:
+            return _error(step.status), False, (0, 0)
+        if _is_models(path):
+            return self._model_list(path), False, (0, 0)
+        shape = _shape(path)
+        assert shape is not None and asked.body is not None
+        said = _Said.of(asked, step, sum(_words(text) for _, text in contents) + 3)
+        if asked.body.get("stream") and shape.stream is not None:
+            return [_frame(event, named) for event in shape.stream(said)], True, said.tokens
+        return msgspec.json.encode(shape.whole(said)), False, said.tokens
+
+    def _model_list(self, path: str) -> bytes:
+        def entry(name: str) -> dict[str, Any]:
+            return {"id": name, "object": "model", "created": 1_700_000_000, "owned_by": "fake"}
+
+        name = unquote(path.partition("/models")[2].lstrip("/"))
+        listed = {"object": "list", "data": [entry(name) for name in self.models]}
+        return msgspec.json.encode(entry(name) if name else listed)
+
+
+class _Connection(asyncio.Protocol):
+    """One client's socket: bytes to requests, one at a time, and answers to bytes."""
+
+    def __init__(self, api: FakeAPI) -> None:
+        self.api = api
+        self.asked: Asked | None = None
+        self.task: asyncio.Task[None] | None = None
+        self.buffer = bytearray()
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport: asyncio.Transport = transport
+        self.api.connections += 1
+        self.api._open.add(self)
+
+    def connection_lost(self, _: Exception | None) -> None:
+        self.api._open.discard(self)
+        if self.task is not None:
+            self.task.cancel()
+        self.leave()
+
+    def data_received(self, data: bytes) -> None:
+        self.buffer += data
+        self.read_on()
+
+    def read_on(self) -> None:
+        while self.asked is None and not self.transport.is_closing() and self.buffer:
+            request = self._take()
+            if request is None:
+                return
+            self.api._receive(self, *request)
+
+    def _take(self) -> tuple[Asked, bytes] | None:
+        end = self.buffer.find(b"\r\n\r\n")
+        if end < 0:
+            return None
+        first, *lines = self.buffer[:end].decode("latin-1").split("\r\n")
+        method, target, _ = first.split(" ")
+        headers = {}
+        for line in lines:
+            name, _, value = line.partition(":")
+            headers[name.lower()] = value.strip()
+        start, stop = end + 4, end + 4 + int(headers.get("content-length", 0))
+        if len(self.buffer) < stop:
+            return None
+        body = bytes(self.buffer[start:stop])
+        del self.buffer[:stop]
+        return Asked(0, target, method, headers, None, "", time.monotonic()), body
+
+    def write(self, pieces: list[bytes], wire: _Wire) -> None:
+        """Send the last of an answer, and end the connection the way the step wants it."""
+        if self.asked is None or self.transport.is_closing():
+            return
+        self.asked.status = wire.status
+        self.asked.completed = wire.whole
+        self.asked.input_tokens, self.asked.output_tokens = wire.tokens
+        if wire.ending != "hang":
+            self.leave()
+        self.transport.write(b"".join(pieces))
+        if wire.ending == "close":
+            self.transport.close()
+        elif wire.ending == "reset":
+            self._reset()
+
+    def leave(self) -> None:
+        if self.asked is not None:
+            self.api.in_flight -= 1
+            self.asked = None
+
+    def _reset(self) -> None:
+        linger = struct.pack("ii", 1, 0)
+        self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        self.transport.abort()
+
+
+@dataclass(frozen=True, slots=True)
+class _Wire:
+    """An answer as bytes.  `pause` separates the pieces' writes; None sends them as one."""
+
+    pieces: list[bytes]
+    ending: Literal["keep", "close", "reset", "hang"]
+    pause: float | None
+    whole: bool
+    status: int | None = None
+    tokens: tuple[int, int] = (0, 0)
+
+
+def _step_at(steps: Steps, taken: int) -> Step:
+    if steps and steps[-1] is ...:
+        steps = steps[:-1]
+        taken = min(taken, len(steps) - 1)
+    if taken >= len(steps):
+        return NORMAL
+    step = steps[taken]
+    assert step is not ..., "`...` is the last of its steps"
+    return step if isinstance(step, Step) else Step(status=step)
+
+
+def _refused(status: int, message: str, kind: str = "invalid_request_error", code: str | None = None,
+             headers: Mapping[str, str] | None = None) -> Step:
+    error = {"message": message, "type": kind, "param": None, "code": code}
+    return Step(status=status, body={"error": error}, headers=headers or {})
+
+
+def _error(status: int) -> bytes:
+    """The body of a failure nobody scripted a body for; redirects have none."""
+    if status < 400:
+        return b""
+    kind, code = ERRORS.get(status, ("server_error" if status >= 500 else "invalid_request_error", None))
+    message = f"Scripted {status} {REASONS.get(status, '')}".strip()
+    return msgspec.json.encode({"error": {"message": message, "type": kind, "param": None, "code": code}})
+
+
+def _ending(step: Step) -> Literal["keep", "close", "reset", "hang"]:
+    if step.hang:
+        return "hang"
+    if step.reset:
+        return "reset"
+    return "close" if step.close or step.partial or step.no_length else "keep"
+
+
+def _head(n: int, step: Step, length: int | None, ending: str) -> bytes:
+    """The head of an answer with a body of `length` bytes; None is a stream."""
+    usual = "text/event-stream; charset=utf-8" if length is None else "application/json"
+    headers = {"content-type": step.content_type or usual, "x-request-id": f"req_{n}"}
+    if ending == "close" and not step.partial:
+        headers["connection"] = "close"
+    if not step.no_length:
+        name, value = ("transfer-encoding", "chunked") if length is None else ("content-length", str(length))
+        headers[name] = value
+    if step.headers:
+        headers.update({name.lower(): value for name, value in step.headers.items()})
+    lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+    return f"HTTP/1.1 {step.status} {REASONS.get(step.status, 'Scripted')}\r\n{lines}\r\n".encode("latin-1")
+
+
+def _pieces(content: bytes | list[bytes], step: Step) -> list[bytes]:
+    """The part of the content that is sent, in the writes it is sent in."""
+    frames = [content] if isinstance(content, bytes) else content[: step.cut_events]
+    if step.cut is None and step.chunk is None:
+        return frames
+    sent = b"".join(frames)[: step.cut]
+    size = step.chunk or max(len(sent), 1)
+    return [sent[start : start + size] for start in range(0, len(sent), size)]
+
+
+def _chunk(piece: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(piece), piece) if piece else b""
+
+
+def _frame(event: str | bytes | dict[str, Any], named: bool) -> bytes:
+    if isinstance(event, bytes):
+        return event
+    if isinstance(event, str):
+        return b"".join(b"data: %b\n" % line.encode() for line in event.split("\n")) + b"\n"
+    data = b"data: %b\n\n" % msgspec.json.encode(event)
+    return b"event: %b\n%b" % (event["type"].encode(), data) if named and "type" in event else data
+
+
+def _encoded(body: bytes | str | dict[str, Any] | list[Any]) -> bytes:
+    if isinstance(body, bytes):
+        return body
+    return body.encode("utf-8", "surrogatepass") if isinstance(body, str) else msgspec.json.encode(body)
+
+
+def _decoded(body: bytes) -> dict[str, Any] | None:
+    try:
+        value = msgspec.json.decode(body) if body else None
+    except msgspec.DecodeError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _text(content: Any) -> str:
+    """The text in a content: a string, its text parts, or the texts of a list of inputs."""
+    if isinstance(content, str):
+        return content
+    parts = content if isinstance(content, list) else []
+    return "".join(part if isinstance(part, str) else str(_field(part, "text") or "") for part in parts)
+
+
+def _field(value: Any, name: str) -> Any:
+    return value.get(name) if isinstance(value, dict) else None
+
+
+def _contents(body: dict[str, Any]) -> Contents:
+    """Role and text of everything in a request that is input, whichever API it is for."""
+    system = [("system", _text(body["instructions"]))] if "instructions" in body else []
+    asked = body.get("messages", body.get("input", body.get("prompt")))
+    if isinstance(asked, list) and any(isinstance(item, dict) for item in asked):
+        return system + [(str(_field(item, "role")), _text(_field(item, "content"))) for item in asked]
+    return [*system, ("user", _text(asked))]
+
+
+def _prompt(contents: Contents) -> str:
+    """The text of the last thing the user says, or the last text when no user speaks."""
+    return next((text for role, text in reversed(contents) if role == "user"), contents[-1][1])
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What a normal answer says, before it takes the shape of an API."""
+
+    asked: Asked
+    body: dict[str, Any]
+    contents: list[Any]
+    finish_reason: Any
+    model: Any
+    usage: dict[str, Any] | None
+    tokens: tuple[int, int]
+
+    @classmethod
+    def of(cls, asked: Asked, step: Step, input_tokens: int) -> _Said:
+        body = asked.body or {}
+        first = answer_to(asked.prompt) if step.content is UNSET else step.content
+        contents = [first, *(f"{first} #{index}" for index in range(1, body.get("n") or 1))]
+        written = 0 if "/embeddings" in asked.path else sum(_words(content) for content in contents)
+        tokens = (input_tokens, written)
+        usage = _usage(*tokens, asked.path) if step.usage == "normal" else step.usage
+        return cls(
+            asked=asked,
+            body=body,
+            contents=contents,
+            finish_reason="stop" if step.finish_reason is UNSET else step.finish_reason,
+            model=body.get("model") or "fake-model" if step.model is UNSET else step.model,
+            usage=usage,
+            tokens=tokens if usage is None else _charged({"usage": usage}),
+        )
+
+    def common(self, prefix: str, kind: str) -> dict[str, Any]:
+        return {
+            "id": f"{prefix}-{self.asked.n}",
+            "object": kind,
+            "created": int(time.time()),
+            "model": self.model,
+            "service_tier": "default",
+            "system_fingerprint": "fp_fake",
+        }
+
+    def counted(self) -> dict[str, Any]:
+        return {} if self.usage is None else {"usage": self.usage}
+
+
+def _words(text: Any) -> int:
+    return len(text.split()) if isinstance(text, str) else 0
+
+
+def _usage(tokens_in: int, tokens_out: int, path: str) -> dict[str, Any]:
+    if "/embeddings" in path:
+        return {"prompt_tokens": tokens_in, "total_tokens": tokens_in}
+    responses = "/responses" in path
+    read, written = ("input_tokens", "output_tokens") if responses else ("prompt_tokens", "completion_tokens")
+    return {
+        read: tokens_in,
+        written: tokens_out,
+        "total_tokens": tokens_in + tokens_out,
+        f"{read}_details": {"cached_tokens": 0},
+        f"{written}_details": {"reasoning_tokens": 0},
+    }
+
+
+def _charged(answer: Any) -> tuple[int, int]:
+    """The tokens a scripted answer admits to."""
+    usage = _field(answer, "usage")
+
+    def count(*names: str) -> int:
+        found = (_field(usage, name) for name in names)
+        return next((number for number in found if isinstance(number, int)), 0)
+
+    return count("prompt_tokens", "input_tokens"), count("completion_tokens", "output_tokens")
+
+
+def _deltas(content: Any) -> list[str]:
+    first, *others = content.split(" ") if isinstance(content, str) else [""]
+    return [text for text in (first, *(f" {word}" for word in others)) if text]
+
+
+def _chat(said: _Said) -> dict[str, Any]:
+    choices = [
+        {
+            "index": index,
+            "message": {"role": "assistant", "content": content, "refusal": None},
+            "finish_reason": said.finish_reason,
+            "logprobs": None,
+        }
+        for index, content in enumerate(said.contents)
+    ]
+    return {**said.common("chatcmpl", "chat.completion"), "choices": choices, **said.counted()}
+
+
+def _chat_events(said: _Said) -> Iterator[dict[str, Any] | str]:
+    common = said.common("chatcmpl", "chat.completion.chunk")
+
+    def chunk(index: int, delta: dict[str, Any], finish: Any = None) -> dict[str, Any]:
+        choice = {"index": index, "delta": delta, "finish_reason": finish, "logprobs": None}
+        return {**common, "choices": [choice]}
+
+    for index, content in enumerate(said.contents):
+        yield chunk(index, {"role": "assistant", "content": "", "refusal": None})
+        yield from (chunk(index, {"content": text}) for text in _deltas(content))
+        yield chunk(index, {}, said.finish_reason)
+    yield from _last_events(said, common)
+
+
+def _completion(said: _Said) -> dict[str, Any]:
+    choices = [
+        {"text": content, "index": index, "logprobs": None, "finish_reason": said.finish_reason}
+        for index, content in enumerate(said.contents)
+    ]
+    return {**said.common("cmpl", "text_completion"), "choices": choices, **said.counted()}
+
+
+def _completion_events(said: _Said) -> Iterator[dict[str, Any] | str]:
+    common = said.common("cmpl", "text_completion")
+
+    def chunk(index: int, text: str, finish: Any = None) -> dict[str, Any]:
+        choice = {"text": text, "index": index, "logprobs": None, "finish_reason": finish}
+        return {**common, "choices": [choice]}
+
+    for index, content in enumerate(said.contents):
+        yield from (chunk(index, text) for text in _deltas(content))
+        yield chunk(index, "", said.finish_reason)
+    yield from _last_events(said, common)
+
+
+def _last_events(said: _Said, common: dict[str, Any]) -> Iterator[dict[str, Any] | str]:
+    if _field(said.body.get("stream_options"), "include_usage") and said.usage is not None:
+        yield {**common, "choices": [], **said.counted()}
+    yield "[DONE]"
+
+
+def _response(said: _Said) -> dict[str, Any]:
+    n = said.asked.n
+    why = {"length": "max_output_tokens", "content_filter": "content_filter"}.get(said.finish_reason)
+    message = {
+        "id": f"msg_{n}",
+        "type": "message",
+        "role": "assistant",
+        "status": "completed",
+        "content": [{"type": "output_text", "text": said.contents[0], "annotations": []}],
+    }
+    return {
+        "id": f"resp_{n}",
+        "object": "response",
+        "created_at": int(time.time()),
+        "status": "incomplete" if why else "completed",
+        "error": None,
+        "incomplete_details": {"reason": why} if why else None,
+        "model": said.model,
+        "output": [{"id": f"rs_{n}", "type": "reasoning", "summary": []}, message],
+        "service_tier": "default",
+        **said.counted(),
+    }
+
+
+def _response_events(said: _Said) -> Iterator[dict[str, Any]]:
+    whole = _response(said)
+    reasoning, message = whole["output"]
+    text = {"item_id": message["id"], "output_index": 1, "content_index": 0}
+    opened = {**whole, "status": "in_progress", "incomplete_details": None, "output": [], "usage": None}
+    empty = {**message, "status": "in_progress", "content": []}
+    deltas = ({"type": "response.output_text.delta", **text, "delta": it} for it in _deltas(said.contents[0]))
+    events = [
+        {"type": "response.created", "response": opened},
+        {"type": "response.output_item.added", "output_index": 0, "item": reasoning},
+        {"type": "response.output_item.done", "output_index": 0, "item": reasoning},
+        {"type": "response.output_item.added", "output_index": 1, "item": empty},
+        *deltas,
+        {"type": "response.output_text.done", **text, "text": said.contents[0]},
+        {"type": "response.output_item.done", "output_index": 1, "item": message},
+        {"type": f"response.{whole['status']}", "response": whole},
+    ]
+    yield from ({**event, "sequence_number": number} for number, event in enumerate(events))
+
+
+def _embeddings(said: _Said) -> dict[str, Any]:
+    asked = said.body.get("input")
+    texts = asked if isinstance(asked, list) else [asked]
+    data = [
+        {"object": "embedding", "index": index, "embedding": embedding_of(_text(text))}
+        for index, text in enumerate(texts)
+    ]
+    return {"object": "list", "data": data, "model": said.model, **said.counted()}
+
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """How an API spells an answer, whole and streamed."""
+
+    whole: Callable[[_Said], dict[str, Any]]
+    stream: Callable[[_Said], Iterator[dict[str, Any] | str]] | None = None
+
+
+SHAPES = {
+    "/chat/completions": _Shape(_chat, _chat_events),
+    "/responses": _Shape(_response, _response_events),
+    "/completions": _Shape(_completion, _completion_events),
+    "/embeddings": _Shape(_embeddings),
+}
+
+
+def _shape(path: str) -> _Shape | None:
+    return next((shape for ending, shape in SHAPES.items() if path.endswith(ending)), None)
+
+
+def _is_models(path: str) -> bool:
+    return path.endswith("/models") or "/models/" in path
+
+
+def main() -> None:
+    """Run in the foreground, for trying things by hand and for benchmarks."""
+    parser = argparse.ArgumentParser(prog="python -m tests.fake_api", description=main.__doc__)
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--latency", type=float, default=0.0, help="seconds before each answer")
+    parser.add_argument("--rate", type=float, help="requests per second above which the answer is 429")
+    flags = parser.parse_args()
+    api = FakeAPI(flags.port, uvloop.new_event_loop)
+    api.latency, api.requests_per_second, api.remember = flags.latency, flags.rate, False
+    print(api.url, flush=True)
+    with contextlib.suppress(KeyboardInterrupt):
+        threading.Event().wait()
+    api.close()
+
+
+if __name__ == "__main__":
+    main()
