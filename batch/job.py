@@ -129,6 +129,11 @@ def _parameters(request: Any) -> Any:
     return {**{key: request[key] for key in ("api", "model") if key in request}, "sent": sent}
 
 
+def without_unknown(tables: dict[str, Any]) -> dict[str, Any]:
+    """The tables of a run.json as far as looking at a run needs them: no endpoint, whose secrets were left out."""
+    return {key: value for key, value in tables.items() if key != "endpoint"}
+
+
 def tables_of(job: Job) -> dict[str, Any]:
     """The tables that `check` makes `job` of again; defaults are left out."""
     tables: dict[str, Any] = msgspec.to_builtins(job)

@@ -5,6 +5,7 @@ Counts what is durable.  Nothing here decides anything.
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -14,6 +15,8 @@ from tqdm import tqdm
 
 from batch.model import Result
 from batch.usage import Summary, Totals
+
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 PLAIN_SECONDS = 30.0
 BAR_SECONDS = 0.5
@@ -95,6 +98,7 @@ class Progress:
         """Print one line, above the bar if there is one."""
         if self._quiet:
             return
+        text = printable(text)
         if self._bar is not None:
             self._bar.write(text, file=self._stream)
         else:
@@ -118,7 +122,7 @@ class Progress:
             f"{short(self.input_tokens)}→{short(self.output_tokens)} tok",
             self._state(),
         ]
-        return ", ".join(word for word in words if word)
+        return printable(", ".join(word for word in words if word))
 
     def _line(self) -> str:
         total = self._total()
@@ -129,6 +133,11 @@ class Progress:
             "" if total is None or not per_second else f", {duration((total - self.done) / per_second)} left"
         )
         return f"{self.done:,}{of} rows, {per_second:.1f}/s{left}, {self._words()}"
+
+
+def printable(text: str) -> str:
+    """`text` without control characters but line break and tab: a server's words must not drive the terminal."""
+    return _CONTROLS.sub("\ufffd", text)
 
 
 def short(count: int) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from batch import apis, client, columns, job, readers
+from batch import apis, client, columns, job, looking, readers
 from batch.apis import APIS
 from batch.asking import Asking
 from batch.client import Client, Target
@@ -29,6 +29,7 @@ from batch.prompts import BadRow, Prompter
 from batch.readers import Input
 from batch.store import folder, lock, plan
 from batch.store.files import Disk
+from batch.store.log import Log
 from batch.store.plan import Plan
 from batch.store.recover import Found, Redo, finished, recover
 from batch.store.seal import Layout
@@ -60,6 +61,7 @@ class Opened(msgspec.Struct, frozen=True):
     source: Input
     found: list[Found]
     layout: Layout
+    log: Log
 
 
 def run(job_: Job, run_folder: Path, how: How) -> Ended:
@@ -160,12 +162,14 @@ def _open(job_: Job, run_folder: Path, source: Input, how: How, stack: ExitStack
     if known is None:
         _begin(disk, job_, run_folder, source, how)
     now = _plan(job_, source, known)
-    layout = _layout(run_folder, now)
+    layout = looking.layout(run_folder, now)
     found, damages = recover(disk, run_folder)
     for damage in damages:
         how.say(f"{damage.path}: {damage.lines} damaged lines; their rows are asked again")
     plan.write(disk, run_folder, now)
-    return Opened(disk, run_folder, now, source, found, layout)
+    log = Log(run_folder)
+    log.event("start", batchmill=now.batchmill, run_id=now.run_id, resumed=now.resumed, parts=len(found))
+    return Opened(disk, run_folder, now, source, found, layout, log)
 
 
 def _keep_standard_input(disk: Disk, job_: Job, run_folder: Path, source: Input) -> tuple[Job, Input]:
@@ -180,6 +184,8 @@ def _begin(disk: Disk, job_: Job, run_folder: Path, source: Input, how: How) -> 
     carried = source.schema(None if job_.keep is None else tuple(job_.keep))
     schema, renamed = columns.schema(carried, columns.chosen(job_.output.request))
     for old, new in renamed:
+        if old == "custom_id":  # of a batch line; our own column of that name says the same
+            continue
         how.say(f"the input's column {old!r} is carried as {new!r}: the name is taken")
     folder.begin(disk, run_folder, schema)
 
@@ -195,16 +201,6 @@ def _plan(job_: Job, source: Input, known: Plan | None) -> Plan:
     return msgspec.structs.replace(
         known, job=tables, inputs=prints, resumed=known.resumed + 1, state="running"
     )
-
-
-def _layout(run_folder: Path, now: Plan) -> Layout:
-    schema = folder.schema(run_folder)
-    own = columns.chosen("request_json" in schema.names)
-    carried = columns.carried(schema, own)
-    keep = now.job.get("keep")
-    reader = readers.READERS[now.input_format]
-    chosen = None if keep is None else frozenset(keep)
-    return Layout(schema, own, lambda table: reader.carry(table, carried, chosen))
 
 
 def _in_a_loop(story: Coroutine[None, None, Ended]) -> Ended:
@@ -259,7 +255,15 @@ async def _ask(job_: Job, prompter: Prompter, target: Target, opened: Opened, ho
     whole = store.summary()
     if not isinstance(asking.stopped, StorageError):
         _finish(opened, rows, whole, asking.stopped)
-    return Ended(opened.run, whole, progress.asked_now, progress.elapsed(), rows, asking.stopped)
+    ended = Ended(opened.run, whole, progress.asked_now, progress.elapsed(), rows, asking.stopped)
+    opened.log.event(
+        "end",
+        exit_code=ended.exit_code,
+        why=None if ended.stopped is None else str(ended.stopped),
+        asked=msgspec.structs.asdict(ended.now),
+        rows=rows,
+    )
+    return ended
 
 
 def _workers(job_: Job) -> int:

@@ -74,4 +74,6 @@ def main() -> None:
 
 def say(text: str) -> None:
     """One line for the person at the terminal: stderr, stdout being for results."""
-    click.echo(text, err=True)
+    from batch.progress import printable
+
+    click.echo(printable(text), err=True)

@@ -66,7 +66,7 @@ def seal(disk: Disk, run: Path, piece: Slice, layout: Layout) -> parts.Footer:
     opened = run / "open" / parts.name(piece.part)
     target = run / "completions" / f"{parts.name(piece.part)}.parquet"
     scan = journal.scan(opened / journal.NAME)
-    merge = _Merge(opened, target if piece.generation > 1 else None, scan.entries, layout)
+    merge = Merge(opened, target if piece.generation > 1 else None, scan.entries, layout)
     draft = run / "tmp" / target.name
     file = disk.create(draft)
     try:
@@ -78,7 +78,7 @@ def seal(disk: Disk, run: Path, piece: Slice, layout: Layout) -> parts.Footer:
     return made
 
 
-class _Merge:
+class Merge:
     """One merge: tables in row order, and what they add up to."""
 
     def __init__(

@@ -100,11 +100,11 @@ class Store:
         self._unsynced = 0
         self._dirty = asyncio.Event()
         self._synced = asyncio.Event()
+        self._closing = asyncio.Event()
         self._commits = ThreadPoolExecutor(1, "commit")
         self._seals = ThreadPoolExecutor(1, "seal")
         self._sealing: set[asyncio.Task[None]] = set()
         self._failure: StorageError | None = None
-        self._lock = asyncio.Lock()
         if found:
             last = found[-1]
             self.next_row = last.start_row + (last.rows or 0)
@@ -197,11 +197,10 @@ class Store:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._committer.cancel()
+        self._closing.set()
+        self._dirty.set()
         try:
-            await asyncio.wait({self._committer})
-            if self._failure is None:
-                await self._commit()
+            await self._committer
             await self._wait_for_seals()
             if self._failure is None:
                 await self._seal_the_rest()
@@ -262,28 +261,37 @@ class Store:
         return self._by_start[self._starts[bisect_right(self._starts, row) - 1]]
 
     async def _commit_for_ever(self) -> None:
+        """Until the store is left, which the last commit follows."""
         while self._failure is None:
             await self._dirty.wait()
+            last = self._closing.is_set()
             began = time.monotonic()
             await self._commit()
-            await asyncio.sleep(max(0.0, COMMIT_SECONDS - (time.monotonic() - began)))
+            if last:
+                return
+            await self._rest(COMMIT_SECONDS - (time.monotonic() - began))
+
+    async def _rest(self, seconds: float) -> None:
+        """Let a fifth of a second's results gather, unless there will be no more."""
+        try:
+            async with asyncio.timeout(max(0.0, seconds)):
+                await self._closing.wait()
+        except TimeoutError:
+            return
 
     async def _commit(self) -> None:
         """Write and sync what is new, then tell.  An fsync takes 0.1 to 30 ms, so it runs in a thread."""
-        async with self._lock:
-            self._dirty.clear()
-            parts_in_order = [self._open[number] for number in sorted(self._open)]
-            taken = [write for part in parts_in_order if (write := self._taken(part)) is not None]
-            try:
-                await asyncio.shield(
-                    asyncio.get_running_loop().run_in_executor(self._commits, self._write_all, taken)
-                )
-            except StorageError as error:
-                self._failure = error
-            finally:
-                self._synced.set()
-            if self._failure is None:
-                self._count_done(taken)
+        self._dirty.clear()
+        parts_in_order = [self._open[number] for number in sorted(self._open)]
+        taken = [write for part in parts_in_order if (write := self._taken(part)) is not None]
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._commits, self._write_all, taken)
+        except StorageError as error:
+            self._failure = error
+        else:
+            self._count_done(taken)
+        finally:
+            self._synced.set()
 
     def _taken(self, part: OpenPart) -> _Write | None:
         if not part.new_spool and not part.new_lines:

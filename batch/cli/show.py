@@ -1,0 +1,68 @@
+"""`batchmill show`: rows of a run, for a person or as JSON lines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import click
+
+from batch.errors import UsageError
+
+LONGEST = 2_000
+"""Characters of a prompt or a completion that are shown."""
+
+
+@click.command()
+@click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
+@click.option("--failed", is_flag=True, help="Only rows that failed.")
+@click.option("--flag", metavar="F", help="Only rows with this flag.")
+@click.option("--row", type=click.IntRange(min=0), help="Only this row.")
+@click.option("-n", "count", type=click.IntRange(min=1), default=5, show_default=True, help="How many rows.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, with every column.")
+def show(run: Path, failed: bool, flag: str | None, row: int | None, count: int, as_json: bool) -> None:
+    """Look at rows: prompt, completion, tokens, attempts, error.
+
+    Works at any time, also while the run is under way.
+    """
+    from batch import columns, looking
+    from batch.progress import printable
+
+    if flag is not None and flag not in columns.FLAGS:
+        raise UsageError(f"--flag: there is no flag {flag!r} (known: {', '.join(columns.FLAGS)})")
+    wanted = looking.Wanted(failed=failed, flag=flag, row=row)
+    for values in islice(looking.rows(run, wanted), count):
+        if as_json:
+            click.echo(looking.as_json(values))
+        else:
+            click.echo(printable("\n".join(_shown(values, looking.prompt(run, values)))))
+
+
+def _shown(values: dict[str, Any], prompt: str | None) -> Iterator[str]:
+    name = f" {values['custom_id']}" if values["custom_id"] is not None else ""
+    flags = f" [{', '.join(values['flags'])}]" if values["flags"] else ""
+    yield f"── row {values['row']}{name}: {values['status']}{flags}"
+    if prompt is not None:
+        yield from _block("prompt", prompt)
+    for column in ("reasoning", "completion", "refusal"):
+        if values[column] is not None:
+            yield from _block(column, values[column])
+    if values["error_class"] is not None:
+        code = f" ({values['error_code']})" if values["error_code"] else ""
+        yield from _block("error", f"{values['error_class']}{code}: {values['error_message']}")
+    if values["attempts"]:
+        yield f"  tokens      {_count(values['input_tokens'])} in, {_count(values['output_tokens'])} out"
+        yield f"  attempts    {values['attempts']}, the last took {values['latency_s']:.2f} s"
+
+
+def _block(name: str, text: str) -> Iterator[str]:
+    cut = text if len(text) <= LONGEST else f"{text[:LONGEST]}… ({len(text):,} characters)"
+    first, *more = cut.strip().splitlines() or [""]
+    yield f"  {name:<11} {first}"
+    yield from (f"  {'':<11} {line}" for line in more)
+
+
+def _count(tokens: int | None) -> str:
+    return "?" if tokens is None else f"{tokens:,}"

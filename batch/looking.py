@@ -1,0 +1,108 @@
+"""Rows of a run for a person: found, with the prompt they were asked."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from batch import columns, job, readers
+from batch.errors import UsageError
+from batch.model import Row
+from batch.prompts import BadRow, Prompter
+from batch.store import contents, folder, plan
+from batch.store.plan import Plan
+from batch.store.seal import Layout
+
+
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """Which rows."""
+
+    failed: bool = False
+    flag: str | None = None
+    row: int | None = None
+
+
+def opened(run: Path) -> tuple[Plan, Layout]:
+    """The plan and the layout of the run in a folder.  Raises UsageError when there is none."""
+    known = plan.read(run)
+    if known is None:
+        raise UsageError(f"{run} is no run: there is no {plan.NAME} in it")
+    return known, layout(run, known)
+
+
+def layout(run: Path, known: Plan) -> Layout:
+    """How results become columns in a run."""
+    schema = folder.schema(run)
+    own = columns.chosen("request_json" in schema.names)
+    carried = columns.carried(schema, own)
+    keep = known.job.get("keep")
+    reader, chosen = readers.READERS[known.input_format], None if keep is None else frozenset(keep)
+    return Layout(schema, own, lambda table: reader.carry(table, carried, chosen))
+
+
+def rows(run: Path, wanted: Wanted) -> Iterator[dict[str, Any]]:
+    """The rows that are wanted, in input order, one value a column."""
+    _, how = opened(run)
+    for table in contents.tables(run, how):
+        yield from _chosen(table, wanted).to_pylist()
+
+
+def _chosen(table: pa.Table, wanted: Wanted) -> pa.Table:
+    if wanted.row is not None:
+        table = table.filter(pc.equal(table["row"], wanted.row))
+    if wanted.failed:
+        table = table.filter(pc.equal(table["status"], "failed"))
+    if wanted.flag is not None:
+        has = [wanted.flag in flags for flags in table["flags"].to_pylist()]
+        table = table.filter(pa.array(has, pa.bool_()))
+    return table
+
+
+def prompt(run: Path, values: dict[str, Any]) -> str | None:
+    """What the row was asked, made anew from its carried columns; None where they no longer tell."""
+    if values.get("request_json"):
+        return str(values["request_json"])
+    prompter, names = _prompter(run)
+    carried = {before: _decoded(values[now], nested) for now, before, nested in names}
+    try:
+        question = prompter.question(Row(values["row"], carried, ""))
+    except BadRow:
+        return None
+    messages = question.messages or (question.body or {}).get("messages") or ()
+    return "\n".join(_said(message) for message in messages if isinstance(message, dict)) or None
+
+
+@lru_cache(maxsize=1)
+def _prompter(run: Path) -> tuple[Prompter, list[tuple[str, str, bool]]]:
+    known, how = opened(run)
+    made = job.check(job.without_unknown(known.job))
+    fields = list(how.schema)[: len(how.schema) - len(how.own)]
+    before = columns.carried(how.schema, how.own).names
+    nested = [(field.metadata or {}).get(columns.ROLE) == b"json" for field in fields]
+    return Prompter(made.prompt), list(zip([field.name for field in fields], before, nested, strict=True))
+
+
+def _decoded(value: Any, nested: bool) -> Any:
+    return msgspec.json.decode(value) if nested and value is not None else value
+
+
+def _said(message: dict[str, Any]) -> str:
+    content = message.get("content")
+    text = content if isinstance(content, str) else msgspec.json.encode(content).decode()
+    return text if message.get("role") == "user" else f"({message.get('role')}) {text}"
+
+
+def as_json(values: dict[str, Any]) -> str:
+    """One row as a JSON object."""
+    return msgspec.json.encode(values, enc_hook=_plain).decode()
+
+
+def _plain(value: Any) -> Any:
+    return base64.b64encode(value).decode() if isinstance(value, bytes) else str(value)
