@@ -1,7 +1,9 @@
-"""The loop of a run: workers take rows from the feed, ask, judge, and write results or put rows back.
+"""The loop of a run: workers take rows from the feed, ask, judge, and write results or put rows
+back.
 
-One TaskGroup of as many workers as requests may be in flight.  What stops a run (a bad key, a full disk, a signal) stops
-the feed; what is in flight is waited for, so that nothing that was paid for is lost.
+One TaskGroup of as many workers as requests may be in flight.  What stops a run (a bad key, a full
+disk, a signal) stops the feed; what is in flight is waited for, so that nothing that was paid for
+is lost.
 """
 
 from __future__ import annotations
@@ -33,7 +35,9 @@ DRAIN_SECONDS = 20.0
 SIGNALS = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129}
 
 HELD_BACK = 20
-"""So many requests refused as invalid, alike and before any success, mean that the job is wrong and not the rows."""
+"""So many requests refused as invalid, alike and before any success, mean that the job is wrong
+and not the rows.
+"""
 
 
 class Asking:
@@ -86,7 +90,9 @@ class Asking:
     async def _ask(self, task: Task) -> None:
         if task.request is None:
             try:
-                request = apis.build(self._prompter.question(task.row), self._job.request, task.row.index)
+                request = apis.build(
+                    self._prompter.question(task.row), self._job.request, task.row.index
+                )
             except BadRow as fault:
                 self._store.write(results.invalid(task.row.index, f"{task.row.where}: {fault}"))
                 self._feed.finish(task)
@@ -139,7 +145,9 @@ class Asking:
             self._feed.put_back(Task(task.row, request, tries, chances), delay)
 
     def _hold(self, refusal: TryAgain) -> None:
-        """The server has no room: nobody sends before it said so, and the run ends when that takes too long."""
+        """The server has no room: nobody sends before it said so, and the run ends when that
+        takes too long.
+        """
         now = time.monotonic()
         self._refused_since = self._refused_since or now
         wait = refusal.wait or 0.0
@@ -150,7 +158,9 @@ class Asking:
             self._limiter.close_until(now + wait, f"{refusal.error_class}: {refusal.message}"[:80])
 
     def _rejected(self, task: Task, request: Request, tries: tuple[Try, ...], error: Error) -> None:
-        """Before the first success an invalid request may be the job's fault: it is held back until that is known."""
+        """Before the first success an invalid request may be the job's fault: it is held back
+        until that is known.
+        """
         if error.error_class == "invalid_request" and not self._succeeded:
             self._held_back.append((task, request, tries, error))
             alike = [held for held in self._held_back if held[3].message == error.message]
@@ -200,14 +210,16 @@ class Asking:
 
 def _handled(name: str) -> bool:
     number = getattr(signal, name, None)
-    return number is not None and not (name == "SIGHUP" and signal.getsignal(number) is signal.SIG_IGN)
+    return number is not None and not (
+        name == "SIGHUP" and signal.getsignal(number) is signal.SIG_IGN
+    )
 
 
 def _stopped(error_class: str, message: str, attempt: Attempt) -> Stopped:
     said = {
         "auth": f"{attempt.endpoint} refuses the key (HTTP {attempt.status}): {message}",
         "quota": f"{attempt.endpoint} says the account has no credit: {message}",
-        "not_found": f"{attempt.endpoint} does not know this model or path (HTTP {attempt.status}): {message}",
+        "not_found": f"{attempt.endpoint} has no such model or path (HTTP {attempt.status}): {message}",
     }
     hints = {
         "auth": "check the key's environment variable (api_key_env) and base_url",
@@ -221,7 +233,8 @@ def _stopped(error_class: str, message: str, attempt: Attempt) -> Stopped:
 def _out_of_patience(wait: float, message: str) -> Stopped:
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(time.time() + wait))
     return Stopped(
-        f"the server has no room and retry.max_wait is over: {message}", hint=f"come back after {when}"
+        f"the server has no room and retry.max_wait is over: {message}",
+        hint=f"come back after {when}",
     )
 
 

@@ -1,8 +1,9 @@
 """Request out, Attempt back: the only file that knows HTTP.
 
-`send` never raises for the network: whatever becomes of a try is a value.  What happened below HTTP is told apart here
-by whether the server can have computed (and charged for) an answer: not before the request was written, perhaps after.
-No exception of the HTTP library leaves this file: theirs show request headers when printed.
+`send` never raises for the network: whatever becomes of a try is a value.  What happened below HTTP
+is told apart here by whether the server can have computed (and charged for) an answer: not before
+the request was written, perhaps after. No exception of the HTTP library leaves this file: theirs
+show request headers when printed.
 """
 
 from __future__ import annotations
@@ -51,16 +52,19 @@ KEEPALIVE_SECONDS = 4.0
 """Shorter than the 5 s after which uvicorn and llama.cpp close an idle socket."""
 
 REUSED_SOCKET_SECONDS = 1.0
-"""A socket that closes without a byte of answer sooner than this had been closed before; later, it may be billed."""
+"""A socket that closes without a byte of answer sooner than this had been closed before; later,
+it may be billed.
+"""
 
 
 class Endpoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`[endpoint]` of a job.  Timeouts are seconds; `idle_timeout` counts after the first byte of a stream."""
+    """`[endpoint]` of a job.  Timeouts are seconds; `idle_timeout` counts after the first byte
+    of a stream.
+    """
 
     base_url: str | None = None
     api_key_env: str | None = None
     headers: dict[str, str] = {}
-    provider: str | None = None
     connect_timeout: Seconds = 10.0
     idle_timeout: Seconds = 120.0
     total_timeout: Seconds = 900.0
@@ -69,11 +73,15 @@ class Endpoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def local(self) -> bool:
         """Whether the embedded model answers."""
-        return self.base_url is not None and (self.base_url == "local" or self.base_url.startswith("local:"))
+        return self.base_url is not None and (
+            self.base_url == "local" or self.base_url.startswith("local:")
+        )
 
 
 class Target(msgspec.Struct, frozen=True):
-    """Where requests really go: resolved from the endpoint and the environment, with the key in it.  Never stored."""
+    """Where requests really go: resolved from the endpoint and the environment, with the key in
+    it.  Never stored.
+    """
 
     base_url: str
     headers: dict[str, str]
@@ -84,11 +92,17 @@ class Target(msgspec.Struct, frozen=True):
 
 
 def target(endpoint: Endpoint, environment: dict[str, str]) -> Target:
-    """The base URL and headers of `endpoint`.  Raises UsageError naming the variable that is missing."""
-    base_url = endpoint.base_url or environment.get("OPENAI_BASE_URL") or "https://api.openai.com/v1"
+    """The base URL and headers of `endpoint`.  Raises UsageError naming the variable that is
+    missing.
+    """
+    base_url = (
+        endpoint.base_url or environment.get("OPENAI_BASE_URL") or "https://api.openai.com/v1"
+    )
     parts = _checked(base_url, endpoint)
     variable = "OPENAI_API_KEY" if endpoint.api_key_env is None else endpoint.api_key_env
-    headers = {name: _expanded(name, value, environment) for name, value in endpoint.headers.items()}
+    headers = {
+        name: _expanded(name, value, environment) for name, value in endpoint.headers.items()
+    }
     key = environment.get(variable, "").strip() if variable else ""
     if key:
         headers["Authorization"] = f"Bearer {_sendable(key, variable)}"
@@ -109,7 +123,9 @@ def _checked(base_url: str, endpoint: Endpoint) -> SplitResult:
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise JobError(f'[endpoint] base_url: expected http(s)://… or "local", not {base_url!r}')
     if parts.username or parts.password or "key=" in parts.query:
-        raise JobError("[endpoint] base_url: keep secrets out of the URL; name their variable in api_key_env")
+        raise JobError(
+            "[endpoint] base_url: keep secrets out of the URL; name their variable in api_key_env"
+        )
     if parts.scheme == "http" and not endpoint.allow_http and not _is_private(parts.hostname):
         raise JobError(
             f"[endpoint] base_url: plain http to {parts.hostname} would send prompts and key unencrypted;"
@@ -119,7 +135,9 @@ def _checked(base_url: str, endpoint: Endpoint) -> SplitResult:
 
 
 def _is_private(host: str) -> bool:
-    """Loopback, private and single-label names: servers of one's own, which need no key and have no list price."""
+    """Loopback, private and single-label names: servers of one's own, which need no key and have
+    no list price.
+    """
     try:
         return ipaddress.ip_address(host).is_private
     except ValueError:
@@ -138,12 +156,16 @@ def _expanded(name: str, value: str, environment: dict[str, str]) -> str:
 
 def _sendable(secret: str, where: str) -> str:
     if not secret.isascii() or not secret.isprintable():
-        raise UsageError(f"{where} holds characters that no header may have (a line break, a curly quote?)")
+        raise UsageError(
+            f"{where} holds characters that no header may have (a line break, a curly quote?)"
+        )
     return secret
 
 
 def url_of(base_url: str, path: str) -> str:
-    """The URL of one API below `base_url`, which may come with or without its version or the API's own path."""
+    """The URL of one API below `base_url`, which may come with or without its version or the
+    API's own path.
+    """
     parts = urlsplit(base_url)
     root = parts.path.rstrip("/")
     root = next((root[: -len(api.PATH)] for api in APIS.values() if root.endswith(api.PATH)), root)
@@ -172,7 +194,8 @@ class Client:
             **target.headers,
         }
         self._urls = {
-            name: yarl.URL(url_of(target.base_url, api.PATH), encoded=True) for name, api in APIS.items()
+            name: yarl.URL(url_of(target.base_url, api.PATH), encoded=True)
+            for name, api in APIS.items()
         }
         self._names = {
             name: target.name or f"{url.authority}{url.path.removesuffix(APIS[name].PATH)}"
@@ -200,7 +223,10 @@ class Client:
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         await self._session.close()
 
@@ -217,12 +243,21 @@ class Client:
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             answered = _failed(error, status, self._clock() - began)
         return Attempt(
-            endpoint=self._names[request.api], started_at=started, latency_s=self._clock() - began, **answered
+            endpoint=self._names[request.api],
+            started_at=started,
+            latency_s=self._clock() - began,
+            **answered,
         )
 
-    async def _read(self, request: Request, response: aiohttp.ClientResponse, began: float) -> dict[str, Any]:
+    async def _read(
+        self, request: Request, response: aiohttp.ClientResponse, began: float
+    ) -> dict[str, Any]:
         headers = _kept(response)
-        streamed = request.stream and response.status == 200 and "json" not in headers.get("content-type", "")
+        streamed = (
+            request.stream
+            and response.status == 200
+            and "json" not in headers.get("content-type", "")
+        )
         if streamed:
             read = await self._read_stream(response, APIS[request.api].Fold(), began)
         else:
@@ -234,7 +269,9 @@ class Client:
     async def _read_stream(
         self, response: aiohttp.ClientResponse, fold: Fold, began: float
     ) -> dict[str, Any]:
-        """Fold the events; the idle timeout counts events, so heartbeats do not keep a stalled stream alive."""
+        """Fold the events; the idle timeout counts events, so heartbeats do not keep a stalled
+        stream alive.
+        """
         reader = EventReader()
         first_token: float | None = None
         loop = asyncio.get_running_loop()
@@ -282,7 +319,8 @@ def _kept(response: aiohttp.ClientResponse) -> dict[str, str]:
 def decode(raw: bytes) -> tuple[Any, bool]:
     """JSON of a body, and whether its text had to be repaired.  (None, False) when it is no JSON.
 
-    Byte-order mark and padding are stripped.  NaN becomes null; a lone surrogate or a broken character U+FFFD.
+    Byte-order mark and padding are stripped.  NaN becomes null; a lone surrogate or a broken
+    character U+FFFD.
     """
     raw = raw.removeprefix(b"\xef\xbb\xbf")
     try:
@@ -298,7 +336,9 @@ def decode(raw: bytes) -> tuple[Any, bool]:
 
 
 def _failed(error: BaseException, status: int | None, took: float) -> dict[str, Any]:
-    """What a try that ended in an exception says about itself: a class, one sentence, and whether it may be billed."""
+    """What a try that ended in an exception says about itself: a class, one sentence, and
+    whether it may be billed.
+    """
     fault, message, maybe_billed = _fault(error, status, took)
     return {"status": status, "fault": fault, "message": message, "maybe_billed": maybe_billed}
 

@@ -1,7 +1,7 @@
 """The output columns, one line each.  To add one: a field of model.Result and a line here.
 
-The schema of a run is the carried input columns, then these.  A carried column whose name is taken (compared
-case-insensitively, as DuckDB does) gets the prefix `input_`.
+The schema of a run is the carried input columns, then these.  A carried column whose name is taken
+(compared case-insensitively, as DuckDB does) gets the prefix `input_`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ import pyarrow as pa
 
 from batch.model import Result
 
-TOOL_CALLS = pa.list_(pa.struct([("id", pa.string()), ("name", pa.string()), ("arguments", pa.string())]))
+TOOL_CALLS = pa.list_(
+    pa.struct([("id", pa.string()), ("name", pa.string()), ("arguments", pa.string())])
+)
 CHOICES = pa.list_(
     pa.struct(
         [
@@ -146,7 +148,9 @@ NAME = b"batchmill.name"
 """Field metadata of a renamed column: its name in the input."""
 
 ROLE = b"batchmill"
-"""Field metadata of a carried column: what it holds beyond its type (`json`: JSON text, `extra`: see readers)."""
+"""Field metadata of a carried column: what it holds beyond its type (`json`: JSON text, `extra`:
+see readers).
+"""
 
 
 def chosen(request: bool) -> tuple[Column, ...]:
@@ -168,7 +172,9 @@ def schema(carried: pa.Schema, own: Sequence[Column]) -> tuple[pa.Schema, list[t
             renamed.append((field.name, name))
         taken.add(name.lower())
         if name != field.name:
-            field = field.with_name(name).with_metadata({**(field.metadata or {}), NAME: field.name})
+            field = field.with_name(name).with_metadata(
+                {**(field.metadata or {}), NAME: field.name}
+            )
         fields.append(field)
     return pa.schema([*fields, *(pa.field(column.name, column.type) for column in own)]), renamed
 
@@ -191,7 +197,13 @@ def is_extra(field: pa.Field) -> bool:
 
 def arrays(results: Sequence[Result], own: Sequence[Column]) -> list[pa.Array]:
     """One array a column."""
-    return [pa.array(column.values(results), column.type) for column in own]
+    return [_array(column.values(results), column.type) for column in own]
+
+
+def _array(values: list[Any], kind: pa.DataType) -> pa.Array:
+    """Most columns of most runs hold nothing, which is quicker said than counted."""
+    nothing = values.count(None) == len(values)
+    return pa.nulls(len(values), kind) if nothing else pa.array(values, kind)
 
 
 def result(values: dict[str, Any]) -> Result:

@@ -1,4 +1,5 @@
-"""Why a whole run stops.  `cli` prints one line and leaves with the exit code; anything else is a bug.
+"""Why a whole run stops.  `cli` prints one line and leaves with the exit code; anything else is a
+bug.
 
 BatchError
 ├── UsageError       2   flags, job file or input are wrong; nothing was sent
@@ -15,7 +16,9 @@ from __future__ import annotations
 
 
 class BatchError(Exception):
-    """A run-sized failure.  `str(error)` is one line a person can act on; `hint` is what to do next."""
+    """A run-sized failure.  `str(error)` is one line a person can act on; `hint` is what to do
+    next.
+    """
 
     exit_code = 1
 

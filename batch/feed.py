@@ -1,7 +1,8 @@
-"""What is to be asked next: rows due for another try first, then the input in order, read one batch ahead in a thread.
+"""What is to be asked next: rows due for another try first, then the input in order, read one batch
+ahead in a thread.
 
-Workers share one Feed.  `take` answers at once while rows are there; otherwise it sleeps until something changes: a batch
-has come, a row is finished or put back, or the next waiting row is due.
+Workers share one Feed.  `take` answers at once while rows are there; otherwise it sleeps until
+something changes: a batch has come, a row is finished or put back, or the next waiting row is due.
 """
 
 from __future__ import annotations
@@ -169,7 +170,9 @@ class Feed:
         match step:
             case _Reopen(found, wanted, taken_back):
                 if found.rows is None:
-                    done = frozenset(i + found.start_row for i, wants in enumerate(wanted) if not wants)
+                    done = frozenset(
+                        i + found.start_row for i, wants in enumerate(wanted) if not wants
+                    )
                     self._store.resume_last(found, done)
                 else:
                     self._parts[found.number] = self._store.reopen(found, wanted)
@@ -208,7 +211,12 @@ def _steps(
 
 def _needs_work(part: Found, redo: Redo) -> bool:
     footer = part.footer
-    return part.generation > 0 or footer is None or not footer.complete or redo.anything_in(footer.summary)
+    return (
+        part.generation > 0
+        or footer is None
+        or not footer.complete
+        or redo.anything_in(footer.summary)
+    )
 
 
 def _last(run: Path, part: Found, redo: Redo) -> _Reopen:

@@ -1,7 +1,7 @@
 """Job: one frozen value out of a TOML file and flags.
 
-Each table is declared in the room that obeys it; here they are put together and errors get their file, line and key.
-Precedence: flag > job file > environment > default.
+Each table is declared in the room that obeys it; here they are put together and errors get their
+file, line and key. Precedence: flag > job file > environment > default.
 """
 
 from __future__ import annotations
@@ -22,8 +22,6 @@ from batch.prompts import Prompt
 from batch.retry import Retry
 from batch.store.plan import Output
 
-Price = dict[str, Annotated[float, msgspec.Meta(ge=0)]]
-
 
 class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What to do.  Paths are absolute."""
@@ -40,7 +38,6 @@ class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     limits: Limits = Limits()
     retry: Retry = Retry()
     output: Output = Output()
-    prices: dict[str, Price] = {}
 
 
 TABLES = {
@@ -53,7 +50,9 @@ TABLES = {
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The tables of a job file, with its paths made absolute; not checked yet (`check` does).  Raises JobError."""
+    """The tables of a job file, with its paths made absolute; not checked yet (`check` does).
+    Raises JobError.
+    """
     try:
         text = path.read_text(encoding="utf-8-sig")
         tables = tomllib.loads(text)
@@ -72,13 +71,17 @@ def at(tables: dict[str, Any], folder: Path) -> dict[str, Any]:
     if "input" in made:
         given = made["input"]
         made["input"] = (
-            [_absolute(p, folder) for p in given] if isinstance(given, list) else _absolute(given, folder)
+            [_absolute(p, folder) for p in given]
+            if isinstance(given, list)
+            else _absolute(given, folder)
         )
     output, prompt, endpoint = (made.get(name) for name in ("output", "prompt", "endpoint"))
     if isinstance(output, dict) and isinstance(output.get("path"), str):
         output["path"] = _absolute(output["path"], folder)
     if isinstance(endpoint, dict) and str(endpoint.get("base_url", "")).startswith("local:"):
-        endpoint["base_url"] = "local:" + _absolute(endpoint["base_url"].removeprefix("local:"), folder)
+        endpoint["base_url"] = "local:" + _absolute(
+            endpoint["base_url"].removeprefix("local:"), folder
+        )
     if isinstance(prompt, dict) and isinstance(prompt.get("file"), str):
         file = folder / prompt.pop("file")
         try:
@@ -113,7 +116,9 @@ def value_of(text: str) -> Any:
 
 
 def check(tables: dict[str, Any], source: Path | None = None) -> Job:
-    """`tables` as a Job.  Raises JobError with file, line and key; `source` is the job file, None for flags alone."""
+    """`tables` as a Job.  Raises JobError with file, line and key; `source` is the job file,
+    None for flags alone.
+    """
     try:
         request = _parameters(tables.get("request", {}))
         return msgspec.convert({**tables, "request": request}, Job)
@@ -130,7 +135,9 @@ def _parameters(request: Any) -> Any:
 
 
 def without_unknown(tables: dict[str, Any]) -> dict[str, Any]:
-    """The tables of a run.json as far as looking at a run needs them: no endpoint, whose secrets were left out."""
+    """The tables of a run.json as far as looking at a run needs them: no endpoint, whose secrets
+    were left out.
+    """
     return {key: value for key, value in tables.items() if key != "endpoint"}
 
 
@@ -144,7 +151,8 @@ def tables_of(job: Job) -> dict[str, Any]:
 
 def _without_empty(table: dict[str, Any]) -> dict[str, Any]:
     pruned = {
-        key: _without_empty(value) if isinstance(value, dict) else value for key, value in table.items()
+        key: _without_empty(value) if isinstance(value, dict) else value
+        for key, value in table.items()
     }
     return {key: value for key, value in pruned.items() if value is not None and value != {}}
 
@@ -155,7 +163,9 @@ def _explained(problem: str, tables: dict[str, Any], source: Path | None) -> str
     keys = [key for key in path.rstrip("`").removeprefix(".").split(".") if key]
     if unknown := re.search(r"unknown field `(.*)`", text):
         keys.append(unknown[1])
-        text = f"unknown key {unknown[1]!r} {_known(keys[0] if len(keys) > 1 else None, unknown[1])}"
+        text = (
+            f"unknown key {unknown[1]!r} {_known(keys[0] if len(keys) > 1 else None, unknown[1])}"
+        )
     else:
         named = re.match(r"(\w+): ", text)  # our own checks name the key themselves
         if named:
@@ -170,7 +180,11 @@ def _explained(problem: str, tables: dict[str, Any], source: Path | None) -> str
 
 def _known(table: str | None, wrong: str) -> str:
     fields = (
-        Job.__struct_fields__ if table is None else TABLES[table].__struct_fields__ if table in TABLES else ()
+        Job.__struct_fields__
+        if table is None
+        else TABLES[table].__struct_fields__
+        if table in TABLES
+        else ()
     )
     near = difflib.get_close_matches(wrong, fields, n=3, cutoff=0.5)
     if near:
@@ -186,7 +200,9 @@ def _place(keys: list[str], source: Path | None) -> str:
 
 
 def _line_of(keys: list[str], lines: list[str]) -> int | None:
-    """The line where a key stands: under its `[table]`, dotted, or inside an inline table; None if set by a flag."""
+    """The line where a key stands: under its `[table]`, dotted, or inside an inline table; None
+    if set by a flag.
+    """
     *parents, last = keys or [""]
     table: list[str] = []
     for number, line in enumerate(lines, 1):

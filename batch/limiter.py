@@ -1,7 +1,8 @@
-"""How fast requests leave: requests per minute, and the gate that a server's "wait" closes for everybody.
+"""How fast requests leave: requests per minute, and the gate that a server's "wait" closes for
+everybody.
 
-Requests per minute go through aiolimiter with a bucket of a tenth of a second's rate: a bucket of a whole minute would let
-two minutes' worth out in the first.  Turns are taken in order of arrival.
+Requests per minute go through aiolimiter with a bucket of a tenth of a second's rate: a bucket of a
+whole minute would let two minutes' worth out in the first.  Turns are taken in order of arrival.
 """
 
 from __future__ import annotations
@@ -27,19 +28,25 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[limits]` of a job."""
 
     requests_per_minute: Annotated[float, msgspec.Meta(gt=0)] | None = None
-    tokens_per_minute: Annotated[float, msgspec.Meta(gt=0)] | None = None
     concurrency: int | str = "auto"
     concurrency_max: Positive = 256
-    max_cost_usd: Annotated[float, msgspec.Meta(gt=0)] | None = None
 
     def __post_init__(self) -> None:
         number = self.concurrency
-        if number != "auto" and (not isinstance(number, int) or isinstance(number, bool) or number < 1):
-            raise ValueError(f'concurrency: expected "auto" or a number of at least 1, not {number!r}')
+        if number != "auto" and (
+            not isinstance(number, int) or isinstance(number, bool) or number < 1
+        ):
+            raise ValueError(
+                f'concurrency: expected "auto" or a number of at least 1, not {number!r}'
+            )
 
     def in_flight(self, auto: int = AUTO) -> int:
         """How many requests may be in flight at once; `auto` is what the endpoint takes by itself."""
-        return self.concurrency if isinstance(self.concurrency, int) else min(auto, self.concurrency_max)
+        return (
+            self.concurrency
+            if isinstance(self.concurrency, int)
+            else min(auto, self.concurrency_max)
+        )
 
 
 class Limiter:
@@ -70,7 +77,7 @@ class Limiter:
         async with self._turn:
             if self._requests is not None:
                 await self._requests.acquire()
-            while (wait := self._closed_until - self._clock()) > 0:
+            while (wait := self._closed_until - self._clock()) > 0:  # noqa: ASYNC110
                 await asyncio.sleep(wait)
             self.waiting_for = None
 

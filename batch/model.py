@@ -1,7 +1,7 @@
 """The values that travel: Row, Request, Attempt, Completion, Usage, Result.
 
-All are frozen.  "Unknown" is None everywhere, never 0, -1 or "".  Times are seconds: wall-clock moments
-are seconds since the epoch, durations are monotonic differences.
+All are frozen.  "Unknown" is None everywhere, never 0, -1 or "".  Times are seconds: wall-clock
+moments are seconds since the epoch, durations are monotonic differences.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 class Position(msgspec.Struct, frozen=True, omit_defaults=True):
     """A place between two rows of the input, from which reading can go on.
 
-    `file` counts the input's files, `offset` is bytes into the decompressed text (Parquet: rows into the
-    file), `line` is the lines before it (Parquet: 0), `skip` the rows to pass over from there.
+    `file` counts the input's files, `offset` is bytes into the decompressed text (Parquet: rows
+    into the file), `line` is the lines before it (Parquet: 0), `skip` the rows to pass over from
+    there.
     """
 
     file: int = 0
@@ -37,14 +38,16 @@ class Batch(msgspec.Struct, frozen=True):
     def cut(self, rows: int) -> tuple[Batch, Batch]:
         """The first `rows` rows, and the rest."""
         middle = msgspec.structs.replace(self.start, skip=self.start.skip + rows)
-        return Batch(self.table[:rows], self.start, middle), Batch(self.table[rows:], middle, self.end)
+        return Batch(self.table[:rows], self.start, middle), Batch(
+            self.table[rows:], middle, self.end
+        )
 
 
 class Row(msgspec.Struct, frozen=True):
     """One row of the input: its columns as the prompt sees them.
 
-    `where` is the place a message names (`reviews.jsonl:17`).  A row that could not be read has a `fault`
-    and no values.
+    `where` is the place a message names (`reviews.jsonl:17`).  A row that could not be read has a
+    `fault` and no values.
     """
 
     index: int
@@ -68,9 +71,10 @@ class Request(msgspec.Struct, frozen=True):
 class Attempt(msgspec.Struct, frozen=True):
     """One HTTP try, whatever became of it.  `status` is None when no answer arrived.
 
-    `answer` is the decoded body (a stream: folded to the blocking shape), None when it was no JSON.  `fault` is the
-    error class of a failure below HTTP (`timeout`, `connection`, `cut_off`, `bad_response`, `too_large`), and
-    `maybe_billed` tells that the server may have computed, and charged for, an answer nobody has seen.
+    `answer` is the decoded body (a stream: folded to the blocking shape), None when it was no JSON.
+    `fault` is the error class of a failure below HTTP (`timeout`, `connection`, `cut_off`,
+    `bad_response`, `too_large`), and `maybe_billed` tells that the server may have computed, and
+    charged for, an answer nobody has seen.
     """
 
     endpoint: str
@@ -88,7 +92,9 @@ class Attempt(msgspec.Struct, frozen=True):
 
 
 class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Tokens of one or more answers.  Input includes cached and cache-write, output includes reasoning."""
+    """Tokens of one or more answers.  Input includes cached and cache-write, output includes
+    reasoning.
+    """
 
     input_tokens: int | None = None
     cached_tokens: int | None = None
@@ -113,7 +119,9 @@ class Choice(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Completion(msgspec.Struct, frozen=True):
-    """What an accepted answer says, in our words.  `unheld` tells that it holds more than our columns do."""
+    """What an accepted answer says, in our words.  `unheld` tells that it holds more than our
+    columns do.
+    """
 
     choices: list[Choice] = []
     served_model: str | None = None

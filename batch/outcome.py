@@ -1,11 +1,12 @@
-"""What an attempt means: accept, try again, reject the row, or stop the run.  Pure; one table decides.
+"""What an attempt means: accept, try again, reject the row, or stop the run.  Pure; one table
+decides.
 
-The table is keyed by HTTP status and by the structured codes servers send, not by words in prose.  Prose is read only
-where a provider gives nothing else, from the list `PHRASES`.
+The table is keyed by HTTP status and by the structured codes servers send, not by words in prose.
+Prose is read only where a provider gives nothing else, from the list `PHRASES`.
 
-Three things can be wrong: the row (`Reject`: recorded, the run goes on), the moment (`TryAgain`), or the run (`Stop`:
-bad key, no credit, wrong URL; no row is marked failed for it).  An error object inside a 200 counts as the status it
-stands for.
+Three things can be wrong: the row (`Reject`: recorded, the run goes on), the moment (`TryAgain`),
+or the run (`Stop`: bad key, no credit, wrong URL; no row is marked failed for it).  An error object
+inside a 200 counts as the status it stands for.
 """
 
 from __future__ import annotations
@@ -29,9 +30,9 @@ class Accept(msgspec.Struct, frozen=True):
 class TryAgain(msgspec.Struct, frozen=True):
     """The row may succeed later.
 
-    `refused`: the server had no room (429, or 503 with a wait), which uses up no chance.  `wait` is what it asked for,
-    in seconds.  `maybe_billed`: the answer may have been computed and charged.  `at_once`: nothing is wrong with the
-    server, a kept-alive socket had been closed.
+    `refused`: the server had no room (429, or 503 with a wait), which uses up no chance.  `wait` is
+    what it asked for, in seconds.  `maybe_billed`: the answer may have been computed and charged.
+    `at_once`: nothing is wrong with the server, a kept-alive socket had been closed.
     """
 
     error_class: str
@@ -62,7 +63,15 @@ class Stop(msgspec.Struct, frozen=True):
 Outcome = Accept | TryAgain | Reject | Stop
 
 TRANSIENT = frozenset(
-    {"rate_limited", "overloaded", "server_error", "timeout", "connection", "cut_off", "bad_response"}
+    {
+        "rate_limited",
+        "overloaded",
+        "server_error",
+        "timeout",
+        "connection",
+        "cut_off",
+        "bad_response",
+    }
 )
 """Error classes that a later run asks again by itself."""
 
@@ -115,11 +124,16 @@ CODES = {
     "timeout_error": "timeout",
     "request_too_large": "too_large",
 }
-"""`error.code` or `error.type`, lower case, as OpenAI, Azure, Anthropic, llama.cpp and vLLM send them -> error class."""
+"""`error.code` or `error.type`, lower case, as OpenAI, Azure, Anthropic, llama.cpp and vLLM send
+them -> error class.
+"""
 
 PHRASES = (
     # vLLM and several gateways send 400 with a number or nothing as the code; the wording changes by release.
-    (re.compile(r"maximum context length|context (?:length|window)|prompt is too long|too many tokens", re.I), "context_length"),
+    (
+        re.compile(r"context (?:length|window)|prompt is too long|too many tokens", re.I),
+        "context_length",
+    ),
     # OpenAI answers so to one request that is larger than the whole token limit; waiting does not help.
     (re.compile(r"request too large.*limit \d+, requested \d+", re.I | re.S), "too_large"),
 )  # fmt: skip
@@ -168,7 +182,9 @@ class ServerError(msgspec.Struct, frozen=True):
 
 
 def judge(attempt: Attempt, parse: Callable[[Any], Completion], now: float) -> Outcome:
-    """What `attempt` means.  `parse` reads an answer of the API asked; `now` is the wall clock, for HTTP dates."""
+    """What `attempt` means.  `parse` reads an answer of the API asked; `now` is the wall clock,
+    for HTTP dates.
+    """
     if attempt.fault is not None:
         return _transport_fault(attempt)
     status = attempt.status or 0
@@ -197,7 +213,9 @@ def _transport_fault(attempt: Attempt) -> Outcome:
 
 def _answered(attempt: Attempt, parse: Callable[[Any], Completion]) -> Outcome:
     if attempt.answer is None:
-        shown = _page_title(attempt) or ("an empty body" if not attempt.raw else "a body that is not JSON")
+        shown = _page_title(attempt) or (
+            "an empty body" if not attempt.raw else "a body that is not JSON"
+        )
         return TryAgain("bad_response", f"200 with {shown}", maybe_billed=True)
     try:
         completion = parse(attempt.answer)
@@ -252,8 +270,9 @@ def _class_by_phrase(error: ServerError, status: int) -> str | None:
 def error_in(answer: Any) -> ServerError | None:
     """The error an answer holds, in whichever shape; None when it holds none.
 
-    Seen: {"error": {...}}, {"error": "text"}, {"errors": [...]}, {"detail": ...} (FastAPI), {"message", "code"},
-    {"object": "error", ...} (vLLM), {"type": "error", "error": {...}} (Anthropic).
+    Seen: {"error": {...}}, {"error": "text"}, {"errors": [...]}, {"detail": ...} (FastAPI),
+    {"message", "code"}, {"object": "error", ...} (vLLM), {"type": "error", "error": {...}}
+    (Anthropic).
     """
     if not isinstance(answer, dict):
         return None
@@ -273,7 +292,9 @@ def _looks_like_an_answer(answer: dict[str, Any]) -> bool:
 
 def _server_error(error: Any) -> ServerError:
     if not isinstance(error, dict):
-        return ServerError(str(error) if not isinstance(error, list) else msgspec.json.encode(error).decode())
+        return ServerError(
+            str(error) if not isinstance(error, list) else msgspec.json.encode(error).decode()
+        )
     message = error.get("message") or error.get("msg") or error.get("detail") or error.get("error")
     code, kind = error.get("code"), error.get("type")
     return ServerError(
@@ -293,7 +314,9 @@ def _redirected(attempt: Attempt) -> str:
 
 
 def _page_title(attempt: Attempt) -> str | None:
-    """What a page that is no JSON calls itself; its text is never kept, as it may name the client's address."""
+    """What a page that is no JSON calls itself; its text is never kept, as it may name the
+    client's address.
+    """
     head = attempt.raw[:4096].decode("utf-8", "replace")
     if not re.match(r"\s*<", head):
         return None

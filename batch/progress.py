@@ -1,4 +1,5 @@
-"""What a person sees while a run is under way: a bar on a terminal, a plain line every 30 s elsewhere.
+"""What a person sees while a run is under way: a bar on a terminal, a plain line every 30 s
+elsewhere.
 
 Counts what is durable.  Nothing here decides anything.
 """
@@ -20,6 +21,7 @@ _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 PLAIN_SECONDS = 30.0
 BAR_SECONDS = 0.5
+BAR = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}]{postfix}"
 
 
 class Progress:
@@ -33,7 +35,9 @@ class Progress:
         quiet: bool = False,
         stream: TextIO = sys.stderr,
     ) -> None:
-        """`before` is what the run held when it was opened, `state` what it waits for, in a few words or none."""
+        """`before` is what the run held when it was opened, `state` what it waits for, in a few
+        words or none.
+        """
         self.asked_now = Totals()
         self.retries = 0
         self._total: Callable[[], int | None] = lambda: None
@@ -55,7 +59,7 @@ class Progress:
                 dynamic_ncols=True,
                 smoothing=0.1,
                 mininterval=BAR_SECONDS,
-                bar_format="{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}]{postfix}",
+                bar_format=BAR,
             )
 
     def expect(self, total: Callable[[], int | None]) -> None:
@@ -77,7 +81,9 @@ class Progress:
         self.tick()
 
     def take_back(self, summary: Summary) -> None:
-        """Rows that had a result are asked again: they are not done any more; what they used stays used."""
+        """Rows that had a result are asked again: they are not done any more; what they used
+        stays used.
+        """
         totals = summary.totals()
         self.ok -= totals.rows_ok
         self.failed -= totals.rows_failed
@@ -130,13 +136,17 @@ class Progress:
         per_second = rate / max(self.elapsed(), 1e-9)
         of = f"/{total:,}" if total is not None else ""
         left = (
-            "" if total is None or not per_second else f", {duration((total - self.done) / per_second)} left"
+            ""
+            if total is None or not per_second
+            else f", {duration((total - self.done) / per_second)} left"
         )
         return f"{self.done:,}{of} rows, {per_second:.1f}/s{left}, {self._words()}"
 
 
 def printable(text: str) -> str:
-    """`text` without control characters but line break and tab: a server's words must not drive the terminal."""
+    """`text` without control characters but line break and tab: a server's words must not drive
+    the terminal.
+    """
     return _CONTROLS.sub("\ufffd", text)
 
 

@@ -1,8 +1,9 @@
 """A row -> the question it asks.
 
-With a template (`[prompt]`), a row is the columns it names.  Without one the row speaks for itself: an OpenAI batch line,
-a column `messages`, or a column `prompt`.  Templates are Jinja2, sandboxed (they come from the job's author, rows are only
-values) and strict: a missing or empty column is an error, not a hole in the prompt.
+With a template (`[prompt]`), a row is the columns it names.  Without one the row speaks for itself:
+an OpenAI batch line, a column `messages`, or a column `prompt`.  Templates are Jinja2, sandboxed
+(they come from the job's author, rows are only values) and strict: a missing or empty column is an
+error, not a hole in the prompt.
 """
 
 from __future__ import annotations
@@ -54,7 +55,10 @@ class Prompter:
     def __init__(self, prompt: Prompt, id_column: str | None = None) -> None:
         """Raises JobError for a template that does not parse."""
         self._environment = ImmutableSandboxedEnvironment(
-            undefined=StrictUndefined, autoescape=False, keep_trailing_newline=True, finalize=_not_null
+            undefined=StrictUndefined,
+            autoescape=False,
+            keep_trailing_newline=True,
+            finalize=_not_null,
         )
         self._id_column = id_column
         self._templates: list[tuple[str, Template, frozenset[str]]] = [
@@ -87,7 +91,9 @@ class Prompter:
             return Question(messages=[*before, *messages], custom_id=custom_id)
         prompt = values.get("prompt")
         if isinstance(prompt, str) and prompt:
-            return Question(messages=[*before, {"role": "user", "content": prompt}], custom_id=custom_id)
+            return Question(
+                messages=[*before, {"role": "user", "content": prompt}], custom_id=custom_id
+            )
         raise BadRow(
             "no prompt: give one with -p or [prompt] user, or a column `prompt`, `messages` or `body`"
             f" (columns: {', '.join(values) or 'none'})"
@@ -123,7 +129,9 @@ class Prompter:
             names = meta.find_undeclared_variables(self._environment.parse(source))
             return self._environment.from_string(source), frozenset(names)
         except TemplateSyntaxError as error:
-            raise JobError(f"[prompt] {role}: line {error.lineno} of the template: {error.message}") from None
+            raise JobError(
+                f"[prompt] {role}: line {error.lineno} of the template: {error.message}"
+            ) from None
 
     def _custom_id(self, values: dict[str, Any]) -> str | None:
         if self._id_column is None:
@@ -132,7 +140,7 @@ class Prompter:
             value = values[self._id_column]
         else:
             raise BadRow(
-                f"id_column names column {self._id_column!r}, which this row lacks (columns: {', '.join(values)})"
+                f"id_column is {self._id_column!r}, which this row lacks (columns: {', '.join(values)})"
             )
         return None if value is None else str(value)
 

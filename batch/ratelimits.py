@@ -1,7 +1,7 @@
 """What rate-limit headers mean, dialect by dialect.  Pure: the time comes in.
 
-`retry-after-ms` is OpenAI's and Azure's, `retry-after` is RFC 9110 (seconds or an HTTP date; servers also send
-fractions).  A value that makes no sense is no value.
+`retry-after-ms` is OpenAI's and Azure's, `retry-after` is RFC 9110 (seconds or an HTTP date;
+servers also send fractions).  A value that makes no sense is no value.
 """
 
 from __future__ import annotations

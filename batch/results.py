@@ -29,11 +29,16 @@ class Error(msgspec.Struct, frozen=True):
 
 def invalid(row: int, message: str) -> Result:
     """The result of a row that asks nothing that could be sent."""
-    return Result(row=row, status="failed", error_class="invalid_row", error_message=message[:MESSAGE_LENGTH])
+    return Result(
+        row=row, status="failed", error_class="invalid_row", error_message=message[:MESSAGE_LENGTH]
+    )
 
 
 def accepted(
-    request: Request, tries: tuple[Try, ...], completion: Completion, response: Literal["auto"] | bool
+    request: Request,
+    tries: tuple[Try, ...],
+    completion: Completion,
+    response: Literal["auto"] | bool,
 ) -> Result:
     """The result of a row that was answered."""
     flags = completion.flags
@@ -89,7 +94,9 @@ def _about(request: Request, tries: tuple[Try, ...], last_usage: Usage | None) -
         "model": request.model,
         **({} if spent is None else msgspec.structs.asdict(spent)),
         "attempts": len(tries),
-        "maybe_billed_attempts": sum(done.attempt.maybe_billed for done in tries if done.error_class),
+        "maybe_billed_attempts": sum(
+            done.attempt.maybe_billed for done in tries if done.error_class
+        ),
         "attempt_log": [_record(done) for done in tries] if len(tries) > 1 else None,
         "http_status": last.status,
         "latency_s": last.latency_s,

@@ -1,8 +1,9 @@
 """When a row that must be tried again is due: a pure decision, and the heap of waiting rows.
 
-To change the policy, change `delay`.  Backoff is exponential with full jitter: a uniform draw between nothing and the
-doubled delay (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/), so that rows that failed
-together do not come back together.
+To change the policy, change `delay`.  Backoff is exponential with full jitter: a uniform draw
+between nothing and the doubled delay
+(https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/), so that rows that
+failed together do not come back together.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The whole story of a run: prepare, open its folder, ask every row, say how it went.
 
-Everything that can be wrong with job and input is found before the folder is touched and before the first request.
+Everything that can be wrong with job and input is found before the folder is touched and before the
+first request.
 """
 
 from __future__ import annotations
@@ -92,16 +93,20 @@ def _source(job_: Job, how: How, stack: ExitStack) -> Input:
 def _same_run(
     job_: Job, run_folder: Path, source: Input, say: Callable[[str], None] | None = None
 ) -> Plan | None:
-    """The plan of the run in the folder, None when there is none.  Raises Refused when this is another job."""
+    """The plan of the run in the folder, None when there is none.  Raises Refused when this is
+    another job.
+    """
     known = plan.read(run_folder)
     if known is None:
         return None
     hint = (
-        f"give the new run another folder with -o, or move the old one away: mv {run_folder} {run_folder}~1"
+        f"choose another folder with -o, or move the old run away: mv {run_folder} {run_folder}~1"
     )
     different = plan.differences(known.job, job.tables_of(job_))
     if different:
-        raise Refused(f"{run_folder} is the run of another job: {', '.join(different)} changed", hint=hint)
+        raise Refused(
+            f"{run_folder} is the run of another job: {', '.join(different)} changed", hint=hint
+        )
     before = [msgspec.convert(fingerprint, readers.Fingerprint) for fingerprint in known.inputs]
     difference = readers.compare(before, source)
     if difference.kind == "changed":
@@ -155,7 +160,9 @@ def _open(job_: Job, run_folder: Path, source: Input, how: How, stack: ExitStack
     folder.make(disk, run_folder)
     if warning := stack.enter_context(lock.held(run_folder)):
         how.say(warning)
-    known = _same_run(job_, run_folder, source, how.say)  # once more, now that nobody else can change it
+    known = _same_run(
+        job_, run_folder, source, how.say
+    )  # once more, now that nobody else can change it
     how.say(f"{run_folder.absolute()} ({'resuming' if known else 'new'})")
     if job_.input == "-":
         job_, source = _keep_standard_input(disk, job_, run_folder, source)
@@ -168,16 +175,22 @@ def _open(job_: Job, run_folder: Path, source: Input, how: How, stack: ExitStack
         how.say(f"{damage.path}: {damage.lines} damaged lines; their rows are asked again")
     plan.write(disk, run_folder, now)
     log = Log(run_folder)
-    log.event("start", batchmill=now.batchmill, run_id=now.run_id, resumed=now.resumed, parts=len(found))
+    log.event(
+        "start", batchmill=now.batchmill, run_id=now.run_id, resumed=now.resumed, parts=len(found)
+    )
     return Opened(disk, run_folder, now, source, found, layout, log)
 
 
-def _keep_standard_input(disk: Disk, job_: Job, run_folder: Path, source: Input) -> tuple[Job, Input]:
+def _keep_standard_input(
+    disk: Disk, job_: Job, run_folder: Path, source: Input
+) -> tuple[Job, Input]:
     path = run_folder / f"input{Path(source.files[0]).suffix}"
     with Path(source.files[0]).open("rb") as file:
         disk.put(path, iter(lambda: file.read(1 << 20), b""), run_folder / "tmp")
     name = str(path.absolute())
-    return msgspec.structs.replace(job_, input=name), readers.resolve(name, run_folder, source.format)
+    return msgspec.structs.replace(job_, input=name), readers.resolve(
+        name, run_folder, source.format
+    )
 
 
 def _begin(disk: Disk, job_: Job, run_folder: Path, source: Input, how: How) -> None:
@@ -288,7 +301,9 @@ def _held(opened: Opened) -> Summary:
 
 
 def _rows_expected(opened: Opened, store: Store, feed: Feed, limit: int | None) -> int | None:
-    """The number of rows, as far as it is known; before the input's end, by the share of its bytes read."""
+    """The number of rows, as far as it is known; before the input's end, by the share of its
+    bytes read.
+    """
     rows = opened.plan.rows
     if feed.ended:
         rows = store.next_row
@@ -300,10 +315,16 @@ def _rows_expected(opened: Opened, store: Store, feed: Feed, limit: int | None) 
 
 def _finish(opened: Opened, rows: int | None, whole: Summary, stopped: BatchError | None) -> None:
     state = (
-        "finished" if stopped is None else "interrupted" if isinstance(stopped, Interrupted) else "stopped"
+        "finished"
+        if stopped is None
+        else "interrupted"
+        if isinstance(stopped, Interrupted)
+        else "stopped"
     )
     folder.write_usage(opened.disk, opened.run, opened.plan.run_id, whole)
-    plan.write(opened.disk, opened.run, msgspec.structs.replace(opened.plan, rows=rows, state=state))
+    plan.write(
+        opened.disk, opened.run, msgspec.structs.replace(opened.plan, rows=rows, state=state)
+    )
 
 
 def preview(job_: Job, how: How, rows: int = 3) -> Iterator[str]:
@@ -318,6 +339,10 @@ def preview(job_: Job, how: How, rows: int = 3) -> Iterator[str]:
                 request = apis.build(prompter.question(row), job_.request, row.index)
             except BadRow as fault:
                 raise InputError(f"{row.where}: {fault}") from None
-            at = "embedded model" if job_.endpoint.local else client.url_of(base_url, APIS[request.api].PATH)
+            at = (
+                "embedded model"
+                if job_.endpoint.local
+                else client.url_of(base_url, APIS[request.api].PATH)
+            )
             yield f"# {row.where} -> POST {at}"
             yield msgspec.json.format(request.body, indent=2).decode()

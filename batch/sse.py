@@ -1,7 +1,8 @@
 """Bytes of an event stream -> events, by the WHATWG rules, whatever way the bytes are cut.
 
-https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream
-Works on bytes: U+2028 and U+0085 inside a text are no line ends, and a character may be split over two chunks.
+https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream Works on
+bytes: U+2028 and U+0085 inside a text are no line ends, and a character may be split over two
+chunks.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ class TooLarge(ValueError):
 
 
 class EventReader:
-    """Feed it chunks, get the events that they complete; `close` gives a last one that lacks its blank line."""
+    """Feed it chunks, get the events that they complete; `close` gives a last one that lacks its
+    blank line.
+    """
 
     def __init__(self, max_event: int = MAX_EVENT) -> None:
         self._max_event = max_event

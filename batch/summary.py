@@ -1,4 +1,6 @@
-"""What is said when a run ends: rows, flags, failures by cause, tokens, time, where the results are, what to do next."""
+"""What is said when a run ends: rows, flags, failures by cause, tokens, time, where the results
+are, what to do next.
+"""
 
 from __future__ import annotations
 
@@ -69,8 +71,9 @@ def lines(ended: Ended) -> list[str]:
 
 def opening(run: Path) -> str:
     """A line that opens the results."""
-    pattern = f"{_shown(run)}/completions/*.parquet".replace("'", "''")
-    return f"duckdb -c \"SELECT * FROM '{pattern}'\"   or   pandas.read_parquet({str(_shown(run)) + '/completions'!r})"
+    folder = f"{_shown(run)}/completions"
+    quoted = folder.replace("'", "''")
+    return f"duckdb -c \"FROM '{quoted}/*.parquet'\"   or   pandas.read_parquet({folder!r})"
 
 
 def next_step(ended: Ended, again: str) -> str | None:
@@ -88,7 +91,9 @@ def next_step(ended: Ended, again: str) -> str | None:
 
 def _rows(ended: Ended, totals: Totals) -> str:
     done = totals.rows_ok + totals.rows_failed
-    pending = "" if ended.rows is None or done >= ended.rows else f", {ended.rows - done:,} not asked yet"
+    pending = (
+        "" if ended.rows is None or done >= ended.rows else f", {ended.rows - done:,} not asked yet"
+    )
     more = ", more rows to read" if ended.rows is None else ""
     return f"rows      {totals.rows_ok:,} ok, {totals.rows_failed:,} failed{pending}{more}"
 
@@ -102,7 +107,9 @@ def _failure(summary: Summary, name: str) -> str:
 def _tokens(totals: Totals) -> str:
     inside = f" ({totals.cached_tokens:,} cached)" if totals.cached_tokens else ""
     thinking = f" ({totals.reasoning_tokens:,} reasoning)" if totals.reasoning_tokens else ""
-    unknown = f", unknown for {totals.unknown_usage_rows:,} rows" if totals.unknown_usage_rows else ""
+    unknown = (
+        f", unknown for {totals.unknown_usage_rows:,} rows" if totals.unknown_usage_rows else ""
+    )
     return f"tokens    {totals.input_tokens:,} in{inside}, {totals.output_tokens:,} out{thinking}{unknown}"
 
 
@@ -111,7 +118,8 @@ def _time(ended: Ended) -> str:
     rate = f", {asked / ended.seconds:,.1f} rows/s" if asked and ended.seconds > 0 else ""
     billed = ended.now.maybe_billed_attempts
     maybe = f", {billed:,} of them may have been billed without an answer" if billed else ""
-    return f"time      {duration(ended.seconds)} for {asked:,} rows in {ended.now.attempts:,} requests{rate}{maybe}"
+    requests = f"{asked:,} rows in {ended.now.attempts:,} requests"
+    return f"time      {duration(ended.seconds)} for {requests}{rate}{maybe}"
 
 
 def _shown(path: Path) -> Path:

@@ -1,13 +1,15 @@
 """One algebra of token counts.
 
-Servers spell usage in many ways; here it is Usage (model.py): input with cached and cache-write tokens inside, output
-with reasoning inside.  A count that cannot be (negative, fractional, a string of letters) is unknown, never 0.
+Servers spell usage in many ways; here it is Usage (model.py): input with cached and cache-write
+tokens inside, output with reasoning inside.  A count that cannot be (negative, fractional, a string
+of letters) is unknown, never 0.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -19,7 +21,9 @@ MOST_TOKENS = 2**53
 
 
 def read(usage: Any) -> Usage | None:
-    """The usage object of an answer, in the spelling of chat completions or of responses; None when unusable."""
+    """The usage object of an answer, in the spelling of chat completions or of responses; None
+    when unusable.
+    """
     if not isinstance(usage, dict):
         return None
     inside_input = _table(usage, "prompt_tokens_details", "input_tokens_details")
@@ -40,7 +44,9 @@ def add(one: Usage | None, other: Usage | None) -> Usage | None:
     """Both together.  What one of them does not know counts by the other alone."""
     if one is None or other is None:
         return one or other
-    return Usage(*(_plus(getattr(one, name), getattr(other, name)) for name in Usage.__struct_fields__))
+    return Usage(
+        *(_plus(getattr(one, name), getattr(other, name)) for name in Usage.__struct_fields__)
+    )
 
 
 def _plus(one: int | None, other: int | None) -> int | None:
@@ -105,7 +111,11 @@ class Totals(msgspec.Struct, omit_defaults=True):
         self.output_tokens += result.output_tokens or 0
         self.reasoning_tokens += result.reasoning_tokens or 0
         self.cost_usd += result.cost_usd or 0.0
-        unknown = ok and not result.reused and (result.input_tokens is None or result.output_tokens is None)
+        unknown = (
+            ok
+            and not result.reused
+            and (result.input_tokens is None or result.output_tokens is None)
+        )
         self.unknown_usage_rows += unknown
         self.unpriced_rows += ok and not result.reused and result.cost_usd is None
 
@@ -115,16 +125,29 @@ class Totals(msgspec.Struct, omit_defaults=True):
             setattr(self, name, getattr(self, name) + getattr(other, name))
 
 
-def group_of(result: Result) -> Group:
-    """The group a result is counted in; the date is the UTC day of its last attempt."""
-    day = None
-    if result.started_at is not None:
-        day = datetime.fromtimestamp(result.started_at, UTC).date().isoformat()
-    return Group(day, result.endpoint, result.model, result.served_model, result.service_tier)
+@lru_cache(maxsize=1024)
+def _group_key(
+    day: int | None,
+    endpoint: str | None,
+    model: str | None,
+    served_model: str | None,
+    service_tier: str | None,
+) -> str:
+    """JSON of a Group; `day` counts from the epoch, in UTC."""
+    date = None if day is None else datetime.fromtimestamp(day * 86_400, UTC).date().isoformat()
+    return msgspec.json.encode(Group(date, endpoint, model, served_model, service_tier)).decode()
+
+
+def group_key(result: Result) -> str:
+    """The group a result is counted in, as JSON; its date is the UTC day of the last attempt."""
+    day = None if result.started_at is None else int(result.started_at // 86_400)
+    return _group_key(day, result.endpoint, result.model, result.served_model, result.service_tier)
 
 
 class Summary(msgspec.Struct, omit_defaults=True):
-    """All that is counted of a set of results: what a part's footer holds and what a run adds up to."""
+    """All that is counted of a set of results: what a part's footer holds and what a run adds up
+    to.
+    """
 
     groups: dict[str, Totals] = {}  # JSON of the Group -> its totals
     flags: dict[str, int] = {}
@@ -133,7 +156,7 @@ class Summary(msgspec.Struct, omit_defaults=True):
 
     def add(self, result: Result) -> None:
         """Count one result."""
-        key = msgspec.json.encode(group_of(result)).decode()
+        key = group_key(result)
         self.groups.setdefault(key, Totals()).add(result)
         for flag in result.flags:
             self.flags[flag] = self.flags.get(flag, 0) + 1
@@ -160,5 +183,7 @@ class Summary(msgspec.Struct, omit_defaults=True):
 
     def rows(self) -> Iterable[tuple[Group, Totals]]:
         """The groups, oldest first."""
-        decoded = ((msgspec.json.decode(key, type=Group), totals) for key, totals in self.groups.items())
+        decoded = (
+            (msgspec.json.decode(key, type=Group), totals) for key, totals in self.groups.items()
+        )
         return sorted(decoded, key=lambda pair: msgspec.json.encode(pair[0]))

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from batch import local
 from tests.fake_api import FakeAPI
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -41,12 +42,19 @@ def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Starts the program in `tmp_path` and returns the Popen; what still runs at the end is killed."""
     started: list[subprocess.Popen[str]] = []
 
-    def start(*args: Any, env: Mapping[str, str] | None = None, **options: Any) -> subprocess.Popen[str]:
+    def start(
+        *args: Any, env: Mapping[str, str] | None = None, **options: Any
+    ) -> subprocess.Popen[str]:
         options = {"stdin": subprocess.DEVNULL, **options}
         process = subprocess.Popen(
             [sys.executable, "-m", "batch", *map(str, args)],
             cwd=tmp_path,
-            env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONPATH": str(ROOT), **(env or {})},
+            env={
+                "PATH": os.environ["PATH"],
+                "HOME": str(tmp_path),
+                "PYTHONPATH": str(ROOT),
+                **(env or {}),
+            },
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             encoding="utf-8",
@@ -61,12 +69,22 @@ def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
         _end(process)
 
 
+@pytest.fixture(scope="session")
+def cache() -> dict[str, str]:
+    """The environment in which the program finds the embedded model, which is fetched once a machine."""
+    model = local.model_file(progress=False)
+    return {"XDG_CACHE_HOME": str(model.parent.parent)}
+
+
 @pytest.fixture
 def batchmill(start: Callable[..., subprocess.Popen[str]]) -> Callable[..., Finished]:
     """Runs the program in `tmp_path` with nothing in its environment but `env`, and waits for it."""
 
     def batchmill(
-        *args: Any, env: Mapping[str, str] | None = None, stdin: str | None = None, timeout: float = 60
+        *args: Any,
+        env: Mapping[str, str] | None = None,
+        stdin: str | None = None,
+        timeout: float = 60,
     ) -> Finished:
         source = subprocess.DEVNULL if stdin is None else subprocess.PIPE
         process = start(*args, env=env, stdin=source)

@@ -188,7 +188,9 @@ class FakeAPI:
     async def _serve(self, ready: threading.Event) -> None:
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
-        server = await self._loop.create_server(lambda: _Connection(self), sock=self._listener, backlog=4096)
+        server = await self._loop.create_server(
+            lambda: _Connection(self), sock=self._listener, backlog=4096
+        )
         ready.set()
         await self._stop.wait()
         server.close()
@@ -214,11 +216,15 @@ class FakeAPI:
         wire = self._wire(asked, step, contents)
         queued = self.slots is not None and refusal is None
         if delay or queued or wire.pause is not None:
-            connection.task = self._loop.create_task(self._answer_later(connection, wire, delay, queued))
+            connection.task = self._loop.create_task(
+                self._answer_later(connection, wire, delay, queued)
+            )
         else:
             connection.write(wire.pieces, wire)
 
-    async def _answer_later(self, connection: _Connection, wire: _Wire, delay: float, queued: bool) -> None:
+    async def _answer_later(
+        self, connection: _Connection, wire: _Wire, delay: float, queued: bool
+    ) -> None:
         async with self._slot() if queued else contextlib.nullcontext():
             await asyncio.sleep(delay)
             for piece in wire.pieces[:-1] if wire.pause is not None else []:
@@ -254,7 +260,11 @@ class FakeAPI:
             return _refused(401, "Incorrect API key provided.", *ERRORS[401])
         path = asked.path.partition("?")[0]
         if _is_models(path):
-            return None if asked.method == "GET" else _refused(405, f"Not allowed: {asked.method} {path}")
+            return (
+                None
+                if asked.method == "GET"
+                else _refused(405, f"Not allowed: {asked.method} {path}")
+            )
         if _shape(path) is None:
             return _refused(404, f"Invalid URL ({asked.method} {path})")
         if asked.method != "POST":
@@ -298,13 +308,19 @@ class FakeAPI:
         content, streamed, tokens = self._content(asked, step, contents)
         head = _head(asked.n, step, None if streamed else len(content), ending)
         framed = streamed and not step.no_length
-        pieces = [_chunk(piece) for piece in _pieces(content, step)] if framed else _pieces(content, step)
+        pieces = (
+            [_chunk(piece) for piece in _pieces(content, step)]
+            if framed
+            else _pieces(content, step)
+        )
         if framed and (not step.partial or step.clean_end):
             pieces.append(b"0\r\n\r\n")
         pause = step.event_delay if step.event_delay or step.chunk else None
         return _Wire([head, *pieces], ending, pause, not step.partial, step.status, tokens)
 
-    def _content(self, asked: Asked, step: Step, contents: Contents) -> tuple[Any, bool, tuple[int, int]]:
+    def _content(
+        self, asked: Asked, step: Step, contents: Contents
+    ) -> tuple[Any, bool, tuple[int, int]]:
         """What to send: bytes, or a stream's frames; whether it is a stream; and the tokens it costs."""
         path = asked.path.partition("?")[0]
         named = path.endswith("/responses")
@@ -402,7 +418,9 @@ class _Connection(asyncio.Protocol):
 
     def _reset(self) -> None:
         linger = struct.pack("ii", 1, 0)
-        self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        self.transport.get_extra_info("socket").setsockopt(
+            socket.SOL_SOCKET, socket.SO_LINGER, linger
+        )
         self.transport.abort()
 
 
@@ -429,8 +447,13 @@ def _step_at(steps: Steps, taken: int) -> Step:
     return step if isinstance(step, Step) else Step(status=step)
 
 
-def _refused(status: int, message: str, kind: str = "invalid_request_error", code: str | None = None,
-             headers: Mapping[str, str] | None = None) -> Step:
+def _refused(
+    status: int,
+    message: str,
+    kind: str = "invalid_request_error",
+    code: str | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Step:
     error = {"message": message, "type": kind, "param": None, "code": code}
     return Step(status=status, body={"error": error}, headers=headers or {})
 
@@ -439,9 +462,13 @@ def _error(status: int) -> bytes:
     """The body of a failure nobody scripted a body for; redirects have none."""
     if status < 400:
         return b""
-    kind, code = ERRORS.get(status, ("server_error" if status >= 500 else "invalid_request_error", None))
+    kind, code = ERRORS.get(
+        status, ("server_error" if status >= 500 else "invalid_request_error", None)
+    )
     message = f"Scripted {status} {REASONS.get(status, '')}".strip()
-    return msgspec.json.encode({"error": {"message": message, "type": kind, "param": None, "code": code}})
+    return msgspec.json.encode(
+        {"error": {"message": message, "type": kind, "param": None, "code": code}}
+    )
 
 
 def _ending(step: Step) -> Literal["keep", "close", "reset", "hang"]:
@@ -459,12 +486,16 @@ def _head(n: int, step: Step, length: int | None, ending: str) -> bytes:
     if ending == "close" and not step.partial:
         headers["connection"] = "close"
     if not step.no_length:
-        name, value = ("transfer-encoding", "chunked") if length is None else ("content-length", str(length))
+        name, value = (
+            ("transfer-encoding", "chunked") if length is None else ("content-length", str(length))
+        )
         headers[name] = value
     if step.headers:
         headers.update({name.lower(): value for name, value in step.headers.items()})
     lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
-    return f"HTTP/1.1 {step.status} {REASONS.get(step.status, 'Scripted')}\r\n{lines}\r\n".encode("latin-1")
+    return f"HTTP/1.1 {step.status} {REASONS.get(step.status, 'Scripted')}\r\n{lines}\r\n".encode(
+        "latin-1"
+    )
 
 
 def _pieces(content: bytes | list[bytes], step: Step) -> list[bytes]:
@@ -493,7 +524,11 @@ def _frame(event: str | bytes | dict[str, Any], named: bool) -> bytes:
 def _encoded(body: bytes | str | dict[str, Any] | list[Any]) -> bytes:
     if isinstance(body, bytes):
         return body
-    return body.encode("utf-8", "surrogatepass") if isinstance(body, str) else msgspec.json.encode(body)
+    return (
+        body.encode("utf-8", "surrogatepass")
+        if isinstance(body, str)
+        else msgspec.json.encode(body)
+    )
 
 
 def _decoded(body: bytes) -> dict[str, Any] | None:
@@ -509,7 +544,9 @@ def _text(content: Any) -> str:
     if isinstance(content, str):
         return content
     parts = content if isinstance(content, list) else []
-    return "".join(part if isinstance(part, str) else str(_field(part, "text") or "") for part in parts)
+    return "".join(
+        part if isinstance(part, str) else str(_field(part, "text") or "") for part in parts
+    )
 
 
 def _field(value: Any, name: str) -> Any:
@@ -521,7 +558,9 @@ def _contents(body: dict[str, Any]) -> Contents:
     system = [("system", _text(body["instructions"]))] if "instructions" in body else []
     asked = body.get("messages", body.get("input", body.get("prompt")))
     if isinstance(asked, list) and any(isinstance(item, dict) for item in asked):
-        return system + [(str(_field(item, "role")), _text(_field(item, "content"))) for item in asked]
+        return system + [
+            (str(_field(item, "role")), _text(_field(item, "content"))) for item in asked
+        ]
     return [*system, ("user", _text(asked))]
 
 
@@ -582,7 +621,9 @@ def _usage(tokens_in: int, tokens_out: int, path: str) -> dict[str, Any]:
     if "/embeddings" in path:
         return {"prompt_tokens": tokens_in, "total_tokens": tokens_in}
     responses = "/responses" in path
-    read, written = ("input_tokens", "output_tokens") if responses else ("prompt_tokens", "completion_tokens")
+    read, written = (
+        ("input_tokens", "output_tokens") if responses else ("prompt_tokens", "completion_tokens")
+    )
     return {
         read: tokens_in,
         written: tokens_out,
@@ -664,7 +705,9 @@ def _last_events(said: _Said, common: dict[str, Any]) -> Iterator[dict[str, Any]
 
 def _response(said: _Said) -> dict[str, Any]:
     n = said.asked.n
-    why = {"length": "max_output_tokens", "content_filter": "content_filter"}.get(said.finish_reason)
+    why = {"length": "max_output_tokens", "content_filter": "content_filter"}.get(
+        said.finish_reason
+    )
     message = {
         "id": f"msg_{n}",
         "type": "message",
@@ -690,9 +733,18 @@ def _response_events(said: _Said) -> Iterator[dict[str, Any]]:
     whole = _response(said)
     reasoning, message = whole["output"]
     text = {"item_id": message["id"], "output_index": 1, "content_index": 0}
-    opened = {**whole, "status": "in_progress", "incomplete_details": None, "output": [], "usage": None}
+    opened = {
+        **whole,
+        "status": "in_progress",
+        "incomplete_details": None,
+        "output": [],
+        "usage": None,
+    }
     empty = {**message, "status": "in_progress", "content": []}
-    deltas = ({"type": "response.output_text.delta", **text, "delta": it} for it in _deltas(said.contents[0]))
+    deltas = (
+        {"type": "response.output_text.delta", **text, "delta": it}
+        for it in _deltas(said.contents[0])
+    )
     events = [
         {"type": "response.created", "response": opened},
         {"type": "response.output_item.added", "output_index": 0, "item": reasoning},
@@ -745,7 +797,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.fake_api", description=main.__doc__)
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--latency", type=float, default=0.0, help="seconds before each answer")
-    parser.add_argument("--rate", type=float, help="requests per second above which the answer is 429")
+    parser.add_argument(
+        "--rate", type=float, help="requests per second above which the answer is 429"
+    )
     flags = parser.parse_args()
     api = FakeAPI(flags.port, uvloop.new_event_loop)
     api.latency, api.requests_per_second, api.remember = flags.latency, flags.rate, False

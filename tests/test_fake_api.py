@@ -16,10 +16,14 @@ import pytest
 from tests.fake_api import FakeAPI, Step, answer_to, embedding_of
 
 
-def ask(api: FakeAPI, prompt: str, path: str = "/v1/chat/completions", **body: Any) -> tuple[int, bytes]:
+def ask(
+    api: FakeAPI, prompt: str, path: str = "/v1/chat/completions", **body: Any
+) -> tuple[int, bytes]:
     """Ask on a connection of its own, and return status and body."""
     word = {"responses": "input", "embeddings": "input", "chat/completions": "messages"}
-    said: Any = [{"role": "user", "content": prompt}] if path.endswith("chat/completions") else prompt
+    said: Any = (
+        [{"role": "user", "content": prompt}] if path.endswith("chat/completions") else prompt
+    )
     body = {"model": "m", word.get(path.removeprefix("/v1/"), "prompt"): said, **body}
     with closing(http.client.HTTPConnection("127.0.0.1", api.port, timeout=5)) as connection:
         connection.request("POST", path, json.dumps(body))
@@ -28,7 +32,11 @@ def ask(api: FakeAPI, prompt: str, path: str = "/v1/chat/completions", **body: A
 
 
 def events(stream: bytes) -> list[Any]:
-    lines = [line.removeprefix("data: ") for line in stream.decode().split("\n") if line.startswith("data: ")]
+    lines = [
+        line.removeprefix("data: ")
+        for line in stream.decode().split("\n")
+        if line.startswith("data: ")
+    ]
     return [line if line == "[DONE]" else json.loads(line) for line in lines]
 
 
@@ -74,7 +82,9 @@ def test_the_prompt_is_the_last_thing_the_user_said(api):
 
 @pytest.mark.parametrize("include_usage", [False, True])
 def test_a_chat_stream_adds_up_to_the_answer(api, include_usage):
-    _, body = ask(api, "snow  and ice", stream=True, stream_options={"include_usage": include_usage})
+    _, body = ask(
+        api, "snow  and ice", stream=True, stream_options={"include_usage": include_usage}
+    )
     *chunks, done = events(body)
     deltas = [chunk["choices"][0]["delta"] for chunk in chunks if chunk["choices"]]
     assert done == "[DONE]"
@@ -112,7 +122,10 @@ def test_completions_embeddings_and_models_answer_under_any_prefix(api):
 
 
 def test_a_script_is_followed_for_each_prompt_and_then_ends(api):
-    api.script = {"snow": [429, Step(status=503, body={"error": {"message": "busy"}})], "ice": [500, ...]}
+    api.script = {
+        "snow": [429, Step(status=503, body={"error": {"message": "busy"}})],
+        "ice": [500, ...],
+    }
     assert [ask(api, "snow 1")[0] for _ in range(3)] == [429, 503, 200]
     assert [ask(api, "snow 2")[0] for _ in range(3)] == [429, 503, 200]
     assert [ask(api, "ice")[0] for _ in range(4)] == [500] * 4

@@ -19,7 +19,9 @@ import pytest
 from batch import local
 from batch.errors import UsageError
 
-pytest.importorskip("xllamacpp", reason="the extra `local` is not installed: the embedded model is UNTESTED")
+pytest.importorskip(
+    "xllamacpp", reason="the extra `local` is not installed: the embedded model is UNTESTED"
+)
 
 REPOSITORY = Path(__file__).parents[1]
 PARENT = """
@@ -49,7 +51,12 @@ def parent() -> Iterator[subprocess.Popen[str]]:
 
 def python(code: str, *flags: str, **environment: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, *flags, "-c", f"import sys; sys.path.insert(0, {str(REPOSITORY)!r})\n{code}"],
+        [
+            sys.executable,
+            *flags,
+            "-c",
+            f"import sys; sys.path.insert(0, {str(REPOSITORY)!r})\n{code}",
+        ],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -127,7 +134,9 @@ def test_is_gone_when_its_parent_is_killed(parent: subprocess.Popen[str]) -> Non
     assert is_gone(child)
 
 
-def test_goes_on_answering_after_an_interrupt_of_the_whole_group(parent: subprocess.Popen[str]) -> None:
+def test_goes_on_answering_after_an_interrupt_of_the_whole_group(
+    parent: subprocess.Popen[str],
+) -> None:
     assert parent.stdout is not None
     base_url, key = parent.stdout.readline().split()
     os.killpg(parent.pid, signal.SIGINT)
@@ -173,7 +182,11 @@ try:
 except errors.UsageError as error:
     print(error, error.hint)
 """
-    index = {"PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_RETRIES": "0", "PIP_CONFIG_FILE": os.devnull}
+    index = {
+        "PIP_INDEX_URL": "http://127.0.0.1:9/simple",
+        "PIP_RETRIES": "0",
+        "PIP_CONFIG_FILE": os.devnull,
+    }
     with python(code, XDG_CACHE_HOME=str(tmp_path), HOME=str(tmp_path), **index) as process:
         out, _ = process.communicate(timeout=60)
     assert "could not be fetched: " in out
@@ -193,7 +206,9 @@ def test_a_fetched_file_with_another_hash_is_refused_and_removed(tmp_path: Path)
     ("content", "words"),
     [(None, "No such file"), (b"", "not a GGUF file"), (b"<html>", "not a GGUF file")],
 )
-def test_a_model_file_that_is_none_is_named(content: bytes | None, words: str, tmp_path: Path) -> None:
+def test_a_model_file_that_is_none_is_named(
+    content: bytes | None, words: str, tmp_path: Path
+) -> None:
     model = tmp_path / "model.gguf"
     if content is not None:
         model.write_bytes(content)
@@ -216,7 +231,11 @@ def test_a_truncated_model_file_gives_the_servers_own_reason(tmp_path: Path) -> 
     ("status", "logged", "words"),
     [
         (-4, b"", "AVX2"),
-        (1, b"ImportError: libgomp.so.1: cannot open shared object file", "apt-get install libgomp1"),
+        (
+            1,
+            b"ImportError: libgomp.so.1: cannot open shared object file",
+            "apt-get install libgomp1",
+        ),
         (1, b"Traceback\nMemoryError: no room", "MemoryError: no room"),
     ],
 )

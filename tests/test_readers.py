@@ -36,10 +36,14 @@ RECORDS = [{"id": str(n), "text": f'line\n{n}, “quoted” "{"x" * (n % 50)}"'}
 
 def save(path: Path, records: list[dict[str, Any]]) -> Path:
     if ".parquet" in path.name:
-        table = pa.Table.from_pylist(records, pa.schema([("id", pa.string()), ("text", pa.string())]))
+        table = pa.Table.from_pylist(
+            records, pa.schema([("id", pa.string()), ("text", pa.string())])
+        )
         pq.write_table(table, path, row_group_size=300)
     elif ".jsonl" in path.name:
-        path.write_bytes(compressed(path, "".join(json.dumps(record) + "\n" for record in records).encode()))
+        path.write_bytes(
+            compressed(path, "".join(json.dumps(record) + "\n" for record in records).encode())
+        )
     else:
         text = io.StringIO()
         delimiter = "\t" if ".tsv" in path.name else ","
@@ -152,7 +156,10 @@ def test_spooled_rows_survive_an_arrow_stream(tmp_path: Path, name: str) -> None
 
     again = pa.ipc.open_stream(sink.getvalue()).read_all().to_batches()
 
-    back = [found.reader.rows(read, batch.start, "x", 0) for read, batch in zip(again, batches, strict=True)]
+    back = [
+        found.reader.rows(read, batch.start, "x", 0)
+        for read, batch in zip(again, batches, strict=True)
+    ]
     assert [row.values for part in back for row in part] == RECORDS[:20]
 
 
@@ -204,7 +211,9 @@ def test_every_format_is_in_the_contract() -> None:
 
 
 def test_jsonl_skips_blank_lines_and_counts_them(tmp_path: Path) -> None:
-    found = written(tmp_path, "r.jsonl", b'\xef\xbb\xbf{"a":1}\r\n\r\n  \n{"a":"\xe2\x80\xa8"}\n{"a":3}')
+    found = written(
+        tmp_path, "r.jsonl", b'\xef\xbb\xbf{"a":1}\r\n\r\n  \n{"a":"\xe2\x80\xa8"}\n{"a":3}'
+    )
 
     assert [(row.values, row.where) for row in rows(found)] == [
         ({"a": 1}, "r.jsonl:1"),
@@ -232,7 +241,9 @@ def test_jsonl_skips_blank_lines_and_counts_them(tmp_path: Path) -> None:
         (b"\x00", "invalid"),
     ],
 )
-def test_jsonl_unreadable_line_is_a_row_with_a_fault(tmp_path: Path, line: bytes, fault: str) -> None:
+def test_jsonl_unreadable_line_is_a_row_with_a_fault(
+    tmp_path: Path, line: bytes, fault: str
+) -> None:
     found = written(tmp_path, "r.jsonl", b'{"a": 1}\n' + line + b'\n{"a": 3}\n')
 
     before, bad, after = rows(found)
@@ -300,7 +311,9 @@ def test_utf16_is_refused_with_the_way_out(tmp_path: Path) -> None:
 def test_jsonl_column_takes_the_type_that_fits_most(
     tmp_path: Path, values: list[Any], kind: pa.DataType, misfits: list[Any]
 ) -> None:
-    found = written(tmp_path, "r.jsonl", b"".join(msgspec.json.encode({"a": v}) + b"\n" for v in values))
+    found = written(
+        tmp_path, "r.jsonl", b"".join(msgspec.json.encode({"a": v}) + b"\n" for v in values)
+    )
 
     assert found.schema(None).field("a").type == kind
     extras = [json.loads(row["extra"])["a"] for row in carried(found) if row["extra"]]
@@ -309,7 +322,9 @@ def test_jsonl_column_takes_the_type_that_fits_most(
 
 def test_jsonl_later_keys_go_to_extra_unless_keep_says_otherwise(tmp_path: Path) -> None:
     lines = [{"a": 1, "b": "x"}] * 1_000 + [{"a": "misfit", "late": 1}]
-    found = written(tmp_path, "r.jsonl", "".join(json.dumps(line) + "\n" for line in lines).encode())
+    found = written(
+        tmp_path, "r.jsonl", "".join(json.dumps(line) + "\n" for line in lines).encode()
+    )
 
     assert carried(found)[-1] == {"a": None, "b": None, "extra": '{"a":"misfit","late":1}'}
     assert carried(found, ("a",))[-1] == {"a": None, "extra": '{"a":"misfit"}'}
@@ -326,15 +341,22 @@ def test_jsonl_key_called_extra_is_a_column_before_ours(tmp_path: Path) -> None:
 
     assert schema.names == ["extra", "b", "extra"]
     assert schema.field(2).metadata == {b"batchmill": b"extra"}
-    assert [column.to_pylist() for column in columns] == [[None, "no"], [None, 2], ['{"extra":1}', None]]
+    assert [column.to_pylist() for column in columns] == [
+        [None, "no"],
+        [None, 2],
+        ['{"extra":1}', None],
+    ]
 
 
 NUMBERS = st.integers() | st.floats(allow_nan=False, allow_infinity=False)
 SCALARS = st.none() | st.booleans() | NUMBERS | st.text()
 VALUES = st.recursive(
-    SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3)
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
 )
-OBJECTS = st.lists(st.dictionaries(st.sampled_from(["a", "b", "extra", ""]) | st.text(), VALUES), max_size=6)
+OBJECTS = st.lists(
+    st.dictionaries(st.sampled_from(["a", "b", "extra", ""]) | st.text(), VALUES), max_size=6
+)
 
 
 @settings(max_examples=60)
@@ -345,7 +367,9 @@ def test_jsonl_rows_are_the_objects_and_columns_with_extra_give_them_back(
     text = "".join(json.dumps(one, ensure_ascii=escaped) + "\n" for one in objects)
     found = written(tmp_path_factory.mktemp("jsonl"), "r.jsonl", text.encode())
 
-    assert [row.values for row in rows(found)] == [json.loads(line) for line in text.split("\n")[:-1]]
+    assert [row.values for row in rows(found)] == [
+        json.loads(line) for line in text.split("\n")[:-1]
+    ]
     assert rebuilt(found) == [{k: v for k, v in one.items() if v is not None} for one in objects]
 
 
@@ -368,7 +392,9 @@ def rebuilt(found: Input) -> list[dict[str, Any]]:
 
 
 def test_csv_keeps_quotes_newlines_and_line_numbers(tmp_path: Path) -> None:
-    found = written(tmp_path, "r.csv", b'\xef\xbb\xbfid,text\r\n1,"a ""b""\r\nc, d"\r\n\r\n  \r\n2,\xc3\xa9')
+    found = written(
+        tmp_path, "r.csv", b'\xef\xbb\xbfid,text\r\n1,"a ""b""\r\nc, d"\r\n\r\n  \r\n2,\xc3\xa9'
+    )
 
     assert [(row.values, row.where) for row in rows(found)] == [
         ({"id": "1", "text": 'a "b"\r\nc, d'}, "r.csv:2"),
@@ -385,7 +411,9 @@ def test_csv_keeps_quotes_newlines_and_line_numbers(tmp_path: Path) -> None:
         (b"1,a\rb,c", "new-line character"),
     ],
 )
-def test_csv_unreadable_record_is_a_row_with_a_fault(tmp_path: Path, record: bytes, fault: str) -> None:
+def test_csv_unreadable_record_is_a_row_with_a_fault(
+    tmp_path: Path, record: bytes, fault: str
+) -> None:
     found = written(tmp_path, "r.csv", b"a,b\n0,x\n" + record + b"\n2,y\n")
 
     before, bad, after = rows(found)
@@ -408,7 +436,10 @@ def test_csv_record_without_end_is_given_up_after_a_while(tmp_path: Path) -> Non
 
     bad, *good = rows(found)
 
-    assert (bad.where, bad.fault) == ("r.csv:2", "the record is longer than 16 MiB; is a quote left open?")
+    assert (bad.where, bad.fault) == (
+        "r.csv:2",
+        "the record is longer than 16 MiB; is a quote left open?",
+    )
     assert [row.where for row in good] == ["r.csv:19", "r.csv:20", "r.csv:21", "r.csv:22"]
     assert all(row.values == {"a": "2", "b": long} for row in good)
 
@@ -422,7 +453,9 @@ def test_csv_record_without_end_is_given_up_after_a_while(tmp_path: Path) -> Non
         (b'id,"text\n', "r.csv:1: a quote is opened here and never closed"),
     ],
 )
-def test_csv_header_must_name_every_column_once(tmp_path: Path, header: bytes, message: str) -> None:
+def test_csv_header_must_name_every_column_once(
+    tmp_path: Path, header: bytes, message: str
+) -> None:
     found = written(tmp_path, "r.csv", header + b"1,2,3\n")
 
     with pytest.raises(InputError) as caught:
@@ -441,7 +474,9 @@ def test_csv_files_must_have_the_same_columns(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("id,text\n1,x\n")
     (tmp_path / "b.csv").write_text("id,body\n2,y\n")
 
-    with pytest.raises(InputError, match=r"b\.csv: the columns are not those of a\.csv: 'text' is missing"):
+    with pytest.raises(
+        InputError, match=r"b\.csv: the columns are not those of a\.csv: 'text' is missing"
+    ):
         resolve("*.csv", tmp_path).schema(None)
 
 
@@ -459,7 +494,9 @@ def test_csv_round_trip(
     writer.writerows(record[:width] for record in records)
     found = written(tmp_path_factory.mktemp("csv"), "r.csv", text.getvalue().encode())
 
-    assert [tuple(row.values.values()) for row in rows(found)] == [record[:width] for record in records]
+    assert [tuple(row.values.values()) for row in rows(found)] == [
+        record[:width] for record in records
+    ]
 
 
 # Parquet
@@ -475,7 +512,9 @@ def test_parquet_keeps_types_and_gives_python_values(tmp_path: Path) -> None:
             "raw": pa.array([b"\x00\xff"]),
             "small": pa.array([7], pa.uint8()),
             "kind": pa.array(["x"]).dictionary_encode(),
-            "nested": pa.array([{"t": [1_234_567_891]}], pa.struct([("t", pa.list_(pa.timestamp("ns")))])),
+            "nested": pa.array(
+                [{"t": [1_234_567_891]}], pa.struct([("t", pa.list_(pa.timestamp("ns")))])
+            ),
         }
     )
     pq.write_table(table, tmp_path / "r.parquet")
@@ -529,7 +568,9 @@ def test_cut_parquet_file_is_refused(tmp_path: Path) -> None:
     whole = save(tmp_path / "r.parquet", RECORDS).read_bytes()
     found = written(tmp_path, "r.parquet", whole[:-40])
 
-    with pytest.raises(InputError, match=r"^r\.parquet: not a Parquet file, or one that was cut off"):
+    with pytest.raises(
+        InputError, match=r"^r\.parquet: not a Parquet file, or one that was cut off"
+    ):
         rows(found)
 
 
@@ -623,7 +664,9 @@ def test_unusable_input_says_what_and_the_way_out(
 
 
 def test_unknown_input_format_lists_the_known(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"unknown input format 'xml' \(known: jsonl, parquet, csv\)"):
+    with pytest.raises(
+        InputError, match=r"unknown input format 'xml' \(known: jsonl, parquet, csv\)"
+    ):
         resolve("x", tmp_path, "xml")
 
 
@@ -658,12 +701,27 @@ MORE = LINES + b"{}\n"
         ({"a": LINES}, {"a": LINES}, "same", ""),
         ({"a": LINES}, {"b": LINES}, "same", ""),
         ({"a": LINES}, {"a": LINES + b"{}\n"}, "grown", "a.jsonl grew (16 bytes before, 19 now)"),
-        ({"a": LINES[:-1]}, {"a": LINES + b"{}\n"}, "changed", "a.jsonl differs (15 bytes before, 19 now)"),
+        (
+            {"a": LINES[:-1]},
+            {"a": LINES + b"{}\n"},
+            "changed",
+            "a.jsonl differs (15 bytes before, 19 now)",
+        ),
         ({"a": LINES}, {"a": LINES[:-8]}, "changed", "a.jsonl differs (16 bytes before, 8 now)"),
         ({"a": LINES}, {"a": OTHER}, "changed", "a.jsonl differs (16 bytes, other content)"),
-        ({"a": LINES}, {"a": b"{}\n" + LINES}, "changed", "a.jsonl differs (16 bytes before, 19 now)"),
+        (
+            {"a": LINES},
+            {"a": b"{}\n" + LINES},
+            "changed",
+            "a.jsonl differs (16 bytes before, 19 now)",
+        ),
         ({"a": LINES}, {"a": LINES, "b": b""}, "grown", "b.jsonl came after the file before"),
-        ({"a": LINES[:-1]}, {"a": LINES[:-1], "b": b""}, "grown", "b.jsonl came after the file before"),
+        (
+            {"a": LINES[:-1]},
+            {"a": LINES[:-1], "b": b""},
+            "grown",
+            "b.jsonl came after the file before",
+        ),
         ({"a": LINES, "b": b""}, {"a": LINES}, "changed", "2 files before, 1 now"),
         (
             {"a": LINES, "b": OTHER},
@@ -671,7 +729,12 @@ MORE = LINES + b"{}\n"
             "changed",
             "a.jsonl differs (16 bytes before, 19 now)",
         ),
-        ({"a": LINES, "b": b""}, {"a": LINES, "b": LINES}, "grown", "b.jsonl grew (0 bytes before, 16 now)"),
+        (
+            {"a": LINES, "b": b""},
+            {"a": LINES, "b": LINES},
+            "grown",
+            "b.jsonl grew (0 bytes before, 16 now)",
+        ),
         (
             {"a": LINES, "b": MORE},
             {"a": MORE, "b": LINES},

@@ -1,7 +1,7 @@
 """The APIs we speak, and how a row's question becomes a request of one of them.
 
-An API is a module with a PATH, a `body` to send, a `parse` of the blocking answer and a `Fold` of the stream.  To add
-one: write the module, add it to APIS.
+An API is a module with a PATH, a `body` to send, a `parse` of the blocking answer and a `Fold` of
+the stream.  To add one: write the module, add it to APIS.
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ class API(Protocol):
 
     PATH: str
 
-    def body(self, messages: Sequence[dict[str, Any]], parameters: dict[str, Any]) -> dict[str, Any]: ...
+    def body(
+        self, messages: Sequence[dict[str, Any]], parameters: dict[str, Any]
+    ) -> dict[str, Any]: ...
     def parse(self, answer: Any) -> Completion: ...
     def Fold(self) -> Fold: ...
 
@@ -54,6 +56,10 @@ class Parameters(msgspec.Struct, frozen=True):
     def __post_init__(self) -> None:
         if self.api not in APIS:
             raise ValueError(f"api: expected one of {', '.join(APIS)}, not {self.api!r}")
+        if "schema" in self.sent:
+            raise ValueError(
+                "schema: not supported yet; say it as the API does, in response_format"
+            )
 
 
 TRANSPORT = ("stream", "stream_options")
@@ -63,7 +69,8 @@ TRANSPORT = ("stream", "stream_options")
 def build(question: Question, parameters: Parameters, row: int) -> Request:
     """The request of one row.  What the row itself says wins over the job.
 
-    Raises BadRow when nobody names a model (the server would choose one, and its price) or the API is none of ours.
+    Raises BadRow when nobody names a model (the server would choose one, and its price) or the API
+    is none of ours.
     """
     name = question.api or parameters.api
     if name not in APIS:

@@ -20,7 +20,9 @@ PATH = "/chat/completions"
 HELD = frozenset({"id", "object", "created", "model", "choices", "usage", "service_tier"})
 HELD_NOWHERE = frozenset({"system_fingerprint", "timings", "prompt_filter_results"})
 """Top-level fields of an answer that our columns hold, and those nobody misses."""
-HELD_IN_CHOICE = frozenset({"index", "message", "finish_reason", "content_filter_results", "stop_reason"})
+HELD_IN_CHOICE = frozenset(
+    {"index", "message", "finish_reason", "content_filter_results", "stop_reason"}
+)
 HELD_IN_MESSAGE = frozenset(
     {"role", "content", "refusal", "tool_calls", "reasoning_content", "reasoning", "function_call"}
 )
@@ -30,7 +32,10 @@ def body(messages: Sequence[dict[str, Any]], parameters: dict[str, Any]) -> dict
     """The request body; of a stream its usage is asked for too."""
     built = {**parameters, "messages": messages}
     if built.get("stream") is True:
-        built["stream_options"] = {"include_usage": True, **(parameters.get("stream_options") or {})}
+        built["stream_options"] = {
+            "include_usage": True,
+            **(parameters.get("stream_options") or {}),
+        }
     return built
 
 
@@ -41,7 +46,9 @@ def parse(answer: Any) -> Completion:
     choices = answer.get("choices")
     if not isinstance(choices, list) or not choices:
         raise BadAnswer("the answer has no choices")
-    read = sorted((_choice(position, raw) for position, raw in enumerate(choices)), key=lambda c: c.index)
+    read = sorted(
+        (_choice(position, raw) for position, raw in enumerate(choices)), key=lambda c: c.index
+    )
     tokens = answer.get("usage")
     counted = usage.read(tokens)
     return Completion(
@@ -93,7 +100,9 @@ def _tool_calls(calls: Any) -> list[ToolCall] | None:
     if not isinstance(calls, list) or not calls:
         return None
     return [
-        ToolCall(_text(call.get("id")), _text(function.get("name")), _text(function.get("arguments")))
+        ToolCall(
+            _text(call.get("id")), _text(function.get("name")), _text(function.get("arguments"))
+        )
         for call in calls
         if isinstance(call, dict) and isinstance(function := call.get("function") or {}, dict)
     ]
@@ -122,7 +131,9 @@ def _flags(choices: list[Choice], counted: Any) -> list[str]:
 
 
 def _holds_more(answer: dict[str, Any], choices: list[Any]) -> bool:
-    """Whether something in the answer has no column: logprobs, audio, annotations, what is new tomorrow."""
+    """Whether something in the answer has no column: logprobs, audio, annotations, what is new
+    tomorrow.
+    """
     return (
         _beyond(answer, HELD | HELD_NOWHERE)
         or any(_beyond(choice, HELD_IN_CHOICE) for choice in choices)
@@ -131,14 +142,17 @@ def _holds_more(answer: dict[str, Any], choices: list[Any]) -> bool:
 
 
 def _beyond(table: dict[str, Any], held: frozenset[str]) -> bool:
-    return not table.keys() <= held and any(value for key, value in table.items() if key not in held)
+    return not table.keys() <= held and any(
+        value for key, value in table.items() if key not in held
+    )
 
 
 class Fold:
     """The chunks of a stream -> one answer in the blocking shape.
 
-    `complete` turns true only at a terminal signal (a finish reason of every choice, or `[DONE]`): a stream that just
-    ends is cut off.  `ended` tells that nothing more is to be read.  An error in mid-stream wins over what came before.
+    `complete` turns true only at a terminal signal (a finish reason of every choice, or `[DONE]`):
+    a stream that just ends is cut off.  `ended` tells that nothing more is to be read.  An error in
+    mid-stream wins over what came before.
     """
 
     def __init__(self) -> None:
@@ -189,10 +203,16 @@ class Fold:
         index = raw.get("index")
         choice = self._choices.setdefault(
             index if isinstance(index, int) else position,
-            {"index": index if isinstance(index, int) else position, "finish_reason": None, "message": {}},
+            {
+                "index": index if isinstance(index, int) else position,
+                "finish_reason": None,
+                "message": {},
+            },
         )
         choice.update(
-            (key, value) for key, value in raw.items() if key not in ("delta", "index") and value is not None
+            (key, value)
+            for key, value in raw.items()
+            if key not in ("delta", "index") and value is not None
         )
         delta = raw.get("delta")
         if not isinstance(delta, dict):
@@ -210,7 +230,9 @@ class Fold:
     def _add_tool_calls(self, calls: dict[int, dict[str, Any]], deltas: Any) -> None:
         for position, delta in enumerate(deltas or ()):
             self.started = True
-            call = calls.setdefault(delta.get("index", position), {"function": {"name": "", "arguments": ""}})
+            call = calls.setdefault(
+                delta.get("index", position), {"function": {"name": "", "arguments": ""}}
+            )
             call.update((key, delta[key]) for key in ("id", "type") if delta.get(key))
             for key, piece in (delta.get("function") or {}).items():
                 call["function"][key] = call["function"].get(key, "") + (piece or "")
@@ -222,6 +244,8 @@ def _folded(choice: dict[str, Any]) -> dict[str, Any]:
         for key, value in choice["message"].items()
     }
     if "tool_calls" in message:
-        message["tool_calls"] = [message["tool_calls"][index] for index in sorted(message["tool_calls"])]
+        message["tool_calls"] = [
+            message["tool_calls"][index] for index in sorted(message["tool_calls"])
+        ]
     message.setdefault("content", None)
     return {**choice, "message": {"role": "assistant", **message}}

@@ -1,6 +1,7 @@
 """Words to values: a command binds flags, calls one function, prints, and chooses an exit code.
 
-A command is a module with a function of its name; it is imported when it is asked for, so that `--help` is quick.
+A command is a module with a function of its name; it is imported when it is asked for, so that
+`--help` is quick.
 """
 
 from __future__ import annotations
@@ -51,7 +52,9 @@ def batchmill() -> None:
 
 
 def main() -> None:
-    """Run the command line.  A BatchError is one line and its exit code; anything else is a bug (70)."""
+    """Run the command line.  A BatchError is one line and its exit code; anything else is a bug
+    (70).
+    """
     try:
         code = batchmill.main(prog_name="batchmill", standalone_mode=False)
     except click.ClickException as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ from batch.store import plan
 
 
 def read(what: str, flags: dict[str, Any], keys: dict[str, str]) -> tuple[Job, Path]:
-    """The job meant by `what`, with `flags` over it (`keys` says which key a flag sets), and its run folder."""
+    """The job meant by `what`, with `flags` over it (`keys` says which key a flag sets), and its
+    run folder.
+    """
     path = Path(what)
     here = Path.cwd()
     source: Path | None = None
@@ -34,7 +37,11 @@ def read(what: str, flags: dict[str, Any], keys: dict[str, str]) -> tuple[Job, P
     tables = job.at(tables, here)
     for flag, key in keys.items():
         if flags[flag] is not None:
-            job.put(tables, key, job.value_of(flags[flag]) if flag in ("concurrency", "rpm") else flags[flag])
+            job.put(
+                tables,
+                key,
+                job.value_of(flags[flag]) if flag in ("concurrency", "rpm") else flags[flag],
+            )
     if flags["local"]:
         job.put(tables, "endpoint.base_url", "local")
     if flags["prompt_file"] is not None:
@@ -44,13 +51,23 @@ def read(what: str, flags: dict[str, Any], keys: dict[str, str]) -> tuple[Job, P
 
 
 def folder_of(made: Job, what: Path) -> Path:
-    """Where the run of a job lies: as it says, else `runs/<name, or stem of the job file, or of the input>`."""
+    """Where the run of a job lies: as it says, else `runs/<name, or stem of the job file, or of
+    the input>`.
+    """
     if made.output.path is not None:
         return Path(made.output.path)
-    name = made.name or ("stdin" if str(what) == "-" else what.name.split(".")[0] or what.absolute().name)
+    name = made.name or ("stdin" if str(what) == "-" else _stem(what.absolute()))
     if not name or "/" in name or name.startswith("."):
         raise JobError(f"name: {name!r} cannot be a folder's name")
     return Path("runs") / name
+
+
+def _stem(path: Path) -> str:
+    """The name of what is read without its suffixes; of a glob, that of the folder it looks in."""
+    globs = [ancestor for ancestor in (path, *path.parents) if re.search(r"[*?\[]", ancestor.name)]
+    if globs and not path.exists():
+        path = globs[-1].parent
+    return path.name.split(".")[0] or path.name
 
 
 def environment(env_file: Path | None) -> dict[str, str]:

@@ -30,31 +30,46 @@ FLAGS = {
 @click.argument("what", metavar="JOB.toml|INPUT|RUN")
 @click.option("-m", "--model", help="Which model to ask.")
 @click.option(
-    "-p", "--prompt", metavar="TEMPLATE", help="The user's part: Jinja2, {{ column }} stands for a value."
+    "-p",
+    "--prompt",
+    metavar="TEMPLATE",
+    help="The user's part: Jinja2, {{ column }} stands for a value.",
 )
 @click.option("-s", "--system", metavar="TEMPLATE", help="The system's part.")
-@click.option("--prompt-file", type=click.Path(dir_okay=False, path_type=Path), help="A file that holds -p.")
+@click.option(
+    "--prompt-file", type=click.Path(dir_okay=False, path_type=Path), help="A file that holds -p."
+)
 @click.option("--api", help="Which API: chat.")
 @click.option("-o", "--output", metavar="FOLDER", help="The run's folder.  [default: runs/NAME]")
 @click.option("-c", "--concurrency", help='Requests in flight, or "auto".')
 @click.option("--base-url", metavar="URL", help='The endpoint; "local" is the embedded model.')
 @click.option(
-    "--api-key-env", metavar="NAME", help="The variable that holds the key.  [default: OPENAI_API_KEY]"
+    "--api-key-env",
+    metavar="NAME",
+    help="The variable that holds the key.  [default: OPENAI_API_KEY]",
 )
 @click.option(
-    "--env-file", type=click.Path(dir_okay=False, path_type=Path), help="A file of NAME=value lines."
+    "--env-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="A file of NAME=value lines.",
 )
 @click.option("--local", is_flag=True, help="Ask the embedded model: no key, no network.")
 @click.option("--rpm", help="Requests per minute at most.")
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first N rows.")
 @click.option(
-    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Any key of the job, as table.key=value."
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Any key of the job, as table.key=value.",
 )
 @click.option(
-    "--input-format", type=click.Choice(["jsonl", "parquet", "csv"]), help="Where the name does not tell."
+    "--input-format",
+    type=click.Choice(["jsonl", "parquet", "csv"]),
+    help="Where the name does not tell.",
 )
-@click.option("--on-bad-row", type=click.Choice(["stop", "record"]), default="stop", show_default=True,
-              help="A row that cannot be asked: stop before the first request, or record it as failed.")  # fmt: skip
+@click.option("--on-bad-row", type=click.Choice(["stop", "record"]), default="stop",
+              help="A row that cannot be asked: stop (default) or record it as failed.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Show the first requests; send nothing.")
 @click.option("--quiet", is_flag=True, help="Only errors and the last line.")
 def run(what: str, **flags: Any) -> int:

@@ -16,10 +16,16 @@ from batch.errors import UsageError
     type=click.Path(path_type=Path, dir_okay=False),
     help="A GGUF file of your own.  [default: the embedded model]",
 )
-@click.option("--port", type=click.IntRange(0, 65535), default=0, help="0 takes a free one.  [default: 0]")
-@click.option("--api-key-env", metavar="NAME", help="Ask callers for the key in this environment variable.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=0, help="0 takes a free one.  [default: 0]"
+)
+@click.option(
+    "--api-key-env", metavar="NAME", help="Ask callers for the key in this environment variable."
+)
 @click.option("--parallel", type=click.IntRange(1, 64), help="Answers computed at the same time.")
-def serve(model_file: Path | None, port: int, api_key_env: str | None, parallel: int | None) -> None:
+def serve(
+    model_file: Path | None, port: int, api_key_env: str | None, parallel: int | None
+) -> None:
     """Serve the embedded model on this machine until Ctrl-C.
 
     It listens on 127.0.0.1 only, and asks for no key unless --api-key-env names one.

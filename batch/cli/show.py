@@ -20,9 +20,13 @@ LONGEST = 2_000
 @click.option("--failed", is_flag=True, help="Only rows that failed.")
 @click.option("--flag", metavar="F", help="Only rows with this flag.")
 @click.option("--row", type=click.IntRange(min=0), help="Only this row.")
-@click.option("-n", "count", type=click.IntRange(min=1), default=5, show_default=True, help="How many rows.")
+@click.option(
+    "-n", "count", type=click.IntRange(min=1), default=5, show_default=True, help="How many rows."
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, with every column.")
-def show(run: Path, failed: bool, flag: str | None, row: int | None, count: int, as_json: bool) -> None:
+def show(
+    run: Path, failed: bool, flag: str | None, row: int | None, count: int, as_json: bool
+) -> None:
     """Look at rows: prompt, completion, tokens, attempts, error.
 
     Works at any time, also while the run is under way.

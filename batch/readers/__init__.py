@@ -1,9 +1,10 @@
-"""Files to rows.  A reader is a module; READERS is the list of them, and to add a format is to add one.
+"""Files to rows.  A reader is a module; READERS is the list of them, and to add a format is to add
+one.
 
-Reading has two halves, so that a part of the input that was once read can be resumed without the input:
-`read` takes a file to Arrow batches that hold the rows exactly as they stand there (this is what the spool of
-the run folder keeps), and `rows` and `carry` take such a batch to the values a prompt sees and to the typed
-columns the output carries.
+Reading has two halves, so that a part of the input that was once read can be resumed without the
+input: `read` takes a file to Arrow batches that hold the rows exactly as they stand there (this is
+what the spool of the run folder keeps), and `rows` and `carry` take such a batch to the values a
+prompt sees and to the typed columns the output carries.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ class Reader(Protocol):
     def read(self, path: str, start: Position) -> Iterator[Batch]:
         """The batches of one file from `start` on.  `start.file` is only carried through."""
 
-    def rows(self, spooled: pa.RecordBatch, start: Position, name: str, first_index: int) -> list[Row]:
+    def rows(
+        self, spooled: pa.RecordBatch, start: Position, name: str, first_index: int
+    ) -> list[Row]:
         """The rows of a batch that starts at `start` in the file a message calls `name`."""
 
     def size(self, path: str) -> int | None:
@@ -41,7 +44,9 @@ class Reader(Protocol):
     def carry(
         self, spooled: pa.RecordBatch, schema: pa.Schema, keep: frozenset[str] | None
     ) -> list[pa.Array]:
-        """One array a field of `schema` (what `schema()` gave, or a part of it).  Unreadable rows: null."""
+        """One array a field of `schema` (what `schema()` gave, or a part of it).  Unreadable
+        rows: null.
+        """
 
 
 READERS: dict[str, Reader] = {
@@ -76,7 +81,9 @@ class Input:
         skip = start.skip
         at = Position(start.file, start.offset, start.line)
         for file in range(start.file, len(self.files)):
-            for batch in self.reader.read(self.files[file], at if file == start.file else Position(file)):
+            for batch in self.reader.read(
+                self.files[file], at if file == start.file else Position(file)
+            ):
                 rows = len(batch.table)
                 if skip < rows:
                     yield batch.cut(skip)[1] if skip else batch
@@ -86,7 +93,9 @@ class Input:
         return self.reader.rows(batch.table, batch.start, self.names[batch.start.file], first_index)
 
     def share_before(self, position: Position) -> float | None:
-        """Which share of the input lies before `position`, by bytes (Parquet: rows); None when that is unknown."""
+        """Which share of the input lies before `position`, by bytes (Parquet: rows); None when
+        that is unknown.
+        """
         known = [size for size in self._sizes if size is not None]
         whole = sum(known)
         if len(known) < len(self.files) or not whole:
@@ -98,7 +107,9 @@ class Input:
         return [self.reader.size(path) for path in self.files]
 
     def schema(self, keep: tuple[str, ...] | None) -> pa.Schema:
-        """The columns to carry: all, or those in `keep`.  Two have one name when JSONL has a key `extra`."""
+        """The columns to carry: all, or those in `keep`.  Two have one name when JSONL has a key
+        `extra`.
+        """
         found = self.reader.schema(self.files)
         if keep is None:
             return found
@@ -119,7 +130,9 @@ class Input:
 
 
 def resolve(input: str | list[str], base: Path, format: str | None = None) -> Input:
-    """The files meant by a path, glob, folder or URL, or a list of them; relative paths start at `base`."""
+    """The files meant by a path, glob, folder or URL, or a list of them; relative paths start at
+    `base`.
+    """
     return Input(*files.find([input] if isinstance(input, str) else input, base, format))
 
 

@@ -1,7 +1,9 @@
-"""CSV and TSV: a header, then records whose fields may hold quotes, delimiters and newlines.  All strings.
+"""CSV and TSV: a header, then records whose fields may hold quotes, delimiters and newlines.  All
+strings.
 
-A record can span lines, so a position is always the start of a record; the header is read again wherever
-reading starts.  The spool has the file's columns and, last, the record's line and its fault.
+A record can span lines, so a position is always the start of a record; the header is read again
+wherever reading starts.  The spool has the file's columns and, last, the record's line and its
+fault.
 """
 
 from __future__ import annotations
@@ -22,7 +24,9 @@ csv.field_size_limit(MAX_RECORD)
 
 
 class Record(NamedTuple):
-    """`line` is where it starts, `end` where the next one does.  With a fault, `fields` mean nothing."""
+    """`line` is where it starts, `end` where the next one does.  With a fault, `fields` mean
+    nothing.
+    """
 
     fields: list[str]
     line: int
@@ -35,7 +39,9 @@ class _TooLong(Exception):
 
 
 class _Feed:
-    """Lines for the csv module, which tells neither where a record ends nor that a quote was left open."""
+    """Lines for the csv module, which tells neither where a record ends nor that a quote was
+    left open.
+    """
 
     def __init__(self, path: str, start: Position) -> None:
         self.lines = lines.read(path, start)
@@ -154,7 +160,11 @@ def rows(spooled: pa.RecordBatch, start: Position, name: str, first_index: int) 
     *columns, numbers, faults = (column.to_pylist() for column in spooled.columns)
     found = []
     for index, (number, fault) in enumerate(zip(numbers, faults, strict=True)):
-        values = {} if fault else {key: column[index] for key, column in zip(header, columns, strict=True)}
+        values = (
+            {}
+            if fault
+            else {key: column[index] for key, column in zip(header, columns, strict=True)}
+        )
         found.append(Row(first_index + index, values, f"{name}:{number}", fault))
     return found
 
@@ -181,6 +191,8 @@ def _difference(first: str, known: Sequence[str], path: str, header: Sequence[st
     return f"{where}: the order differs"
 
 
-def carry(spooled: pa.RecordBatch, schema: pa.Schema, keep: frozenset[str] | None) -> list[pa.Array]:
+def carry(
+    spooled: pa.RecordBatch, schema: pa.Schema, keep: frozenset[str] | None
+) -> list[pa.Array]:
     names = spooled.schema.names  # the file's own columns come first, also one called __line__
     return [spooled.column(names.index(field.name)) for field in schema]

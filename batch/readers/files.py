@@ -27,7 +27,9 @@ _KNOWN = f"{' '.join(SUFFIXES)}, text also with {' '.join(source.COMPRESSIONS)}"
 
 
 def find(entries: Sequence[str], base: Path, format: str | None) -> tuple[tuple[str, ...], str]:
-    """The files in the order of the entries, those of a glob or folder sorted, and the format of them all."""
+    """The files in the order of the entries, those of a glob or folder sorted, and the format of
+    them all.
+    """
     if format is not None and format not in _FORMATS:
         raise InputError(f"unknown input format {format!r} (known: {', '.join(_FORMATS)})")
     files = [path for entry in entries for path in _expand(entry, base.absolute())]
@@ -53,19 +55,26 @@ def _expand(entry: str, base: Path) -> list[str]:
 
 
 def _in_folder(entry: str, paths: Sequence[str]) -> list[str]:
-    """Files of a known format; names with . or _ in front are notes of the program that wrote the folder."""
+    """Files of a known format; names with . or _ in front are notes of the program that wrote
+    the folder.
+    """
     files = [path for path in sorted(paths) if not source.basename(path).startswith((".", "_"))]
     files = [path for path in files if _known(path)]
     if not files:
         raise InputError(f"{entry}: no input file in this folder (known: {_KNOWN})")
-    return [path if source.is_url(path) else _readable(Path(path), source.basename(path)) for path in files]
+    return [
+        path if source.is_url(path) else _readable(Path(path), source.basename(path))
+        for path in files
+    ]
 
 
 def _matching(entry: str, base: Path) -> list[str]:
     # unlike Path.glob, glob leaves hidden files out, and takes no letter of `base` for a pattern
     names = sorted(glob.glob(entry, root_dir=base, recursive=True))  # noqa: PTH207
     files = [Path(os.path.normpath(base / name)) for name in names]
-    chosen = [_readable(path, name) for path, name in zip(files, names, strict=True) if not path.is_dir()]
+    chosen = [
+        _readable(path, name) for path, name in zip(files, names, strict=True) if not path.is_dir()
+    ]
     if not chosen:
         raise InputError(f"no file matches {entry} (looked in {base})")
     return chosen
@@ -101,7 +110,9 @@ def _readable(path: Path, entry: str) -> str:
     if not path.exists():
         raise InputError(f"{entry}: a link to a file that is not there")
     if not path.is_file():
-        raise InputError(f"{entry}: not a regular file; write it to one first, as input is read twice")
+        raise InputError(
+            f"{entry}: not a regular file; write it to one first, as input is read twice"
+        )
     if not os.access(path, os.R_OK):
         raise InputError(f"{entry}: permission denied")
     return str(path)
@@ -137,7 +148,9 @@ def _format(files: Sequence[str]) -> str:
     for path in files:
         if SUFFIXES[source.suffix(path)] != SUFFIXES[source.suffix(first)]:
             names = f"{source.basename(first)} and {source.basename(path)}"
-            raise InputError(f"{names} are of different formats; name files of one, as in 'data/*.jsonl'")
+            raise InputError(
+                f"{names} are of different formats; name files of one, as in 'data/*.jsonl'"
+            )
     return SUFFIXES[source.suffix(first)]
 
 

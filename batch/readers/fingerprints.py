@@ -21,7 +21,9 @@ BLOCK = 64 << 10
 
 
 class Fingerprint(msgspec.Struct, frozen=True):
-    """A file's size and hash.  `sampled`: only the ends of the file and blocks between them were hashed."""
+    """A file's size and hash.  `sampled`: only the ends of the file and blocks between them were
+    hashed.
+    """
 
     path: str
     size: int
@@ -60,7 +62,9 @@ def compare(old: Sequence[Fingerprint], paths: Sequence[str], format: str) -> Di
         if found.kind == "grown":
             growth.append(found.text)
     if more := [source.basename(path) for path in paths[len(old) :]]:
-        growth.append(f"{', '.join(more[:3])}{' …' if more[3:] else ''} came after {_files(len(old))}")
+        growth.append(
+            f"{', '.join(more[:3])}{' …' if more[3:] else ''} came after {_files(len(old))}"
+        )
     return Difference("grown", "; ".join(growth)) if growth else Difference("same")
 
 
@@ -81,7 +85,11 @@ def _compare(before: Fingerprint, path: str, may_grow: bool) -> Difference:
 
 
 def _sizes(before: int, now: int) -> str:
-    return f"{before:,} bytes before, {now:,} now" if before != now else f"{now:,} bytes, other content"
+    return (
+        f"{before:,} bytes before, {now:,} now"
+        if before != now
+        else f"{now:,} bytes, other content"
+    )
 
 
 def _files(count: int) -> str:

@@ -1,8 +1,8 @@
 """JSON Lines: one JSON object a line.
 
-The spool keeps the bytes of each line, so a resumed part decodes exactly what was read.  The carried columns
-are found in the first rows; whatever does not fit them later goes to the column `extra`, so that columns and
-`extra` together give back the object.
+The spool keeps the bytes of each line, so a resumed part decodes exactly what was read.  The
+carried columns are found in the first rows; whatever does not fit them later goes to the column
+`extra`, so that columns and `extra` together give back the object.
 """
 
 from __future__ import annotations
@@ -55,7 +55,9 @@ def read(path: str, start: Position) -> Iterator[Batch]:
 
 
 def _spooled(texts: Sequence[bytes | None], numbers: Sequence[int]) -> pa.RecordBatch:
-    return pa.record_batch([pa.array(texts, pa.large_binary()), pa.array(numbers, pa.int64())], schema=SPOOL)
+    return pa.record_batch(
+        [pa.array(texts, pa.large_binary()), pa.array(numbers, pa.int64())], schema=SPOOL
+    )
 
 
 def rows(spooled: pa.RecordBatch, start: Position, name: str, first_index: int) -> list[Row]:
@@ -112,7 +114,9 @@ def schema(paths: Sequence[str]) -> pa.Schema:
 
 
 def _values(paths: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """The objects of all files.  An unreadable row counts as an empty one, so that the search stays short."""
+    """The objects of all files.  An unreadable row counts as an empty one, so that the search
+    stays short.
+    """
     for path in paths:
         for batch in read(path, Position()):
             for values, _ in _objects(batch.table):
@@ -136,7 +140,12 @@ def _kind(value: Any) -> str:
 
 def _field(key: str, counts: Counter[str]) -> pa.Field:
     numbers = counts["int64"] + counts["double"]
-    votes = {"string": counts["string"], "json": counts["json"], "bool": counts["bool"], "number": numbers}
+    votes = {
+        "string": counts["string"],
+        "json": counts["json"],
+        "bool": counts["bool"],
+        "number": numbers,
+    }
     match max(votes, key=lambda kind: votes[kind]):
         case "json":
             return pa.field(key, pa.string(), metadata=_JSON)
@@ -147,7 +156,9 @@ def _field(key: str, counts: Counter[str]) -> pa.Field:
     return pa.field(key, pa.string())
 
 
-def carry(spooled: pa.RecordBatch, schema: pa.Schema, keep: frozenset[str] | None) -> list[pa.Array]:
+def carry(
+    spooled: pa.RecordBatch, schema: pa.Schema, keep: frozenset[str] | None
+) -> list[pa.Array]:
     fields = [field for field in schema if not _is_extra(field)]
     fits = {field.name: _fits(field) for field in fields}
     columns: dict[str, list[Any]] = {field.name: [] for field in fields}
@@ -161,7 +172,9 @@ def carry(spooled: pa.RecordBatch, schema: pa.Schema, keep: frozenset[str] | Non
             if held or value is None:
                 rest.pop(key, None)
         extras.append(_json(rest) if rest else None)
-    return [_array(field, columns[field.name]) for field in fields] + [pa.array(extras, pa.string())]
+    return [_array(field, columns[field.name]) for field in fields] + [
+        pa.array(extras, pa.string())
+    ]
 
 
 def _is_extra(field: pa.Field) -> bool:

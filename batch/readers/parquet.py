@@ -1,4 +1,6 @@
-"""Parquet: batches of the file's own columns, types kept exactly, row groups before the start never read."""
+"""Parquet: batches of the file's own columns, types kept exactly, row groups before the start
+never read.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ def _open(path: str) -> Iterator[pq.ParquetFile]:
     try:
         stored = source.open_seekable(path)
         # without pre-buffering and with a small buffer a column is read page by page, not a row group at once
-        file = pq.ParquetFile(stored, pre_buffer=False, buffer_size=1 << 16, page_checksum_verification=True)
+        file = pq.ParquetFile(
+            stored, pre_buffer=False, buffer_size=1 << 16, page_checksum_verification=True
+        )
     except source.READ_FAULTS as error:
         message = source.cause(error)
         if "magic bytes" in message or "file size is" in message:
@@ -67,7 +71,9 @@ def _group(file: pq.ParquetFile, path: str, group: int, first: int) -> Iterator[
 
 
 def _cut(rows: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
-    """Smaller slices where the rows are larger than the file's own sizes say (dictionaries, compression)."""
+    """Smaller slices where the rows are larger than the file's own sizes say (dictionaries,
+    compression).
+    """
     step = max(len(rows) * source.BYTES // max(rows.nbytes, source.BYTES), 1)
     for offset in range(0, len(rows), step):
         yield rows.slice(offset, step)
@@ -84,7 +90,12 @@ def rows(spooled: pa.RecordBatch, start: Position, name: str, first_index: int) 
     found = []
     for index, (values, fault) in enumerate(_values(plain)):
         found.append(
-            Row(first_index + index, values, f"{name} row {start.offset + start.skip + index}", fault)
+            Row(
+                first_index + index,
+                values,
+                f"{name} row {start.offset + start.skip + index}",
+                fault,
+            )
         )
     return found
 
@@ -106,7 +117,9 @@ def _value(row: pa.RecordBatch) -> tuple[dict[str, Any], str | None]:
 
 
 def _microseconds(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Times as Python can hold them.  Only prompts see these; the output carries the times as they were."""
+    """Times as Python can hold them.  Only prompts see these; the output carries the times as
+    they were.
+    """
     types = [_coarser(field.type) for field in batch.schema]
     columns = [
         column if kind == column.type else column.cast(kind, safe=False)
@@ -164,5 +177,7 @@ def _difference(first: str, known: pa.Schema, path: str, found: pa.Schema) -> st
     return f"{where}: the order differs"
 
 
-def carry(spooled: pa.RecordBatch, schema: pa.Schema, keep: frozenset[str] | None) -> list[pa.Array]:
+def carry(
+    spooled: pa.RecordBatch, schema: pa.Schema, keep: frozenset[str] | None
+) -> list[pa.Array]:
     return [spooled.column(field.name) for field in schema]

@@ -1,6 +1,8 @@
-"""A file of the input, wherever it lies: a local path or a URL, plain or compressed, opened to read bytes.
+"""A file of the input, wherever it lies: a local path or a URL, plain or compressed, opened to read
+bytes.
 
-A file is named by a string throughout: an absolute local path, or a URL that pyarrow has a filesystem for.
+A file is named by a string throughout: an absolute local path, or a URL that pyarrow has a
+filesystem for.
 """
 
 from __future__ import annotations

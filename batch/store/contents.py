@@ -1,6 +1,7 @@
 """What a run holds, read from outside: sealed parts and the journals of open ones, in row order.
 
-Takes no lock and changes nothing, so it works beside a running process; a row is seen once, wherever it lies.
+Takes no lock and changes nothing, so it works beside a running process; a row is seen once,
+wherever it lies.
 """
 
 from __future__ import annotations

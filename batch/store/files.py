@@ -1,7 +1,8 @@
 """Every change of the run folder goes through here: write, fsync, rename, unlink, mkdir.
 
-A change is durable only when its bytes and the folder that names it are synced, so each method says what is durable
-when it returns.  Tests hand in a Disk that fails at the k-th call, or forgets what was not synced.
+A change is durable only when its bytes and the folder that names it are synced, so each method says
+what is durable when it returns.  Tests hand in a Disk that fails at the k-th call, or forgets what
+was not synced.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""The journal of an open part: one line a result, `crc32 json`, after a first line that says whose it is.
+"""The journal of an open part: one line a result, `crc32 json`, after a first line that says whose
+it is.
 
-A line counts when its CRC fits.  A torn tail is what a kill leaves; a bad line with good ones behind it is damage that
-costs one row one more request, and is reported.
+A line counts when its CRC fits.  A torn tail is what a kill leaves; a bad line with good ones
+behind it is damage that costs one row one more request, and is reported.
 """
 
 from __future__ import annotations
@@ -87,7 +88,9 @@ def results(path: Path, entries: list[Entry]) -> Iterator[Result]:
             file.seek(entry.offset - 9)
             crc, _, payload = file.read(entry.length + 9).partition(b" ")
             if not _fits(crc, payload):
-                raise Damaged(f"{path}: the result of row {entry.row} has changed since it was written")
+                raise Damaged(
+                    f"{path}: the result of row {entry.row} has changed since it was written"
+                )
             yield _result_decoder.decode(payload)
 
 

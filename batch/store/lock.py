@@ -18,7 +18,8 @@ NAME = "lock"
 
 @contextmanager
 def held(run: Path) -> Iterator[str | None]:
-    """Hold the run's lock; gives a warning to print where the file system has no real locks, else None.
+    """Hold the run's lock; gives a warning to print where the file system has no real locks, else
+    None.
 
     Raises Refused with the holder's pid when another process has it; nothing is changed then.
     """
@@ -47,7 +48,10 @@ def _acquired(path: Path) -> tuple[BaseFileLock, str | None]:
             soft.acquire()
         except Timeout:
             raise _in_use(path) from None
-        return soft, f"{path.parent}: this file system has no locks; do not start the same run twice"
+        return (
+            soft,
+            f"{path.parent}: this file system has no locks; do not start the same run twice",
+        )
     except OSError as error:
         raise StorageError(f"{path}: cannot be locked: {error.strerror or error}") from None
 

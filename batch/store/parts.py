@@ -1,6 +1,7 @@
 """Sealed parts: Parquet files that say in their footer what they hold.
 
-A part's whole-file hash is taken with its own 32 digits blanked, so that it can stand in the footer.
+A part's whole-file hash is taken with its own 32 digits blanked, so that it can stand in the
+footer.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ FORMAT = 1
 
 
 class Footer(msgspec.Struct, frozen=True):
-    """What a part says about itself.  `rows_planned` is its slice of the input, `rows_present` what it holds."""
+    """What a part says about itself.  `rows_planned` is its slice of the input, `rows_present`
+    what it holds.
+    """
 
     part: int
     generation: int
@@ -64,7 +67,9 @@ def write_schema(file: BinaryIO, schema: pa.Schema) -> None:
 def write(
     file: BinaryIO, schema: pa.Schema, tables: Iterator[pa.Table], footer: Callable[[], Footer]
 ) -> Footer:
-    """Write `tables`, one row group each, then what `footer` says, with the file's hash in it.  Returns that."""
+    """Write `tables`, one row group each, then what `footer` says, with the file's hash in it.
+    Returns that.
+    """
     with pq.ParquetWriter(
         pa.PythonFile(file, mode="w"),
         schema,

@@ -1,7 +1,7 @@
 """run.json: what a run is doing, and whether a job is the same one.
 
-A run's identity is API + prompt + model + request parameters.  The rest of a job (endpoint, limits, retry, limit, tags,
-prices, where the input lies) may change when it is resumed.
+A run's identity is API + prompt + model + request parameters.  The rest of a job (endpoint, limits,
+retry, limit, tags, prices, where the input lies) may change when it is resumed.
 """
 
 from __future__ import annotations
@@ -60,16 +60,23 @@ def new(job: dict[str, Any], inputs: list[dict[str, Any]], input_format: str) ->
 
 
 def without_secrets(job: dict[str, Any]) -> dict[str, Any]:
-    """`job` with the values of its headers left out, but for those that name an environment variable."""
+    """`job` with the values of its headers left out, but for those that name an environment
+    variable.
+    """
     endpoint = job.get("endpoint", {})
     if not endpoint.get("headers"):
         return job
-    kept = {name: value if value.startswith("$") else None for name, value in endpoint["headers"].items()}
+    kept = {
+        name: value if value.startswith("$") else None
+        for name, value in endpoint["headers"].items()
+    }
     return {**job, "endpoint": {**endpoint, "headers": kept}}
 
 
 def read(run: Path) -> Plan | None:
-    """The plan in a folder, None when there is none.  Raises Damaged, and Refused for a newer format."""
+    """The plan in a folder, None when there is none.  Raises Damaged, and Refused for a newer
+    format.
+    """
     path = run / NAME
     try:
         plan = msgspec.json.decode(path.read_bytes(), type=Plan)
@@ -78,7 +85,9 @@ def read(run: Path) -> Plan | None:
     except (msgspec.DecodeError, OSError) as error:
         raise Damaged(f"{path}: {error}") from None
     if plan.format != FORMAT:
-        raise Refused(f"{path}: format {plan.format} is from another version of batchmill ({plan.batchmill})")
+        raise Refused(
+            f"{path}: format {plan.format} is from another version of batchmill ({plan.batchmill})"
+        )
     return plan
 
 

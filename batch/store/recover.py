@@ -1,6 +1,7 @@
 """What a run folder holds when a process comes to it, and what follows from it.
 
-A finished row is in exactly one place that counts: the journal of its open part, or its sealed part.
+A finished row is in exactly one place that counts: the journal of its open part, or its sealed
+part.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ from batch.usage import Summary
 
 
 class Redo(msgspec.Struct, frozen=True):
-    """Which finished rows are asked again: those that failed with one of `classes`, or carry one of `flags`."""
+    """Which finished rows are asked again: those that failed with one of `classes`, or carry one
+    of `flags`.
+    """
 
     classes: frozenset[str] = TRANSIENT
     flags: frozenset[str] = frozenset()
@@ -32,15 +35,17 @@ class Redo(msgspec.Struct, frozen=True):
 
     def anything_in(self, summary: Summary) -> bool:
         """Whether any of these rows may be."""
-        return not (self.classes.isdisjoint(summary.failures) and self.flags.isdisjoint(summary.flags))
+        return not (
+            self.classes.isdisjoint(summary.failures) and self.flags.isdisjoint(summary.flags)
+        )
 
 
 class Found(msgspec.Struct, frozen=True):
     """One part as it lies there.
 
-    `rows` is the length of its slice of the input, None while that is not known (the last part, still open).
-    `generation` is that of its journal, 0 when it has none; `results` are the lines there.  `spooled` tells
-    whether its spool covers its slice.
+    `rows` is the length of its slice of the input, None while that is not known (the last part,
+    still open). `generation` is that of its journal, 0 when it has none; `results` are the lines
+    there.  `spooled` tells whether its spool covers its slice.
     """
 
     number: int
@@ -70,9 +75,11 @@ class Damage(msgspec.Struct, frozen=True):
 
 
 def recover(disk: Disk, run: Path) -> tuple[list[Found], list[Damage]]:
-    """Put the folder in order and say what it holds, part by part.  Under the lock.  Raises Damaged.
+    """Put the folder in order and say what it holds, part by part.  Under the lock.  Raises
+    Damaged.
 
-    Empties tmp/, removes what a finished seal left behind, and rewrites every journal with the lines that count.
+    Empties tmp/, removes what a finished seal left behind, and rewrites every journal with the
+    lines that count.
     """
     for path in (run / "tmp").iterdir():
         disk.remove(path)
@@ -89,17 +96,23 @@ def recover(disk: Disk, run: Path) -> tuple[list[Found], list[Damage]]:
         else:
             opened[number] = found
     found_parts = _tiled(run, footers, opened)
-    return [_with_spool(disk, run, part) if part.generation else part for part in found_parts], damages
+    return [
+        _with_spool(disk, run, part) if part.generation else part for part in found_parts
+    ], damages
 
 
 def sealed(run: Path) -> dict[int, parts.Footer]:
     """The sealed parts' footers, by number."""
     paths = sorted((run / "completions").glob("part-*.parquet"))
-    return {number: parts.footer(path) for path in paths if (number := parts.number(path)) is not None}
+    return {
+        number: parts.footer(path) for path in paths if (number := parts.number(path)) is not None
+    }
 
 
 def to_do(run: Path, part: Found, redo: Redo) -> tuple[bytes, Summary]:
-    """One byte a row of the part's slice, 1 where the row is to be asked, and what is thereby taken back."""
+    """One byte a row of the part's slice, 1 where the row is to be asked, and what is thereby
+    taken back.
+    """
     assert part.rows is not None
     wanted = bytearray(b"\1" * part.rows)
     taken_back = Summary()
@@ -112,13 +125,17 @@ def to_do(run: Path, part: Found, redo: Redo) -> tuple[bytes, Summary]:
 
 
 def finished(run: Path, part: Found) -> Iterator[Result]:
-    """The latest result of every row of a part that has one, as far as counting needs it; in no order."""
+    """The latest result of every row of a part that has one, as far as counting needs it; in no
+    order.
+    """
     latest: dict[int, Result] = {}
     if part.footer is not None:
         latest.update((result.row, result) for result in seal.results(part.path(run)))
     if part.generation:
         path = part.folder(run) / journal.NAME
-        latest.update((result.row, result) for result in journal.results(path, journal.scan(path).entries))
+        latest.update(
+            (result.row, result) for result in journal.results(path, journal.scan(path).entries)
+        )
     yield from latest.values()
 
 
@@ -136,7 +153,8 @@ def _opened(
         return None
     if header.generation != sealed_generation + 1:
         raise Damaged(
-            f"{folder}: its journal is of generation {header.generation}, its sealed part of {sealed_generation}"
+            f"{folder}: its journal is of generation {header.generation},"
+            f" its sealed part of {sealed_generation}"
         )
     if scan.bad_lines:
         damages.append(Damage(path, scan.bad_lines))
@@ -162,7 +180,9 @@ def _header_in_spool(folder: Path) -> journal.Header | None:
 
 
 def _with_spool(disk: Disk, run: Path, part: Found) -> Found:
-    """`part`, knowing whether its spool covers its slice; one that does not is removed, to be made again."""
+    """`part`, knowing whether its spool covers its slice; one that does not is removed, to be
+    made again.
+    """
     path = part.folder(run) / spool.NAME
     found = None if part.rows is None else spool.read(path)
     if found is not None and sum(len(batch.table) for batch in found[1]) == part.rows:
@@ -195,4 +215,6 @@ def _ending_at(run: Path, before: Found, part: Found) -> Found:
 
 
 def _closed(footer: parts.Footer) -> Found:
-    return Found(footer.part, footer.start_row, footer.start, footer.end, footer.rows_planned, footer=footer)
+    return Found(
+        footer.part, footer.start_row, footer.start, footer.end, footer.rows_planned, footer=footer
+    )

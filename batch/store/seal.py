@@ -1,8 +1,9 @@
-"""Seal = merge(part of generation g if there is one, journal of generation g+1) -> part of generation g+1.
+"""Seal = merge(part of generation g if there is one, journal of generation g+1) -> part of
+generation g+1.
 
-Memory stays bounded by CHUNK whatever the answers' size: one pass over the journal finds where each row's result lies,
-a second takes rows in order, a row group at a time.  The later result of a row wins; what earlier attempts used and cost
-is added to it.
+Memory stays bounded by CHUNK whatever the answers' size: one pass over the journal finds where each
+row's result lies, a second takes rows in order, a row group at a time.  The later result of a row
+wins; what earlier attempts used and cost is added to it.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ from batch.store.files import Disk
 from batch.usage import Summary
 
 CHUNK = 32 << 20
-"""Bytes of journal that make a row group; in memory, as values and as arrays, they are about twice that."""
+"""Bytes of journal that make a row group; in memory, as values and as arrays, they are about
+twice that.
+"""
 
 ADDED_UP = (
     "attempts",
@@ -33,7 +36,16 @@ ADDED_UP = (
     "reported_cost_usd",
 )
 COUNTED = (
-    *("row", "status", "flags", "error_class", "error_message", "http_status", "attempt_log", "started_at"),
+    *(
+        "row",
+        "status",
+        "flags",
+        "error_class",
+        "error_message",
+        "http_status",
+        "attempt_log",
+        "started_at",
+    ),
     *("latency_s", "endpoint", "model", "served_model", "service_tier", "reused", *ADDED_UP),
 )
 """The columns that counting and adding up need."""
@@ -92,7 +104,9 @@ class Merge:
         self._spool = _SpoolSlices(opened / spool.NAME)
         self._layout = layout
         self._summary = Summary()
-        self._rows = sorted(self._entries.keys() | (set() if self._old is None else self._old.at.keys()))
+        self._rows = sorted(
+            self._entries.keys() | (set() if self._old is None else self._old.at.keys())
+        )
 
     def tables(self) -> Iterator[pa.Table]:
         for rows in self._chunks():
@@ -143,7 +157,9 @@ class Merge:
         )
 
     def _results(self, rows: list[int]) -> Iterator[Result]:
-        before = {} if self._old is None else {result.row: result for result in self._old.counted(rows)}
+        before = (
+            {} if self._old is None else {result.row: result for result in self._old.counted(rows)}
+        )
         entries = [entry for row in rows for entry in self._entries[row]]
         read = journal.results(self._journal, entries)
         for row in rows:
@@ -246,7 +262,9 @@ class _SpoolSlices:
         while position < len(rows):
             batch = self._holding(rows[position])
             first = self._next - len(batch)
-            inside = [row - first for row in rows[position : position + len(batch)] if row < self._next]
+            inside = [
+                row - first for row in rows[position : position + len(batch)] if row < self._next
+            ]
             position += len(inside)
             yield batch if len(inside) == len(batch) else batch.take(pa.array(inside))
 

@@ -1,7 +1,9 @@
-"""The spool of an open part: its slice of the input as read, so that the part resumes without the input.
+"""The spool of an open part: its slice of the input as read, so that the part resumes without the
+input.
 
-An Arrow IPC stream.  Its schema's metadata say where the slice starts; each batch's metadata say where the batch starts
-and ends in the input, and carry a CRC.  A torn tail is cut off at the next start.
+An Arrow IPC stream.  Its schema's metadata say where the slice starts; each batch's metadata say
+where the batch starts and ends in the input, and carry a CRC.  A torn tail is cut off at the next
+start.
 """
 
 from __future__ import annotations
@@ -56,7 +58,9 @@ class SpoolWriter:
 
 
 def read(path: Path) -> tuple[Start, Iterator[Batch]] | None:
-    """Where the slice starts and its whole batches, up to the first that is torn; None when there is no whole head."""
+    """Where the slice starts and its whole batches, up to the first that is torn; None when
+    there is no whole head.
+    """
     try:
         source = pa.memory_map(str(path))
         stream = pa.ipc.open_stream(source)

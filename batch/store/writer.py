@@ -1,8 +1,9 @@
 """The run folder of a run that is under way: rows taken in, results written, parts sealed.
 
-`write` returns at once.  A row counts as done after its line has been fsynced, which a group commit does for all that is
-new, at most every COMMIT_SECONDS, in a thread.  A part whose rows are all done is sealed in another thread.  All state
-here belongs to the event loop; the threads get bytes and give back nothing but time.
+`write` returns at once.  A row counts as done after its line has been fsynced, which a group commit
+does for all that is new, at most every COMMIT_SECONDS, in a thread.  A part whose rows are all done
+is sealed in another thread.  All state here belongs to the event loop; the threads get bytes and
+give back nothing but time.
 """
 
 from __future__ import annotations
@@ -146,7 +147,9 @@ class Store:
         return part
 
     def resume_last(self, found: Found, done: frozenset[int]) -> None:
-        """Open the last part again, which was not full yet: the input is taken in again from its start."""
+        """Open the last part again, which was not full yet: the input is taken in again from its
+        start.
+        """
         part = self._current = self._opened(found)
         part.done_before = done
         self._add(part)
@@ -169,7 +172,9 @@ class Store:
         return bool(part.to_do[row - part.start_row])
 
     def write(self, result: Result) -> None:
-        """Take a row's result.  Returns at once; `on_done` hears of it when it is durable.  Raises StorageError."""
+        """Take a row's result.  Returns at once; `on_done` hears of it when it is durable.
+        Raises StorageError.
+        """
         if self._failure is not None:
             raise self._failure
         part = self._part_of(result.row)
@@ -280,7 +285,9 @@ class Store:
             return
 
     async def _commit(self) -> None:
-        """Write and sync what is new, then tell.  An fsync takes 0.1 to 30 ms, so it runs in a thread."""
+        """Write and sync what is new, then tell.  An fsync takes 0.1 to 30 ms, so it runs in a
+        thread.
+        """
         self._dirty.clear()
         parts_in_order = [self._open[number] for number in sorted(self._open)]
         taken = [write for part in parts_in_order if (write := self._taken(part)) is not None]
@@ -349,7 +356,9 @@ class Store:
         self._drop(part)
         loop = asyncio.get_running_loop()
         try:
-            self.footers[part.number] = await loop.run_in_executor(self._seals, self._seal_now, part)
+            self.footers[part.number] = await loop.run_in_executor(
+                self._seals, self._seal_now, part
+            )
         except StorageError as error:
             self._failure = self._failure or error
 
@@ -365,7 +374,9 @@ class Store:
             await asyncio.wait(self._sealing)
 
     async def _seal_the_rest(self) -> None:
-        """Seal parts as they are, so that what was paid for is in Parquet; a last part without results goes."""
+        """Seal parts as they are, so that what was paid for is in Parquet; a last part without
+        results goes.
+        """
         for number in sorted(self._open, reverse=True):
             part = self._open[number]
             last = number == self._count - 1

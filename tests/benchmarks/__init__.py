@@ -1,0 +1,1 @@
+"""Programs that measure; run one with `python -m tests.benchmarks.NAME`.  Nothing here is asserted in CI."""

@@ -1,0 +1,91 @@
+"""What goes into a run and what comes out of it, as its users write and read it."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.dataset
+import pyarrow.parquet as pq
+
+from tests.fake_api import FakeAPI
+
+
+def asking(api: FakeAPI, *more: object) -> tuple[object, ...]:
+    """The flags that send the column `text` to `api`."""
+    return ("-m", "m", "-p", "{{ text }}", "--base-url", api.url, *more)
+
+
+def texts(count: int) -> list[str]:
+    """Distinct prompts; none is part of another."""
+    return [f"text {number:05d}" for number in range(count)]
+
+
+def write(path: Path, texts: Sequence[str]) -> Path:
+    """An input with the columns `id` and `text`, in the format its name tells."""
+    table = pa.table({"id": list(range(len(texts))), "text": list(texts)})
+    if path.suffix == ".parquet":
+        pq.write_table(table, path, row_group_size=70)
+    elif path.suffix == ".csv":
+        pyarrow.csv.write_csv(table, path)
+    else:
+        plain = "".join(f"{json.dumps(row)}\n" for row in table.to_pylist()).encode()
+        path.write_bytes(_packed(plain, path.suffix))
+    return path
+
+
+def _packed(plain: bytes, suffix: str) -> bytes:
+    if suffix == ".gz":
+        return gzip.compress(plain)
+    if suffix == ".zst":
+        return pa.compress(plain, codec="zstd", asbytes=True)
+    return plain
+
+
+def parts(run: Path) -> list[Path]:
+    """The sealed parts of a run, in order."""
+    return sorted((run / "completions").glob("part-*.parquet"))
+
+
+def table(run: Path) -> pa.Table:
+    """Every row in the sealed parts, in the order in which they lie there."""
+    paths = [str(path) for path in parts(run)]
+    if not paths:
+        return pq.read_schema(run / "completions" / "_schema.parquet").empty_table()
+    return pa.dataset.dataset(paths).to_table()
+
+
+def rows(run: Path) -> list[dict[str, Any]]:
+    """Every row in the sealed parts, one value a column."""
+    return table(run).to_pylist()
+
+
+def completions(run: Path) -> list[tuple[int, str | None]]:
+    """Row and completion of every row, in the order of the output."""
+    return [(row["row"], row["completion"]) for row in rows(run)]
+
+
+def tree(folder: Path) -> dict[str, bytes | None]:
+    """Every byte below a folder; folders are None."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
+        for path in sorted(folder.rglob("*"))
+    }
+
+
+def until(condition: Callable[[], object], process: subprocess.Popen[str] | None = None) -> None:
+    """Return when `condition` holds, at most half a minute from now; `process` must not end first."""
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end, "it never came to that"
+        if process is not None and process.poll() is not None:
+            assert condition(), f"it ended first: {process.communicate()}"
+            return
+        time.sleep(0.005)
