@@ -27,6 +27,7 @@ from batch.outcome import Accept, Reject, Stop, TryAgain
 from batch.progress import Progress
 from batch.prompts import BadRow, Prompter
 from batch.results import Error, Try
+from batch.store.reuse import Reuse
 from batch.store.writer import Store
 
 DRAIN_SECONDS = 20.0
@@ -53,6 +54,7 @@ class Asking:
         store: Store,
         progress: Progress,
         jitter: Callable[[], float] = random.random,
+        reuse: Reuse | None = None,
     ) -> None:
         self._job = job
         self._prompter = prompter
@@ -62,13 +64,17 @@ class Asking:
         self._store = store
         self._progress = progress
         self._jitter = jitter
+        self._reuse = reuse
         self._succeeded = False
         self._refused_since: float | None = None
         self._held_back: list[tuple[Task, Request, tuple[Try, ...], Error]] = []
+        self._queueing = 0  # workers that wait for their turn, nothing being in flight for them
+        self._interrupted = False
         self.stopped: BatchError | None = None
 
     async def run(self, workers: int) -> None:
         """Return when every row has its result, or the run has stopped and nothing is in flight."""
+        self._stopping = asyncio.get_running_loop().create_future()
         with self._signals():
             self._group = asyncio.gather(*(self._work() for _ in range(workers)))
             try:
@@ -88,23 +94,44 @@ class Asking:
             self._stop(error)
 
     async def _ask(self, task: Task) -> None:
-        if task.request is None:
-            try:
-                request = apis.build(
-                    self._prompter.question(task.row), self._job.request, task.row.index
-                )
-            except BadRow as fault:
-                self._store.write(results.invalid(task.row.index, f"{task.row.where}: {fault}"))
-                self._feed.finish(task)
-                return
-        else:
-            request = task.request
-        await self._limiter.admit()
+        request = task.request or self._request(task)
+        if request is None:
+            return
+        await self._turn()
         if self.stopped is not None:  # while it waited for its turn
             self._feed.finish(task)
             return
         attempt = await self._client.send(request)
         self._conclude(task, request, attempt)
+
+    async def _turn(self) -> None:
+        """Return when a request may leave, or when the run stops: that waits for no limit."""
+        if self._limiter.is_open():
+            await self._limiter.admit()
+            return
+        admitted = asyncio.create_task(self._limiter.admit())
+        self._queueing += 1
+        try:
+            await asyncio.wait({admitted, self._stopping}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            admitted.cancel()
+            self._queueing -= 1
+
+    def _request(self, task: Task) -> Request | None:
+        """The row's question; None when it has been answered without asking, or cannot be asked."""
+        try:
+            question = self._prompter.question(task.row)
+            request = apis.build(question, self._job.request, task.row.index)
+        except BadRow as fault:
+            result = results.invalid(task.row.index, f"{task.row.where}: {fault}")
+        else:
+            known = self._reuse and self._reuse.take(request.row, request.custom_id, request.hash)
+            if not known:
+                return request
+            result = known
+        self._store.write(result)
+        self._feed.finish(task)
+        return None
 
     def _conclude(self, task: Task, request: Request, attempt: Attempt) -> None:
         judged = outcome.judge(attempt, APIS[request.api].parse, time.time())
@@ -181,6 +208,7 @@ class Asking:
         """Give out nothing more; the first reason counts."""
         if self.stopped is None:
             self.stopped = reason
+            self._stopping.set_result(None)
         self._feed.stop()
 
     @contextmanager
@@ -197,10 +225,11 @@ class Asking:
 
     def _interrupt(self, name: str) -> None:
         """The first signal waits for what is in flight, the second does not."""
-        if isinstance(self.stopped, Interrupted):
+        if self._interrupted:
             self._group.cancel()
             return
-        flying = self._feed.in_flight
+        self._interrupted = True
+        flying = self._feed.in_flight - self._queueing
         self._progress.say(
             f"{name}: waiting up to {DRAIN_SECONDS:.0f} s for {flying} answers; once more to stop at once"
         )

@@ -11,7 +11,9 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import json
+import math
 import os
+import re
 import ssl
 import time
 from collections.abc import Callable
@@ -55,6 +57,9 @@ REUSED_SOCKET_SECONDS = 1.0
 """A socket that closes without a byte of answer sooner than this had been closed before; later,
 it may be billed.
 """
+
+
+LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Endpoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -319,8 +324,8 @@ def _kept(response: aiohttp.ClientResponse) -> dict[str, str]:
 def decode(raw: bytes) -> tuple[Any, bool]:
     """JSON of a body, and whether its text had to be repaired.  (None, False) when it is no JSON.
 
-    Byte-order mark and padding are stripped.  NaN becomes null; a lone surrogate or a broken
-    character U+FFFD.
+    Byte-order mark and padding are stripped.  NaN and infinity become null; a lone surrogate or a
+    broken character U+FFFD.
     """
     raw = raw.removeprefix(b"\xef\xbb\xbf")
     try:
@@ -328,11 +333,18 @@ def decode(raw: bytes) -> tuple[Any, bool]:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass
     try:
-        lenient = json.loads(raw.decode("utf-8", "replace"), parse_constant=lambda _: None)
-        clean = json.dumps(lenient, ensure_ascii=False).encode("utf-8", "replace")
+        lenient = json.loads(
+            raw.decode("utf-8", "replace"), parse_constant=lambda _: None, parse_float=_finite
+        )
+        clean = LONE_SURROGATE.sub("\ufffd", json.dumps(lenient, ensure_ascii=False))
         return msgspec.json.decode(clean), True
     except (ValueError, RecursionError):
         return None, False
+
+
+def _finite(text: str) -> float | None:
+    number = float(text)
+    return number if math.isfinite(number) else None
 
 
 def _failed(error: BaseException, status: int | None, took: float) -> dict[str, Any]:

@@ -6,7 +6,8 @@ BatchError
 │   ├── JobError         a key of the job file (names file, line and key)
 │   └── InputError       a row or file of the input (names file:line)
 ├── Stopped          3   the endpoint, key, quota or cap ended the run; it can be resumed
-├── Refused          4   locked, not ours, or job and input differ from the run's; nothing was changed
+├── Refused          4   locked or not ours; nothing was changed
+│   └── Different        the run in the folder is that of another job or input
 ├── StorageError     5   local disk
 │   └── Damaged          bytes on disk are not what was written
 └── Interrupted  130/143 a signal; it can be resumed
@@ -45,6 +46,10 @@ class Stopped(BatchError):
 
 class Refused(BatchError):
     exit_code = 4
+
+
+class Different(Refused):
+    """The folder holds the run of another job or another input."""
 
 
 class StorageError(BatchError):

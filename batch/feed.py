@@ -199,37 +199,39 @@ def _steps(
     limit: int | None,
 ) -> Iterator[_Step]:
     """All that is to be done, in input order.  Runs in the reader's thread."""
+    last: _Reopen | None = None
     for part in found:
         if part.rows is None:
-            yield _last(run, part, redo)
+            last = _last(run, part, redo)
+            yield last
         elif _needs_work(part, redo):
             yield from _again(run, source, part, redo, limit)
     left = None if limit is None else max(0, limit - next_row)
+    if not redo.missing:
+        left = len(last.to_do) if last else 0
     for batch in _first(source.batches(position), left):
         yield _Slice(batch)
 
 
 def _needs_work(part: Found, redo: Redo) -> bool:
-    footer = part.footer
-    return (
-        part.generation > 0
-        or footer is None
-        or not footer.complete
-        or redo.anything_in(footer.summary)
-    )
+    if part.generation > 0 or part.footer is None:
+        return True
+    return (redo.missing and not part.footer.complete) or redo.anything_in(part.footer.summary)
 
 
 def _last(run: Path, part: Found, redo: Redo) -> _Reopen:
-    """The last part: its slice is taken in anew, without the rows that have a result."""
+    """The last part, which is still open: its slice is taken in anew, up to its last result if only
+    finished rows are to be asked.
+    """
     taken_back = Summary()
-    done: set[int] = set()
+    wanted: dict[int, bool] = {}
     for result in finished(run, part):
-        if redo.wants(result):
+        again = redo.wants(result)
+        wanted[result.row - part.start_row] = again
+        if again:
             taken_back.add(result)
-        else:
-            done.add(result.row - part.start_row)
-    known = 1 + max(done, default=-1)
-    return _Reopen(part, bytes(row not in done for row in range(known)), taken_back)
+    known = range(1 + max(wanted, default=-1))
+    return _Reopen(part, bytes(wanted.get(row, redo.missing) for row in known), taken_back)
 
 
 def _again(run: Path, source: Input, part: Found, redo: Redo, limit: int | None) -> Iterator[_Step]:

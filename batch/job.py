@@ -134,6 +134,14 @@ def _parameters(request: Any) -> Any:
     return {**{key: request[key] for key in ("api", "model") if key in request}, "sent": sent}
 
 
+def over(tables: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
+    """`tables` without the endpoint, with `settings` (dotted key -> value) over them."""
+    made = msgspec.json.decode(msgspec.json.encode(without_unknown(tables)))
+    for key, value in settings.items():
+        put(made, key, value)
+    return made  # type: ignore[no-any-return]
+
+
 def without_unknown(tables: dict[str, Any]) -> dict[str, Any]:
     """The tables of a run.json as far as looking at a run needs them: no endpoint, whose secrets
     were left out.
@@ -145,8 +153,8 @@ def tables_of(job: Job) -> dict[str, Any]:
     """The tables that `check` makes `job` of again; defaults are left out."""
     tables: dict[str, Any] = msgspec.to_builtins(job)
     request = tables.pop("request")
-    tables["request"] = {"api": request["api"], "model": request["model"], **request["sent"]}
-    return _without_empty(tables)
+    named = {key: request[key] for key in ("api", "model") if request[key] is not None}
+    return {**_without_empty(tables), "request": {**named, **request["sent"]}}
 
 
 def _without_empty(table: dict[str, Any]) -> dict[str, Any]:
@@ -160,7 +168,7 @@ def _without_empty(table: dict[str, Any]) -> dict[str, Any]:
 def _explained(problem: str, tables: dict[str, Any], source: Path | None) -> str:
     """msgspec's words -> `job.toml:10: [limits]: unknown key 'rpm' (known: …)`."""
     text, _, path = problem.partition(" - at `$")
-    keys = [key for key in path.rstrip("`").removeprefix(".").split(".") if key]
+    keys = [key for key in re.sub(r"\[.*?\]", "", path).rstrip("`").split(".") if key]
     if unknown := re.search(r"unknown field `(.*)`", text):
         keys.append(unknown[1])
         text = (

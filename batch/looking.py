@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -12,13 +13,21 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from batch import columns, job, readers
+from batch import apis, columns, job, readers
+from batch.apis import Parameters
 from batch.errors import UsageError
+from batch.job import Job
 from batch.model import Row
 from batch.prompts import BadRow, Prompter
+from batch.readers import Input
 from batch.store import contents, folder, plan
+from batch.store import export as exporting
 from batch.store.plan import Plan
 from batch.store.seal import Layout
+from batch.store.verify import Finding
+
+_CONTROLS = re.compile(r"[\x7f-\x9f]")
+"""Those that JSON does not escape by itself; a terminal obeys them."""
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,9 +111,73 @@ def _said(message: dict[str, Any]) -> str:
 
 
 def as_json(values: dict[str, Any]) -> str:
-    """One row as a JSON object."""
-    return msgspec.json.encode(values, enc_hook=_plain).decode()
+    """One row as a JSON object, in which no control character stands as itself."""
+    text = msgspec.json.encode(values, enc_hook=_plain).decode()
+    return _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def _plain(value: Any) -> Any:
     return base64.b64encode(value).decode() if isinstance(value, bytes) else str(value)
+
+
+def export(run: Path, output: Path, format_: str) -> Iterator[Path]:
+    """Write the results to one file (and, for openai-batch, the failed rows to another); gives
+    their paths.
+    """
+    _, how = opened(run)
+    tables = contents.tables(run, how)
+    if format_ == "openai-batch":
+        yield from (output, exporting.openai_batch(output, tables))
+    else:
+        exporting.write(output, format_, tables, how.schema)
+        yield output
+
+
+def against_input(run: Path) -> Iterator[Finding]:
+    """What differs between the questions that were asked and those the input asks now."""
+    known, how = opened(run)
+    made = job.check(job.without_unknown(known.job))
+    source = readers.resolve(made.input or [], Path.cwd(), known.input_format)
+    difference = readers.compare(
+        [msgspec.convert(f, readers.Fingerprint) for f in known.inputs], source
+    )
+    if difference.kind == "changed":
+        yield Finding(f"the input has changed: {difference.text}")
+    asked = (
+        (row, digest)
+        for table in contents.tables(run, how)
+        for row, digest in zip(
+            table["row"].to_pylist(), table["request_hash"].to_pylist(), strict=True
+        )
+    )
+    hashes = _hashes(made, source, [made.request, *_overridden(known, made)])
+    index, expected = next(hashes, (None, frozenset()))
+    for row, digest in asked:
+        while index is not None and index < row:
+            index, expected = next(hashes, (None, frozenset()))
+        if index != row or (digest is not None and digest not in expected):
+            yield Finding(f"row {row}: what was asked is not what the input asks")
+
+
+def _hashes(
+    made: Job, source: Input, variants: list[Parameters]
+) -> Iterator[tuple[int | None, frozenset[str]]]:
+    """For every row of the input, the hashes its request may have."""
+    prompter = Prompter(made.prompt, made.id_column)
+    first = 0
+    for batch in source.batches():
+        for row in source.rows(batch, first):
+            try:
+                question = prompter.question(row)
+                yield (
+                    row.index,
+                    frozenset(apis.build(question, each, row.index).hash for each in variants),
+                )
+            except BadRow:
+                yield row.index, frozenset()
+        first += len(batch.table)
+
+
+def _overridden(known: Plan, made: Job) -> list[Parameters]:
+    """The parameters that retries were given."""
+    return [job.check(job.over(known.job, again.settings)).request for again in known.retries]

@@ -21,8 +21,8 @@ def wait_seconds(headers: Mapping[str, str], now: float) -> float | None:
     `headers` have lower-case names; `now` is the wall clock in seconds since the epoch.
     """
     milliseconds = _number(headers.get("retry-after-ms"))
-    if milliseconds is not None:
-        return _sane(milliseconds / 1000)
+    if milliseconds is not None and (wait := _sane(milliseconds / 1000)) is not None:
+        return wait
     value = headers.get("retry-after")
     if value is None:
         return None
@@ -45,7 +45,7 @@ def _number(text: str | None) -> float | None:
 def _until(date: str, now: float) -> float | None:
     try:
         moment = parsedate_to_datetime(date)
-    except ValueError:
+    except (OverflowError, ValueError):
         return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)

@@ -20,7 +20,7 @@ from batch import apis, client, columns, job, looking, readers
 from batch.apis import APIS
 from batch.asking import Asking
 from batch.client import Client, Target
-from batch.errors import BatchError, InputError, Interrupted, Refused, StorageError, UsageError
+from batch.errors import BatchError, Different, InputError, Interrupted, StorageError, UsageError
 from batch.feed import Feed
 from batch.job import Job
 from batch.limiter import AUTO, Limiter
@@ -31,8 +31,9 @@ from batch.readers import Input
 from batch.store import folder, lock, plan
 from batch.store.files import Disk
 from batch.store.log import Log
-from batch.store.plan import Plan
+from batch.store.plan import Again, Plan
 from batch.store.recover import Found, Redo, finished, recover
+from batch.store.reuse import Reuse
 from batch.store.seal import Layout
 from batch.store.writer import Store
 from batch.summary import Ended
@@ -51,6 +52,9 @@ class How(msgspec.Struct, frozen=True, kw_only=True):
     input_format: str | None = None
     record_bad_rows: bool = False
     quiet: bool = False
+    new: bool = False
+    reuse: Path | None = None
+    again: Again | None = None
 
 
 class Opened(msgspec.Struct, frozen=True):
@@ -68,49 +72,70 @@ class Opened(msgspec.Struct, frozen=True):
 def run(job_: Job, run_folder: Path, how: How) -> Ended:
     """Run a job in its folder, from wherever it stands.  Raises BatchError where nothing was begun."""
     prompter = Prompter(job_.prompt, job_.id_column)
+    asked = _changed(job_, how.again)
     folder.check_ours(run_folder)
+    anew = how.new or how.reuse is not None
     with ExitStack() as stack:
-        source = _source(job_, how, stack)
-        if _same_run(job_, run_folder, source) is None:
+        source = _source(job_, how.input_format, stack)
+        if anew or _same_run(job_, run_folder, source) is None:
             _check_rows(job_, source, prompter, how)
-        target = _target(job_, how, stack)
+        target = _target(asked, how, stack)
+        if anew:
+            how = _set_aside(run_folder, how)
         opened = _open(job_, run_folder, source, how, stack)
-        return _in_a_loop(_ask(job_, prompter, target, opened, how))
+        return _in_a_loop(_ask(asked, prompter, target, opened, how))
 
 
-def _source(job_: Job, how: How, stack: ExitStack) -> Input:
+def _changed(job_: Job, again: Again | None) -> Job:
+    """The job with which chosen rows are asked again."""
+    if again is None or not again.settings:
+        return job_
+    tables = job.tables_of(job_)
+    for key, value in again.settings.items():
+        job.put(tables, key, value)
+    return job.check(tables)
+
+
+def _set_aside(run_folder: Path, how: How) -> How:
+    """Keep the run that is in the folder under another name, and reuse it from there if it is
+    the one meant.
+    """
+    if plan.read(run_folder) is None:
+        return how
+    with lock.held(run_folder):
+        kept = folder.set_aside(run_folder)
+    how.say(f"the run that was there is kept as {kept}")
+    if how.reuse is not None and how.reuse.absolute() == run_folder.absolute():
+        how = msgspec.structs.replace(how, reuse=kept)
+    return how
+
+
+def _source(job_: Job, input_format: str | None, stack: ExitStack) -> Input:
     if job_.input is None:
         raise UsageError("no input: name a file, or `input` in the job file")
     if job_.input != "-":
-        return readers.resolve(job_.input, Path.cwd(), how.input_format)
+        return readers.resolve(job_.input, Path.cwd(), input_format)
     kept = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="batchmill-")))
-    path = kept / f"stdin.{how.input_format or 'jsonl'}"
+    path = kept / f"stdin.{input_format or 'jsonl'}"
     with path.open("wb") as file:
         shutil.copyfileobj(sys.stdin.buffer, file, 1 << 20)
-    return readers.resolve(str(path), kept, how.input_format)
+    return readers.resolve(str(path), kept, input_format)
 
 
 def _same_run(
     job_: Job, run_folder: Path, source: Input, say: Callable[[str], None] | None = None
 ) -> Plan | None:
-    """The plan of the run in the folder, None when there is none.  Raises Refused when this is
-    another job.
-    """
+    """The plan of the run in the folder, None when there is none.  Raises Different."""
     known = plan.read(run_folder)
     if known is None:
         return None
-    hint = (
-        f"choose another folder with -o, or move the old run away: mv {run_folder} {run_folder}~1"
-    )
     different = plan.differences(known.job, job.tables_of(job_))
     if different:
-        raise Refused(
-            f"{run_folder} is the run of another job: {', '.join(different)} changed", hint=hint
-        )
+        raise Different(f"{run_folder} is the run of another job: {', '.join(different)} changed")
     before = [msgspec.convert(fingerprint, readers.Fingerprint) for fingerprint in known.inputs]
     difference = readers.compare(before, source)
     if difference.kind == "changed":
-        raise Refused(f"{run_folder} is the run of another input: {difference.text}", hint=hint)
+        raise Different(f"{run_folder} is the run of another input: {difference.text}")
     if difference.kind == "grown" and say is not None:
         say(f"the input grew ({difference.text}): its new rows are asked too")
     return known
@@ -168,7 +193,7 @@ def _open(job_: Job, run_folder: Path, source: Input, how: How, stack: ExitStack
         job_, source = _keep_standard_input(disk, job_, run_folder, source)
     if known is None:
         _begin(disk, job_, run_folder, source, how)
-    now = _plan(job_, source, known)
+    now = _plan(job_, source, known, how)
     layout = looking.layout(run_folder, now)
     found, damages = recover(disk, run_folder)
     for damage in damages:
@@ -203,16 +228,22 @@ def _begin(disk: Disk, job_: Job, run_folder: Path, source: Input, how: How) -> 
     folder.begin(disk, run_folder, schema)
 
 
-def _plan(job_: Job, source: Input, known: Plan | None) -> Plan:
+def _plan(job_: Job, source: Input, known: Plan | None, how: How) -> Plan:
     tables, prints = job.tables_of(job_), msgspec.to_builtins(source.fingerprints())
     if known is None:
-        return plan.new(tables, prints, source.format)
+        reuse = None if how.reuse is None else str(how.reuse.absolute())
+        return msgspec.structs.replace(plan.new(tables, prints, source.format), reuse=reuse)
     kept = {
         key: known.job[key] for key in ("keep",) if key in known.job
     }  # the columns do not change any more
     tables = plan.without_secrets({**tables, **kept})
     return msgspec.structs.replace(
-        known, job=tables, inputs=prints, resumed=known.resumed + 1, state="running"
+        known,
+        job=tables,
+        inputs=prints,
+        resumed=known.resumed + 1,
+        state="running",
+        retries=[*known.retries, how.again] if how.again else known.retries,
     )
 
 
@@ -229,7 +260,7 @@ async def _ask(job_: Job, prompter: Prompter, target: Target, opened: Opened, ho
     """Ask every row that has no result yet, and leave the folder sealed."""
     workers = _workers(job_)
     limiter = Limiter(job_.limits)
-    redo = Redo()
+    redo = _redo(how.again)
     before = _held(opened)
     progress = Progress(before, lambda: limiter.waiting_for or "", quiet=how.quiet)
     store = Store(
@@ -252,7 +283,8 @@ async def _ask(job_: Job, prompter: Prompter, target: Target, opened: Opened, ho
     )
     progress.expect(lambda: _rows_expected(opened, store, feed, job_.limit))
     async with Client(job_.endpoint, target, workers) as sending:
-        asking = Asking(job_, prompter, sending, limiter, feed, store, progress)
+        reuse = _reuse(opened)
+        asking = Asking(job_, prompter, sending, limiter, feed, store, progress, reuse=reuse)
         try:
             async with store:
                 try:
@@ -263,7 +295,7 @@ async def _ask(job_: Job, prompter: Prompter, target: Target, opened: Opened, ho
             asking.stopped = error
         finally:
             progress.close()
-    at_the_end = feed.ended and (job_.limit is None or store.next_row < job_.limit)
+    at_the_end = feed.ended and redo.missing and (job_.limit is None or store.next_row < job_.limit)
     rows = store.next_row if at_the_end else opened.plan.rows
     whole = store.summary()
     if not isinstance(asking.stopped, StorageError):
@@ -277,6 +309,19 @@ async def _ask(job_: Job, prompter: Prompter, target: Target, opened: Opened, ho
         rows=rows,
     )
     return ended
+
+
+def _redo(again: Again | None) -> Redo:
+    """Which finished rows are asked: those that failed for a passing reason, or those a retry
+    names.
+    """
+    if again is None:
+        return Redo()
+    return Redo(frozenset(again.classes), frozenset(again.flags), missing=False)
+
+
+def _reuse(opened: Opened) -> Reuse | None:
+    return None if opened.plan.reuse is None else Reuse(Path(opened.plan.reuse), opened.run)
 
 
 def _workers(job_: Job) -> int:
@@ -327,13 +372,15 @@ def _finish(opened: Opened, rows: int | None, whole: Summary, stopped: BatchErro
     )
 
 
-def preview(job_: Job, how: How, rows: int = 3) -> Iterator[str]:
+def preview(
+    job_: Job, environment: dict[str, str], input_format: str | None, rows: int = 3
+) -> Iterator[str]:
     """The requests of the first rows, as they would be sent; nothing is."""
     prompter = Prompter(job_.prompt, job_.id_column)
     with ExitStack() as stack:
-        source = _source(job_, how, stack)
+        source = _source(job_, input_format, stack)
         if not job_.endpoint.local:
-            base_url = client.target(job_.endpoint, how.environment).base_url
+            base_url = client.target(job_.endpoint, environment).base_url
         for row in first_rows(source, min(rows, job_.limit or rows)):
             try:
                 request = apis.build(prompter.question(row), job_.request, row.index)

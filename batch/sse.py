@@ -48,16 +48,17 @@ class EventReader:
         self._after_cr = chunk.endswith(b"\r")
         if b"\r" in chunk:
             chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        self._size += len(chunk)
-        if self._size > self._max_event and chunk.count(b"\n") < 2:
-            raise TooLarge(f"one event has more than {self._max_event} bytes")
         if b"\n" not in chunk:
             self._tail.append(chunk)
-            return []
-        *lines, tail = b"".join((*self._tail, chunk)).split(b"\n")
-        self._tail = [tail] if tail else []
-        events = [event for line in lines if (event := self._take(line)) is not None]
-        self._size = len(tail) + sum(map(len, self._data))
+            self._size += len(chunk)
+            events = []
+        else:
+            *lines, tail = b"".join((*self._tail, chunk)).split(b"\n")
+            self._tail = [tail] if tail else []
+            events = [event for line in lines if (event := self._take(line)) is not None]
+            self._size = len(tail) + sum(map(len, self._data))
+        if self._size > self._max_event:
+            raise TooLarge(f"one event has more than {self._max_event} bytes")
         return events
 
     def close(self) -> list[Event]:

@@ -52,8 +52,8 @@ class Ended(msgspec.Struct, frozen=True):
         return 1 if self.whole.totals().rows_failed else 0
 
 
-def lines(ended: Ended) -> list[str]:
-    """The summary, a line each."""
+def lines(ended: Ended, file: Path | None = None) -> list[str]:
+    """The summary, a line each; `file` holds all results, if one was asked for."""
     totals = ended.whole.totals()
     said = [_rows(ended, totals)]
     if ended.whole.flags:
@@ -63,7 +63,9 @@ def lines(ended: Ended) -> list[str]:
     said += [_failure(ended.whole, name) for name, _ in failures]
     said.append(_tokens(totals))
     said.append(_time(ended))
-    if totals.rows_ok or totals.rows_failed:
+    if file is not None:
+        said.append(f"results   {_shown(file)}")
+    elif totals.rows_ok or totals.rows_failed:
         said.append(f"results   {_shown(ended.run / 'completions')}")
         said.append(f"open      {opening(ended.run)}")
     return said

@@ -66,12 +66,11 @@ def _choice(position: int, raw: Any) -> Choice:
     message = raw.get("message") if isinstance(raw, dict) else None
     if not isinstance(message, dict):
         raise BadAnswer("a choice of the answer has no message")
-    index = raw.get("index")
     reason = raw.get("finish_reason")
     if reason == "error" or raw.get("error"):
         raise BadAnswer("a choice of the answer ended in an error")
     choice = Choice(
-        index=index if isinstance(index, int) else position,
+        index=_index(raw, position),
         completion=_content(message.get("content")),
         finish_reason=reason if isinstance(reason, str) and reason else None,
         refusal=_text(message.get("refusal")),
@@ -160,7 +159,7 @@ class Fold:
         self.ended = False
         self.started = False  # a token of content, reasoning or a tool call has come
         self._answer: dict[str, Any] = {}
-        self._choices: dict[int, dict[str, Any]] = {}
+        self._choices: dict[int, _Choice] = {}
 
     def add(self, event: Event) -> None:
         """Take one event in.  Raises BadAnswer for a chunk that is broken."""
@@ -172,7 +171,7 @@ class Fold:
             return
         try:
             chunk = msgspec.json.decode(data)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise BadAnswer(f"a chunk of the stream is broken: {error}") from None
         if not isinstance(chunk, dict):
             raise BadAnswer("a chunk of the stream is no JSON object")
@@ -186,66 +185,88 @@ class Fold:
         """What has come so far, in the blocking shape."""
         if "error" in self._answer:
             return self._answer
-        choices = [_folded(self._choices[index]) for index in sorted(self._choices)]
+        choices = [self._choices[index].folded() for index in sorted(self._choices)]
         return {**self._answer, "object": "chat.completion", "choices": choices}
 
     def _add_chunk(self, chunk: dict[str, Any]) -> None:
         self._answer.update(
             (key, value) for key, value in chunk.items() if key != "choices" and value is not None
         )
-        for position, delta in enumerate(chunk.get("choices") or ()):
-            if isinstance(delta, dict):
-                self._add_delta(delta, position)
-        if self._choices and all(choice["finish_reason"] for choice in self._choices.values()):
+        choices = chunk.get("choices")
+        for position, raw in enumerate(choices if isinstance(choices, list) else ()):
+            if isinstance(raw, dict):
+                index = _index(raw, position)
+                choice = self._choices.setdefault(index, _Choice(index))
+                self.started = choice.add(raw) or self.started
+        if self._choices and all(choice.finished for choice in self._choices.values()):
             self.complete = True
 
-    def _add_delta(self, raw: dict[str, Any], position: int) -> None:
-        index = raw.get("index")
-        choice = self._choices.setdefault(
-            index if isinstance(index, int) else position,
-            {
-                "index": index if isinstance(index, int) else position,
-                "finish_reason": None,
-                "message": {},
-            },
-        )
-        choice.update(
+
+class _Choice:
+    """One choice of a stream, as far as it has come."""
+
+    def __init__(self, index: int) -> None:
+        self._fields: dict[str, Any] = {"index": index, "finish_reason": None}
+        self._message: dict[str, Any] = {}
+        self._texts: dict[str, list[str]] = {}
+        self._calls: dict[int, dict[str, Any]] = {}
+
+    @property
+    def finished(self) -> bool:
+        return bool(self._fields["finish_reason"])
+
+    def add(self, raw: dict[str, Any]) -> bool:
+        """Take in what one chunk says; whether a token came with it."""
+        self._fields.update(
             (key, value)
             for key, value in raw.items()
-            if key not in ("delta", "index") and value is not None
+            if key not in ("delta", "index", "message") and value is not None
         )
-        delta = raw.get("delta")
+        delta = raw.get("delta") or raw.get("message")
         if not isinstance(delta, dict):
-            return
-        message = choice["message"]
-        for key, value in delta.items():
-            if key == "tool_calls":
-                self._add_tool_calls(message.setdefault("tool_calls", {}), value)
-            elif isinstance(value, str) and key != "role":
-                message.setdefault(key, []).append(value)
-                self.started = self.started or bool(value)
-            elif value is not None:
-                message[key] = value
+            return False
+        tokens = [self._add_field(key, value) for key, value in delta.items()]
+        return any(tokens)
 
-    def _add_tool_calls(self, calls: dict[int, dict[str, Any]], deltas: Any) -> None:
-        for position, delta in enumerate(deltas or ()):
-            self.started = True
-            call = calls.setdefault(
-                delta.get("index", position), {"function": {"name": "", "arguments": ""}}
+    def folded(self) -> dict[str, Any]:
+        """The choice in the blocking shape."""
+        texts = {key: "".join(pieces) for key, pieces in self._texts.items()}
+        message = {"role": "assistant", "content": None, **self._message, **texts}
+        if self._calls:
+            message["tool_calls"] = [self._calls[index] for index in sorted(self._calls)]
+        return {**self._fields, "message": message}
+
+    def _add_field(self, key: str, value: Any) -> bool:
+        if key == "tool_calls":
+            return self._add_tool_calls(value)
+        if key == "content":
+            value = _content(value)
+        if isinstance(value, str) and key != "role":
+            self._texts.setdefault(key, []).append(value)
+            return bool(value)
+        if isinstance(value, list) and isinstance(before := self._message.get(key), list):
+            before.extend(value)
+        elif value is not None:
+            self._message[key] = value
+        return False
+
+    def _add_tool_calls(self, deltas: Any) -> bool:
+        calls = [
+            call for call in (deltas if isinstance(deltas, list) else ()) if isinstance(call, dict)
+        ]
+        for position, delta in enumerate(calls):
+            call = self._calls.setdefault(
+                _index(delta, position), {"function": {"name": "", "arguments": ""}}
             )
             call.update((key, delta[key]) for key in ("id", "type") if delta.get(key))
-            for key, piece in (delta.get("function") or {}).items():
-                call["function"][key] = call["function"].get(key, "") + (piece or "")
+            function = delta.get("function")
+            for key, piece in function.items() if isinstance(function, dict) else ():
+                before = call["function"].get(key, "")
+                texts = isinstance(before, str) and isinstance(piece, str)
+                call["function"][key] = before + piece if texts else before or piece
+        return bool(calls)
 
 
-def _folded(choice: dict[str, Any]) -> dict[str, Any]:
-    message = {
-        key: "".join(value) if isinstance(value, list) and key != "reasoning_details" else value
-        for key, value in choice["message"].items()
-    }
-    if "tool_calls" in message:
-        message["tool_calls"] = [
-            message["tool_calls"][index] for index in sorted(message["tool_calls"])
-        ]
-    message.setdefault("content", None)
-    return {**choice, "message": {"role": "assistant", **message}}
+def _index(raw: dict[str, Any], position: int) -> int:
+    index = raw.get("index")
+    return index if isinstance(index, int) else position

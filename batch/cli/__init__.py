@@ -17,7 +17,12 @@ from batch.errors import BatchError
 
 COMMANDS = {
     "run": "Start, resume or finish a run: always the same command.",
+    "retry": "Ask chosen rows again.",
     "show": "Look at rows of a run.",
+    "status": "How far a run is; works beside it.",
+    "runs": "The runs below a folder.",
+    "verify": "Every row once, hashes, totals.",
+    "export": "All results as one file.",
     "serve": "Serve the embedded model on this machine.",
 }
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from batch import job
+from batch import columns, job
 from batch.errors import JobError, UsageError
 from batch.job import Job
-from batch.store import plan
+from batch.outcome import FINAL, TRANSIENT
+from batch.store import export, plan
+from batch.store.plan import Again
 
 
 def read(what: str, flags: dict[str, Any], keys: dict[str, str]) -> tuple[Job, Path]:
@@ -30,10 +34,7 @@ def read(what: str, flags: dict[str, Any], keys: dict[str, str]) -> tuple[Job, P
     else:
         tables = job.at({"input": what}, here)
     for setting in flags["settings"]:
-        key, given, value = setting.partition("=")
-        if not given:
-            raise UsageError(f"--set {setting}: expected table.key=value")
-        job.put(tables, key.strip(), job.value_of(value))
+        job.put(tables, *_setting(setting))
     tables = job.at(tables, here)
     for flag, key in keys.items():
         if flags[flag] is not None:
@@ -55,7 +56,8 @@ def folder_of(made: Job, what: Path) -> Path:
     the input>`.
     """
     if made.output.path is not None:
-        return Path(made.output.path)
+        file = output_file(made)
+        return Path(made.output.path) if file is None else file.with_name(f"{file.name}.run")
     name = made.name or ("stdin" if str(what) == "-" else _stem(what.absolute()))
     if not name or "/" in name or name.startswith("."):
         raise JobError(f"name: {name!r} cannot be a folder's name")
@@ -68,6 +70,53 @@ def _stem(path: Path) -> str:
     if globs and not path.exists():
         path = globs[-1].parent
     return path.name.split(".")[0] or path.name
+
+
+def output_file(made: Job) -> Path | None:
+    """The file that `-o` names, None when it names the run's folder."""
+    path = None if made.output.path is None else Path(made.output.path)
+    return path if path is not None and path.suffix in export.SUFFIXES else None
+
+
+def run_folder(what: Path) -> Path:
+    """The run folder meant by RUN: itself, that of a job file, or that of a file written with -o."""
+    if what.suffix == ".toml":
+        return folder_of(job.check(job.at(job.read(what), what.parent.absolute()), what), what)
+    beside = Path(f"{what}.run")
+    return beside if not (what / plan.NAME).exists() and beside.is_dir() else what
+
+
+def again(
+    run: Path, classes: tuple[str, ...], flags: tuple[str, ...], settings: tuple[str, ...]
+) -> tuple[Job, Again]:
+    """The job of the run in a folder, and which of its rows are asked again, with which keys changed."""
+    known = plan.read(run)
+    if known is None:
+        raise UsageError(f"{run} is no run: there is no {plan.NAME} in it")
+    _all_known("--class", classes, TRANSIENT | FINAL)
+    _all_known("--flag", flags, columns.FLAGS)
+    changed = dict(_setting(setting) for setting in settings)
+    beyond = [
+        key for key in changed if key.split(".")[0] in ("input", "output", "keep", "id_column")
+    ]
+    if beyond:
+        raise UsageError(f"--set {beyond[0]}: a retry cannot change that")
+    chosen = sorted(classes) if classes or flags else sorted(TRANSIENT | FINAL)
+    made = Again(datetime.now(UTC).isoformat(timespec="seconds"), chosen, sorted(flags), changed)
+    return job.check(known.job), made
+
+
+def _all_known(flag: str, given: tuple[str, ...], known: Iterable[str]) -> None:
+    for name in given:
+        if name not in known:
+            raise UsageError(f"{flag}: there is no {name!r} (known: {', '.join(sorted(known))})")
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    key, given, value = text.partition("=")
+    if not given:
+        raise UsageError(f"--set {text}: expected table.key=value")
+    return key.strip(), job.value_of(value)
 
 
 def environment(env_file: Path | None) -> dict[str, str]:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from batch.cli import say
+from batch.errors import Different, Refused
+
+if TYPE_CHECKING:
+    from batch.job import Job
 
 FLAGS = {
     "model": "request.model",
@@ -40,7 +44,12 @@ FLAGS = {
     "--prompt-file", type=click.Path(dir_okay=False, path_type=Path), help="A file that holds -p."
 )
 @click.option("--api", help="Which API: chat.")
-@click.option("-o", "--output", metavar="FOLDER", help="The run's folder.  [default: runs/NAME]")
+@click.option(
+    "-o",
+    "--output",
+    metavar="FOLDER|FILE",
+    help="The run's folder [default: runs/NAME], or *.parquet, *.jsonl, *.csv.",
+)
 @click.option("-c", "--concurrency", help='Requests in flight, or "auto".')
 @click.option("--base-url", metavar="URL", help='The endpoint; "local" is the embedded model.')
 @click.option(
@@ -70,6 +79,9 @@ FLAGS = {
 )
 @click.option("--on-bad-row", type=click.Choice(["stop", "record"]), default="stop",
               help="A row that cannot be asked: stop (default) or record it as failed.")  # fmt: skip
+@click.option("--new", is_flag=True, help="Start anew; the run that is there is kept as RUN~1.")
+@click.option("--reuse", metavar="RUN", type=click.Path(path_type=Path),
+              help="Start anew, and take every answer to the same request from RUN.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Show the first requests; send nothing.")
 @click.option("--quiet", is_flag=True, help="Only errors and the last line.")
 def run(what: str, **flags: Any) -> int:
@@ -80,27 +92,67 @@ def run(what: str, **flags: Any) -> int:
     batchmill run reviews.csv -m gpt-5.4-mini -p 'Translate to French: {{ text }}'
     """
     from batch import run as running
-    from batch import summary
     from batch.cli import jobs
 
     job, folder = jobs.read(what, flags, FLAGS)
-    how = running.How(
-        environment=jobs.environment(flags["env_file"]),
-        say=(lambda _: None) if flags["quiet"] else say,
-        input_format=flags["input_format"],
-        record_bad_rows=flags["on_bad_row"] == "record",
-        quiet=flags["quiet"],
-    )
+    environment = jobs.environment(flags["env_file"])
     if flags["dry_run"]:
-        for line in running.preview(job, how):
+        for line in running.preview(job, environment, flags["input_format"]):
             click.echo(line)
         return 0
-    ended = running.run(job, folder, how)
-    if not flags["quiet"]:
-        for line in summary.lines(ended):
+    return carry_out(
+        job,
+        folder,
+        quiet=flags["quiet"],
+        environment=environment,
+        input_format=flags["input_format"],
+        record_bad_rows=flags["on_bad_row"] == "record",
+        new=flags["new"],
+        reuse=flags["reuse"],
+    )
+
+
+def carry_out(job: Job, folder: Path, *, quiet: bool, **how: Any) -> int:
+    """Run `job`, say how it went, and give the exit code.  The keywords are those of `run.How`."""
+    from batch import looking, summary
+    from batch import run as running
+    from batch.cli import jobs
+    from batch.store.export import SUFFIXES
+
+    file = jobs.output_file(job)
+    if file is not None and file.exists() and not (folder / "run.json").exists():
+        raise Refused(
+            f"{file} is there already, and no run of ours", hint="choose another name with -o"
+        )
+    say_unless_quiet = (lambda _: None) if quiet else say
+    try:
+        ended = running.run(job, folder, running.How(say=say_unless_quiet, quiet=quiet, **how))
+    except Different as error:
+        say(f"error: {error}; nothing was changed")
+        say(f"to start anew, keeping it as {folder}~1: {again_command()} --new")
+        say(
+            f"the same, taking from it the answers that still fit: {again_command()} --reuse {folder}"
+        )
+        return error.exit_code
+    if file is not None and ended.stopped is None:
+        list(looking.export(folder, file, SUFFIXES[file.suffix]))
+    if not quiet:
+        for line in summary.lines(ended, file if ended.stopped is None else None):
             say(line)
     if ended.stopped is not None:
         say(f"error: {ended.stopped}" + (f"; {ended.stopped.hint}" if ended.stopped.hint else ""))
-    if last := summary.next_step(ended, shlex.join(["batchmill", *sys.argv[1:]])):
+    if last := summary.next_step(ended, again_command()):
         say(last)
     return ended.exit_code
+
+
+def again_command() -> str:
+    """The command that goes on where this one ended: the same, without what starts anew."""
+    words = iter(sys.argv[1:])
+    kept = []
+    for word in words:
+        if word == "--reuse":
+            next(words, None)
+        elif word != "--new" and not word.startswith("--reuse="):
+            kept.append(word)
+    return shlex.join(["batchmill", *kept])

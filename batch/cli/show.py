@@ -32,10 +32,12 @@ def show(
     Works at any time, also while the run is under way.
     """
     from batch import columns, looking
+    from batch.cli import jobs
     from batch.progress import printable
 
     if flag is not None and flag not in columns.FLAGS:
         raise UsageError(f"--flag: there is no flag {flag!r} (known: {', '.join(columns.FLAGS)})")
+    run = jobs.run_folder(run)
     wanted = looking.Wanted(failed=failed, flag=flag, row=row)
     for values in islice(looking.rows(run, wanted), count):
         if as_json:

@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from batch.errors import InputError
 from batch.model import Batch, Position, Row
-from batch.readers import csv, files, fingerprints, jsonl, parquet, source
+from batch.readers import csv, files, fingerprints, jsonl, parquet, run, source
 from batch.readers.fingerprints import Difference, Fingerprint
 
 __all__ = ["READERS", "Batch", "Difference", "Fingerprint", "Input", "Reader", "compare", "resolve"]
@@ -53,6 +53,7 @@ READERS: dict[str, Reader] = {
     "jsonl": jsonl,
     "parquet": parquet,
     "csv": csv,
+    "run": run,
 }
 
 

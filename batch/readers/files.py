@@ -12,7 +12,7 @@ from urllib.parse import quote
 from pyarrow import fs
 
 from batch.errors import InputError
-from batch.readers import source
+from batch.readers import run, source
 
 SUFFIXES = {
     ".jsonl": "jsonl",
@@ -33,6 +33,8 @@ def find(entries: Sequence[str], base: Path, format: str | None) -> tuple[tuple[
     if format is not None and format not in _FORMATS:
         raise InputError(f"unknown input format {format!r} (known: {', '.join(_FORMATS)})")
     files = [path for entry in entries for path in _expand(entry, base.absolute())]
+    if all((base / entry / "run.json").exists() for entry in entries):
+        return tuple(files), "run"
     if not files:
         raise InputError("the input names no file")
     _refuse_twice(files)
@@ -45,6 +47,8 @@ def _expand(entry: str, base: Path) -> list[str]:
     if entry.startswith("~/"):
         entry = str(Path(entry).expanduser())
     path = Path(os.path.normpath(base / entry))
+    if (path / "run.json").exists():
+        return run.parts(path)
     if path.is_dir():
         return _in_folder(entry, [str(file) for file in path.iterdir() if file.is_file()])
     if os.path.lexists(path):

@@ -16,10 +16,13 @@ from batch.model import Batch, Position, Row
 from batch.readers import source
 
 
-def read(path: str, start: Position) -> Iterator[Batch]:
+def read(path: str, start: Position, columns: Sequence[str] | None = None) -> Iterator[Batch]:
+    """`columns` are those to read, in the order of the file; all of them when None."""
     with _open(path) as file:
         schema, at = _schema(file, path), start
-        for rows in _slices(file, path, start.offset):
+        if columns is not None:
+            schema = pa.schema([field for field in schema if field.name in columns])
+        for rows in _slices(file, path, start.offset, columns):
             batch = pa.RecordBatch.from_arrays(rows.columns, schema=schema)
             end = Position(start.file, at.offset + len(batch))
             yield Batch(batch, at, end)
@@ -43,21 +46,25 @@ def _open(path: str) -> Iterator[pq.ParquetFile]:
         yield file
 
 
-def _slices(file: pq.ParquetFile, path: str, offset: int) -> Iterator[pa.RecordBatch]:
+def _slices(
+    file: pq.ParquetFile, path: str, offset: int, columns: Sequence[str] | None
+) -> Iterator[pa.RecordBatch]:
     """The rows from `offset` on, at most ROWS and about BYTES at a time."""
     first = 0
     for group in range(file.metadata.num_row_groups):
         after = first + file.metadata.row_group(group).num_rows
-        for rows in _group(file, path, group, first) if after > offset else ():
+        for rows in _group(file, path, group, first, columns) if after > offset else ():
             yield from _cut(rows.slice(min(max(offset - first, 0), len(rows))))
             first += len(rows)
         first = after
 
 
-def _group(file: pq.ParquetFile, path: str, group: int, first: int) -> Iterator[pa.RecordBatch]:
+def _group(
+    file: pq.ParquetFile, path: str, group: int, first: int, columns: Sequence[str] | None
+) -> Iterator[pa.RecordBatch]:
     about = file.metadata.row_group(group)
     size = min(max(source.BYTES * about.num_rows // max(about.total_byte_size, 1), 1), source.ROWS)
-    batches, done = file.iter_batches(batch_size=size, row_groups=[group]), 0
+    batches, done = file.iter_batches(batch_size=size, row_groups=[group], columns=columns), 0
     while True:
         try:
             rows = next(batches, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import msgspec
@@ -51,6 +52,15 @@ def make(disk: Disk, run: Path) -> None:
         disk.make_folder(run / name)
 
 
+def set_aside(run: Path) -> Path:
+    """Give the run's folder the first free name `RUN~1`, `RUN~2` …"""
+    kept = next(
+        path for n in itertools.count(1) if not (path := run.with_name(f"{run.name}~{n}")).exists()
+    )
+    run.rename(kept)
+    return kept
+
+
 def begin(disk: Disk, run: Path, schema: pa.Schema) -> None:
     """Fix the schema of a new run's output."""
     draft = run / "tmp" / parts.SCHEMA
@@ -68,15 +78,19 @@ def schema(run: Path) -> pa.Schema:
     return pq.read_schema(run / "completions" / parts.SCHEMA)
 
 
-def write_usage(disk: Disk, run: Path, run_id: str, summary: Summary) -> None:
+def usage_table(run_id: str, summary: Summary) -> pa.Table:
     """usage.parquet: one row a group of usage totals."""
     rows = [
         {"run_id": run_id, **msgspec.structs.asdict(group), **msgspec.structs.asdict(totals)}
         for group, totals in summary.rows()
     ]
-    table = pa.Table.from_pylist(rows, schema=USAGE)
+    return pa.Table.from_pylist(rows, schema=USAGE)
+
+
+def write_usage(disk: Disk, run: Path, run_id: str, summary: Summary) -> None:
+    """Write usage.parquet anew."""
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
+    pq.write_table(usage_table(run_id, summary), sink, compression="zstd")
     disk.put(run / "usage.parquet", [sink.getvalue().to_pybytes()], run / "tmp")
 
 

@@ -48,6 +48,7 @@ class Scan(msgspec.Struct, frozen=True):
     header: Header | None
     entries: list[Entry]
     bad_lines: int
+    torn: bool = False
 
 
 class _RowOnly(msgspec.Struct):
@@ -78,7 +79,7 @@ def scan(path: Path) -> Scan:
         else:
             bad, bad_so_far = bad + bad_so_far, 0
             entries.append(Entry(_row_decoder.decode(payload).row, offset + 9, len(payload)))
-    return Scan(header, entries, bad)
+    return Scan(header, entries, bad, bad_so_far > 0)
 
 
 def results(path: Path, entries: list[Entry]) -> Iterator[Result]:

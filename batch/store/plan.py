@@ -31,6 +31,15 @@ class Output(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     request: bool = False
 
 
+class Again(msgspec.Struct, frozen=True):
+    """One `batchmill retry`: which rows, and the keys it changed for them."""
+
+    at: str
+    classes: list[str]
+    flags: list[str]
+    settings: dict[str, Any]
+
+
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What run.json says.  `job` holds the tables of the job as last run, without secrets."""
 
@@ -42,6 +51,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     input_format: str
     rows: int | None = None
     resumed: int = 0
+    retries: list[Again] = []
+    reuse: str | None = None
     state: str = "running"
     format: int = FORMAT
     batchmill: str = __version__

@@ -27,6 +27,7 @@ class Redo(msgspec.Struct, frozen=True):
 
     classes: frozenset[str] = TRANSIENT
     flags: frozenset[str] = frozenset()
+    missing: bool = True  # and those that have no result
 
     def wants(self, result: Result) -> bool:
         """Whether this row is asked again."""
@@ -114,7 +115,7 @@ def to_do(run: Path, part: Found, redo: Redo) -> tuple[bytes, Summary]:
     taken back.
     """
     assert part.rows is not None
-    wanted = bytearray(b"\1" * part.rows)
+    wanted = bytearray(bytes([redo.missing]) * part.rows)
     taken_back = Summary()
     for result in finished(run, part):
         again = redo.wants(result)

@@ -176,12 +176,16 @@ class Merge:
 
 
 def after(earlier: Result, later: Result) -> Result:
-    """`later`, with what `earlier` attempts at the same row used and cost added."""
+    """`later`, with what `earlier` attempts at the same row used and cost added.
+
+    An answer that was paid for does not give way to a failure: it stays, and bears the cost of both.
+    """
     if later.reused:
         return later
     summed = {name: add_known(getattr(earlier, name), getattr(later, name)) for name in ADDED_UP}
     log = [*_log(earlier), *_log(later)]
-    return msgspec.structs.replace(later, **summed, attempt_log=log if len(log) > 1 else None)
+    kept = earlier if earlier.status == "ok" and later.status == "failed" else later
+    return msgspec.structs.replace(kept, **summed, attempt_log=log if len(log) > 1 else None)
 
 
 def add_known(one: float | None, other: float | None) -> float | None:

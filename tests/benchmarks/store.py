@@ -1,7 +1,9 @@
-"""`python -m tests.benchmarks.store [ROWS]`: journal and seal without a network, and how long the loop stalls.
+"""`python -m tests.benchmarks.store [ROWS]`: journal and seal without a network, and how long the
+loop stalls.
 
-Prints rows/s with every row fsynced and sealed, beside the same rows written by pyarrow alone in one go (no journal, no
-fsync), the microseconds a row that sealing takes, and the stalls of the event loop.
+Prints rows/s with every row fsynced and sealed, beside the same rows written by pyarrow alone in
+one go (no journal, no fsync), the microseconds a row that sealing takes, and the stalls of the
+event loop.
 """
 
 from __future__ import annotations
@@ -34,7 +36,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as scratch:
         root = Path(scratch)
         path = root / "in.jsonl"
-        path.write_text("".join(json.dumps({"id": i, "text": "y" * 300}) + "\n" for i in range(rows)))
+        path.write_text(
+            "".join(json.dumps({"id": i, "text": "y" * 300}) + "\n" for i in range(rows))
+        )
         plain = _plain(root, rows)
         seconds, stalls, sealing = asyncio.run(_stored(root, path, rows))
     stalls.sort()
@@ -87,7 +91,9 @@ async def _stored(root: Path, path: Path, rows: int) -> tuple[float, list[float]
     source = readers.resolve(str(path), root)
     carried = source.schema(None)
     schema, _ = columns.schema(carried, columns.COLUMNS)
-    layout = Layout(schema, columns.COLUMNS, lambda table: source.reader.carry(table, carried, None))
+    layout = Layout(
+        schema, columns.COLUMNS, lambda table: source.reader.carry(table, carried, None)
+    )
     stalls: list[float] = []
     ticking = asyncio.create_task(_tick(stalls))
     began = time.perf_counter()

@@ -1,0 +1,45 @@
+"""`batchmill retry`: ask chosen rows again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+@click.command()
+@click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
+@click.option(
+    "--class",
+    "classes",
+    multiple=True,
+    metavar="C",
+    help="Rows that failed so.  [default: all failed]",
+)
+@click.option(
+    "--flag", "flags", multiple=True, metavar="F", help="Rows with this flag, whatever their state."
+)
+@click.option(
+    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="A key to change for them."
+)
+@click.option(
+    "--env-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="A file of NAME=value lines.",
+)
+@click.option("--quiet", is_flag=True, help="Only errors and the last line.")
+def retry(run: Path, quiet: bool, env_file: Path | None, **chosen: Any) -> int:
+    """Ask chosen rows of a run again; nothing else is asked.
+
+    \b
+    batchmill retry runs/cities                                          every failed row
+    batchmill retry runs/cities --class context_length --set request.model=gpt-5.4
+    batchmill retry runs/cities --flag length --set request.max_tokens=2000
+    """
+    from batch.cli import jobs
+    from batch.cli.run import carry_out
+
+    run = jobs.run_folder(run)
+    job, again = jobs.again(run, **chosen)
+    return carry_out(job, run, quiet=quiet, environment=jobs.environment(env_file), again=again)

@@ -1,0 +1,34 @@
+"""`batchmill runs`: the runs below a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("root", metavar="[ROOT]", type=click.Path(path_type=Path), default=Path("runs"))
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+def runs(root: Path, as_json: bool) -> None:
+    """List the runs below a folder (default: runs)."""
+    import msgspec
+
+    from batch import status
+    from batch.errors import UsageError
+    from batch.progress import printable
+
+    if not root.is_dir():
+        raise UsageError(f"{root}: no such folder")
+    for path, known in status.below(root):
+        now = status.of(path, known)
+        if as_json:
+            click.echo(msgspec.json.encode(now))
+            continue
+        of = "?" if now.rows is None else f"{now.rows:,}"
+        counts = f"{now.ok:>11,} ok {now.failed:>7,} failed of {of:>11}"
+        click.echo(
+            printable(
+                f"{now.created_at[:16]}  {now.state:<11} {counts}  {now.model or '-'}  {path}"
+            )
+        )

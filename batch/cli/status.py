@@ -1,0 +1,52 @@
+"""`batchmill status`: how far a run is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+def status(run: Path, as_json: bool) -> None:
+    """Counts, rate and time left; works beside the process that is at it."""
+    import msgspec
+
+    from batch import looking
+    from batch import status as standing
+    from batch.cli import jobs
+    from batch.progress import printable
+
+    run = jobs.run_folder(run)
+    known, _ = looking.opened(run)
+    now = standing.of(run, known)
+    if as_json:
+        click.echo(msgspec.json.encode(now))
+    else:
+        click.echo(printable("\n".join(_lines(now))))
+
+
+def _lines(now: object) -> list[str]:
+    from batch.progress import duration
+    from batch.status import Status
+
+    assert isinstance(now, Status)
+    by = f" by {now.holder}" if now.holder else ""
+    of = f" of {now.rows:,}" if now.rows is not None else ""
+    pending = f", {now.pending:,} to go" if now.pending else ""
+    lines = [
+        f"{now.run}: {now.state}{by}",
+        f"rows      {now.ok:,} ok, {now.failed:,} failed{of}{pending}",
+        f"tokens    {now.input_tokens:,} in, {now.output_tokens:,} out, in {now.attempts:,} requests",
+    ]
+    if now.rows_per_second is not None:
+        left = f", {duration(now.eta_seconds)} left" if now.eta_seconds is not None else ""
+        lines.append(f"rate      {now.rows_per_second:,.1f} rows/s{left}")
+    for name, counts in (("flags", now.flags), ("failures", now.failures)):
+        if counts:
+            lines.append(
+                f"{name:<9} {', '.join(f'{key} {count:,}' for key, count in counts.items())}"
+            )
+    return lines

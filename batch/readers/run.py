@@ -1,0 +1,57 @@
+"""Another run as input: its carried columns, its completions, and what was parsed of them.
+
+Only rows that were answered; the files are the sealed parts of the run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from batch.errors import InputError
+from batch.model import Batch, Position
+from batch.readers import parquet
+
+ANSWERS = ("completion", "parsed", "embedding")
+
+rows = parquet.rows
+carry = parquet.carry
+size = parquet.size
+
+
+def parts(run: Path) -> list[str]:
+    """The files of the run in a folder.  Raises InputError while it is not sealed."""
+    if any((run / "open").glob("part-*")):
+        raise InputError(
+            f"{run}: is under way or was killed", hint=f"finish it first: batchmill run {run}"
+        )
+    found = sorted(str(path) for path in (run / "completions").glob("part-*.parquet"))
+    if not found:
+        raise InputError(f"{run}: holds no results yet")
+    return found
+
+
+def read(path: str, start: Position) -> Iterator[Batch]:
+    names = _names(pq.read_schema(path))
+    since = start
+    for batch in parquet.read(path, start, [*names, "status"]):
+        answered = batch.table.filter(pc.equal(batch.table["status"], "ok"))
+        if len(answered):
+            yield Batch(answered.select(names), since, batch.end)
+            since = batch.end
+
+
+def schema(paths: Sequence[str]) -> pa.Schema:
+    whole = parquet.schema(paths)
+    names = set(_names(whole))
+    return pa.schema([field for field in whole if field.name in names])
+
+
+def _names(schema: pa.Schema) -> list[str]:
+    """The columns that the run carried stand before its own, which begin with `row`."""
+    carried = schema.names[: schema.names.index("row")]
+    return [*carried, *(name for name in ANSWERS if name in schema.names)]

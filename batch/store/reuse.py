@@ -1,0 +1,109 @@
+"""Answers of an earlier run, found by the hash of their request.
+
+The k-th row that asks a question takes the k-th answer to it.  The index (hash -> part and place)
+is an SQLite file in tmp/, so that memory does not grow with the old run; answers are read from its
+parts, a few of which are kept at hand.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from batch import columns
+from batch.errors import Damaged
+from batch.model import Result, Usage
+from batch.store import contents, parts
+
+PARTS_AT_HAND = 4
+INDEXED = ("row", "status", "request_hash", "reused")
+
+_FREE = Usage(0, 0, 0, 0, 0)
+
+
+class Reuse:
+    """The `ok` answers of the run in `old`, for the run in `new`."""
+
+    def __init__(self, old: Path, new: Path) -> None:
+        """Indexes the old run, and passes over the answers that the new one has taken already."""
+        self._old = old
+        self._index = sqlite3.connect(new / "tmp" / "reuse.sqlite", isolation_level=None)
+        self._index.execute("PRAGMA journal_mode = OFF")
+        self._index.execute("PRAGMA synchronous = OFF")
+        self._index.execute("CREATE TABLE answer (hash TEXT, part INTEGER, place INTEGER)")
+        self._index.execute("BEGIN")
+        for number in contents.numbers(old):
+            self._index.executemany("INSERT INTO answer VALUES (?, ?, ?)", _answers(old, number))
+        self._index.execute("CREATE INDEX by_hash ON answer (hash, part, place)")
+        self._index.execute("COMMIT")
+        self._taken: dict[str, int] = {}
+        for digest in _taken(new):
+            self._taken[digest] = self._taken.get(digest, 0) + 1
+        self._part = lru_cache(PARTS_AT_HAND)(self._read)
+
+    def take(self, row: int, custom_id: str | None, digest: str) -> Result | None:
+        """The next answer to the question `digest`, as the result of `row`; None when there is
+        none.
+        """
+        found = self._index.execute(
+            "SELECT part, place FROM answer WHERE hash = ? ORDER BY part, place LIMIT 1 OFFSET ?",
+            (digest, self._taken.get(digest, 0)),
+        ).fetchone()
+        if found is None:
+            return None
+        self._taken[digest] = self._taken.get(digest, 0) + 1
+        number, place = found
+        values = self._part(number)[place : place + 1].to_pylist()[0]
+        return msgspec.structs.replace(
+            columns.result(values),
+            row=row,
+            custom_id=custom_id,
+            **msgspec.structs.asdict(_FREE),
+            attempts=0,
+            maybe_billed_attempts=0,
+            attempt_log=None,
+            cost_usd=0.0,
+            cost_source=None,
+            reported_cost_usd=None,
+            reused=True,
+        )
+
+    def close(self) -> None:
+        """Let the index go."""
+        self._index.close()
+
+    def _read(self, number: int) -> pa.Table:
+        names = [column.name for column in columns.COLUMNS]
+        return pq.read_table(_path(self._old, number), columns=names, partitioning=None)
+
+
+def _path(run: Path, number: int) -> Path:
+    return run / "completions" / f"{parts.name(number)}.parquet"
+
+
+def _answers(run: Path, number: int) -> Iterator[tuple[str, int, int]]:
+    path = _path(run, number)
+    if not path.exists():
+        raise Damaged(
+            f"{run}: {parts.name(number)} is still open",
+            hint=f"finish it first: batchmill run {run}",
+        )
+    table = pq.read_table(path, columns=list(INDEXED), partitioning=None)
+    ok = pc.equal(table["status"], "ok").to_pylist()
+    for place, (fits, digest) in enumerate(zip(ok, table["request_hash"].to_pylist(), strict=True)):
+        if fits and digest is not None:
+            yield digest, number, place
+
+
+def _taken(run: Path) -> Iterator[str]:
+    """The questions that the run has answered from the old one."""
+    for path in sorted((run / "completions").glob("part-*.parquet")):
+        table = pq.read_table(path, columns=list(INDEXED), partitioning=None)
+        yield from table.filter(table["reused"])["request_hash"].to_pylist()

@@ -1,0 +1,131 @@
+"""Whether a run is what was written: hashes, page checksums, CRCs, every row once, totals equal to
+the rows.
+
+Takes no lock and changes nothing.  A finding is a sentence; damage is told apart from what is
+merely not there yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from batch.errors import Damaged
+from batch.store import folder, journal, parts, seal
+from batch.store.plan import Plan
+from batch.usage import Summary
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One thing that is wrong.  `damage` is false for rows that have only not been asked yet."""
+
+    text: str
+    damage: bool = True
+
+
+def verify(run: Path, plan: Plan) -> Iterator[Finding]:
+    """Everything that is wrong with the run in a folder."""
+    whole = Summary()
+    next_row = 0
+    missing = 0
+    opened = {parts.number(path): path for path in sorted((run / "open").glob("part-*"))}
+    paths = sorted((run / "completions").glob("part-*.parquet"))
+    for path in paths:
+        try:
+            footer = parts.footer(path)
+            yield from _part(path, footer)
+            whole.merge(footer.summary)
+        except Damaged as damage:
+            yield Finding(str(damage))
+            continue
+        if footer.start_row != next_row and not _covered(opened, next_row, footer.start_row):
+            yield Finding(
+                f"{path}: begins with row {footer.start_row}, the part before ends at {next_row}"
+            )
+        next_row = footer.start_row + footer.rows_planned
+        missing += footer.rows_planned - footer.rows_present
+    for path in opened.values():
+        yield from _journal(path / journal.NAME)
+    if not opened:
+        yield from _usage(run, plan, whole)
+    if missing:
+        yield Finding(f"{missing:,} rows of sealed parts have no result yet", damage=False)
+    if plan.rows is None:
+        yield Finding("the input has not been read to its end", damage=False)
+    elif not opened and next_row != plan.rows:
+        yield Finding(
+            f"{plan.rows - next_row:,} of {plan.rows:,} rows have no part", next_row > plan.rows
+        )
+
+
+def _covered(opened: dict[int | None, Path], start: int, end: int) -> bool:
+    """Whether open parts may hold the rows from `start` to `end`."""
+    scans = (journal.scan(path / journal.NAME).header for path in opened.values())
+    return any(header is not None and start <= header.start_row < end for header in scans)
+
+
+def _part(path: Path, footer: parts.Footer) -> Iterator[Finding]:
+    if not parts.hash_fits(path, footer):
+        yield Finding(f"{path}: its bytes have changed since it was sealed")
+        return
+    summary = Summary()
+    try:
+        file = pq.ParquetFile(path, pre_buffer=False, page_checksum_verification=True)
+        rows = [
+            row
+            for batch in file.iter_batches(4096, columns=["row"])
+            for row in batch[0].to_pylist()
+        ]
+        for result in seal.results(path):
+            summary.add(result)
+    except (pa.ArrowException, OSError, msgspec.ValidationError) as error:
+        yield Finding(f"{path}: cannot be read: {str(error).splitlines()[0]}")
+        return
+    planned = range(footer.start_row, footer.start_row + footer.rows_planned)
+    if rows != sorted(set(rows)) or not set(rows) <= set(planned):
+        yield Finding(f"{path}: a row is there twice, out of order or from another part")
+    if len(rows) != footer.rows_present:
+        yield Finding(f"{path}: has {len(rows)} rows, its footer says {footer.rows_present}")
+    if _counts(summary) != _counts(footer.summary):
+        yield Finding(f"{path}: its footer's totals are not those of its rows")
+
+
+def _counts(summary: Summary) -> object:
+    groups = sorted(
+        (key, msgspec.structs.astuple(totals)[:-3]) for key, totals in summary.groups.items()
+    )
+    return groups, sorted(summary.flags.items()), sorted(summary.failures.items())
+
+
+def _journal(path: Path) -> Iterator[Finding]:
+    scan = journal.scan(path)
+    if scan.header is None:
+        yield Finding(f"{path}: its first line is damaged")
+    if scan.bad_lines:
+        yield Finding(f"{path}: {scan.bad_lines} lines are damaged; their rows will be asked again")
+    if scan.torn:
+        yield Finding(f"{path}: its last line is torn, as a kill leaves it", damage=False)
+    yield Finding(
+        f"{path.parent}: is open, {len(scan.entries):,} results are not in Parquet yet",
+        damage=False,
+    )
+
+
+def _usage(run: Path, plan: Plan, whole: Summary) -> Iterator[Finding]:
+    path = run / "usage.parquet"
+    try:
+        kept = pq.read_table(path)
+    except FileNotFoundError:
+        yield Finding(f"{path}: is missing; the next start writes it", damage=False)
+        return
+    except (pa.ArrowException, OSError) as error:
+        yield Finding(f"{path}: cannot be read: {str(error).splitlines()[0]}")
+        return
+    if kept.to_pylist() != folder.usage_table(plan.run_id, whole).to_pylist():
+        yield Finding(
+            f"{path}: its totals are not those of the parts; the next start writes it anew"
+        )
