@@ -22,6 +22,12 @@ def open_parts(tmp_path):
     return list((tmp_path / "runs/in/open").iterdir())
 
 
+def journaled(tmp_path):
+    """How many results the journal of the first part holds."""
+    journal = tmp_path / "runs/in/open/part-00000000/journal.jsonl"
+    return journal.read_bytes().count(b"\n") - 1 if journal.exists() else 0
+
+
 def test_a_limited_run_goes_on_without_the_limit(api, batchmill, tmp_path):
     prompts = texts(70)
     write(tmp_path / "in.jsonl", prompts)
@@ -65,7 +71,7 @@ def test_a_second_signal_stops_without_waiting(api, start, batchmill, tmp_path):
     api.script = {"text 00019": [Step(hang=True)]}
     command = ("run", "in.jsonl", *asking(api))
     process = start(*command)
-    until(lambda: len(api.ledger) == 20 and api.in_flight == 1, process)
+    until(lambda: journaled(tmp_path) == 19, process)
     process.send_signal(signal.SIGINT)
     assert "once more" in process.stderr.readline() + process.stderr.readline()
     began = time.monotonic()
@@ -89,7 +95,7 @@ def test_a_run_that_has_stopped_can_be_hurried(api, start, tmp_path):
     assert "once more" in process.stderr.readline()
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=5)
-    assert process.returncode == 3
+    assert process.returncode in (3, 130)  # whichever it heard of first
 
 
 @pytest.mark.parametrize("count", [20, 300])
@@ -142,8 +148,7 @@ def test_answers_seen_as_done_survive_a_kill(api, start, batchmill, tmp_path):
     api.script = {"text 00059": [Step(hang=True)]}
     command = ("run", "in.jsonl", *asking(api))
     process = start(*command)
-    journal = tmp_path / "runs/in/open/part-00000000/journal.jsonl"
-    until(lambda: journal.exists() and journal.read_bytes().count(b"\n") == 60, process)
+    until(lambda: journaled(tmp_path) == 59, process)
     process.kill()
     process.wait()
     assert batchmill(*command).exit_code == 0

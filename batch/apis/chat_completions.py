@@ -198,8 +198,7 @@ class Fold:
                 index = _index(raw, position)
                 choice = self._choices.setdefault(index, _Choice(index))
                 self.started = choice.add(raw) or self.started
-        if self._choices and all(choice.finished for choice in self._choices.values()):
-            self.complete = True
+        self.complete = bool(self._choices) and all(c.finished for c in self._choices.values())
 
 
 class _Choice:

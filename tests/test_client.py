@@ -1,0 +1,457 @@
+"""Whatever becomes of a try is a value that says whether it may have cost money."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import socket
+from contextlib import closing
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batch import client
+from batch.apis import Parameters, build
+from batch.client import Client, Endpoint, decode, target, url_of
+from batch.errors import JobError, UsageError
+from batch.model import Attempt, Request
+from batch.prompts import Question
+from batch.sse import EventReader
+from tests.fake_api import FakeAPI, Step, answer_to
+
+CHAT = "/chat/completions"
+
+
+def request(prompt: str = "snow", **sent: Any) -> Request:
+    messages = [{"role": "user", "content": prompt}]
+    return build(Question(messages=messages), Parameters("chat", "m", sent), 0)
+
+
+async def send(base_url: str, asked: Request | None = None, **endpoint: Any) -> Attempt:
+    """One try of a client of its own; `endpoint` are keys of the table."""
+    table = Endpoint(base_url=base_url, api_key_env="", **endpoint)
+    async with Client(table, target(table, {}), connections=4) as session:
+        return await session.send(asked or request())
+
+
+async def tried(api: FakeAPI, step: Step, *, stream: bool = False, **endpoint: Any) -> Attempt:
+    """What becomes of a request that is answered by `step`."""
+    api.always = step
+    return await send(api.url, request(stream=True) if stream else request(), **endpoint)
+
+
+def text_of(attempt: Attempt) -> Any:
+    return attempt.answer["choices"][0]["message"]["content"]
+
+
+@pytest.mark.parametrize(
+    ("base_url", "url"),
+    [
+        ("https://h", "https://h/v1/chat/completions"),
+        ("https://h/", "https://h/v1/chat/completions"),
+        ("https://h/v1", "https://h/v1/chat/completions"),
+        ("https://h/v1/", "https://h/v1/chat/completions"),
+        ("https://h:8/v1/chat/completions", "https://h:8/v1/chat/completions"),
+        ("https://openrouter.ai/api", "https://openrouter.ai/api/v1/chat/completions"),
+        ("https://h/api/v1", "https://h/api/v1/chat/completions"),
+        ("https://h/v1beta/openai/", "https://h/v1beta/openai/chat/completions"),
+        ("https://h/x?api-version=1", "https://h/x/chat/completions?api-version=1"),
+        ("https://h/a%2Fb/v1", "https://h/a%2Fb/v1/chat/completions"),
+        ("http://[::1]:80/v1", "http://[::1]:80/v1/chat/completions"),
+    ],
+)
+def test_a_base_url_may_come_with_or_without_its_version_or_path(base_url, url):
+    assert url_of(base_url, CHAT) == url
+
+
+KEY = {"OPENAI_API_KEY": "sk-1"}
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "environment", "base_url", "headers"),
+    [
+        ({}, KEY, "https://api.openai.com/v1", {"Authorization": "Bearer sk-1"}),
+        ({}, {"OPENAI_API_KEY": " sk-1\n"}, "https://api.openai.com/v1", None),
+        ({}, {**KEY, "OPENAI_BASE_URL": "https://e/v1"}, "https://e/v1", None),
+        (
+            {"base_url": "https://j/v1"},
+            {**KEY, "OPENAI_BASE_URL": "https://e"},
+            "https://j/v1",
+            None,
+        ),
+        ({"api_key_env": "K"}, {"K": "sk-1"}, "https://api.openai.com/v1", None),
+        ({"base_url": "https://h/v1", "api_key_env": ""}, KEY, "https://h/v1", {}),
+        ({"base_url": "http://localhost:1"}, {}, "http://localhost:1", {}),
+        ({"base_url": "http://10.0.0.7/v1"}, {}, "http://10.0.0.7/v1", {}),
+        ({"base_url": "http://gpu/v1"}, {}, "http://gpu/v1", {}),
+        ({"base_url": "http://gpu/v1"}, KEY, "http://gpu/v1", None),
+        (
+            {"base_url": "https://h/v1", "headers": {"authorization": "$T"}},
+            {"T": "Basic x"},
+            "https://h/v1",
+            {"authorization": "Basic x"},
+        ),
+        (
+            {"base_url": "http://gpu/v1", "headers": {"X-Team": "a"}},
+            {},
+            "http://gpu/v1",
+            {"X-Team": "a"},
+        ),
+    ],
+)
+def test_key_and_base_url_come_from_job_or_environment(endpoint, environment, base_url, headers):
+    made = target(Endpoint(**endpoint), environment)
+    assert made.base_url == base_url
+    assert made.headers == ({"Authorization": "Bearer sk-1"} if headers is None else headers)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "environment", "said"),
+    [
+        ({}, {}, "OPENAI_API_KEY"),
+        ({}, {"OPENAI_API_KEY": "  "}, "--local"),
+        ({"api_key_env": "MY_KEY"}, KEY, "MY_KEY"),
+        ({"base_url": "https://api.example.com/v1"}, {}, "no API key for api.example.com"),
+        ({"headers": {"X-Key": "$NOT_SET"}}, KEY, "NOT_SET, which is not set"),
+        ({"headers": {"X-Key": "a\r\nEvil: b"}}, KEY, "X-Key holds characters"),
+        ({}, {"OPENAI_API_KEY": "sk-“1”"}, "OPENAI_API_KEY holds characters"),
+        ({}, {"OPENAI_API_KEY": "sk-1\nsk-2"}, "OPENAI_API_KEY holds characters"),
+    ],
+)
+def test_a_missing_or_broken_secret_is_named_and_not_shown(endpoint, environment, said):
+    with pytest.raises(UsageError) as caught:
+        target(Endpoint(**endpoint), environment)
+    assert said in str(caught.value)
+    assert not any(
+        secret.strip() in str(caught.value) for secret in environment.values() if secret.strip()
+    )
+
+
+@pytest.mark.parametrize(
+    ("base_url", "said"),
+    [
+        ("ftp://h/v1", "expected http"),
+        ("h/v1", "expected http"),
+        ("https://", "expected http"),
+        ("https://user:pass@h/v1", "keep secrets out"),
+        ("https://h/v1?key=abc", "keep secrets out"),
+        ("http://api.example.com/v1", "allow_http"),
+    ],
+)
+def test_a_base_url_that_cannot_be_meant_is_refused(base_url, said):
+    with pytest.raises(JobError, match=said):
+        target(Endpoint(base_url=base_url), KEY)
+
+
+def test_plain_http_is_possible_when_asked_for():
+    endpoint = Endpoint(base_url="http://api.example.com/v1", allow_http=True)
+    assert target(endpoint, KEY).base_url == "http://api.example.com/v1"
+
+
+def test_a_target_does_not_show_its_key():
+    assert "sk-1" not in repr(target(Endpoint(), KEY))
+
+
+async def test_an_answer_is_the_whole_attempt(api):
+    attempt = await send(api.url)
+    assert (attempt.status, attempt.fault, attempt.message) == (200, None, None)
+    assert (attempt.maybe_billed, attempt.repaired, attempt.ttft_s) == (False, False, None)
+    assert text_of(attempt) == answer_to("snow")
+    assert msgspec.json.decode(attempt.raw) == attempt.answer
+    assert attempt.headers["x-request-id"] == "req_1"
+    assert attempt.endpoint == f"127.0.0.1:{api.port}/v1"
+    assert attempt.latency_s > 0 and attempt.started_at > 1_700_000_000
+
+
+async def test_sends_key_headers_and_body_as_they_are(api):
+    table = Endpoint(base_url=api.url, headers={"X-Team": "$TEAM"})
+    asked = request(temperature=0)
+    async with Client(table, target(table, {**KEY, "TEAM": "a"}), connections=1) as session:
+        await session.send(asked)
+    (seen,) = api.ledger
+    assert (seen.method, seen.path) == ("POST", "/v1/chat/completions")
+    assert seen.body == msgspec.json.decode(asked.body)
+    assert seen.headers["authorization"] == "Bearer sk-1"
+    assert (seen.headers["x-team"], seen.headers["content-type"]) == ("a", "application/json")
+    assert seen.headers["accept-encoding"] == "gzip"
+
+
+async def test_keeps_only_headers_that_mean_something(api):
+    headers = {"Retry-After": "2", "X-RateLimit-Limit-Requests": "9", "Set-Cookie": "a=b"}
+    attempt = await tried(api, Step(429, headers=headers))
+    assert (attempt.status, attempt.fault) == (429, None)
+    assert attempt.headers["retry-after"] == "2"
+    assert attempt.headers["x-ratelimit-limit-requests"] == "9"
+    assert "set-cookie" not in attempt.headers
+
+
+async def test_reuses_its_connection(api):
+    table = Endpoint(base_url=api.url)
+    async with Client(table, target(table, {}), connections=1) as session:
+        for _ in range(5):
+            assert (await session.send(request())).status == 200
+    assert api.connections == 1
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_follows_no_redirect(api, status):
+    attempt = await tried(api, Step(status, headers={"Location": f"{api.url}/else"}))
+    assert (attempt.status, attempt.fault) == (status, None)
+    assert attempt.headers["location"] == f"{api.url}/else"
+    assert len(api.ledger) == 1
+
+
+WHOLE = b'{"choices":[{"message":{"content":"a"},"finish_reason":"stop"}]}'
+HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
+LATE = {"total_timeout": 0.15}
+
+
+@pytest.mark.parametrize(
+    ("step", "status", "fault", "billed", "endpoint"),
+    [
+        (Step(hang=True), None, "timeout", True, LATE),
+        (Step(hang=True, cut=20), 200, "timeout", True, LATE),
+        (Step(delay=5), None, "timeout", True, LATE),
+        (Step(reset=True), None, "connection", True, {}),
+        (Step(close=True), None, "connection", False, {}),
+        (Step(close=True, cut=20), 200, "cut_off", True, {}),
+        (Step(reset=True, cut=20), 200, "cut_off", True, {}),
+        (Step(raw=b"garbage\r\n\r\n"), None, "bad_response", True, {}),
+        (Step(raw=HEAD + b"content-length: 99\r\n\r\n" + WHOLE), 200, "cut_off", True, {}),
+        (
+            Step(raw=HEAD + b"transfer-encoding: chunked\r\n\r\nzz\r\nx\r\n"),
+            200,
+            "cut_off",
+            True,
+            {},
+        ),
+        (
+            Step(raw=HEAD + b"content-encoding: gzip\r\ncontent-length: 9\r\n\r\nnot gzip!"),
+            200,
+            "cut_off",
+            True,
+            {},
+        ),
+        (Step(headers={"X-Long": "x" * 20_000}), None, "bad_response", True, {}),
+    ],
+    ids=lambda value: str(value)[:40] if isinstance(value, Step) else None,
+)
+async def test_a_fault_below_http_is_a_value(api, step, status, fault, billed, endpoint):
+    attempt = await tried(api, step, **endpoint)
+    assert (attempt.status, attempt.fault, attempt.maybe_billed) == (status, fault, billed)
+    assert attempt.message and attempt.answer is None
+    assert attempt.latency_s < 4
+
+
+async def test_a_server_that_closes_late_may_have_billed(api, monkeypatch):
+    monkeypatch.setattr(client, "REUSED_SOCKET_SECONDS", 0.05)
+    attempt = await tried(api, Step(close=True, delay=0.1))
+    assert (attempt.fault, attempt.maybe_billed) == ("connection", True)
+
+
+async def test_a_refused_connection_costs_nothing():
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        port = listener.getsockname()[1]
+    attempt = await send(f"http://127.0.0.1:{port}/v1")
+    assert (attempt.status, attempt.fault, attempt.maybe_billed) == (None, "connection", False)
+    assert attempt.message == f"cannot connect to 127.0.0.1:{port}: Connection refused"
+
+
+async def test_a_host_that_does_not_exist_is_named():
+    attempt = await send("http://no-such-host.invalid/v1", allow_http=True)
+    assert (attempt.fault, attempt.maybe_billed) == ("connection", False)
+    assert attempt.message == "no such host: no-such-host.invalid"
+
+
+async def test_a_server_without_tls_is_no_crash(api):
+    attempt = await send(api.url.replace("http:", "https:"))
+    assert (attempt.status, attempt.fault, attempt.maybe_billed) == (None, "connection", False)
+
+
+async def test_a_cancelled_try_is_cancelled(api):
+    api.always = Step(hang=True)
+    task = asyncio.create_task(send(api.url))
+    while not api.ledger:
+        await asyncio.sleep(0.005)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_a_body_that_ends_early_without_a_length_is_no_json(api):
+    attempt = await tried(api, Step(raw=HEAD + b"\r\n" + WHOLE[:-5]))
+    assert (attempt.status, attempt.fault, attempt.answer) == (200, None, None)
+    assert attempt.raw == WHOLE[:-5]
+
+
+async def test_a_body_over_the_cap_is_not_read_to_its_end(api, monkeypatch):
+    monkeypatch.setattr(client, "MAX_BODY", 1 << 20)
+    attempt = await tried(api, Step(body=b" " * (3 << 20)))
+    assert (attempt.status, attempt.fault, attempt.maybe_billed) == (200, "too_large", True)
+    assert attempt.message == "the answer has more than 1 MiB" and attempt.raw == b""
+
+
+async def test_the_cap_counts_decoded_bytes(api, monkeypatch):
+    monkeypatch.setattr(client, "MAX_BODY", 1 << 20)
+    bomb = gzip.compress(b" " * (8 << 20))
+    attempt = await tried(api, Step(body=bomb, headers={"Content-Encoding": "gzip"}))
+    assert attempt.fault == "too_large"
+
+
+async def test_a_packed_answer_is_unpacked(api):
+    headers = {"Content-Encoding": "gzip"}
+    attempt = await tried(api, Step(body=gzip.compress(WHOLE), headers=headers))
+    assert attempt.raw == WHOLE and text_of(attempt) == "a"
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", "text/event-stream", "application/json"])
+async def test_the_body_and_not_its_label_says_what_a_blocking_answer_is(api, content_type):
+    attempt = await tried(api, Step(body=WHOLE, content_type=content_type))
+    assert text_of(attempt) == "a"
+
+
+async def test_a_repaired_answer_says_so(api):
+    attempt = await tried(api, Step(body=b"\n\n" + WHOLE.replace(b'"a"', b'"\\ud83d a"')))
+    assert attempt.repaired and text_of(attempt) == "\ufffd a"
+
+
+async def test_a_stream_is_folded_and_timed(api):
+    api.always = Step(event_delay=0.02)
+    attempt = await send(api.url, request("snow and ice", stream=True))
+    assert (attempt.status, attempt.fault) == (200, None)
+    assert text_of(attempt) == answer_to("snow and ice")
+    assert attempt.answer["usage"]["prompt_tokens"] > 0
+    assert attempt.ttft_s is not None and 0 < attempt.ttft_s < attempt.latency_s
+    assert msgspec.json.decode(attempt.raw) == attempt.answer
+
+
+async def test_a_stream_and_a_blocking_answer_say_the_same(api):
+    blocking, streamed = await send(api.url), await send(api.url, request(stream=True))
+    assert text_of(blocking) == text_of(streamed)
+    assert blocking.answer.keys() == streamed.answer.keys()
+
+
+@pytest.mark.parametrize("size", [1, 7])
+async def test_a_stream_may_come_in_any_pieces(api, size):
+    attempt = await tried(
+        api, Step(chunk=size, event_delay=0.0001, content="héllo 世界"), stream=True
+    )
+    assert text_of(attempt) == "héllo 世界"
+
+
+@pytest.mark.parametrize("events", [0, 1, 2, 3])
+@pytest.mark.parametrize("ending", [{"clean_end": True}, {}, {"reset": True}])
+async def test_a_stream_that_just_ends_is_cut_off(api, events, ending):
+    attempt = await tried(api, Step(cut_events=events, **ending), stream=True)
+    assert (attempt.status, attempt.fault, attempt.maybe_billed) == (200, "cut_off", True)
+    assert attempt.answer is None
+
+
+def stream(*deltas: str, finish: str | None = "stop") -> list[dict[str, Any]]:
+    def chunk(delta: dict[str, Any], finish: str | None = None) -> dict[str, Any]:
+        return {"model": "m", "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]}
+
+    return [*(chunk({"content": text}) for text in deltas), chunk({}, finish)]
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        [*stream("a", "b"), "[DONE]"],
+        stream("a", "b"),
+        [*stream("a", "b", finish=None), "[DONE]"],
+        [*stream("a", "b"), b"data: [DONE]"],
+        [b": beat\n\n", *stream("a", "b"), "[DONE]", "[DONE]"],
+    ],
+)
+async def test_a_stream_is_whole_at_a_finish_reason_or_done(api, events):
+    attempt = await tried(api, Step(events=events), stream=True)
+    assert (attempt.fault, text_of(attempt)) == (None, "ab")
+
+
+async def test_nothing_is_read_after_done(api):
+    events = [*stream("a"), "[DONE]", *[b": beat\n\n"] * 200]
+    attempt = await tried(api, Step(events=events, event_delay=0.02), stream=True)
+    assert text_of(attempt) == "a" and attempt.latency_s < 2
+
+
+async def test_a_broken_chunk_of_a_stream_is_a_bad_response(api):
+    attempt = await tried(api, Step(events=[*stream("a", finish=None), "{", "[DONE]"]), stream=True)
+    assert (attempt.status, attempt.fault, attempt.maybe_billed) == (200, "bad_response", True)
+
+
+async def test_an_error_in_mid_stream_is_the_answer(api):
+    events = [*stream("a", finish=None), {"error": {"message": "late", "code": 500}}]
+    attempt = await tried(api, Step(events=events), stream=True)
+    assert (attempt.fault, attempt.answer["error"]["message"]) == (None, "late")
+
+
+async def test_a_stalled_stream_ends_after_the_idle_timeout(api):
+    attempt = await tried(api, Step(cut_events=2, hang=True), stream=True, idle_timeout=0.1)
+    assert (attempt.status, attempt.fault, attempt.maybe_billed) == (200, "timeout", True)
+    assert attempt.latency_s < 4
+
+
+async def test_heartbeats_do_not_keep_a_stalled_stream_alive(api):
+    events = [*stream("a", finish=None), *[b": beat\n\n"] * 200]
+    step = Step(events=events, event_delay=0.03)
+    attempt = await tried(api, step, stream=True, idle_timeout=0.1)
+    assert attempt.fault == "timeout" and attempt.latency_s < 4
+
+
+async def test_a_slow_first_token_is_waited_for(api):
+    attempt = await tried(api, Step(delay=0.2), stream=True, idle_timeout=0.1)
+    assert (attempt.fault, text_of(attempt)) == (None, answer_to("snow"))
+
+
+async def test_a_json_answer_to_a_stream_is_read_as_one(api):
+    attempt = await tried(api, Step(body=WHOLE), stream=True)
+    assert (text_of(attempt), attempt.ttft_s) == ("a", None)
+
+
+async def test_a_refused_stream_keeps_its_error(api):
+    attempt = await tried(api, Step(429), stream=True)
+    assert (attempt.status, attempt.answer["error"]["code"]) == (429, "rate_limit_exceeded")
+
+
+async def test_an_event_without_end_is_too_large(api, monkeypatch):
+    monkeypatch.setattr(client, "EventReader", lambda: EventReader(max_event=1000))
+    attempt = await tried(api, Step(events=[b"data: " + b"x" * 5000]), stream=True)
+    assert (attempt.status, attempt.fault, attempt.maybe_billed) == (200, "too_large", True)
+
+
+@pytest.mark.parametrize(
+    ("raw", "decoded"),
+    [
+        (b'{"a":1}', ({"a": 1}, False)),
+        (b'\xef\xbb\xbf{"a":1}', ({"a": 1}, False)),
+        (b'\n\n {"a":1}\r\n', ({"a": 1}, False)),
+        (b"[NaN, Infinity, -Infinity, 1e999, 1.5]", ([None, None, None, None, 1.5], True)),
+        (
+            b'["\\ud83d", "\\udc00x", "\\ud83d\\ude00 \\ud800"]',
+            (["\ufffd", "\ufffdx", "😀 \ufffd"], True),
+        ),
+        (b'["a\xffb"]', (["a\ufffdb"], True)),
+        (b'["\\u0000"]', (["\0"], False)),
+        (b'{"a":1,"a":2}', ({"a": 2}, False)),
+        (b"[18446744073709551616]", ([18446744073709551616], False)),
+        (b"", (None, False)),
+        (b"<html>", (None, False)),
+        (b'{"a":1}}', (None, False)),
+        (b'{"a":1', (None, False)),
+        (b"[" * 100_000, (None, False)),
+        (b"1" * 10_000, (None, False)),
+    ],
+    ids=lambda value: repr(value)[:40],
+)
+def test_a_body_is_decoded_and_repaired_where_that_loses_no_row(raw, decoded):
+    assert decode(raw) == decoded
+
+
+@given(st.binary() | st.text().map(lambda text: f'["{text}"]'.encode("utf-8", "surrogatepass")))
+def test_no_body_makes_decode_raise(raw):
+    answer, _ = decode(raw)
+    msgspec.json.encode(answer)

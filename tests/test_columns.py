@@ -1,0 +1,136 @@
+"""What a result says is in its columns, and what the columns say is the result."""
+
+from __future__ import annotations
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from batch import columns
+from batch.columns import COLUMNS, REQUEST_JSON
+from batch.model import AttemptRecord, Choice, Result, ToolCall
+
+CALL = ToolCall("call_1", "look", '{"x":1}')
+EMPTY = Result(row=0, status="failed")
+FULL = Result(
+    row=1,
+    status="ok",
+    custom_id="c",
+    flags=["length", "empty"],
+    completion="héllo\n\u2028",
+    reasoning="r",
+    refusal="no",
+    tool_calls=[CALL],
+    choices=[Choice(0, "a", "stop", None, "r", [CALL]), Choice(1, None, "length", "no")],
+    finish_reason="length",
+    model="m",
+    served_model="m-1",
+    service_tier="default",
+    input_tokens=1,
+    cached_tokens=0,
+    cache_write_tokens=2,
+    output_tokens=2**40,
+    reasoning_tokens=3,
+    usage_json="{}",
+    cost_usd=0.25,
+    cost_source="list",
+    reported_cost_usd=0.5,
+    reused=True,
+    attempts=2,
+    maybe_billed_attempts=1,
+    attempt_log=[
+        AttemptRecord("e", 1.5, 0.25, "m-1", 504, "timeout", 1, 2, 0.125, True),
+        AttemptRecord("e", 2.5, 0.25),
+    ],
+    http_status=200,
+    error_class="timeout",
+    error_code="c",
+    error_message="late",
+    latency_s=0.5,
+    ttft_s=0.25,
+    started_at=1_700_000_000.123456,
+    finished_at=1_700_000_001.5,
+    endpoint="h/v1",
+    request_id="req",
+    request_hash="00",
+    response_json="{}",
+)
+
+
+def table(results: list[Result]) -> pa.Table:
+    schema, _ = columns.schema(pa.schema([]), COLUMNS)
+    return pa.Table.from_arrays(columns.arrays(results, COLUMNS), schema=schema)
+
+
+def test_a_result_survives_parquet(tmp_path):
+    pq.write_table(table([EMPTY, FULL]), tmp_path / "part.parquet")
+    read = pq.read_table(tmp_path / "part.parquet").to_pylist()
+    assert [columns.result(row) for row in read] == [EMPTY, FULL]
+
+
+def test_a_result_without_news_is_null_and_not_zero():
+    known = {name: value for name, value in table([EMPTY]).to_pylist()[0].items() if value}
+    assert known == {"status": "failed"}
+    row = table([EMPTY]).to_pylist()[0]
+    assert [row["input_tokens"], row["cost_usd"], row["started_at"]] == [None] * 3
+    assert [row["flags"], row["reused"], row["attempts"]] == [[], False, 0]
+
+
+@pytest.mark.parametrize("column", [*COLUMNS, REQUEST_JSON], ids=lambda column: column.name)
+def test_every_column_is_a_field_of_a_result(column):
+    assert column.name in Result.__struct_fields__
+
+
+def test_columns_have_different_names():
+    names = [column.name.lower() for column in columns.chosen(request=True)]
+    assert len(set(names)) == len(names)
+    assert columns.chosen(request=False) == COLUMNS
+
+
+def test_moments_keep_their_microseconds():
+    moment = table([FULL])["started_at"][0]
+    assert moment.value == 1_700_000_000_123_456
+    assert moment.type == pa.timestamp("us", "UTC")
+
+
+def test_no_results_are_a_table_too():
+    assert table([]).num_rows == 0
+
+
+@pytest.mark.parametrize(
+    ("names", "shown"),
+    [
+        (["id", "text"], ["id", "text"]),
+        (["status"], ["input_status"]),
+        (["Status", "MODEL"], ["input_Status", "input_MODEL"]),
+        (["input_status", "status"], ["input_status", "input_input_status"]),
+        (["status", "input_status"], ["input_status", "input_input_status"]),
+        (["extra"], ["extra"]),
+    ],
+)
+def test_a_carried_column_gives_way_and_keeps_its_name_in_mind(names, shown):
+    carried = pa.schema([pa.field(name, pa.int32()) for name in names])
+    schema, renamed = columns.schema(carried, COLUMNS)
+    assert schema.names == [*shown, *(column.name for column in COLUMNS)]
+    assert renamed == [pair for pair in zip(names, shown, strict=True) if pair[0] != pair[1]]
+    assert columns.carried(schema, COLUMNS) == carried
+
+
+def test_the_column_of_what_fits_no_other_keeps_its_name():
+    role = {columns.ROLE: b"extra"}
+    carried = pa.schema(
+        [pa.field("extra", pa.string()), pa.field("extra", pa.string(), True, role)]
+    )
+    schema, renamed = columns.schema(carried, COLUMNS)
+    assert schema.names[:2] == ["input_extra", "extra"]
+    assert renamed == [("extra", "input_extra")]
+
+
+def test_a_result_is_found_among_carried_columns():
+    row = {"text": "hi", "extra": None, **table([FULL]).to_pylist()[0]}
+    assert columns.result(row) == FULL
+
+
+def test_the_journal_and_the_columns_say_the_same():
+    assert msgspec.json.decode(msgspec.json.encode(FULL), type=Result) == FULL

@@ -1,0 +1,55 @@
+"""`batchmill --help` is quick because it imports little."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from batch.cli import COMMANDS
+
+HEAVY = {
+    "aiohttp",
+    "aiolimiter",
+    "asyncio",
+    "filelock",
+    "jinja2",
+    "msgspec",
+    "numpy",
+    "pandas",
+    "platformdirs",
+    "pyarrow",
+    "ssl",
+    "tqdm",
+    "uvloop",
+    "xllamacpp",
+    "yarl",
+}
+
+
+def loaded(code: str) -> set[str]:
+    """The modules that `code` leaves in sys.modules."""
+    shown = f"{code}\nimport json, sys\nprint(json.dumps(sorted(sys.modules)), file=sys.stderr)"
+    ran = subprocess.run([sys.executable, "-c", shown], capture_output=True, check=True)
+    return set(json.loads(ran.stderr))
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import batch.cli",
+        "from batch.cli import batchmill\nbatchmill.main(['--help'], standalone_mode=False)",
+        "from batch.cli import batchmill\nbatchmill.main(['--version'], standalone_mode=False)",
+    ],
+)
+def test_help_loads_nothing_heavy(code):
+    assert not loaded(code) & HEAVY
+
+
+def test_help_lists_every_command(batchmill):
+    shown = batchmill("--help")
+    assert (shown.exit_code, shown.stderr) == (0, "")
+    commands = shown.stdout.partition("Commands:")[2].splitlines()
+    assert {line.split()[0] for line in commands if line.strip()} >= set(COMMANDS)
