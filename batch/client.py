@@ -173,8 +173,10 @@ def url_of(base_url: str, path: str) -> str:
     """
     parts = urlsplit(base_url)
     root = parts.path.rstrip("/")
-    root = next((root[: -len(api.PATH)] for api in APIS.values() if root.endswith(api.PATH)), root)
-    if root in ("", "/api"):
+    named = next((api.PATH for api in APIS.values() if root.endswith(api.PATH)), None)
+    if named is not None:
+        root = root.removesuffix(named)
+    elif root in ("", "/api"):
         root += "/v1"
     return urlunsplit((parts.scheme, parts.netloc, root + path, parts.query, ""))
 

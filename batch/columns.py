@@ -80,10 +80,12 @@ def _micros(seconds: float | None) -> int | None:
 def _dicts(values: Any) -> Any:
     if values is None:
         return None
-    made = msgspec.to_builtins(values)
+    made = [msgspec.structs.asdict(value) for value in values]
     for value in made:
         if "started_at" in value:
             value["started_at"] = _micros(value["started_at"])
+        if value.get("tool_calls"):
+            value["tool_calls"] = _dicts(value["tool_calls"])
     return made
 
 

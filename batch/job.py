@@ -59,10 +59,16 @@ def read(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise JobError(f"no such job file: {path}") from None
     except tomllib.TOMLDecodeError as error:
-        raise JobError(f"{path}: {error}") from None
+        raise JobError(_placed(path, str(error))) from None
     except (OSError, UnicodeDecodeError) as error:
         raise JobError(f"{path}: cannot be read: {error}") from None
     return tables
+
+
+def _placed(path: Path, problem: str) -> str:
+    """tomllib's `… (at line 3, column 5)` -> `job.toml:3: …`."""
+    text, _, place = problem.rpartition(" (at line ")
+    return f"{path}:{place.partition(',')[0]}: {text}" if text else f"{path}: {problem}"
 
 
 def at(tables: dict[str, Any], folder: Path) -> dict[str, Any]:

@@ -281,8 +281,9 @@ def test_started_tells_that_a_token_has_come(name, case):
     assert not folded(name, []).started
 
 
-KEYS = "id index choices delta message content role tool_calls function name arguments".split()
-KEYS += "finish_reason error usage model refusal reasoning output status type data".split()
+KEYS = ["id", "index", "choices", "delta", "message", "content", "role", "tool_calls", "function"]
+KEYS += ["name", "arguments", "finish_reason", "error", "usage", "model", "refusal", "reasoning"]
+KEYS += ["output", "status", "type", "data"]
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-1, 2) | st.text(max_size=2),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner),

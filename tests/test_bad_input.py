@@ -67,7 +67,7 @@ def test_an_unknown_key_in_a_flag(api, refused, tmp_path):
 
 def test_a_job_file_that_is_not_toml(api, refused, tmp_path):
     (tmp_path / "job.toml").write_text("input = \n")
-    assert refused("run", "job.toml", *asking(api)).startswith("error: job.toml: ")
+    assert refused("run", "job.toml", *asking(api)).startswith("error: job.toml:1: ")
 
 
 def test_a_job_file_that_is_not_there(api, refused):

@@ -85,8 +85,8 @@ def test_defaults_are_those_the_documentation_names():
         ("[endpoint]\napi_key = 'k'", "job.toml:2: [endpoint] unknown key 'api_key' (did you mean"),
         ("[prompt]\nusr = 'x'", "job.toml:2: [prompt] unknown key 'usr' (did you mean user?)"),
         ("[output]\nresponse = 'never'", "job.toml:2: [output] response: "),
-        ("name = ]", "job.toml: Invalid value (at line 1"),
-        ("[retry]\n[retry]", "job.toml: Cannot declare"),
+        ("name = ]", "job.toml:1: Invalid value"),
+        ("[retry]\n[retry]", "job.toml:2: Cannot declare"),
     ],
 )
 def test_an_error_names_file_line_table_and_key(tmp_path, text, said):

@@ -239,7 +239,24 @@ JSON = st.recursive(
         st.lists(inner, max_size=3)
         | st.dictionaries(
             st.sampled_from(
-                ["error", "errors", "detail", "message", "code", "type", "object", "choices", "index", "finish_reason", "content", "usage", "tool_calls", "function", "refusal", "model"]
+                [
+                    "error",
+                    "errors",
+                    "detail",
+                    "message",
+                    "code",
+                    "type",
+                    "object",
+                    "choices",
+                    "index",
+                    "finish_reason",
+                    "content",
+                    "usage",
+                    "tool_calls",
+                    "function",
+                    "refusal",
+                    "model",
+                ]
             ),
             inner,
         )

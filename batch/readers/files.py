@@ -33,10 +33,10 @@ def find(entries: Sequence[str], base: Path, format: str | None) -> tuple[tuple[
     if format is not None and format not in _FORMATS:
         raise InputError(f"unknown input format {format!r} (known: {', '.join(_FORMATS)})")
     files = [path for entry in entries for path in _expand(entry, base.absolute())]
-    if all((base / entry / "run.json").exists() for entry in entries):
-        return tuple(files), "run"
     if not files:
         raise InputError("the input names no file")
+    if all((base / entry / "run.json").exists() for entry in entries):
+        return tuple(files), "run"
     _refuse_twice(files)
     return tuple(files), format or _format(files)
 
