@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from types import TracebackType
 
 import click
 
@@ -60,6 +61,7 @@ def main() -> None:
     """Run the command line.  A BatchError is one line and its exit code; anything else is a bug
     (70).
     """
+    sys.excepthook = _bug
     try:
         code = batchmill.main(prog_name="batchmill", standalone_mode=False)
     except click.ClickException as error:
@@ -78,6 +80,16 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     sys.exit(code or 0)
+
+
+def _bug(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Show the traceback of what nobody expected, and leave with 70; what is durable stays so."""
+    sys.__excepthook__(kind, error, trace)
+    click.echo(
+        "this is a bug in batchmill; what was answered is kept, and the same command goes on",
+        err=True,
+    )
+    os._exit(70)
 
 
 def say(text: str) -> None:
