@@ -10,10 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+import msgspec
 
 from batch import apis, outcome, results, retry
 from batch.apis import APIS
@@ -23,7 +26,7 @@ from batch.feed import Feed, Task
 from batch.job import Job
 from batch.limiter import Limiter
 from batch.model import Attempt, Completion, Request
-from batch.outcome import Accept, Reject, Stop, TryAgain
+from batch.outcome import Accept, Pause, Reject, Stop, TryAgain
 from batch.progress import Progress
 from batch.prompts import BadRow, Prompter
 from batch.results import Error, Try
@@ -35,10 +38,46 @@ DRAIN_SECONDS = 20.0
 
 SIGNALS = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129}
 
+EMPTY_WINDOW = 50
+
 HELD_BACK = 20
 """So many requests refused as invalid, alike and before any success, mean that the job is wrong
 and not the rows.
 """
+
+
+MOST_HELD_BACK = 200
+
+START_PATIENCE = 30.0
+"""Seconds in which an endpoint that has never answered must come up."""
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """A row that failed, before it is written."""
+
+    request: Request
+    tries: tuple[Try, ...]
+    error: Error
+
+    def fingerprint(self) -> str:
+        """What makes two refusals alike: the words without their numbers."""
+        return f"{self.error.code} {re.sub(r'[0-9]+', '#', self.error.message)}"
+
+
+class First:
+    """The first answers of a start: when half of them are empty, something is wrong with the job."""
+
+    def __init__(self, accept_empty: bool) -> None:
+        self._left = 0 if accept_empty else EMPTY_WINDOW
+        self._empty = 0
+
+    def mostly_empty(self, empty: bool) -> bool:
+        """Count one answer.  True once: at the last of the window, when half of it is empty."""
+        if self._left == 0:
+            return False
+        self._left -= 1
+        self._empty += empty
+        return self._left == 0 and self._empty * 2 >= EMPTY_WINDOW
 
 
 class Asking:
@@ -54,8 +93,14 @@ class Asking:
         store: Store,
         progress: Progress,
         jitter: Callable[[], float] = random.random,
+        *,
         reuse: Reuse | None = None,
+        succeeded: bool = False,
+        accept_empty: bool = False,
     ) -> None:
+        """`succeeded` tells that the run holds answers already; `accept_empty` that the person knows
+        that many of them are empty.
+        """
         self._job = job
         self._prompter = prompter
         self._client = client
@@ -65,9 +110,10 @@ class Asking:
         self._progress = progress
         self._jitter = jitter
         self._reuse = reuse
-        self._succeeded = False
+        self._succeeded = succeeded
         self._refused_since: float | None = None
-        self._held_back: list[tuple[Task, Request, tuple[Try, ...], Error]] = []
+        self._held_back: list[Refusal] = []
+        self._first = First(accept_empty)
         self._queueing = 0  # workers that wait for their turn, nothing being in flight for them
         self._interrupted = False
         self.stopped: BatchError | None = None
@@ -76,14 +122,10 @@ class Asking:
         """Return when every row has its result, or the run has stopped and nothing is in flight."""
         self._stopping = asyncio.get_running_loop().create_future()
         with self._signals():
-            self._group = asyncio.gather(*(self._work() for _ in range(workers)))
-            try:
-                await self._group
-            except asyncio.CancelledError:
-                if self.stopped is None:
-                    raise
+            async with asyncio.TaskGroup() as group:
+                self._workers = [group.create_task(self._work()) for _ in range(workers)]
         if self.stopped is None and self._held_back:
-            self._stop(_all_invalid(self._held_back))
+            self._settle_held_back()
 
     async def _work(self) -> None:
         try:
@@ -134,42 +176,99 @@ class Asking:
         return None
 
     def _conclude(self, task: Task, request: Request, attempt: Attempt) -> None:
-        judged = outcome.judge(attempt, APIS[request.api].parse, time.time())
+        parse = APIS[request.api].parse
+        judged = outcome.judge(attempt, parse, time.time(), self._succeeded)
         match judged:
             case Accept(completion):
                 self._accepted(request, (*task.tries, Try(attempt)), completion)
+                self._feed.finish(task)
             case TryAgain():
                 self._again(task, request, attempt, judged)
-                return
+            case Pause():
+                self._pause(task, request, attempt, judged)
             case Reject(error_class, message, code):
                 tries = (*task.tries, Try(attempt, error_class))
-                self._rejected(task, request, tries, Error(error_class, message, code))
-                return
+                self._rejected(Refusal(request, tries, Error(error_class, message, code)))
+                self._feed.finish(task)
             case Stop(error_class, message, code):
                 self._stop(_stopped(error_class, message, attempt))
-        self._feed.finish(task)
+                self._feed.finish(task)
 
     def _accepted(self, request: Request, tries: tuple[Try, ...], completion: Completion) -> None:
+        self._limiter.answered()
         self._refused_since = None
         self._succeeded = True
-        self._release()
+        for held in self._held_back:  # others succeed: these were the rows' own fault
+            self._record(held)
+        self._held_back.clear()
         self._store.write(results.accepted(request, tries, completion, self._job.output.response))
+        if self._first.mostly_empty("empty" in completion.flags):
+            self._stop(_mostly_empty())
 
     def _again(self, task: Task, request: Request, attempt: Attempt, again: TryAgain) -> None:
         tries = (*task.tries, Try(attempt, again.error_class))
         chances = task.chances.and_then(again)
-        delay = retry.delay(self._job.retry, chances, again, self._jitter())
+        if self._is_down(
+            task, again
+        ):  # an outage: the row has done nothing wrong and stays pending
+            billed = task.chances.maybe_billed + again.maybe_billed
+            chances = msgspec.structs.replace(task.chances, maybe_billed=billed)
+        others = self._refused_since is None
+        delay = retry.delay(self._job.retry, chances, again, self._jitter(), others)
         if again.refused:
             self._hold(again)
-        if self.stopped is not None:
-            self._feed.finish(task)
-        elif delay is None:
-            error = Error(again.error_class, again.message, again.code)
-            self._store.write(results.failed(request, tries, error, self._job.output.response))
+        if delay is None and self.stopped is None:
+            self._record(
+                Refusal(request, tries, Error(again.error_class, again.message, again.code))
+            )
             self._feed.finish(task)
         else:
-            self._progress.retries += 1
-            self._feed.put_back(Task(task.row, request, tries, chances), delay)
+            self._put_back(Task(task.row, request, tries, chances), delay or 0.0)
+
+    def _put_back(self, task: Task, delay: float) -> None:
+        if self.stopped is not None:
+            self._feed.finish(task)
+            return
+        self._progress.retries += 1
+        self._feed.put_back(task, delay)
+
+    def _is_down(self, task: Task, again: TryAgain) -> bool:
+        """Whether the endpoint is (or turns out now to be) down, so that this was no fault of a row."""
+        if again.refused:
+            self._limiter.answered()
+            return False
+        if again.at_once:
+            return False
+        now, health = time.monotonic(), self._limiter.health
+        down = health.fault(task.row.index, again.message, now, unreachable=again.unreachable)
+        if down:
+            self._lose_patience(now)
+        return down
+
+    def _pause(self, task: Task, request: Request, attempt: Attempt, pause: Pause) -> None:
+        """What was taken before is turned away: wait for it, unless it is this row alone."""
+        tries = (*task.tries, Try(attempt, pause.error_class))
+        times = task.chances.turned_away + 1
+        if pause.error_class == "not_found" and times >= retry.MOST_TURNED_AWAY:
+            self._record(
+                Refusal(request, tries, Error("invalid_request", pause.message, pause.code))
+            )
+            self._feed.finish(task)
+            return
+        now = time.monotonic()
+        self._limiter.health.open(f"{pause.error_class}, HTTP {attempt.status}", now)
+        self._lose_patience(now)
+        chances = msgspec.structs.replace(task.chances, turned_away=times)
+        self._put_back(Task(task.row, request, tries, chances), 0.0)
+
+    def _lose_patience(self, now: float) -> None:
+        """Stop when the endpoint has been down for too long; sooner when it never was up."""
+        health = self._limiter.health
+        longest = self._job.retry.max_wait
+        if not self._succeeded:
+            longest = min(longest, START_PATIENCE)
+        if health.since is not None and now - health.since >= longest:
+            self._stop(_down(health.why, now - health.since))
 
     def _hold(self, refusal: TryAgain) -> None:
         """The server has no room: nobody sends before it said so, and the run ends when that
@@ -182,27 +281,37 @@ class Asking:
         if wait > longest or now - self._refused_since > longest:
             self._stop(_out_of_patience(wait, refusal.message))
         elif wait:
-            self._limiter.close_until(now + wait, f"{refusal.error_class}: {refusal.message}"[:80])
+            self._limiter.close_until(now + wait, f"{refusal.error_class} ({refusal.message[:60]})")
 
-    def _rejected(self, task: Task, request: Request, tries: tuple[Try, ...], error: Error) -> None:
+    def _rejected(self, refusal: Refusal) -> None:
         """Before the first success an invalid request may be the job's fault: it is held back
         until that is known.
         """
-        if error.error_class == "invalid_request" and not self._succeeded:
-            self._held_back.append((task, request, tries, error))
-            alike = [held for held in self._held_back if held[3].message == error.message]
-            if len(alike) >= HELD_BACK:
-                self._stop(_all_invalid(alike))
-            self._feed.finish(task)
+        self._limiter.answered()
+        if refusal.error.error_class != "invalid_request" or self._succeeded:
+            self._record(refusal)
             return
-        self._store.write(results.failed(request, tries, error, self._job.output.response))
-        self._feed.finish(task)
+        self._held_back.append(refusal)
+        alike = [held for held in self._held_back if held.fingerprint() == refusal.fingerprint()]
+        if len(alike) >= HELD_BACK:
+            self._stop(_all_invalid(alike))
+        elif len(self._held_back) >= MOST_HELD_BACK:  # each for a reason of its own
+            self._settle_held_back()
 
-    def _release(self) -> None:
-        """Record what was held back, now that others succeed."""
-        held, self._held_back = self._held_back, []
-        for _, request, tries, error in held:
-            self._store.write(results.failed(request, tries, error, self._job.output.response))
+    def _settle_held_back(self) -> None:
+        """Nothing succeeded: when all were refused alike the job is wrong, else the rows are."""
+        held = self._held_back
+        if len({each.fingerprint() for each in held}) == 1:
+            self._stop(_all_invalid(held))
+            return
+        for each in held:
+            self._record(each)
+        held.clear()
+
+    def _record(self, refusal: Refusal) -> None:
+        """Write a row that has failed."""
+        keep = self._job.output.response
+        self._store.write(results.failed(refusal.request, refusal.tries, refusal.error, keep))
 
     def _stop(self, reason: BatchError) -> None:
         """Give out nothing more; the first reason counts."""
@@ -210,6 +319,11 @@ class Asking:
             self.stopped = reason
             self._stopping.set_result(None)
         self._feed.stop()
+
+    def _cut_short(self) -> None:
+        """Give up what is in flight."""
+        for worker in self._workers:
+            worker.cancel()
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
@@ -226,7 +340,7 @@ class Asking:
     def _interrupt(self, name: str) -> None:
         """The first signal waits for what is in flight, the second does not."""
         if self._interrupted:
-            self._group.cancel()
+            self._cut_short()
             return
         self._interrupted = True
         flying = self._feed.in_flight - self._queueing
@@ -234,7 +348,21 @@ class Asking:
             f"{name}: waiting up to {DRAIN_SECONDS:.0f} s for {flying} answers; once more to stop at once"
         )
         self._stop(Interrupted("interrupted", exit_code=SIGNALS[name]))
-        asyncio.get_running_loop().call_later(DRAIN_SECONDS, self._group.cancel)
+        asyncio.get_running_loop().call_later(DRAIN_SECONDS, self._cut_short)
+
+
+def _down(why: str, seconds: float) -> Stopped:
+    return Stopped(
+        f"the endpoint has been down for {seconds:.0f} s: {why}",
+        hint="check base_url and the server; rows that were not answered stay pending",
+    )
+
+
+def _mostly_empty() -> Stopped:
+    return Stopped(
+        f"at least half of the first {EMPTY_WINDOW} answers are empty",
+        hint="look at them (batchmill show RUN --flag empty), then go on with --yes",
+    )
 
 
 def _handled(name: str) -> bool:
@@ -267,9 +395,9 @@ def _out_of_patience(wait: float, message: str) -> Stopped:
     )
 
 
-def _all_invalid(held: list[tuple[Task, Request, tuple[Try, ...], Error]]) -> Stopped:
-    status = held[0][2][-1].attempt.status
+def _all_invalid(held: list[Refusal]) -> Stopped:
+    status = held[0].tries[-1].attempt.status
     return Stopped(
-        f"the server rejects every request (HTTP {status}): {held[0][3].message}",
+        f"the server rejects every request (HTTP {status}): {held[0].error.message}",
         hint="change the parameter it names in [request]; no row was recorded as failed",
     )

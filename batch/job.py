@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import msgspec
 
 from batch.apis import Parameters
-from batch.client import Endpoint
+from batch.endpoint import Endpoint
 from batch.errors import JobError
 from batch.limiter import Limits
 from batch.prompts import Prompt

@@ -72,9 +72,10 @@ class Attempt(msgspec.Struct, frozen=True):
     """One HTTP try, whatever became of it.  `status` is None when no answer arrived.
 
     `answer` is the decoded body (a stream: folded to the blocking shape), None when it was no JSON.
-    `fault` is the error class of a failure below HTTP (`timeout`, `connection`, `cut_off`,
-    `bad_response`, `too_large`), and `maybe_billed` tells that the server may have computed, and
-    charged for, an answer nobody has seen.
+    `fault` names a failure below HTTP: an error class, `reused_socket` (a kept-alive connection had
+    been closed) or `untrusted` (TLS or a proxy refuses).  `maybe_billed` tells that the server may
+    have computed, and charged for, an answer nobody has seen; `unreachable` that there was no
+    connection at all; `repaired` that broken text in the answer was mended.
     """
 
     endpoint: str
@@ -87,6 +88,7 @@ class Attempt(msgspec.Struct, frozen=True):
     fault: str | None = None
     message: str | None = None
     maybe_billed: bool = False
+    unreachable: bool = False
     ttft_s: float | None = None
     repaired: bool = False
 

@@ -4,7 +4,8 @@ decides.
 The table is keyed by HTTP status and by the structured codes servers send, not by words in prose.
 Prose is read only where a provider gives nothing else, from the list `PHRASES`.
 
-Three things can be wrong: the row (`Reject`: recorded, the run goes on), the moment (`TryAgain`),
+Four things can be wrong: the row (`Reject`: recorded, the run goes on), the moment (`TryAgain`),
+the endpoint (`Pause`: rows wait for it),
 or the run (`Stop`: bad key, no credit, wrong URL; no row is marked failed for it).  An error object
 inside a 200 counts as the status it stands for.
 """
@@ -33,6 +34,7 @@ class TryAgain(msgspec.Struct, frozen=True):
     `refused`: the server had no room (429, or 503 with a wait), which uses up no chance.  `wait` is
     what it asked for, in seconds.  `maybe_billed`: the answer may have been computed and charged.
     `at_once`: nothing is wrong with the server, a kept-alive socket had been closed.
+    `unreachable`: there was no connection.
     """
 
     error_class: str
@@ -42,6 +44,17 @@ class TryAgain(msgspec.Struct, frozen=True):
     refused: bool = False
     wait: float | None = None
     at_once: bool = False
+    unreachable: bool = False
+
+
+class Pause(msgspec.Struct, frozen=True):
+    """The endpoint turned away what it took before: a key, a path or a model.  The row waits until
+    a probe succeeds.
+    """
+
+    error_class: str
+    message: str
+    code: str | None = None
 
 
 class Reject(msgspec.Struct, frozen=True):
@@ -60,7 +73,7 @@ class Stop(msgspec.Struct, frozen=True):
     code: str | None = None
 
 
-Outcome = Accept | TryAgain | Reject | Stop
+Outcome = Accept | TryAgain | Pause | Reject | Stop
 
 TRANSIENT = frozenset(
     {
@@ -181,10 +194,21 @@ class ServerError(msgspec.Struct, frozen=True):
     type: str | None = None
 
 
-def judge(attempt: Attempt, parse: Callable[[Any], Completion], now: float) -> Outcome:
-    """What `attempt` means.  `parse` reads an answer of the API asked; `now` is the wall clock,
-    for HTTP dates.
+def judge(
+    attempt: Attempt, parse: Callable[[Any], Completion], now: float, succeeded: bool = False
+) -> Outcome:
+    """What `attempt` means.
+
+    `parse` reads an answer of the API asked; `now` is the wall clock, for HTTP dates; `succeeded`
+    tells whether the endpoint has answered before, so that a refused key is its outage and not ours.
     """
+    judged = _judge(attempt, parse, now)
+    if succeeded and isinstance(judged, Stop) and judged.error_class in ("auth", "not_found"):
+        return Pause(judged.error_class, judged.message, judged.code)
+    return judged
+
+
+def _judge(attempt: Attempt, parse: Callable[[Any], Completion], now: float) -> Outcome:
     if attempt.fault is not None:
         return _transport_fault(attempt)
     status = attempt.status or 0
@@ -204,11 +228,19 @@ def judge(attempt: Attempt, parse: Callable[[Any], Completion], now: float) -> O
 
 def _transport_fault(attempt: Attempt) -> Outcome:
     message = attempt.message or attempt.fault or ""
-    if attempt.fault == "too_large":
-        return Reject("too_large", message)
-    if attempt.fault == "reused_socket":
-        return TryAgain("connection", message, at_once=True)
-    return TryAgain(attempt.fault or "connection", message, maybe_billed=attempt.maybe_billed)
+    match attempt.fault:
+        case "too_large":
+            return Reject("too_large", message)
+        case "untrusted":
+            return Stop("connection", message)
+        case "reused_socket":
+            return TryAgain("connection", message, at_once=True)
+    return TryAgain(
+        attempt.fault or "connection",
+        message,
+        maybe_billed=attempt.maybe_billed,
+        unreachable=attempt.unreachable,
+    )
 
 
 def _answered(attempt: Attempt, parse: Callable[[Any], Completion]) -> Outcome:

@@ -29,26 +29,53 @@ class Retry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_wait: Annotated[float, msgspec.Meta(ge=0)] = 900.0
 
 
+MOST_AT_ONCE = 3
+"""Kept-alive sockets that a row may find closed before that counts as failing."""
+
+MOST_TURNED_AWAY = 3
+"""Times a row may meet "no such model" while others are answered."""
+
+MOST_REFUSED = 20
+"""Times a row may be refused (429) while others are answered."""
+
+
 class Chances(msgspec.Struct, frozen=True):
     """What a row has used up of its chances.  `refused` ones (429 and its like) are counted apart."""
 
     counted: int = 0
     maybe_billed: int = 0
     refused: int = 0
+    at_once: int = 0
+    turned_away: int = 0
 
     def and_then(self, outcome: TryAgain) -> Chances:
         """The chances used after one more attempt that ended so."""
         if outcome.refused:
             return msgspec.structs.replace(self, refused=self.refused + 1)
-        return Chances(self.counted + 1, self.maybe_billed + outcome.maybe_billed, self.refused)
+        if outcome.at_once and self.at_once < MOST_AT_ONCE:
+            return msgspec.structs.replace(self, at_once=self.at_once + 1)
+        return msgspec.structs.replace(
+            self,
+            counted=self.counted + 1,
+            maybe_billed=self.maybe_billed + outcome.maybe_billed,
+        )
 
 
-def delay(policy: Retry, chances: Chances, outcome: TryAgain, jitter: float) -> float | None:
+def delay(
+    policy: Retry,
+    chances: Chances,
+    outcome: TryAgain,
+    jitter: float,
+    others_succeed: bool = False,
+) -> float | None:
     """Seconds until the row is tried again, None when its chances are used up.
 
-    `chances` include the attempt that ended in `outcome`; `jitter` is a uniform draw from [0, 1).
+    `chances` include the attempt that ended in `outcome`; `jitter` is a uniform draw from [0, 1);
+    `others_succeed` tells that the server has room for other rows.
     """
     if chances.counted >= policy.max_attempts or chances.maybe_billed >= policy.max_maybe_billed:
+        return None
+    if outcome.refused and chances.refused >= MOST_REFUSED and others_succeed:
         return None
     if outcome.at_once:
         return 0.0

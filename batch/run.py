@@ -16,10 +16,11 @@ from pathlib import Path
 
 import msgspec
 
-from batch import apis, client, columns, job, looking, readers
+from batch import apis, columns, endpoint, job, looking, readers
 from batch.apis import APIS
 from batch.asking import Asking
-from batch.client import Client, Target
+from batch.client import Client
+from batch.endpoint import Target
 from batch.errors import BatchError, Different, InputError, Interrupted, StorageError, UsageError
 from batch.feed import Feed
 from batch.job import Job
@@ -52,6 +53,7 @@ class How(msgspec.Struct, frozen=True, kw_only=True):
     input_format: str | None = None
     record_bad_rows: bool = False
     quiet: bool = False
+    yes: bool = False
     new: bool = False
     reuse: Path | None = None
     again: Again | None = None
@@ -171,7 +173,7 @@ def first_rows(source: Input, count: int) -> Iterator[Row]:
 def _target(job_: Job, how: How, stack: ExitStack) -> Target:
     """Where requests go.  Starts the embedded model if that is where."""
     if not job_.endpoint.local:
-        return client.target(job_.endpoint, how.environment)
+        return endpoint.target(job_.endpoint, how.environment)
     from batch import local
 
     path = (job_.endpoint.base_url or "").removeprefix("local").removeprefix(":")
@@ -262,7 +264,7 @@ async def _ask(job_: Job, prompter: Prompter, target: Target, opened: Opened, ho
     limiter = Limiter(job_.limits)
     redo = _redo(how.again)
     before = _held(opened)
-    progress = Progress(before, lambda: limiter.waiting_for or "", quiet=how.quiet)
+    progress = Progress(before, limiter.words, quiet=how.quiet)
     store = Store(
         opened.run,
         opened.layout,
@@ -282,9 +284,20 @@ async def _ask(job_: Job, prompter: Prompter, target: Target, opened: Opened, ho
         on_taken_back=progress.take_back,
     )
     progress.expect(lambda: _rows_expected(opened, store, feed, job_.limit))
-    async with Client(job_.endpoint, target, workers) as sending:
+    async with Client(job_.endpoint, target, workers, run_id=opened.plan.run_id) as sending:
         reuse = _reuse(opened)
-        asking = Asking(job_, prompter, sending, limiter, feed, store, progress, reuse=reuse)
+        asking = Asking(
+            job_,
+            prompter,
+            sending,
+            limiter,
+            feed,
+            store,
+            progress,
+            reuse=reuse,
+            succeeded=before.totals().rows_ok > 0,
+            accept_empty=how.yes,
+        )
         try:
             async with store:
                 try:
@@ -380,7 +393,7 @@ def preview(
     with ExitStack() as stack:
         source = _source(job_, input_format, stack)
         if not job_.endpoint.local:
-            base_url = client.target(job_.endpoint, environment).base_url
+            base_url = endpoint.target(job_.endpoint, environment).base_url
         for row in first_rows(source, min(rows, job_.limit or rows)):
             try:
                 request = apis.build(prompter.question(row), job_.request, row.index)
@@ -389,7 +402,7 @@ def preview(
             at = (
                 "embedded model"
                 if job_.endpoint.local
-                else client.url_of(base_url, APIS[request.api].PATH)
+                else endpoint.url_of(base_url, APIS[request.api].PATH)
             )
             yield f"# {row.where} -> POST {at}"
             yield msgspec.json.format(request.body, indent=2).decode()

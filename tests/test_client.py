@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 
 from batch import client
 from batch.apis import Parameters, build
-from batch.client import Client, Endpoint, decode, target, url_of
+from batch.bodies import decode
+from batch.client import Client
+from batch.endpoint import Endpoint, target, url_of
 from batch.errors import JobError, UsageError
 from batch.model import Attempt, Request
 from batch.prompts import Question
@@ -217,7 +219,7 @@ LATE = {"total_timeout": 0.15}
         (Step(hang=True, cut=20), 200, "timeout", True, LATE),
         (Step(delay=5), None, "timeout", True, LATE),
         (Step(reset=True), None, "connection", True, {}),
-        (Step(close=True), None, "connection", False, {}),
+        (Step(close=True), None, "connection", True, {}),
         (Step(close=True, cut=20), 200, "cut_off", True, {}),
         (Step(reset=True, cut=20), 200, "cut_off", True, {}),
         (Step(raw=b"garbage\r\n\r\n"), None, "bad_response", True, {}),

@@ -22,6 +22,7 @@ class Fold(Protocol):
     """Events of a stream -> one answer in the blocking shape."""
 
     complete: bool
+    repaired: bool
     ended: bool
     started: bool
 

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from batch import usage
+from batch.bodies import decode
 from batch.model import Choice, Completion, ToolCall
 from batch.outcome import BadAnswer
 from batch.sse import Event
@@ -157,6 +158,7 @@ class Fold:
     def __init__(self) -> None:
         self.complete = False
         self.ended = False
+        self.repaired = False  # broken text in a chunk was mended
         self.started = False  # a token of content, reasoning or a tool call has come
         self._answer: dict[str, Any] = {}
         self._choices: dict[int, _Choice] = {}
@@ -169,12 +171,10 @@ class Fold:
             return
         if data.startswith(b":") or not data:  # a comment some gateway wrapped into a data line
             return
-        try:
-            chunk = msgspec.json.decode(data)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise BadAnswer(f"a chunk of the stream is broken: {error}") from None
+        chunk, repaired = decode(data)
         if not isinstance(chunk, dict):
-            raise BadAnswer("a chunk of the stream is no JSON object")
+            raise BadAnswer("a chunk of the stream is broken: no JSON object")
+        self.repaired = self.repaired or repaired
         if event.name == "error" or chunk.get("error"):
             self._answer = {"error": chunk.get("error") or chunk}
             self.complete = self.ended = True

@@ -83,6 +83,7 @@ FLAGS = {
 @click.option("--reuse", metavar="RUN", type=click.Path(path_type=Path),
               help="Start anew, and take every answer to the same request from RUN.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Show the first requests; send nothing.")
+@click.option("--yes", is_flag=True, help="Go on where the first answers are mostly empty.")
 @click.option("--quiet", is_flag=True, help="Only errors and the last line.")
 def run(what: str, **flags: Any) -> int:
     """Send every row to the model; resume where an earlier start ended.
@@ -107,6 +108,7 @@ def run(what: str, **flags: Any) -> int:
         environment=environment,
         input_format=flags["input_format"],
         record_bad_rows=flags["on_bad_row"] == "record",
+        yes=flags["yes"],
         new=flags["new"],
         reuse=flags["reuse"],
     )
@@ -118,6 +120,7 @@ def carry_out(job: Job, folder: Path, *, quiet: bool, **how: Any) -> int:
     from batch import run as running
     from batch.cli import jobs
     from batch.store.export import SUFFIXES
+    from batch.store.folder import free_name
 
     file = jobs.output_file(job)
     if file is not None and file.exists() and not (folder / "run.json").exists():
@@ -129,10 +132,10 @@ def carry_out(job: Job, folder: Path, *, quiet: bool, **how: Any) -> int:
         ended = running.run(job, folder, running.How(say=say_unless_quiet, quiet=quiet, **how))
     except Different as error:
         say(f"error: {error}; nothing was changed")
-        say(f"to start anew, keeping it as {folder}~1: {again_command()} --new")
-        say(
-            f"the same, taking from it the answers that still fit: {again_command()} --reuse {folder}"
-        )
+        run = shlex.quote(str(folder))
+        anew = again_command() if how.get("again") is None else f"batchmill run {run}"
+        say(f"to start anew, keeping it as {free_name(folder)}: {anew} --new")
+        say(f"the same, taking from it the answers that still fit: {anew} --reuse {run}")
         return error.exit_code
     if file is not None and ended.stopped is None:
         list(looking.export(folder, file, SUFFIXES[file.suffix]))

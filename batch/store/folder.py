@@ -52,11 +52,15 @@ def make(disk: Disk, run: Path) -> None:
         disk.make_folder(run / name)
 
 
+def free_name(run: Path) -> Path:
+    """The first free one of `RUN~1`, `RUN~2` …"""
+    names = (run.with_name(f"{run.name}~{number}") for number in itertools.count(1))
+    return next(path for path in names if not path.exists())
+
+
 def set_aside(run: Path) -> Path:
-    """Give the run's folder the first free name `RUN~1`, `RUN~2` …"""
-    kept = next(
-        path for n in itertools.count(1) if not (path := run.with_name(f"{run.name}~{n}")).exists()
-    )
+    """Give the run's folder a free name, and return it."""
+    kept = free_name(run)
     run.rename(kept)
     return kept
 

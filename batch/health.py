@@ -1,0 +1,74 @@
+"""Whether the endpoint is there: a circuit that opens when it is not, and lets one probe out now
+and then.
+
+Pure: time comes in.  An outage must not use up the chances of rows that have done nothing wrong, so
+while the circuit is open rows stay pending.  One row that always fails while others succeed does
+not open it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+UNREACHABLE = 3
+"""Connections in a row that could not be made."""
+FAULTS = 20
+"""Failed attempts in a row, of more than one row."""
+SHARE, WINDOW = 0.8, 100
+"""… or this share of the last attempts."""
+FIRST_PROBE, PROBE = 1.0, 5.0
+"""Seconds to the first probe, and between later ones."""
+
+
+class Health:
+    """What is known of one endpoint.  `since` is when the circuit opened, None while it is closed."""
+
+    def __init__(self) -> None:
+        self.since: float | None = None
+        self.why = ""
+        self._unreachable = 0
+        self._faults = 0
+        self._rows: set[int] = set()  # of the faults in a row; two are enough to know
+        self._last: deque[bool] = deque(maxlen=WINDOW)
+        self._next_probe = 0.0
+
+    def good(self) -> None:
+        """The endpoint has answered: it may have refused, but it is there."""
+        self.since = None
+        self._unreachable = self._faults = 0
+        self._rows.clear()
+        self._last.append(True)
+
+    def fault(self, row: int, why: str, now: float, *, unreachable: bool = False) -> bool:
+        """An attempt failed for a reason of the endpoint.  Whether the circuit is open now."""
+        self._last.append(False)
+        self._faults += 1
+        self._unreachable = self._unreachable + 1 if unreachable else 0
+        if len(self._rows) < 2:
+            self._rows.add(row)
+        if self.since is None and self._is_down():
+            self.open(why, now)
+        return self.since is not None
+
+    def open(self, why: str, now: float) -> None:
+        """Let nothing but probes out from now on."""
+        if self.since is None:
+            self.since, self.why = now, why
+            self._next_probe = now + FIRST_PROBE
+
+    def wait(self, now: float) -> float:
+        """Seconds until the next request may leave."""
+        return 0.0 if self.since is None else max(0.0, self._next_probe - now)
+
+    def sent(self, now: float) -> None:
+        """A request has left; while the circuit is open it is a probe."""
+        if self.since is not None:
+            self._next_probe = now + PROBE
+
+    def _is_down(self) -> bool:
+        if self._unreachable >= UNREACHABLE:
+            return True
+        if len(self._rows) < 2:
+            return False
+        full = len(self._last) == WINDOW
+        return self._faults >= FAULTS or (full and self._last.count(False) >= SHARE * WINDOW)
