@@ -240,7 +240,10 @@ class _Connector(aiohttp.TCPConnector):
         self._used: WeakSet[object] = WeakSet()
 
     async def connect(
-        self, req: ClientRequest, traces: Any, timeout: aiohttp.ClientTimeout
+        self,
+        req: ClientRequest,
+        traces: Any,
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109
     ) -> aiohttp.connector.Connection:
         connection = await super().connect(req, traces, timeout)
         _reused.set(connection.protocol in self._used)

@@ -159,22 +159,42 @@ def _field(key: str, counts: Counter[str]) -> pa.Field:
 def carry(
     spooled: pa.RecordBatch, schema: pa.Schema, keep: frozenset[str] | None
 ) -> list[pa.Array]:
+    objects = [values or {} for values, _ in _objects(spooled)]
     fields = [field for field in schema if not _is_extra(field)]
-    fits = {field.name: _fits(field) for field in fields}
-    columns: dict[str, list[Any]] = {field.name: [] for field in fields}
-    extras: list[str | None] = []
-    for values, _ in _objects(spooled):
-        rest = {key: value for key, value in (values or {}).items() if keep is None or key in keep}
-        for key, column in columns.items():
-            value = rest.get(key)
-            held = fits[key](value)
-            column.append(value if held else None)
-            if held or value is None:
-                rest.pop(key, None)
-        extras.append(_json(rest) if rest else None)
-    return [_array(field, columns[field.name]) for field in fields] + [
-        pa.array(extras, pa.string())
+    names = {field.name for field in fields}
+    extras = [values.keys() - names for values in objects]  # the keys that no column holds
+    columns = []
+    for field in fields:
+        column = [values.get(field.name) for values in objects]
+        if not set(map(type, column)) <= _plain_types(field):
+            _take_out_misfits(field, column, extras)
+        columns.append(_array(field, column))
+    rest = [
+        {key: values[key] for key in values if key in extra and (keep is None or key in keep)}
+        if extra
+        else None
+        for values, extra in zip(objects, extras, strict=True)
     ]
+    return [*columns, pa.array([_json(values) if values else None for values in rest], pa.string())]
+
+
+def _plain_types(field: pa.Field) -> set[type]:
+    """The types all of whose values fit the field."""
+    if field.metadata == _JSON:
+        return {dict, list, type(None)}
+    if pa.types.is_boolean(field.type):
+        return {bool, type(None)}
+    if pa.types.is_floating(field.type):
+        return {float, type(None)}
+    return set() if pa.types.is_integer(field.type) else {str, type(None)}
+
+
+def _take_out_misfits(field: pa.Field, column: list[Any], extras: list[set[str]]) -> None:
+    fits = _fits(field)
+    for index, value in enumerate(column):
+        if value is not None and not fits(value):
+            extras[index].add(field.name)
+            column[index] = None
 
 
 def _is_extra(field: pa.Field) -> bool:

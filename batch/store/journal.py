@@ -87,8 +87,8 @@ def results(path: Path, entries: list[Entry]) -> Iterator[Result]:
     with path.open("rb") as file:
         for entry in entries:
             file.seek(entry.offset - 9)
-            crc, _, payload = file.read(entry.length + 9).partition(b" ")
-            if not _fits(crc, payload):
+            payload = _payload(file.read(entry.length + 10))
+            if payload is None:
                 raise Damaged(
                     f"{path}: the result of row {entry.row} has changed since it was written"
                 )
@@ -115,10 +115,11 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes | None]]:
     offset = 0
     with file:
         for raw in file:
-            crc, _, payload = raw.removesuffix(b"\n").partition(b" ")
-            yield offset, payload if raw.endswith(b"\n") and _fits(crc, payload) else None
+            yield offset, _payload(raw)
             offset += len(raw)
 
 
-def _fits(crc: bytes, payload: bytes) -> bool:
-    return crc == b"%08x" % zlib.crc32(payload)
+def _payload(raw: bytes) -> bytes | None:
+    """The JSON of a line; None where the line is not whole."""
+    payload = raw[9:-1]
+    return payload if raw[:9] == b"%08x " % zlib.crc32(payload) and raw[-1:] == b"\n" else None
