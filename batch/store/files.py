@@ -20,7 +20,12 @@ T = TypeVar("T")
 
 
 class Disk:
-    """The file system.  Raises StorageError for whatever it refuses."""
+    """The file system.  Raises StorageError for whatever it refuses, and from then on for everything:
+    after a write or fsync that failed nobody knows what the kernel still holds.
+    """
+
+    def __init__(self) -> None:
+        self._refusal: StorageError | None = None
 
     def append(self, path: Path, data: bytes) -> None:
         """Add `data` to the end of `path`, which exists; durable on return."""
@@ -81,29 +86,30 @@ class Disk:
         self._try(lambda: self._fsync_folder(folder), folder)
 
     def _open(self, path: Path, mode: str) -> BinaryIO:
-        try:
-            return open(path, mode, buffering=0)  # type: ignore[return-value]  # noqa: PTH123
-        except OSError as error:
-            raise refused(error, path) from None
+        return self._try(lambda: self.open(path, mode), path)
 
     def _write(self, file: BinaryIO, data: bytes | memoryview) -> None:
-        view = memoryview(data)
+        view, path = memoryview(data), Path(file.name)
         while view:
-            try:
-                view = view[self.write(file, view) :]
-            except OSError as error:
-                raise refused(error, Path(file.name)) from None
+            rest = view
+            view = rest[self._try(lambda rest=rest: self.write(file, rest), path) :]  # type: ignore[misc]
 
     def _sync(self, file: BinaryIO, path: Path) -> None:
         self._try(lambda: self.fsync(file), path)
 
     def _try(self, call: Callable[[], T], path: Path) -> T:
+        if self._refusal is not None:
+            raise self._refusal
         try:
             return call()
         except OSError as error:
-            raise refused(error, path) from None
+            self._refusal = refused(error, path)
+            raise self._refusal from None
 
     # What a test replaces.
+
+    def open(self, path: Path, mode: str) -> BinaryIO:
+        return open(path, mode, buffering=0)  # type: ignore[return-value]  # noqa: PTH123
 
     def write(self, file: BinaryIO, data: memoryview) -> int:
         return file.write(data)

@@ -164,7 +164,7 @@ def _opened(
         header.part,
         header.start_row,
         header.start,
-        header.start,
+        footer.end if footer else header.start,
         footer.rows_planned if footer else None,
         header.generation,
         len(scan.entries),
