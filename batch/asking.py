@@ -12,6 +12,7 @@ import asyncio
 import random
 import re
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -111,19 +112,20 @@ class Asking:
         self._jitter = jitter
         self._reuse = reuse
         self._succeeded = succeeded
+        self._answered = False  # in this start: a key refused before that is wrong, and no outage
         self._refused_since: float | None = None
         self._held_back: list[Refusal] = []
         self._first = First(accept_empty)
         self._queueing = 0  # workers that wait for their turn, nothing being in flight for them
         self._interrupted = False
+        self._workers: list[asyncio.Task[None]] = []
+        self._stopping: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.stopped: BatchError | None = None
 
     async def run(self, workers: int) -> None:
         """Return when every row has its result, or the run has stopped and nothing is in flight."""
-        self._stopping = asyncio.get_running_loop().create_future()
-        with self._signals():
-            async with asyncio.TaskGroup() as group:
-                self._workers = [group.create_task(self._work()) for _ in range(workers)]
+        async with asyncio.TaskGroup() as group:
+            self._workers = [group.create_task(self._work()) for _ in range(workers)]
         if self.stopped is None and self._held_back:
             self._settle_held_back()
 
@@ -177,7 +179,7 @@ class Asking:
 
     def _conclude(self, task: Task, request: Request, attempt: Attempt) -> None:
         parse = APIS[request.api].parse
-        judged = outcome.judge(attempt, parse, time.time(), self._succeeded)
+        judged = outcome.judge(attempt, parse, time.time(), self._answered)
         match judged:
             case Accept(completion):
                 self._accepted(request, (*task.tries, Try(attempt)), completion)
@@ -197,7 +199,7 @@ class Asking:
     def _accepted(self, request: Request, tries: tuple[Try, ...], completion: Completion) -> None:
         self._limiter.answered()
         self._refused_since = None
-        self._succeeded = True
+        self._succeeded = self._answered = True
         for held in self._held_back:  # others succeed: these were the rows' own fault
             self._record(held)
         self._held_back.clear()
@@ -326,7 +328,8 @@ class Asking:
             worker.cancel()
 
     @contextmanager
-    def _signals(self) -> Iterator[None]:
+    def signals(self) -> Iterator[None]:
+        """Meanwhile a signal stops the run in good order; what is sealed then, is sealed to its end."""
         loop = asyncio.get_running_loop()
         names = [name for name in SIGNALS if _handled(name)]
         for name in names:
@@ -363,6 +366,26 @@ def _mostly_empty() -> Stopped:
         f"at least half of the first {EMPTY_WINDOW} answers are empty",
         hint="look at them (batchmill show RUN --flag empty), then go on with --yes",
     )
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Meanwhile SIGTERM and SIGHUP raise Interrupted, as SIGINT raises KeyboardInterrupt, so that what
+    was opened is closed.
+    """
+    names = [name for name in SIGNALS if name != "SIGINT" and _handled(name)]
+    if threading.current_thread() is not threading.main_thread():
+        names = []
+    before = {name: signal.signal(getattr(signal, name), _interrupted) for name in names}
+    try:
+        yield
+    finally:
+        for name, handler in before.items():
+            signal.signal(getattr(signal, name), handler)
+
+
+def _interrupted(number: int, _: object) -> None:
+    raise Interrupted("interrupted", exit_code=SIGNALS[signal.Signals(number).name])
 
 
 def _handled(name: str) -> bool:

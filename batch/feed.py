@@ -79,6 +79,7 @@ class Feed:
         self._rows: Iterator[Row] = iter(())
         self._parts: dict[int, OpenPart] = {}
         self._changed = asyncio.Event()
+        store.on_change = self._wake
         self._stopped = False
         self.ended = False  # the input's end (or limit) has been reached
         self._reader = ThreadPoolExecutor(1, "reader")
@@ -86,8 +87,13 @@ class Feed:
         self._fetched = self._fetch()
 
     async def take(self) -> Task | None:
-        """The next row to ask; None when there will be no more.  `finish` or `put_back` it."""
+        """The next row to ask; None when there will be no more.  `finish` or `put_back` it.
+
+        Raises StorageError once nothing can be written any more.
+        """
         while not self._stopped:
+            if self._store.failure is not None:
+                raise self._store.failure
             task = self._waiting.pop_due(time.monotonic()) or self._next_new()
             if task is not None:
                 self._in_flight += 1
@@ -170,10 +176,7 @@ class Feed:
         match step:
             case _Reopen(found, wanted, taken_back):
                 if found.rows is None:
-                    done = frozenset(
-                        i + found.start_row for i, wants in enumerate(wanted) if not wants
-                    )
-                    self._store.resume_last(found, done)
+                    self._store.resume_last(found, wanted)
                 else:
                     self._parts[found.number] = self._store.reopen(found, wanted)
                 self._on_taken_back(taken_back)
@@ -202,13 +205,14 @@ def _steps(
     last: _Reopen | None = None
     for part in found:
         if part.rows is None:
-            last = _last(run, part, redo)
+            last = _last(run, part, redo, limit)
             yield last
         elif _needs_work(part, redo):
             yield from _again(run, source, part, redo, limit)
-    left = None if limit is None else max(0, limit - next_row)
+    known = len(last.to_do) if last else 0
+    left = None if limit is None else max(known, limit - next_row)
     if not redo.missing:
-        left = len(last.to_do) if last else 0
+        left = known
     for batch in _first(source.batches(position), left):
         yield _Slice(batch)
 
@@ -219,10 +223,8 @@ def _needs_work(part: Found, redo: Redo) -> bool:
     return (redo.missing and not part.footer.complete) or redo.anything_in(part.footer.summary)
 
 
-def _last(run: Path, part: Found, redo: Redo) -> _Reopen:
-    """The last part, which is still open: its slice is taken in anew, up to its last result if only
-    finished rows are to be asked.
-    """
+def _last(run: Path, part: Found, redo: Redo, limit: int | None) -> _Reopen:
+    """The last part, which is still open: its slice is taken in anew, up to its last result at least."""
     taken_back = Summary()
     wanted: dict[int, bool] = {}
     for result in finished(run, part):
@@ -231,15 +233,14 @@ def _last(run: Path, part: Found, redo: Redo) -> _Reopen:
         if again:
             taken_back.add(result)
     known = range(1 + max(wanted, default=-1))
-    return _Reopen(part, bytes(wanted.get(row, redo.missing) for row in known), taken_back)
+    to_do = bytes(wanted.get(row, redo.missing) for row in known)
+    return _Reopen(part, _up_to(limit, part, to_do), taken_back)
 
 
 def _again(run: Path, source: Input, part: Found, redo: Redo, limit: int | None) -> Iterator[_Step]:
     assert part.rows is not None
     wanted, taken_back = to_do(run, part, redo)
-    if limit is not None and limit < part.start_row + part.rows:
-        kept = max(0, limit - part.start_row)
-        wanted = wanted[:kept] + bytes(part.rows - kept)
+    wanted = _up_to(limit, part, wanted)
     if not any(wanted) and not part.generation:
         return
     yield _Reopen(part, wanted, taken_back)
@@ -248,6 +249,12 @@ def _again(run: Path, source: Input, part: Found, redo: Redo, limit: int | None)
         yield _Slice(batch, part, first)
         first += len(batch.table)
     yield _Filled(part)
+
+
+def _up_to(limit: int | None, part: Found, to_do: bytes) -> bytes:
+    """`to_do`, nothing being to do from row `limit` on."""
+    kept = len(to_do) if limit is None else max(0, limit - part.start_row)
+    return to_do[:kept].ljust(len(to_do), b"\0")
 
 
 def _slice_of(run: Path, source: Input, part: Found) -> Iterator[Batch]:

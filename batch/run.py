@@ -18,7 +18,7 @@ import msgspec
 
 from batch import apis, columns, endpoint, job, looking, readers
 from batch.apis import APIS
-from batch.asking import Asking
+from batch.asking import Asking, interruptible
 from batch.client import Client
 from batch.endpoint import Target
 from batch.errors import BatchError, Different, InputError, Interrupted, StorageError, UsageError
@@ -69,6 +69,7 @@ class Opened(msgspec.Struct, frozen=True):
     found: list[Found]
     layout: Layout
     log: Log
+    stood: str | None  # the state in which an earlier start left the run
 
 
 def run(job_: Job, run_folder: Path, how: How) -> Ended:
@@ -77,13 +78,16 @@ def run(job_: Job, run_folder: Path, how: How) -> Ended:
     asked = _changed(job_, how.again)
     folder.check_ours(run_folder)
     anew = how.new or how.reuse is not None
-    with ExitStack() as stack:
+    if how.reuse is not None:
+        looking.opened(how.reuse)
+    with interruptible(), ExitStack() as stack:
         source = _source(job_, how.input_format, stack)
         if anew or _same_run(job_, run_folder, source) is None:
             _check_rows(job_, source, prompter, how)
         target = _target(asked, how, stack)
-        if anew:
-            how = _set_aside(run_folder, how)
+        if anew and plan.read(run_folder) is not None:
+            kept, how = _set_aside(run_folder, how)
+            job_, source = _input_in(kept, job_, run_folder, source)
         opened = _open(job_, run_folder, source, how, stack)
         return _in_a_loop(_ask(asked, prompter, target, opened, how))
 
@@ -98,18 +102,25 @@ def _changed(job_: Job, again: Again | None) -> Job:
     return job.check(tables)
 
 
-def _set_aside(run_folder: Path, how: How) -> How:
+def _set_aside(run_folder: Path, how: How) -> tuple[Path, How]:
     """Keep the run that is in the folder under another name, and reuse it from there if it is
     the one meant.
     """
-    if plan.read(run_folder) is None:
-        return how
     with lock.held(run_folder):
         kept = folder.set_aside(run_folder)
     how.say(f"the run that was there is kept as {kept}")
     if how.reuse is not None and how.reuse.absolute() == run_folder.absolute():
         how = msgspec.structs.replace(how, reuse=kept)
-    return how
+    return kept, how
+
+
+def _input_in(kept: Path, job_: Job, run_folder: Path, source: Input) -> tuple[Job, Input]:
+    """Standard input that was kept in the folder of a run is kept again in that of the new one."""
+    if job_.input is None or Path(str(job_.input)).parent != run_folder.absolute():
+        return job_, source
+    path = kept / Path(str(job_.input)).name
+    again = readers.resolve(str(path.absolute()), kept, source.format)
+    return msgspec.structs.replace(job_, input="-"), again
 
 
 def _source(job_: Job, input_format: str | None, stack: ExitStack) -> Input:
@@ -205,7 +216,8 @@ def _open(job_: Job, run_folder: Path, source: Input, how: How, stack: ExitStack
     log.event(
         "start", batchmill=now.batchmill, run_id=now.run_id, resumed=now.resumed, parts=len(found)
     )
-    return Opened(disk, run_folder, now, source, found, layout, log)
+    stood = None if known is None else known.state
+    return Opened(disk, run_folder, now, source, found, layout, log, stood)
 
 
 def _keep_standard_input(
@@ -285,7 +297,7 @@ async def _ask(job_: Job, prompter: Prompter, target: Target, opened: Opened, ho
     )
     progress.expect(lambda: _rows_expected(opened, store, feed, job_.limit))
     async with Client(job_.endpoint, target, workers, run_id=opened.plan.run_id) as sending:
-        reuse = _reuse(opened)
+        reuse = None if how.again else _reuse(opened, how)
         asking = Asking(
             job_,
             prompter,
@@ -299,11 +311,8 @@ async def _ask(job_: Job, prompter: Prompter, target: Target, opened: Opened, ho
             accept_empty=how.yes,
         )
         try:
-            async with store:
-                try:
-                    await asking.run(workers)
-                finally:
-                    await feed.close()
+            with asking.signals():
+                await _ask_and_seal(asking, workers, store, feed)
         except StorageError as error:
             asking.stopped = error
         finally:
@@ -312,7 +321,7 @@ async def _ask(job_: Job, prompter: Prompter, target: Target, opened: Opened, ho
     rows = store.next_row if at_the_end else opened.plan.rows
     whole = store.summary()
     if not isinstance(asking.stopped, StorageError):
-        _finish(opened, rows, whole, asking.stopped)
+        _finish(opened, rows, whole, _state(opened, how, asking.stopped))
     ended = Ended(opened.run, whole, progress.asked_now, progress.elapsed(), rows, asking.stopped)
     opened.log.event(
         "end",
@@ -324,6 +333,14 @@ async def _ask(job_: Job, prompter: Prompter, target: Target, opened: Opened, ho
     return ended
 
 
+async def _ask_and_seal(asking: Asking, workers: int, store: Store, feed: Feed) -> None:
+    async with store:
+        try:
+            await asking.run(workers)
+        finally:
+            await feed.close()
+
+
 def _redo(again: Again | None) -> Redo:
     """Which finished rows are asked: those that failed for a passing reason, or those a retry
     names.
@@ -333,8 +350,15 @@ def _redo(again: Again | None) -> Redo:
     return Redo(frozenset(again.classes), frozenset(again.flags), missing=False)
 
 
-def _reuse(opened: Opened) -> Reuse | None:
-    return None if opened.plan.reuse is None else Reuse(Path(opened.plan.reuse), opened.run)
+def _reuse(opened: Opened, how: How) -> Reuse | None:
+    if opened.plan.reuse is None:
+        return None
+    old = Path(opened.plan.reuse)
+    known = plan.read(old)
+    if known is None:
+        how.say(f"{old} is gone: nothing more is taken from it")
+        return None
+    return Reuse(old, looking.layout(old, known), opened.run)
 
 
 def _workers(job_: Job) -> int:
@@ -371,14 +395,16 @@ def _rows_expected(opened: Opened, store: Store, feed: Feed, limit: int | None) 
     return rows if limit is None or rows is None else min(rows, limit)
 
 
-def _finish(opened: Opened, rows: int | None, whole: Summary, stopped: BatchError | None) -> None:
-    state = (
-        "finished"
-        if stopped is None
-        else "interrupted"
-        if isinstance(stopped, Interrupted)
-        else "stopped"
-    )
+def _state(opened: Opened, how: How, stopped: BatchError | None) -> str:
+    """How this start leaves the run.  A retry does not finish what was unfinished before it."""
+    if stopped is not None:
+        return "interrupted" if isinstance(stopped, Interrupted) else "stopped"
+    if how.again is None or opened.stood is None:
+        return "finished"
+    return "interrupted" if opened.stood == "running" else opened.stood
+
+
+def _finish(opened: Opened, rows: int | None, whole: Summary, state: str) -> None:
     folder.write_usage(opened.disk, opened.run, opened.plan.run_id, whole)
     plan.write(
         opened.disk, opened.run, msgspec.structs.replace(opened.plan, rows=rows, state=state)

@@ -6,8 +6,9 @@ rows as for a thousand of the last ones.
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -100,20 +101,23 @@ def _counted(run: Path) -> tuple[Summary, int, list[float]]:
     for number in sorted(footers.keys() | opened.keys()):
         footer = footers.get(number)
         results = list(_newer(opened.get(number), footer.generation if footer else 0))
-        if footer is not None and results:
-            merged = {result.row: result for result in seal.results(_sealed(run, number))}
-            for result in results:
-                earlier = merged.get(result.row)
-                merged[result.row] = result if earlier is None else seal.after(earlier, result)
-            for result in merged.values():
-                whole.add(result)
-        elif footer is not None:
+        if footer is not None and not results:
             whole.merge(footer.summary)
-        else:
-            for result in results:
-                whole.add(result)
+            continue
+        earlier = () if footer is None else seal.results(_sealed(run, number))
+        for result in _together(earlier, results):
+            whole.add(result)
         recent += [result.finished_at for result in results if result.finished_at is not None]
     return whole, len(opened), recent
+
+
+def _together(earlier: Iterable[Result], later: Iterable[Result]) -> Iterable[Result]:
+    """One result a row."""
+    whole: dict[int, Result] = {}
+    for result in itertools.chain(earlier, later):
+        before = whole.get(result.row)
+        whole[result.row] = result if before is None else seal.after(before, result)
+    return whole.values()
 
 
 def _newer(opened: Path | None, generation: int) -> Iterator[Result]:

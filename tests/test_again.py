@@ -57,16 +57,15 @@ def test_new_keeps_the_old_run_under_the_next_free_name(api, batchmill, tmp_path
     write(tmp_path / "in.jsonl", prompts)
     command = ("run", "in.jsonl", *asking(api))
     assert batchmill(*command).exit_code == 0
-    first = tree(tmp_path / "runs/in")
+    first = {**tree(tmp_path / "runs/in"), "lock": b""}
     ended = batchmill(*command, "--new")
     assert ended.exit_code == 0, ended.stderr
     assert "the run that was there is kept as runs/in~1" in ended.stderr
-    assert tree(tmp_path / "runs/in~1") == first
+    assert {**tree(tmp_path / "runs/in~1"), "lock": b""} == first  # it names who held it last
     second = tree(tmp_path / "runs/in")
     assert batchmill("run", "in.jsonl", *asking(api), "-s", "Be brief.", "--new").exit_code == 0
-    assert tree(tmp_path / "runs/in~1") == first
-    kept = tree(tmp_path / "runs/in~2")
-    assert {**kept, "lock": b""} == {**second, "lock": b""}  # it names who set it aside
+    assert {**tree(tmp_path / "runs/in~1"), "lock": b""} == first
+    assert {**tree(tmp_path / "runs/in~2"), "lock": b""} == {**second, "lock": b""}
     assert kept_plan(tmp_path / "runs/in")["job"]["prompt"]["system"] == "Be brief."
     assert len(api.ledger) == 3 * len(prompts)
 
@@ -104,6 +103,18 @@ def test_the_printed_commands_work_as_they_are(api, batchmill, tmp_path, way_out
     asked = prompts if way_out == "--new" else ["edited", "inserted", "too"]
     assert api.prompts() == dict.fromkeys(asked, 1)
     assert (tmp_path / "my run~1/run.json").exists()
+
+
+def test_a_run_of_standard_input_can_be_started_anew(api, batchmill, tmp_path):
+    text = write(tmp_path / "in.jsonl", texts(9)).read_text()
+    assert batchmill("run", "-", *asking(api), stdin=text).exit_code == 0
+    refused = batchmill("run", "runs/stdin", "-p", "{{ text }}!")
+    assert refused.exit_code == 4
+    line = next(line for line in refused.stderr.splitlines() if line.endswith("--new"))
+    ended = batchmill(*shlex.split(line[line.index("batchmill ") :])[1:])
+    assert ended.exit_code == 0, ended.stderr
+    assert completions(tmp_path / "runs/stdin") == answers([f"{text}!" for text in texts(9)])
+    assert (tmp_path / "runs/stdin/input.jsonl").read_text() == text
 
 
 def test_reuse_takes_what_was_answered_and_sends_the_rest(api, batchmill, tmp_path):
@@ -155,8 +166,8 @@ def test_the_kth_row_that_asks_the_same_takes_the_kth_answer(api, batchmill, tmp
     assert api.prompts() == {"c": 1, "roll": 1}
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_a_run_that_reuses_goes_on_reusing(api, start, batchmill, tmp_path, number):
+@pytest.mark.parametrize(("number", "part_rows"), [(signal.SIGINT, 16), (signal.SIGKILL, 1000)])
+def test_a_run_that_reuses_goes_on_reusing(api, start, batchmill, tmp_path, number, part_rows):
     prompts = texts(60)
     api.script = {"roll": [Step(content=f"rolled {n}") for n in range(8)]}
     write(tmp_path / "old.jsonl", ["roll", *prompts, "roll", "roll"])
@@ -165,7 +176,7 @@ def test_a_run_that_reuses_goes_on_reusing(api, start, batchmill, tmp_path, numb
     api.latency = 0.1
     new = texts(80)[60:]
     write(tmp_path / "in.jsonl", ["roll", *prompts[:30], *new, "roll", *prompts[30:], "roll"])
-    command = ("run", "in.jsonl", *asking(api, "-c", 2, "--set", "output.part_rows=16"))
+    command = ("run", "in.jsonl", *asking(api, "-c", 2, "--set", f"output.part_rows={part_rows}"))
     process = start(*command, "--reuse", "runs/old")
     until(lambda: len(api.ledger) >= 12, process)
     process.send_signal(number)
@@ -235,7 +246,7 @@ def failing(api):
 def failed(api, batchmill, tmp_path):
     prompts = failing(api)
     write(tmp_path / "in.jsonl", prompts)
-    assert batchmill("run", "in.jsonl", *asking(api, *HASTY, "--set", "limit=30")).exit_code == 1
+    assert batchmill("run", "in.jsonl", *asking(api, *HASTY)).exit_code == 1
     return prompts
 
 
@@ -243,12 +254,11 @@ def failed(api, batchmill, tmp_path):
     ("chosen", "asked"),
     [
         ((), ["text 00007", "text 00021"]),
-        (("--class", "server_error"), ["text 00007"]),
         (("--class", "invalid_request"), ["text 00021"]),
         (("--class", "server_error", "--flag", "length", "--class", "timeout"), None),
         (("--class", "context_length"), []),
     ],
-    ids=["all failed", "passing", "final", "class or flag", "none"],
+    ids=["all failed", "one class", "class or flag", "none"],
 )
 def test_retry_asks_the_chosen_rows_and_no_other(api, batchmill, tmp_path, failed, chosen, asked):
     asked = ["text 00007", "text 00013", "text 00025"] if asked is None else asked
@@ -269,7 +279,6 @@ def test_retry_asks_the_chosen_rows_and_no_other(api, batchmill, tmp_path, faile
         assert new["attempts"] == old["attempts"] + 1 == len(new["attempt_log"])
         assert new["input_tokens"] > (old["input_tokens"] or 0)
     assert_adds_up(tmp_path / "runs/in")
-    assert batchmill("verify", "runs/in", "--input").exit_code == 0
 
 
 def test_retry_with_a_changed_parameter_keeps_the_use_of_both(api, batchmill, tmp_path, failed):
@@ -298,7 +307,7 @@ def test_retry_with_a_changed_parameter_keeps_the_use_of_both(api, batchmill, tm
     assert retries[0]["settings"] == {"request.max_tokens": 2000, "request.model": "bigger"}
     assert batchmill("verify", "runs/in", "--input").exit_code == 0
     api.reset_ledger()
-    job = ("run", "in.jsonl", *asking(api, *HASTY, "--set", "limit=30"))
+    job = ("run", "in.jsonl", *asking(api, *HASTY))
     assert batchmill(*job).exit_code == 1
     assert api.prompts() == {"text 00007": 1}
     assert "max_tokens" not in api.ledger[0].body
@@ -316,6 +325,25 @@ def test_a_paid_answer_does_not_give_way_to_a_failure(api, batchmill, tmp_path, 
     assert after[25]["output_tokens"] == before["output_tokens"]
     assert_adds_up(tmp_path / "runs/in")
     assert batchmill("verify", "runs/in").exit_code == 0
+
+
+def test_a_killed_retry_leaves_paid_answers_alone(api, start, batchmill, tmp_path, failed):
+    api.script = {"text 00025": [500, 500], "text 00013": [Step(hang=True)]}
+    process = start("retry", "runs/in", "--flag", "length")
+    journal = tmp_path / "runs/in/open/part-00000002/journal.jsonl"
+    until(lambda: journal.exists() and b'"failed"' in journal.read_bytes(), process)
+    process.kill()
+    process.wait()
+    status = json.loads(batchmill("status", "runs/in", "--json").stdout)
+    assert (status["state"], status["ok"], status["failed"]) == ("interrupted", 28, 2)
+    api.script = {}
+    api.reset_ledger()
+    assert batchmill("run", "runs/in").exit_code == 1
+    assert api.prompts() == {"text 00007": 1}
+    found = rows(tmp_path / "runs/in")
+    assert (found[25]["completion"], found[25]["attempts"]) == ("cut", 3)
+    assert (found[13]["completion"], found[13]["attempts"]) == ("cut", 1)
+    assert_adds_up(tmp_path / "runs/in")
 
 
 def test_retry_of_a_limited_run_asks_nothing_that_is_missing(api, batchmill, tmp_path):
@@ -375,22 +403,20 @@ def test_retry_of_a_killed_run_leaves_the_missing_rows_to_the_next_start(
     assert batchmill("verify", "runs/in").exit_code == 0
 
 
-@pytest.mark.parametrize(
-    ("chosen", "known"),
-    [
-        (("--class", "server_eror"), "bad_response, blocked, connection"),
-        (("--flag", "lenght"), "content_filter, empty"),
-        (("--set", "input=x"), "a retry cannot change that"),
-        (("--set", "limits.wibble=1"), "unknown key 'wibble'"),
-    ],
-)
-def test_a_choice_that_cannot_be_is_refused(api, batchmill, tmp_path, chosen, known):
+def test_a_choice_that_cannot_be_is_refused(api, batchmill, tmp_path):
     write(tmp_path / "in.jsonl", texts(3))
     assert batchmill("run", "in.jsonl", *asking(api)).exit_code == 0
     before = tree(tmp_path / "runs")
-    ended = batchmill("retry", "runs/in", *chosen)
-    assert ended.exit_code == 2
-    assert known in ended.stderr
+    choices = {
+        ("--class", "server_eror"): "known: bad_response, blocked, connection",
+        ("--flag", "lenght"): "known: content_filter, empty",
+        ("--set", "input=x"): "a retry cannot change that",
+        ("--set", "limits.wibble=1"): "unknown key 'wibble'",
+    }
+    for choice, said in choices.items():
+        ended = batchmill("retry", "runs/in", *choice)
+        assert ended.exit_code == 2
+        assert said in ended.stderr
     assert tree(tmp_path / "runs") == before
     assert len(api.ledger) == 3
 

@@ -110,7 +110,7 @@ def run(what: str, **flags: Any) -> int:
         record_bad_rows=flags["on_bad_row"] == "record",
         yes=flags["yes"],
         new=flags["new"],
-        reuse=flags["reuse"],
+        reuse=None if flags["reuse"] is None else jobs.run_folder(flags["reuse"]),
     )
 
 

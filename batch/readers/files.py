@@ -30,13 +30,15 @@ def find(entries: Sequence[str], base: Path, format: str | None) -> tuple[tuple[
     """The files in the order of the entries, those of a glob or folder sorted, and the format of
     them all.
     """
-    if format is not None and format not in _FORMATS:
+    if format not in (None, "run", *_FORMATS):
         raise InputError(f"unknown input format {format!r} (known: {', '.join(_FORMATS)})")
     files = [path for entry in entries for path in _expand(entry, base.absolute())]
     if not files:
         raise InputError("the input names no file")
     if all((base / entry / "run.json").exists() for entry in entries):
         return tuple(files), "run"
+    if format == "run":
+        raise InputError("the input was the folder of a run, which it is no more")
     _refuse_twice(files)
     return tuple(files), format or _format(files)
 

@@ -23,7 +23,8 @@ def read(path: str, start: Position, columns: Sequence[str] | None = None) -> It
         if columns is not None:
             schema = pa.schema([field for field in schema if field.name in columns])
         for rows in _slices(file, path, start.offset, columns):
-            batch = pa.RecordBatch.from_arrays(rows.columns, schema=schema)
+            arrays = [rows.column(name) for name in schema.names]  # read in the order asked for
+            batch = pa.RecordBatch.from_arrays(arrays, schema=schema)
             end = Position(start.file, at.offset + len(batch))
             yield Batch(batch, at, end)
             at = end

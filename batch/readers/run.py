@@ -5,9 +5,11 @@ Only rows that were answered; the files are the sealed parts of the run.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -23,12 +25,17 @@ carry = parquet.carry
 size = parquet.size
 
 
+class _Plan(msgspec.Struct, frozen=True):
+    state: str
+
+
 def parts(run: Path) -> list[str]:
-    """The files of the run in a folder.  Raises InputError while it is not sealed."""
-    if any((run / "open").glob("part-*")):
-        raise InputError(
-            f"{run}: is under way or was killed", hint=f"finish it first: batchmill run {run}"
-        )
+    """The files of the run in a folder.  Raises InputError while it is not finished."""
+    state = msgspec.json.decode((run / "run.json").read_bytes(), type=_Plan).state
+    if state != "finished":
+        known = "is under way or was killed" if state == "running" else f"is {state}"
+        hint = f"finish it first: batchmill run {shlex.quote(str(run))}"
+        raise InputError(f"{run}: {known}; not all of its rows were asked", hint=hint)
     found = sorted(str(path) for path in (run / "completions").glob("part-*.parquet"))
     if not found:
         raise InputError(f"{run}: holds no results yet")

@@ -11,6 +11,7 @@ import errno
 import io
 import os
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
@@ -89,10 +90,9 @@ class Disk:
         return self._try(lambda: self.open(path, mode), path)
 
     def _write(self, file: BinaryIO, data: bytes | memoryview) -> None:
-        view, path = memoryview(data), Path(file.name)
+        view = memoryview(data)
         while view:
-            rest = view
-            view = rest[self._try(lambda rest=rest: self.write(file, rest), path) :]  # type: ignore[misc]
+            view = view[self._try(partial(self.write, file, view), Path(file.name)) :]
 
     def _sync(self, file: BinaryIO, path: Path) -> None:
         self._try(lambda: self.fsync(file), path)

@@ -75,6 +75,7 @@ def begin(disk: Disk, run: Path, schema: pa.Schema) -> None:
     finally:
         file.close()
     disk.rename(draft, run / "completions" / parts.SCHEMA)
+    disk.sync_folder(run.parent)  # which an earlier start may have been killed before
 
 
 def schema(run: Path) -> pa.Schema:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +12,8 @@ from pathlib import Path
 
 from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
-from batch.errors import Refused, StorageError
+from batch.errors import Refused
+from batch.store.files import refused
 
 NAME = "lock"
 
@@ -27,10 +29,17 @@ def held(run: Path) -> Iterator[str | None]:
     lock, warning = _acquired(path)
     try:
         if warning is None:
-            path.write_text(f"{os.getpid()} {socket.gethostname()}\n", encoding="utf-8")
+            _sign(path)
         yield warning
     finally:
         lock.release()
+
+
+def _sign(path: Path) -> None:
+    try:
+        path.write_text(f"{os.getpid()} {socket.gethostname()}\n", encoding="utf-8")
+    except OSError as error:
+        raise refused(error, path) from None
 
 
 def _acquired(path: Path) -> tuple[BaseFileLock, str | None]:
@@ -53,7 +62,7 @@ def _acquired(path: Path) -> tuple[BaseFileLock, str | None]:
             f"{path.parent}: this file system has no locks; do not start the same run twice",
         )
     except OSError as error:
-        raise StorageError(f"{path}: cannot be locked: {error.strerror or error}") from None
+        raise refused(error, path) from None
 
 
 def holder(run: Path) -> str | None:
@@ -71,6 +80,7 @@ def holder(run: Path) -> str | None:
 
 
 def _in_use(path: Path) -> Refused:
+    time.sleep(0.1)  # who has just taken the lock is about to sign it
     return Refused(
         f"{path.parent} is in use by {_named(path)}",
         hint=f"wait for it, stop it, or look at it with: batchmill status {path.parent}",

@@ -98,7 +98,7 @@ def footer(path: Path) -> Footer:
     try:
         metadata = pq.read_metadata(path).metadata or {}
         return msgspec.json.decode(metadata[KEY], type=Footer)
-    except (pa.ArrowException, OSError, KeyError, msgspec.DecodeError) as error:
+    except (pa.ArrowException, OSError, KeyError, ValueError) as error:  # as pyarrow meets damage
         raise Damaged(f"{path}: no part of a run, or damaged ({type(error).__name__})") from None
 
 

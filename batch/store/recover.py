@@ -126,17 +126,17 @@ def to_do(run: Path, part: Found, redo: Redo) -> tuple[bytes, Summary]:
 
 
 def finished(run: Path, part: Found) -> Iterator[Result]:
-    """The latest result of every row of a part that has one, as far as counting needs it; in no
-    order.
+    """The result of every row of a part that has one, all that came to it together, as far as
+    counting needs it; in no order.
     """
     latest: dict[int, Result] = {}
     if part.footer is not None:
         latest.update((result.row, result) for result in seal.results(part.path(run)))
     if part.generation:
         path = part.folder(run) / journal.NAME
-        latest.update(
-            (result.row, result) for result in journal.results(path, journal.scan(path).entries)
-        )
+        for result in journal.results(path, journal.scan(path).entries):
+            earlier = latest.get(result.row)
+            latest[result.row] = result if earlier is None else seal.after(earlier, result)
     yield from latest.values()
 
 

@@ -2,13 +2,13 @@
 
 The k-th row that asks a question takes the k-th answer to it.  The index (hash -> part and place)
 is an SQLite file in tmp/, so that memory does not grow with the old run; answers are read from its
-parts, a few of which are kept at hand.
+parts, a few of which are kept at hand.  A part that a kill left open counts with its journal.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -18,9 +18,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from batch import columns
-from batch.errors import Damaged
 from batch.model import Result, Usage
-from batch.store import contents, parts
+from batch.store import contents, journal, parts
+from batch.store.seal import Layout
 
 PARTS_AT_HAND = 4
 INDEXED = ("row", "status", "request_hash", "reused")
@@ -29,18 +29,20 @@ _FREE = Usage(0, 0, 0, 0, 0)
 
 
 class Reuse:
-    """The `ok` answers of the run in `old`, for the run in `new`."""
+    """The `ok` answers of the run in `old`, whose layout is `layout`, for the run in `new`."""
 
-    def __init__(self, old: Path, new: Path) -> None:
+    def __init__(self, old: Path, layout: Layout, new: Path) -> None:
         """Indexes the old run, and passes over the answers that the new one has taken already."""
-        self._old = old
+        self._old, self._layout = old, layout
         self._index = sqlite3.connect(new / "tmp" / "reuse.sqlite", isolation_level=None)
         self._index.execute("PRAGMA journal_mode = OFF")
         self._index.execute("PRAGMA synchronous = OFF")
         self._index.execute("CREATE TABLE answer (hash TEXT, part INTEGER, place INTEGER)")
         self._index.execute("BEGIN")
         for number in contents.numbers(old):
-            self._index.executemany("INSERT INTO answer VALUES (?, ?, ?)", _answers(old, number))
+            answers = _answers(_table(old, layout, number, INDEXED))
+            rows = ((digest, number, place) for digest, place in answers)
+            self._index.executemany("INSERT INTO answer VALUES (?, ?, ?)", rows)
         self._index.execute("CREATE INDEX by_hash ON answer (hash, part, place)")
         self._index.execute("COMMIT")
         self._taken: dict[str, int] = {}
@@ -81,25 +83,24 @@ class Reuse:
 
     def _read(self, number: int) -> pa.Table:
         names = [column.name for column in columns.COLUMNS]
-        return pq.read_table(_path(self._old, number), columns=names, partitioning=None)
+        return _table(self._old, self._layout, number, names)
 
 
-def _path(run: Path, number: int) -> Path:
-    return run / "completions" / f"{parts.name(number)}.parquet"
+def _table(run: Path, layout: Layout, number: int, names: Sequence[str]) -> pa.Table:
+    """Some columns of a part."""
+    if not (run / "open" / parts.name(number)).exists():
+        path = run / "completions" / f"{parts.name(number)}.parquet"
+        return pq.read_table(path, columns=list(names), partitioning=None)
+    found = [layout.schema.empty_table(), *contents.part(run, number, layout)]
+    return pa.concat_tables([table.select(list(names)) for table in found])
 
 
-def _answers(run: Path, number: int) -> Iterator[tuple[str, int, int]]:
-    path = _path(run, number)
-    if not path.exists():
-        raise Damaged(
-            f"{run}: {parts.name(number)} is still open",
-            hint=f"finish it first: batchmill run {run}",
-        )
-    table = pq.read_table(path, columns=list(INDEXED), partitioning=None)
+def _answers(table: pa.Table) -> Iterator[tuple[str, int]]:
+    """The hashes of the questions that were answered, and where in the table."""
     ok = pc.equal(table["status"], "ok").to_pylist()
     for place, (fits, digest) in enumerate(zip(ok, table["request_hash"].to_pylist(), strict=True)):
         if fits and digest is not None:
-            yield digest, number, place
+            yield digest, place
 
 
 def _taken(run: Path) -> Iterator[str]:
@@ -107,3 +108,7 @@ def _taken(run: Path) -> Iterator[str]:
     for path in sorted((run / "completions").glob("part-*.parquet")):
         table = pq.read_table(path, columns=list(INDEXED), partitioning=None)
         yield from table.filter(table["reused"])["request_hash"].to_pylist()
+    for path in sorted((run / "open").glob(f"part-*/{journal.NAME}")):
+        for result in journal.results(path, journal.scan(path).entries):
+            if result.reused and result.request_hash is not None:
+                yield result.request_hash

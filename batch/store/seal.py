@@ -157,9 +157,7 @@ class Merge:
         )
 
     def _results(self, rows: list[int]) -> Iterator[Result]:
-        before = (
-            {} if self._old is None else {result.row: result for result in self._old.counted(rows)}
-        )
+        before = {} if self._old is None else self._old.whole(rows, self._layout.own)
         entries = [entry for row in rows for entry in self._entries[row]]
         read = journal.results(self._journal, entries)
         for row in rows:
@@ -233,6 +231,13 @@ class _OldPart:
             if inside:
                 pieces.append(self._file.read_row_group(index, columns=names).take(inside))
         return pa.concat_tables(pieces) if pieces else self._file.schema_arrow.empty_table()
+
+    def whole(self, rows: list[int], own: Sequence[Column]) -> dict[int, Result]:
+        """The given rows' results, as far as they are there: one may outlive what came later."""
+        present = [row for row in rows if row in self.at]
+        names = [column.name for column in own]
+        found = self.table(present, names).to_pylist() if present else ()
+        return {values["row"]: columns.result(values) for values in found}
 
     def counted(self, rows: list[int]) -> Iterator[Result]:
         """The given rows' results, as far as they are added up and counted."""

@@ -65,7 +65,7 @@ def read(path: Path) -> tuple[Start, Iterator[Batch]] | None:
         source = pa.memory_map(str(path))
         stream = pa.ipc.open_stream(source)
         start = msgspec.json.decode((stream.schema.metadata or {})[KEY], type=Start)
-    except (FileNotFoundError, pa.ArrowInvalid, OSError, KeyError, msgspec.DecodeError):
+    except (pa.ArrowException, OSError, KeyError, ValueError):
         return None
     return start, _batches(stream)
 
@@ -75,7 +75,7 @@ def _batches(stream: pa.ipc.RecordBatchStreamReader) -> Iterator[Batch]:
         try:
             table, metadata = stream.read_next_batch_with_custom_metadata()
             mark = msgspec.json.decode(metadata[KEY], type=_Mark)
-        except (StopIteration, pa.ArrowInvalid, OSError, KeyError, TypeError, msgspec.DecodeError):
+        except (StopIteration, pa.ArrowException, OSError, KeyError, TypeError, ValueError):
             return
         if zlib.crc32(table.serialize()) != mark.crc:
             return

@@ -20,7 +20,7 @@ import msgspec
 from batch.errors import StorageError
 from batch.model import Batch, Position, Result
 from batch.store import journal, parts, spool
-from batch.store.files import Disk
+from batch.store.files import Disk, refused
 from batch.store.recover import Found
 from batch.store.seal import Layout, Slice, seal
 from batch.store.spool import SpoolWriter, Start
@@ -51,7 +51,9 @@ class OpenPart:
         self.on_disk = False
         self.spool = SpoolWriter(Start(number, generation, start_row, start))
         self.spool_bytes = 0
-        self.done_before: frozenset[int] = frozenset()
+        self.before = b""  # of its first rows, as far as an earlier start knew them: those to do
+        self.behind = False  # the journal has results of rows that are not spooled again yet
+        self.committing = False  # what was new is on its way to the disk
         self.new_spool: list[bytes] = []
         self.new_lines: list[bytes] = []
         self.new_results: list[Result] = []
@@ -65,11 +67,12 @@ class OpenPart:
         written = self.spool.add(batch)
         self.new_spool.append(written)
         self.spool_bytes += len(written)
-        first = self.start_row + self.rows
-        fresh = bytes(row not in self.done_before for row in range(first, first + len(batch.table)))
+        known = self.before[self.rows : self.rows + len(batch.table)]
+        fresh = known + b"\1" * (len(batch.table) - len(known))
         self.to_do += fresh
         self.left += sum(fresh)
         self.end = batch.end
+        self.behind = self.rows < len(self.before)
 
 
 class Store:
@@ -104,8 +107,10 @@ class Store:
         self._closing = asyncio.Event()
         self._commits = ThreadPoolExecutor(1, "commit")
         self._seals = ThreadPoolExecutor(1, "seal")
-        self._sealing: set[asyncio.Task[None]] = set()
+        self._sealing: list[asyncio.Task[None]] = []
         self._failure: StorageError | None = None
+        self.on_change: Callable[[], None] = lambda: None
+        """Called when there is room for another part again, or a failure."""
         if found:
             last = found[-1]
             self.next_row = last.start_row + (last.rows or 0)
@@ -127,7 +132,8 @@ class Store:
             self._dirty.set()
             self.next_row += len(piece.table)
             self.next_position = piece.end
-            if part.rows >= self._part_rows or part.spool_bytes >= PART_BYTES:
+            full = part.rows >= self._part_rows or part.spool_bytes >= PART_BYTES
+            if full and not part.behind:
                 self._close_current()
         return first
 
@@ -143,15 +149,16 @@ class Store:
         part = self._opened(found)
         part.to_do, part.left = bytearray(to_do), sum(to_do)
         part.end = found.end
+        part.behind = found.results > 0 and not found.spooled
         self._add(part)
         return part
 
-    def resume_last(self, found: Found, done: frozenset[int]) -> None:
+    def resume_last(self, found: Found, to_do: bytes) -> None:
         """Open the last part again, which was not full yet: the input is taken in again from its
-        start.
+        start.  `to_do` has one byte a row up to the last that has a result.
         """
         part = self._current = self._opened(found)
-        part.done_before = done
+        part.before, part.behind = to_do, len(to_do) > 0
         self._add(part)
 
     def respool(self, part: OpenPart, batch: Batch) -> None:
@@ -161,15 +168,19 @@ class Store:
 
     def filled(self, part: OpenPart) -> None:
         """The part's whole slice is spooled."""
-        part.full = True
+        part.full, part.behind = True, False
         self._seal_if_settled(part)
 
     # Results out
 
     def wants(self, row: int) -> bool:
-        """Whether `row` has no result yet."""
-        part = self._part_of(row)
-        return bool(part.to_do[row - part.start_row])
+        """Whether `row` has no result yet.  Those of a sealed part have theirs."""
+        found = bisect_right(self._starts, row) - 1
+        if found < 0:
+            return False
+        part = self._by_start[self._starts[found]]
+        at = row - part.start_row
+        return part.to_do[at : at + 1] == b"\1"
 
     def write(self, result: Result) -> None:
         """Take a row's result.  Returns at once; `on_done` hears of it when it is durable.
@@ -206,7 +217,7 @@ class Store:
         self._dirty.set()
         try:
             await self._committer
-            await self._wait_for_seals()
+            await asyncio.gather(*self._sealing)
             if self._failure is None:
                 await self._seal_the_rest()
         finally:
@@ -235,7 +246,8 @@ class Store:
             if self._current is None:
                 self._begin(batch.start)
             assert self._current is not None
-            room = max(1, self._part_rows - self._current.rows)
+            least = max(self._part_rows, len(self._current.before))
+            room = max(1, least - self._current.rows)
             if room >= len(batch.table):
                 yield batch
                 return
@@ -261,6 +273,7 @@ class Store:
     def _drop(self, part: OpenPart) -> None:
         del self._open[part.number], self._by_start[part.start_row]
         self._starts = sorted(self._by_start)
+        self.on_change()
 
     def _part_of(self, row: int) -> OpenPart:
         return self._by_start[self._starts[bisect_right(self._starts, row) - 1]]
@@ -294,7 +307,7 @@ class Store:
         try:
             await asyncio.get_running_loop().run_in_executor(self._commits, self._write_all, taken)
         except StorageError as error:
-            self._failure = error
+            self._fail(error)
         else:
             self._count_done(taken)
         finally:
@@ -312,7 +325,7 @@ class Store:
         size = sum(map(len, part.new_lines))
         lines = b"".join([*head, *part.new_lines])
         write = _Write(part, new, b"".join(part.new_spool), lines, part.new_results, size)
-        part.on_disk = True
+        part.on_disk = part.committing = True
         part.new_spool, part.new_lines, part.new_results = [], [], []
         return write
 
@@ -335,6 +348,7 @@ class Store:
                 at = result.row - part.start_row
                 part.left -= part.to_do[at]
                 part.to_do[at] = 0
+            part.committing = False
             part.results += len(write.results)
             self._unsynced -= write.size
             self._on_done(write.results)
@@ -346,21 +360,26 @@ class Store:
             and part.left == 0
             and not part.new_lines
             and not part.new_spool
+            and not part.committing
             and part.number in self._open
         ):
-            task = asyncio.create_task(self._seal(part))
-            self._sealing.add(task)
-            task.add_done_callback(self._sealing.discard)
+            self._drop(part)
+            self._sealing.append(asyncio.create_task(self._seal(part)))
 
     async def _seal(self, part: OpenPart) -> None:
-        self._drop(part)
         loop = asyncio.get_running_loop()
         try:
             self.footers[part.number] = await loop.run_in_executor(
                 self._seals, self._seal_now, part
             )
         except StorageError as error:
-            self._failure = self._failure or error
+            self._fail(error)
+        except OSError as error:  # what it had to read
+            self._fail(refused(error, self._run))
+
+    def _fail(self, error: StorageError) -> None:
+        self._failure = self._failure or error
+        self.on_change()
 
     def _seal_now(self, part: OpenPart) -> parts.Footer:
         """Takes about 15 us a row."""
@@ -369,20 +388,17 @@ class Store:
         self._disk.remove_folder(self._run / "open" / parts.name(part.number))
         return footer
 
-    async def _wait_for_seals(self) -> None:
-        while self._sealing:
-            await asyncio.wait(self._sealing)
-
     async def _seal_the_rest(self) -> None:
         """Seal parts as they are, so that what was paid for is in Parquet; a last part without
-        results goes.
+        results goes.  One that was not read in again stays open.
         """
         for number in sorted(self._open, reverse=True):
             part = self._open[number]
             last = number == self._count - 1
             if part.results == 0 and (last or number in self.footers):
                 self._forget(part)
-            else:
+            elif not part.behind:
+                self._drop(part)
                 await self._seal(part)
 
     def _forget(self, part: OpenPart) -> None:
