@@ -24,6 +24,7 @@ from batch.apis import APIS
 from batch.client import Client
 from batch.errors import BatchError, Interrupted, Stopped, StorageError
 from batch.feed import Feed, Task
+from batch.health import FIRST_PROBE
 from batch.job import Job
 from batch.limiter import Limiter
 from batch.model import Attempt, Completion, Request
@@ -48,6 +49,9 @@ and not the rows.
 
 
 MOST_HELD_BACK = 200
+
+ALONE = {403: "blocked", 404: "invalid_request"}
+"""Error class of a row that alone is turned away so, time and again, while others are answered."""
 
 START_PATIENCE = 30.0
 """Seconds in which an endpoint that has never answered must come up."""
@@ -189,7 +193,7 @@ class Asking:
             case Pause():
                 self._pause(task, request, attempt, judged)
             case Reject(error_class, message, code):
-                tries = (*task.tries, Try(attempt, error_class))
+                tries = (*task.tries, Try(attempt, error_class, attempt.maybe_billed))
                 self._rejected(Refusal(request, tries, Error(error_class, message, code)))
                 self._feed.finish(task)
             case Stop(error_class, message, code):
@@ -208,7 +212,7 @@ class Asking:
             self._stop(_mostly_empty())
 
     def _again(self, task: Task, request: Request, attempt: Attempt, again: TryAgain) -> None:
-        tries = (*task.tries, Try(attempt, again.error_class))
+        tries = (*task.tries, Try(attempt, again.error_class, again.maybe_billed))
         chances = task.chances.and_then(again)
         if self._is_down(
             task, again
@@ -220,9 +224,9 @@ class Asking:
         if again.refused:
             self._hold(again)
         if delay is None and self.stopped is None:
-            self._record(
-                Refusal(request, tries, Error(again.error_class, again.message, again.code))
-            )
+            error = Error(again.error_class, again.message, again.code)
+            conclude = self._rejected if again.once else self._record
+            conclude(Refusal(request, tries, error))
             self._feed.finish(task)
         else:
             self._put_back(Task(task.row, request, tries, chances), delay or 0.0)
@@ -236,7 +240,7 @@ class Asking:
 
     def _is_down(self, task: Task, again: TryAgain) -> bool:
         """Whether the endpoint is (or turns out now to be) down, so that this was no fault of a row."""
-        if again.refused:
+        if again.refused or again.once:
             self._limiter.answered()
             return False
         if again.at_once:
@@ -248,26 +252,28 @@ class Asking:
         return down
 
     def _pause(self, task: Task, request: Request, attempt: Attempt, pause: Pause) -> None:
-        """What was taken before is turned away: wait for it, unless it is this row alone."""
+        """What was taken before is turned away: wait for it, unless it is this row alone, which
+        shows when others are answered in between.
+        """
         tries = (*task.tries, Try(attempt, pause.error_class))
-        times = task.chances.turned_away + 1
-        if pause.error_class == "not_found" and times >= retry.MOST_TURNED_AWAY:
-            self._record(
-                Refusal(request, tries, Error("invalid_request", pause.message, pause.code))
-            )
+        health = self._limiter.health
+        times = task.chances.turned_away + (health.since is None)
+        of_row = ALONE.get(attempt.status or 0)
+        if of_row is not None and times >= retry.MOST_TURNED_AWAY:
+            self._record(Refusal(request, tries, Error(of_row, pause.message, pause.code)))
             self._feed.finish(task)
             return
         now = time.monotonic()
-        self._limiter.health.open(f"{pause.error_class}, HTTP {attempt.status}", now)
+        health.open(f"{pause.error_class}, HTTP {attempt.status}", now)
         self._lose_patience(now)
         chances = msgspec.structs.replace(task.chances, turned_away=times)
-        self._put_back(Task(task.row, request, tries, chances), 0.0)
+        self._put_back(Task(task.row, request, tries, chances), FIRST_PROBE)
 
     def _lose_patience(self, now: float) -> None:
         """Stop when the endpoint has been down for too long; sooner when it never was up."""
         health = self._limiter.health
         longest = self._job.retry.max_wait
-        if not self._succeeded:
+        if not self._answered:
             longest = min(longest, START_PATIENCE)
         if health.since is not None and now - health.since >= longest:
             self._stop(_down(health.why, now - health.since))

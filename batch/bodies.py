@@ -9,14 +9,15 @@ from typing import Any
 
 import msgspec
 
+MOST_DIGITS = 300
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def decode(raw: bytes) -> tuple[Any, bool]:
     """JSON of a body, and whether its text had to be repaired.  (None, False) when it is no JSON.
 
-    Byte-order mark and padding are stripped.  NaN and infinity become null; a lone surrogate or a
-    broken character U+FFFD.  Duplicate keys: the last one wins.
+    Byte-order mark and padding are stripped.  NaN, infinity and numbers of absurd length become
+    null; a lone surrogate or a broken character U+FFFD.  Duplicate keys: the last one wins.
     """
     raw = raw.removeprefix(b"\xef\xbb\xbf")
     try:
@@ -25,7 +26,10 @@ def decode(raw: bytes) -> tuple[Any, bool]:
         pass
     try:
         lenient = json.loads(
-            raw.decode("utf-8", "replace"), parse_constant=lambda _: None, parse_float=_finite
+            raw.decode("utf-8", "replace"),
+            parse_constant=lambda _: None,
+            parse_float=_finite,
+            parse_int=_readable,
         )
         clean = LONE_SURROGATE.sub("\ufffd", json.dumps(lenient, ensure_ascii=False))
         return msgspec.json.decode(clean), True
@@ -36,3 +40,7 @@ def decode(raw: bytes) -> tuple[Any, bool]:
 def _finite(text: str) -> float | None:
     number = float(text)
     return number if math.isfinite(number) else None
+
+
+def _readable(digits: str) -> int | None:
+    return int(digits) if len(digits) <= MOST_DIGITS else None

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import ssl
 import time
-from collections.abc import Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import AsyncExitStack, aclosing
 from contextvars import ContextVar
 from types import TracebackType
 from typing import Any
@@ -32,7 +33,7 @@ from batch.errors import UsageError
 from batch.model import Attempt, Request
 from batch.outcome import BadAnswer
 from batch.scrub import Scrubber
-from batch.sse import EventReader, TooLarge
+from batch.sse import Event, EventReader, TooLarge
 
 MAX_BODY = 16 << 20
 """Decoded bytes one answer may have."""
@@ -41,6 +42,14 @@ LARGE_BODY, LARGE_BODIES = 1 << 20, 32
 """An answer that is larger than the first (bytes) needs one of so many places to be read on, so that
 all answers in flight together stay below 0.5 GiB, however many there are.
 """
+
+AFTER_THE_END = 5.0
+"""Seconds in which usage may follow on a finish reason, where the server does not say `[DONE]`."""
+
+BLANK = b"\xef\xbb\xbf \t\r\n"
+STREAM = re.compile(rb"[\xef\xbb\xbf\s]*(?:data|event|id|retry|error)?:")
+"""How an event stream begins, whatever its content type says."""
+ESCAPED = re.compile(rb"\\[u/]")
 
 KEPT_HEADERS = frozenset(
     {
@@ -158,71 +167,93 @@ class Client:
     ) -> dict[str, Any]:
         headers = self._kept(response)
         about = {"status": response.status, "headers": headers}
-        if request.stream and response.status == 200 and not _says_json(headers):
-            fold = APIS[request.api].Fold()
-            return {**about, **await self._read_stream(response, fold, began)}
-        raw = self._scrubber.clean_bytes(await self._body(response))
-        if request.stream and response.status == 200 and raw.lstrip()[:5] in (b"data:", b"event"):
-            return {**about, **self._folded(raw, APIS[request.api].Fold())}  # a stream called JSON
-        answer, repaired = decode(raw)
-        return {**about, "raw": raw, "answer": answer, "repaired": repaired}
+        if request.stream and response.status == 200:
+            return {**about, **await self._read_stream(request, response, began)}
+        async with aclosing(self._pieces(response)) as pieces:
+            raw = b"".join([piece async for piece in pieces])
+        return {**about, **self._whole(request, response.status, raw)}
 
-    async def _body(self, response: aiohttp.ClientResponse) -> bytes:
-        """The decoded body.  Raises TooLarge beyond MAX_BODY, without reading on."""
-        pieces: list[bytes] = []
+    async def _pieces(self, response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:
+        """The decoded body as it comes.  Raises TooLarge beyond MAX_BODY, without reading on."""
         size = 0
         async with AsyncExitStack() as stack:
-            async for chunk in response.content.iter_any():
-                pieces.append(chunk)
-                if size <= LARGE_BODY < size + len(chunk):
+            async for piece in response.content.iter_any():
+                if size <= LARGE_BODY < size + len(piece):
                     await stack.enter_async_context(self._large)
-                size += len(chunk)
+                size += len(piece)
                 if size > MAX_BODY:
                     raise TooLarge(f"the answer has more than {MAX_BODY >> 20} MiB")
-            return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+                yield piece
 
     async def _read_stream(
-        self, response: aiohttp.ClientResponse, fold: Fold, began: float
+        self, request: Request, response: aiohttp.ClientResponse, began: float
     ) -> dict[str, Any]:
+        """A stream, or what was sent in its place, whatever it is called."""
+        async with aclosing(self._pieces(response)) as pieces:
+            head = b""
+            async for piece in pieces:
+                head += piece
+                if head.strip(BLANK):
+                    break
+            if head.lstrip(BLANK)[:1] in (b"{", b"[", b"<"):
+                raw = head + b"".join([piece async for piece in pieces])
+                return self._whole(request, response.status, raw)
+            folding = _Folding(APIS[request.api].Fold(request.choices), self._clock)
+            try:
+                await self._follow(folding, head, pieces)
+            except (aiohttp.ClientError, TimeoutError, OSError):
+                if not folding.fold.complete:
+                    raise
+        first_token = folding.first_token
+        ttft = None if first_token is None else first_token - began
+        return {**self._answer_of(folding.fold), "ttft_s": ttft}
+
+    async def _follow(
+        self, folding: _Folding, head: bytes, pieces: AsyncGenerator[bytes, None]
+    ) -> None:
         """Fold the events; the idle timeout counts events, so heartbeats do not keep a stalled
         stream alive.
         """
-        reader = EventReader()
-        first_token: float | None = None
-        size = 0
         loop = asyncio.get_running_loop()
-        async with asyncio.timeout(None) as idle, AsyncExitStack() as stack:
-            async for chunk in response.content.iter_any():
-                if size <= LARGE_BODY < size + len(chunk):
-                    await stack.enter_async_context(self._large)
-                size += len(chunk)
-                if size > MAX_BODY:
-                    raise TooLarge(f"the answer has more than {MAX_BODY >> 20} MiB")
-                for event in reader.feed(chunk):
-                    fold.add(event)
-                    idle.reschedule(loop.time() + self._endpoint.idle_timeout)
-                if first_token is None and fold.started:
-                    first_token = self._clock() - began
-                if fold.ended:
-                    break
-            for event in reader.close() if not fold.ended else ():
-                fold.add(event)
-        return {**self._answer_of(fold), "ttft_s": first_token}
+        async with asyncio.timeout(None) as idle:
+            piece: bytes | None = head
+            while piece is not None:
+                if folding.feed(piece):
+                    patience = self._endpoint.idle_timeout
+                    if folding.fold.complete:
+                        patience = min(patience, AFTER_THE_END)
+                    idle.reschedule(loop.time() + patience)
+                if folding.fold.ended:
+                    return
+                piece = await anext(pieces, None)
+        folding.close()
 
-    def _folded(self, raw: bytes, fold: Fold) -> dict[str, Any]:
-        reader = EventReader()
-        for event in (*reader.feed(raw), *reader.close()):
-            if not fold.ended:
-                fold.add(event)
-        return self._answer_of(fold)
+    def _whole(self, request: Request, status: int, raw: bytes) -> dict[str, Any]:
+        """What a body says that has been read to its end."""
+        if status == 200 and STREAM.match(raw):
+            folding = _Folding(APIS[request.api].Fold(request.choices), self._clock)
+            folding.feed(raw)
+            folding.close()
+            return self._answer_of(folding.fold)
+        raw = self._scrubber.clean_bytes(raw)
+        answer, repaired = decode(raw)
+        if ESCAPED.search(raw) and answer is not None:  # a secret may be spelled in escapes
+            raw, answer = self._scrubbed(answer)
+        return {"raw": raw, "answer": answer, "repaired": repaired}
 
     def _answer_of(self, fold: Fold) -> dict[str, Any]:
         if not fold.complete:
             message = "the stream ended before its answer did"
             return {"fault": "cut_off", "message": message, "maybe_billed": True}
-        raw = msgspec.json.encode(fold.answer())
-        answer, _ = decode(self._scrubber.clean_bytes(raw))
+        raw, answer = self._scrubbed(fold.answer())
         return {"raw": raw, "answer": answer, "repaired": fold.repaired}
+
+    def _scrubbed(self, answer: Any) -> tuple[bytes, Any]:
+        raw = msgspec.json.encode(answer)
+        if not self._scrubber.suspects(raw):
+            return raw, answer
+        clean = self._scrubber.clean_bytes(raw)
+        return clean, decode(clean)[0]
 
     def _kept(self, response: aiohttp.ClientResponse) -> dict[str, str]:
         return {
@@ -230,6 +261,33 @@ class Client:
             for name, value in response.headers.items()
             if (lower := name.lower()) in KEPT_HEADERS or lower.startswith(KEPT_PREFIXES)
         }
+
+
+class _Folding:
+    """The events of one stream on their way into its answer."""
+
+    def __init__(self, fold: Fold, clock: Callable[[], float]) -> None:
+        self.fold = fold
+        self.first_token: float | None = None
+        self._clock = clock
+        self._reader = EventReader()
+
+    def feed(self, piece: bytes) -> bool:
+        """Whether `piece` held an event."""
+        events = self._reader.feed(piece)
+        self._add(events)
+        if self.first_token is None and self.fold.started:
+            self.first_token = self._clock()
+        return bool(events)
+
+    def close(self) -> None:
+        """The stream has ended, perhaps without the last blank line."""
+        self._add(self._reader.close())
+
+    def _add(self, events: Iterable[Event]) -> None:
+        for event in events:
+            if not self.fold.ended:
+                self.fold.add(event)
 
 
 class _Connector(aiohttp.TCPConnector):
@@ -250,10 +308,6 @@ class _Connector(aiohttp.TCPConnector):
         if connection.protocol is not None:
             self._used.add(connection.protocol)
         return connection
-
-
-def _says_json(headers: dict[str, str]) -> bool:
-    return "json" in headers.get("content-type", "")
 
 
 def _raise_descriptors(needed: int) -> None:
@@ -286,7 +340,7 @@ def _said(error: BaseException, status: int | None, took: float) -> dict[str, An
         case BadAnswer():
             return _fault("bad_response", str(error), billed=True)
         case aiohttp.ClientConnectorCertificateError() | ssl.SSLCertVerificationError():
-            return _fault("untrusted", "the server's certificate is not trusted")
+            return _fault("untrusted", _untrusted(error))
         case aiohttp.ClientHttpProxyError():
             return _fault("untrusted", f"the proxy refuses (HTTP {error.status})")
         case aiohttp.ClientConnectorDNSError():
@@ -323,6 +377,16 @@ def _fault(
         "maybe_billed": billed,
         "unreachable": unreachable,
     }
+
+
+def _untrusted(error: ssl.SSLError | aiohttp.ClientConnectorCertificateError) -> str:
+    cause = getattr(error, "certificate_error", error)
+    host = getattr(error, "host", "the server")
+    why = getattr(cause, "verify_message", "") or "it does not verify"
+    return (
+        f"the certificate of {host} is not trusted: {why}"
+        " (SSL_CERT_FILE names a file of authorities to trust)"
+    )
 
 
 def _reason(error: OSError) -> str:

@@ -143,6 +143,7 @@ FLAGS = (
     "json_repaired",
     "text_repaired",
     "finish_unknown",
+    "choices_missing",
 )
 """Every flag a row can have."""
 

@@ -57,7 +57,9 @@ class Row(msgspec.Struct, frozen=True):
 
 
 class Request(msgspec.Struct, frozen=True):
-    """One row's question, ready to send.  `hash` names the question, not its transport."""
+    """One row's question, ready to send.  `hash` names the question, not its transport; `choices`
+    is how many answers it asks for.
+    """
 
     row: int
     custom_id: str | None
@@ -66,6 +68,7 @@ class Request(msgspec.Struct, frozen=True):
     body: bytes
     hash: str
     stream: bool = False
+    choices: int = 1
 
 
 class Attempt(msgspec.Struct, frozen=True):

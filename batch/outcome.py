@@ -33,7 +33,8 @@ class TryAgain(msgspec.Struct, frozen=True):
 
     `refused`: the server had no room (429, or 503 with a wait), which uses up no chance.  `wait` is
     what it asked for, in seconds.  `maybe_billed`: the answer may have been computed and charged.
-    `at_once`: nothing is wrong with the server, a kept-alive socket had been closed.
+    `at_once`: nothing is wrong with the server, a kept-alive socket had been closed.  `once`: one
+    more try may help, two will not.
     `unreachable`: there was no connection.
     """
 
@@ -44,6 +45,7 @@ class TryAgain(msgspec.Struct, frozen=True):
     refused: bool = False
     wait: float | None = None
     at_once: bool = False
+    once: bool = False
     unreachable: bool = False
 
 
@@ -144,12 +146,21 @@ them -> error class.
 PHRASES = (
     # vLLM and several gateways send 400 with a number or nothing as the code; the wording changes by release.
     (
-        re.compile(r"context (?:length|window)|prompt is too long|too many tokens", re.I),
+        re.compile(
+            r"context (?:length|window|size)|maximum model length|prompt is too long"
+            r"|too many tokens|input token count|tokens`? \+ `?max_new_tokens",
+            re.I,
+        ),
         "context_length",
     ),
     # OpenAI answers so to one request that is larger than the whole token limit; waiting does not help.
     (re.compile(r"request too large.*limit \d+, requested \d+", re.I | re.S), "too_large"),
 )  # fmt: skip
+
+TRUNCATED = re.compile(
+    r"(?:invalid|malformed|parse|decode)\b.{0,30}\bjson\b(?! schema)|\bjson (?:parse|decode)", re.I
+)
+"""What servers say to a body that is no JSON.  Ours is, so a proxy has cut it."""
 
 STATUSES = {
     400: "invalid_request",
@@ -245,10 +256,9 @@ def _transport_fault(attempt: Attempt) -> Outcome:
 
 def _answered(attempt: Attempt, parse: Callable[[Any], Completion]) -> Outcome:
     if attempt.answer is None:
-        shown = _page_title(attempt) or (
-            "an empty body" if not attempt.raw else "a body that is not JSON"
-        )
-        return TryAgain("bad_response", f"200 with {shown}", maybe_billed=True)
+        page = _page_title(attempt)  # of a login or a proxy: nothing was computed
+        shown = page or ("an empty body" if not attempt.raw else "a body that is not JSON")
+        return TryAgain("bad_response", f"200 with {shown}", maybe_billed=page is None)
     try:
         completion = parse(attempt.answer)
     except BadAnswer as error:
@@ -275,7 +285,9 @@ def _refused(status: int, error: ServerError, attempt: Attempt, now: float) -> O
         return Reject("blocked", f"blocked before it reached the API (403, {message})")
     named = _class_by_code(error) if status < 500 else None
     by_status = STATUSES.get(status, "invalid_request" if status < 500 else "server_error")
-    error_class = named or _class_by_phrase(error, status) or by_status
+    if named in (None, "rate_limited"):  # the code of a limit that no waiting helps against, too
+        named = _class_by_phrase(error, status) or named
+    error_class = named or by_status
     if status == 429 and error_class not in ("quota", "too_large"):
         error_class = "rate_limited"
     if error_class in STOPPING:
@@ -285,6 +297,8 @@ def _refused(status: int, error: ServerError, attempt: Attempt, now: float) -> O
     if error_class in TRANSIENT and again is not False:
         refused = status == 429 or (status in (503, 529) and wait is not None)
         return TryAgain(error_class, message, error.code, status in MAYBE_BILLED, refused, wait)
+    if again or (error_class == "invalid_request" and TRUNCATED.search(error.message)):
+        return TryAgain(error_class, message, error.code, once=True)
     return Reject(error_class, message, error.code)
 
 

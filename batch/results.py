@@ -17,6 +17,7 @@ class Try(msgspec.Struct, frozen=True):
 
     attempt: Attempt
     error_class: str | None = None
+    maybe_billed: bool = False
 
 
 class Error(msgspec.Struct, frozen=True):
@@ -44,6 +45,8 @@ def accepted(
     flags = completion.flags
     if completion.served_model is not None and completion.served_model != request.model:
         flags = [*flags, "model_differs"]
+    if len(completion.choices) < request.choices:
+        flags = [*flags, "choices_missing"]
     first = completion.choices[0] if completion.choices else None
     keep = response is True or (response == "auto" and (completion.unheld or _remarkable(flags)))
     return Result(
@@ -94,9 +97,7 @@ def _about(request: Request, tries: tuple[Try, ...], last_usage: Usage | None) -
         "model": request.model,
         **({} if spent is None else msgspec.structs.asdict(spent)),
         "attempts": len(tries),
-        "maybe_billed_attempts": sum(
-            done.attempt.maybe_billed for done in tries if done.error_class
-        ),
+        "maybe_billed_attempts": sum(done.maybe_billed for done in tries),
         "attempt_log": [_record(done) for done in tries] if len(tries) > 1 else None,
         "http_status": last.status,
         "latency_s": last.latency_s,
@@ -121,7 +122,7 @@ def _record(done: Try) -> AttemptRecord:
         latency_s=attempt.latency_s,
         input_tokens=spent.input_tokens,
         output_tokens=spent.output_tokens,
-        maybe_billed=attempt.maybe_billed and done.error_class is not None,
+        maybe_billed=done.maybe_billed,
     )
 
 

@@ -33,7 +33,7 @@ MOST_AT_ONCE = 3
 """Kept-alive sockets that a row may find closed before that counts as failing."""
 
 MOST_TURNED_AWAY = 3
-"""Times a row may meet "no such model" while others are answered."""
+"""Times a row may be turned away (403, 404) while others are answered."""
 
 MOST_REFUSED = 20
 """Times a row may be refused (429) while others are answered."""
@@ -46,6 +46,7 @@ class Chances(msgspec.Struct, frozen=True):
     maybe_billed: int = 0
     refused: int = 0
     at_once: int = 0
+    once: int = 0
     turned_away: int = 0
 
     def and_then(self, outcome: TryAgain) -> Chances:
@@ -57,6 +58,7 @@ class Chances(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(
             self,
             counted=self.counted + 1,
+            once=self.once + outcome.once,
             maybe_billed=self.maybe_billed + outcome.maybe_billed,
         )
 
@@ -74,6 +76,8 @@ def delay(
     `others_succeed` tells that the server has room for other rows.
     """
     if chances.counted >= policy.max_attempts or chances.maybe_billed >= policy.max_maybe_billed:
+        return None
+    if chances.once > 1:
         return None
     if outcome.refused and chances.refused >= MOST_REFUSED and others_succeed:
         return None

@@ -1,11 +1,12 @@
 """Keeps keys out of everything that is stored or printed, also when a server echoes them.
 
-Found are the key itself, its base64 and URL-encoded forms, and any slice of these of SLICE
+Found are the key itself, its base64, URL-encoded and JSON forms, and any slice of these of SLICE
 characters or more.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from base64 import b64encode
 from collections.abc import Iterable
@@ -15,6 +16,7 @@ SLICE = 12
 """Characters; a shorter slice of a random key gives nothing away that matters."""
 MASK = "•••"
 _BLOCK = SLICE // 2
+URL_SAFE = str.maketrans("+/", "-_")
 
 
 class Scrubber:
@@ -63,8 +65,8 @@ def _forms(secret: str) -> Iterable[str]:
     if len(secret) < 4:
         return
     yield secret
-    if (quoted := quote(secret, safe="")) != secret:
-        yield quoted
+    yield quote(secret, safe="")
+    yield json.dumps(secret)[1:-1]
     for before in range(
         3
     ):  # base64 of a longer text that holds the secret depends on where it stands
@@ -72,6 +74,7 @@ def _forms(secret: str) -> Iterable[str]:
         whole = encoded[(before * 8 + 5) // 6 : -1]
         if len(whole) >= SLICE:
             yield whole
+            yield whole.translate(URL_SAFE)
 
 
 def _joined(spans: Iterable[tuple[int, int]]) -> Iterable[tuple[int, int]]:

@@ -403,6 +403,31 @@ def test_retry_of_a_killed_run_leaves_the_missing_rows_to_the_next_start(
     assert batchmill("verify", "runs/in").exit_code == 0
 
 
+@pytest.mark.parametrize("short", [("retry", "runs/in"), ("run", "runs/in", "--set", "limit=5")])
+def test_what_a_killed_run_had_read_ahead_is_left_to_the_next_start(
+    api, start, batchmill, tmp_path, short
+):
+    prompts = texts(23)
+    write(tmp_path / "in.jsonl", prompts)
+    command = ("run", "in.jsonl", *asking(api, "-c", 1, "--set", "output.part_rows=7"))
+    api.always = Step(hang=True)
+    process = start(*command)
+    until(lambda: (tmp_path / "runs/in/open/part-00000003/input.arrow").exists(), process)
+    process.kill()
+    process.wait()
+    api.always = None
+    api.reset_ledger()
+    ended = batchmill(*short)
+    assert ended.exit_code == 0, ended.stderr
+    asked = 0 if short[0] == "retry" else 5
+    assert completions(tmp_path / "runs/in") == answers(prompts[:asked])
+    assert batchmill("verify", "runs/in").exit_code == 1
+    assert batchmill(*command).exit_code == 0
+    assert completions(tmp_path / "runs/in") == answers(prompts)
+    assert api.prompts() == dict.fromkeys(prompts, 1)
+    assert batchmill("verify", "runs/in").exit_code == 0
+
+
 def test_a_choice_that_cannot_be_is_refused(api, batchmill, tmp_path):
     write(tmp_path / "in.jsonl", texts(3))
     assert batchmill("run", "in.jsonl", *asking(api)).exit_code == 0

@@ -69,11 +69,11 @@ def test_a_signal_at_any_moment_leaves_a_run_that_finishes(
     write(tmp_path / "in.jsonl", prompts)
     api.latency = 0.05
     flags = asking(api, "-c", 20, "--set", "output.part_rows=3")
-    for moment in range(6):  # from the first imports to the last seal
+    for moment in range(5):  # from the first imports to the last seal
         api.reset_ledger()
         command = ("run", "in.jsonl", *flags, "-o", f"run{moment}")
         process = start(*command)
-        time.sleep(0.05 + moment * 0.22 + random.uniform(0, 0.15))
+        time.sleep(0.05 + moment * 0.26 + random.uniform(0, 0.15))
         process.send_signal(number)
         _, stderr = process.communicate(timeout=30)
         if api.ledger:

@@ -150,7 +150,6 @@ def test_a_repaired_answer_is_accepted_with_a_flag():
     [
         (None, b""),
         (None, b"hello"),
-        (None, b"<html><title>Log in</title>"),
         ({}, b"{}"),
         ([], b"[]"),
         ({"choices": None}, b""),
@@ -162,6 +161,13 @@ def test_a_200_that_holds_no_answer_may_be_billed_and_is_tried_again(answer, raw
     judged = judge(200, answer, raw=raw)
     assert isinstance(judged, TryAgain)
     assert (judged.error_class, judged.maybe_billed) == ("bad_response", True)
+
+
+def test_a_page_in_place_of_an_answer_cost_nothing():
+    judged = judge(200, raw=b"<html><title>Log in</title>")
+    assert isinstance(judged, TryAgain)
+    assert (judged.error_class, judged.maybe_billed) == ("bad_response", False)
+    assert "Log in" in judged.message
 
 
 @pytest.mark.parametrize(

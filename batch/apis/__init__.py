@@ -39,7 +39,7 @@ class API(Protocol):
         self, messages: Sequence[dict[str, Any]], parameters: dict[str, Any]
     ) -> dict[str, Any]: ...
     def parse(self, answer: Any) -> Completion: ...
-    def Fold(self) -> Fold: ...
+    def Fold(self, choices: int = 1) -> Fold: ...
 
 
 APIS: dict[str, API] = {
@@ -96,6 +96,7 @@ def build(question: Question, parameters: Parameters, row: int) -> Request:
         body=_with_transport(encoded, body) if stream else encoded,
         hash=blake2b(name.encode() + b"\0" + encoded, digest_size=16).hexdigest(),
         stream=stream,
+        choices=n if isinstance(n := body.get("n"), int) else 1,
     )
 
 

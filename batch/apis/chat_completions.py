@@ -18,6 +18,21 @@ from batch.sse import Event
 
 PATH = "/chat/completions"
 
+ENDS = frozenset(
+    {
+        "stop",
+        "length",
+        "tool_calls",
+        "function_call",
+        "content_filter",
+        "eos",
+        "eos_token",
+        "end_turn",
+        "stop_sequence",
+    }
+)
+"""Finish reasons of an answer that is whole, or as whole as it will be."""
+CALLS = frozenset({"tool_calls", "function_call"})
 HELD = frozenset({"id", "object", "created", "model", "choices", "usage", "service_tier"})
 HELD_NOWHERE = frozenset({"system_fingerprint", "timings", "prompt_filter_results"})
 """Top-level fields of an answer that our columns hold, and those nobody misses."""
@@ -78,12 +93,7 @@ def _choice(position: int, raw: Any) -> Choice:
         reasoning=_text(message.get("reasoning_content")) or _text(message.get("reasoning")),
         tool_calls=_tool_calls(message.get("tool_calls")),
     )
-    if not _says_something(choice) and choice.finish_reason not in (
-        "stop",
-        "length",
-        "content_filter",
-        "eos",
-    ):
+    if not _says_something(choice) and choice.finish_reason not in ENDS - CALLS:
         raise BadAnswer(f"the answer is empty and does not say why (finish_reason {reason!r})")
     return choice
 
@@ -125,6 +135,8 @@ def _flags(choices: list[Choice], counted: Any) -> list[str]:
         flags.append("refusal")
     if not (first.completion or first.refusal or first.tool_calls):
         flags.append("empty")
+    if first.finish_reason not in ENDS:
+        flags.append("finish_unknown")
     if counted is None or counted.input_tokens is None or counted.output_tokens is None:
         flags.append("usage_unknown")
     return flags
@@ -150,17 +162,18 @@ def _beyond(table: dict[str, Any], held: frozenset[str]) -> bool:
 class Fold:
     """The chunks of a stream -> one answer in the blocking shape.
 
-    `complete` turns true only at a terminal signal (a finish reason of every choice, or `[DONE]`):
-    a stream that just ends is cut off.  `ended` tells that nothing more is to be read.  An error in
-    mid-stream wins over what came before.
+    `complete` turns true only at a terminal signal (a finish reason of every choice of those asked
+    for, or `[DONE]`): a stream that just ends is cut off.  `ended` tells that nothing more is to be
+    read.  An error in mid-stream wins over what came before.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, choices: int = 1) -> None:
         self.complete = False
         self.ended = False
         self.repaired = False  # broken text in a chunk was mended
         self.started = False  # a token of content, reasoning or a tool call has come
         self._answer: dict[str, Any] = {}
+        self._asked = choices
         self._choices: dict[int, _Choice] = {}
 
     def add(self, event: Event) -> None:
@@ -198,7 +211,8 @@ class Fold:
                 index = _index(raw, position)
                 choice = self._choices.setdefault(index, _Choice(index))
                 self.started = choice.add(raw) or self.started
-        self.complete = bool(self._choices) and all(c.finished for c in self._choices.values())
+        ended = sum(choice.finished for choice in self._choices.values())
+        self.complete = ended >= max(self._asked, len(self._choices))
 
 
 class _Choice:

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from batch.errors import Refused
 from batch.store import parts, plan
-from batch.store.files import Disk
+from batch.store.files import Disk, refused
 from batch.usage import Group, Summary, Totals
 
 OURS = frozenset(
@@ -61,7 +61,10 @@ def free_name(run: Path) -> Path:
 def set_aside(run: Path) -> Path:
     """Give the run's folder a free name, and return it."""
     kept = free_name(run)
-    run.rename(kept)
+    try:
+        run.rename(kept)
+    except OSError as error:
+        raise refused(error, run) from None
     return kept
 
 

@@ -261,7 +261,7 @@ class Store:
 
     def _close_current(self) -> None:
         part, self._current = self._current, None
-        if part is not None:
+        if part is not None and part.rows:  # none: a limit ends before it
             part.full = True
             self._seal_if_settled(part)
 

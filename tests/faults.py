@@ -1,0 +1,728 @@
+"""The faults seen in the wild, as data: how each is made, and what must come of it.
+
+`python -m tests.faults` plays them all and prints the table.  Ids are those of the kinds H (HTTP
+status and headers), B (bodies), S (streams), T (transport), X (secrets), I, O and P (input, output,
+process).  A row's fault is sent to the first, the middle and the last of five rows, a run's fault to
+all of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import EllipsisType
+from typing import Any
+
+from batch import job, run
+from batch.errors import BatchError
+from tests.fake_api import FakeAPI, Step, answer_to
+from tests.reading import rows, write
+
+JSON, SSE = "json", "sse"
+TRANSPORTS = (JSON, SSE)
+FAULTY = ("the faulty row, first", "the faulty row, in the middle", "the faulty row, last")
+PROMPTS = (FAULTY[0], "a plain row", FAULTY[1], "another plain row", FAULTY[2])
+ROWS = len(PROMPTS)
+MAX_ATTEMPTS = 4
+OWN: Any = object()
+"""The completion that is the right answer to the prompt."""
+
+Steps = Sequence[Step | int | EllipsisType]
+By = Mapping[str, Steps]
+"""Transport -> what the server does."""
+
+
+@dataclass(frozen=True)
+class RowEnds:
+    """What becomes of a row.  `billed` (maybe billed attempts) None: it depends on the socket."""
+
+    status: str = "ok"
+    error_class: str | None = None
+    attempts: int = 1
+    billed: int | None = 0
+    flags: tuple[str, ...] = ()
+    completion: str | None = OWN
+    finish_reason: str | None = "stop"
+    columns: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RunStops:
+    """The run stops with exit code 3 and these words, and no row is recorded.  `attempts` None: as
+    many as time allows.
+    """
+
+    said: str
+    attempts: int | None = 1
+
+
+@dataclass(frozen=True)
+class Fault:
+    id: str
+    title: str
+    by: By
+    comes: RowEnds | RunStops
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Played:
+    """What came of it.  `rows` are the records of the run by row; `asked` counts what arrived."""
+
+    exit_code: int
+    said: str
+    rows: list[dict[str, Any]]
+    asked: Mapping[str, int]
+
+
+def play(api: FakeAPI, fault: Fault, transport: str, folder: Path) -> Played:
+    """Let the fault happen to a run of five rows."""
+    whole = isinstance(fault.comes, RunStops)
+    api.reset_ledger()
+    api.script = {"row" if whole else "faulty": fault.by[transport]}
+    tables: dict[str, Any] = {
+        "input": str(write(folder / "in.jsonl", PROMPTS)),
+        "prompt": {"user": "{{ text }}"},
+        "request": {"model": "fake-model", "stream": transport == SSE},
+        "endpoint": {"base_url": api.url, "api_key_env": ""},
+        "limits": {"concurrency": 1 if whole else 2},
+        "retry": {
+            "max_attempts": MAX_ATTEMPTS,
+            "first_delay": 0.001,
+            "max_delay": 0.01,
+            "max_wait": 20,
+        },
+    }
+    for key, value in fault.settings.items():
+        job.put(tables, key, value)
+    said: list[str] = []
+    how = run.How(environment={}, say=said.append, quiet=True)
+    try:
+        ended = run.run(job.check(tables), folder / "run", how)
+    except BatchError as error:
+        return Played(error.exit_code, str(error), [], api.prompts())
+    if ended.stopped is not None:
+        said.append(f"{ended.stopped}; {ended.stopped.hint}")
+    return Played(ended.exit_code, "\n".join(said), rows(folder / "run"), api.prompts())
+
+
+# What the server does
+
+
+def both(*steps: Step | int | EllipsisType) -> By:
+    return {JSON: steps, SSE: steps}
+
+
+def always(*steps: Step | int) -> By:
+    return both(*steps, ...)
+
+
+def streamed(*steps: Step | EllipsisType) -> By:
+    return {SSE: steps}
+
+
+def blocking(*steps: Step | EllipsisType) -> By:
+    return {JSON: steps}
+
+
+def refusal(status: int, body: Any, **headers: str) -> Step:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Step(status, body=body, headers=named)
+
+
+def error(message: str = "no", code: Any = None, kind: str | None = None, **more: Any) -> Any:
+    return {"error": {"message": message, "type": kind, "code": code, **more}}
+
+
+def page(status: int, title: str = "Attention Required!") -> Step:
+    body = f"<!DOCTYPE html><html><title>{title}</title><body>Ray ID 77, 203.0.113.7</body></html>"
+    return Step(status, body=body, content_type="text/html")
+
+
+USED = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
+ABSENT: Any = object()
+
+
+def says(
+    message: dict[str, Any], finish: Any = "stop", usage: Any = USED, **choice: Any
+) -> dict[str, Steps]:
+    """One answer, whole and as a stream."""
+    used = {} if usage is ABSENT else {"usage": usage}
+    whole = {"index": 0, "message": {"role": "assistant", **message}, "finish_reason": finish}
+    body = {"model": "fake-model", "choices": [{**whole, **choice}], **used}
+    last = [{"model": "fake-model", "choices": [], **used}] if used else []
+    events = [chunk({"role": "assistant"}), chunk(message), chunk({}, finish, **choice), *last]
+    return {JSON: (Step(body=body), ...), SSE: (Step(events=[*events, "[DONE]"]), ...)}
+
+
+def literally(content: bytes, usage: bytes = b"null", more: bytes = b"") -> By:
+    """One answer whose content, usage and further fields are these bytes of JSON, or nearly JSON."""
+    whole = b'"index":0,"finish_reason":"stop","%b":{"role":"assistant","content":%b}'
+    body = b'{"model":"fake-model","choices":[{%b}],"usage":%b%b}'
+    event = b"data: " + body % (whole % (b"delta", content), usage, more) + b"\n\n"
+    return {
+        JSON: (Step(body=body % (whole % (b"message", content), usage, more)), ...),
+        SSE: (Step(events=[event, "[DONE]"]), ...),
+    }
+
+
+def chunk(delta: Any, finish: Any = None, **choice: Any) -> dict[str, Any]:
+    told = {"index": 0, "delta": delta, "finish_reason": finish, **choice}
+    return {"model": "fake-model", "choices": [told]}
+
+
+def use(usage: Any = USED) -> dict[str, Any]:
+    return {"model": "fake-model", "choices": [], "usage": usage}
+
+
+TALK: list[Any] = [
+    chunk({"role": "assistant"}),
+    chunk({"content": "one"}),
+    chunk({"content": " two"}),
+]
+END: list[Any] = [chunk({}, "stop"), use()]
+DONE = [*TALK, *END, "[DONE]"]
+
+
+def stream(*events: Any, **step: Any) -> Step:
+    return Step(events=events, **step)
+
+
+def raw_stream(text: str, **step: Any) -> Step:
+    return Step(events=[text.encode()], **step)
+
+
+def wire(head: str, body: bytes) -> Step:
+    """A whole HTTP answer as it is on the wire; the connection closes behind it."""
+    lines = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n{head}\r\n"
+    return Step(raw=lines.encode() + body)
+
+
+# What must come of it
+
+
+def heals(attempts: int = 2, billed: int | None = 0) -> RowEnds:
+    return RowEnds(attempts=attempts, billed=billed)
+
+
+def fails(error_class: str, attempts: int = 1, billed: int | None = 0) -> RowEnds:
+    return RowEnds("failed", error_class, attempts, billed, completion=None, finish_reason=None)
+
+
+def answers(
+    completion: str | None, *flags: str, finish: str | None = "stop", **columns: Any
+) -> RowEnds:
+    return RowEnds(flags=flags, completion=completion, finish_reason=finish, columns=columns)
+
+
+TWICE = fails("bad_response", attempts=2, billed=2)
+WHOLE = json.dumps({"choices": [{"message": {"content": "cut"}, "finish_reason": "stop"}]}).encode()
+HASTE = {"endpoint.idle_timeout": 0.1, "endpoint.total_timeout": 0.4}
+
+CONTEXT = {
+    "OpenAI": (400, error("too long", "context_length_exceeded")),
+    "vLLM, code 400": (400, error("This model's maximum context length is 8 tokens", 400)),
+    "vLLM, other words": (
+        400,
+        {"object": "error", "message": "The prompt is longer than the maximum model length of 8"},
+    ),
+    "Anthropic": (400, error("prompt is too long: 210000 tokens > 200000", kind="invalid_request")),
+    "llama.cpp": (400, error("too large", 400, "exceed_context_size_error")),
+    "Gemini": (400, error("The input token count (9) exceeds the maximum number of tokens", 400)),
+    "413": (413, error("exceeds the context window of this model")),
+    "TGI, 422": (422, {"error": "`inputs` tokens + `max_new_tokens` must be <= 8", "type": "x"}),
+}
+AZURE = error("filtered", "content_filter", param="prompt", innererror={"code": "Policy"})
+
+
+def http() -> Iterator[Fault]:
+    for who, (status, body) in CONTEXT.items():
+        yield Fault(
+            "H1", f"context too long: {who}", always(refusal(status, body)), fails("context_length")
+        )
+    for code in ("content_policy_violation", "invalid_prompt", "cyber_policy"):
+        yield Fault(
+            "H2", f"400 {code}", always(refusal(400, error(code=code))), fails("content_filter")
+        )
+    yield Fault("H2", "400 of Azure's filter", always(refusal(400, AZURE)), fails("content_filter"))
+    unknown = refusal(400, error("Unknown parameter: 'foo'.", "unknown_parameter"))
+    yield Fault(
+        "H3", "400 for every row", always(unknown), RunStops("Unknown parameter: 'foo'", ROWS)
+    )
+    yield Fault("H3", "400 for one row", always(unknown), fails("invalid_request"))
+    parse = refusal(400, error("We could not parse the JSON body of your request."))
+    yield Fault("H4", "400, a proxy cut the request", both(parse), heals())
+    yield Fault("H4", "the same for ever", always(parse), fails("invalid_request", 2))
+    yield Fault("H5", "401 from the start", always(401), RunStops("refuses the key (HTTP 401)"))
+    yield Fault("H5", "403 from the start", always(403), RunStops("refuses the key (HTTP 403)"))
+    yield Fault("H7", "402", always(402), RunStops("no credit"))
+    yield Fault("H8", "403 of a firewall", always(page(403)), fails("blocked"))
+    yield Fault("H9", "404 from the start", always(404), RunStops("no such model or path"))
+    for status in (301, 302, 303, 307, 308):
+        step = Step(status, headers={"Location": "https://elsewhere.example/v1"})
+        yield Fault("H10", f"{status}", always(step), RunStops("elsewhere.example"))
+    yield Fault("H10", "405", always(405), RunStops("no such API"))
+    for status in (408, 409, 425):
+        yield Fault("H11", f"{status} once", both(status), heals())
+    for status in (499, 504, 524):
+        yield Fault("H12", f"{status} once", both(status), heals(billed=1))
+        yield Fault("H12", f"{status} for ever", always(status), fails("timeout", 2, 2))
+    for status in (500, 502, 503, 520, 521, 522, 523, 525, 526, 527, 529, 530, 599):
+        yield Fault("H13", f"{status} with a page, once", both(page(status)), heals())
+    for step in (Step(500, body=b""), Step(500, body="oops"), page(502)):
+        yield Fault("H13", f"5xx, twice: {step.body!r:.20}", both(step, step), heals(3))
+    for status in (501, 505):
+        yield Fault("H13", f"{status}", always(status), fails("invalid_request"))
+    told = {"error_message": "an HTML page “Bad gateway”"}
+    ended = replace(fails("server_error", MAX_ATTEMPTS), columns=told)
+    yield Fault("H13", "502 with a page, for ever", always(page(502, "Bad gateway")), ended)
+    yield Fault("H14", "one row always 500", always(500), fails("server_error", MAX_ATTEMPTS))
+    for value in ("0", "0.01", "-10", "inf", "nan", f"1{'0' * 34}", "", "soon", "1, 2",
+                  "Wed, 21 Oct 2015 07:28:00 GMT", "Wed, 99 Foo 2015", "Fri, 31 Dec 99999"):  # fmt: skip
+        step = Step(429, headers={"Retry-After": value})
+        yield Fault("H16", f"429, retry-after {value[:12]!r}", both(step), heals())
+    both_headers = Step(429, headers={"Retry-After": "600", "retry-after-ms": "10"})
+    yield Fault("H17", "429, retry-after-ms wins", both(both_headers), heals())
+    for value in ("6m0s", "500ms", "2h15m", "1767225600", "2026-01-01T00:00:00Z"):
+        step = Step(429, headers={"x-ratelimit-reset-requests": value})
+        yield Fault("H18", f"429, reset {value}", both(step), heals())
+    yield Fault("H19", "429 without a header, twice", both(429, 429), heals(3))
+    wait = {"retry.max_wait": 0.2}
+    yield Fault("H19", "429 for ever", always(429), RunStops("max_wait is over", None), wait)
+    quota = error("You exceeded your current quota", "insufficient_quota", "insufficient_quota")
+    yield Fault("H20", "429 insufficient_quota", always(refusal(429, quota)), RunStops("no credit"))
+    scaleway = refusal(429, error("too many at once", "INSUFFICIENT QUOTA"))
+    yield Fault("H21", "429 that only sounds like a quota", both(scaleway), heals())
+    large = error("Request too large for m: Limit 30000, Requested 30601.", "rate_limit_exceeded")
+    yield Fault("H22", "429 for one request", always(refusal(429, large)), fails("too_large"))
+    day = Step(429, headers={"Retry-After": "86400"})
+    yield Fault("H23", "429 until tomorrow", always(day), RunStops("come back after"))
+    never = Step(500, headers={"x-should-retry": "false"})
+    yield Fault("H24", "500, x-should-retry: false", always(never), fails("server_error"))
+    please = Step(400, headers={"x-should-retry": "true"})
+    yield Fault("H24", "400, x-should-retry: true", both(please), heals())
+    for status in (201, 204, 205, 206, 299, 999):
+        yield Fault("H25", f"{status}", always(status), TWICE)
+    for status in (413, 414, 431):
+        yield Fault("H26", f"{status}", always(status), fails("too_large"))
+
+
+CALLS = [{"index": 0, "id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}]
+TEXT = {"content": "said"}
+
+
+def bodies() -> Iterator[Fault]:
+    for shape in ("no", {"message": "no"}, {"message": "no", "code": None}):
+        yield Fault("B1", f"200 with the error {shape}", always(Step(body={"error": shape})), TWICE)
+    for code in (429, 503, "502"):
+        yield Fault(
+            "B1", f"200 with the error code {code!r}", both(Step(body=error(code=code))), heals()
+        )
+    inner = Step(body=error(code="context_length_exceeded"))
+    yield Fault("B1", "200 with a context error", always(inner), fails("context_length"))
+    inner = Step(body={**error(code=500), "choices": [{"message": TEXT, "finish_reason": "stop"}]})
+    yield Fault("B1", "200 with an answer and an error", both(inner), heals())
+    inner = Step(body=error(code="insufficient_quota"))
+    yield Fault("B1", "200 with a quota error", always(inner), RunStops("no credit"))
+    for body in ({"id": "x"}, {"choices": None}, {"choices": []}, {"choices": [{}]}, []):
+        yield Fault("B2", f"200, no choices: {body}", always(Step(body=body)), TWICE)
+    yield Fault("B3", "a refusal", says({"content": None, "refusal": "I will not"}),
+                answers(None, "refusal", refusal="I will not"))  # fmt: skip
+    yield Fault("B3", "tool calls", says({"content": None, "tool_calls": CALLS}, "tool_calls"),
+                answers(None, finish="tool_calls",
+                        tool_calls=[{"id": "c", "name": "f", "arguments": "{}"}]))  # fmt: skip
+    for name in ("reasoning", "reasoning_content"):
+        yield Fault("B3", f"{name} alone", says({"content": None, name: "hm"}, "length"),
+                    answers(None, "length", "empty", finish="length", reasoning="hm"))  # fmt: skip
+    yield Fault("B4", "content filter, no content", says({}, "content_filter"),
+                answers(None, "content_filter", "empty", finish="content_filter"))  # fmt: skip
+    yield Fault(
+        "B5", "nothing, though tokens were used", says({"content": None}), answers(None, "empty")
+    )
+    yield Fault(
+        "B6", "cut at the limit", says(TEXT, "length"), answers("said", "length", finish="length")
+    )
+    yield Fault("B7", "finish reason error", says(TEXT, "error"), TWICE)
+    yield Fault("B7", "a choice with an error", says(TEXT, error={"code": 502}), TWICE)
+    for reason in ("end_turn", "eos", "stop_sequence"):
+        yield Fault(
+            "B8", f"finish reason {reason}", says(TEXT, reason), answers("said", finish=reason)
+        )
+    for reason in ("sensitive", "network_error", "unknown"):
+        yield Fault("B8", f"finish reason {reason}", says(TEXT, reason),
+                    answers("said", "finish_unknown", finish=reason))  # fmt: skip
+        yield Fault("B8", f"{reason} and nothing", says({"content": ""}, reason), TWICE)
+    for reason in (None, ""):
+        yield Fault("B8", f"finish reason {reason!r}", says(TEXT, reason),
+                    answers("said", "finish_unknown", finish=None))  # fmt: skip
+        yield Fault("B8", f"{reason!r} and nothing", says({"content": ""}, reason), TWICE)
+    yield from usages()
+    login = page(200, "Log in")
+    yield Fault("B11", "a login page, once", both(login), heals())
+    yield Fault("B11", "a login page, for ever", always(login), fails("bad_response", MAX_ATTEMPTS))
+    yield from content_types()
+    yield from broken_bodies()
+    yield from odd_json()
+    yield from several_choices()
+
+
+def usages() -> Iterator[Fault]:
+    negative = {"prompt_tokens": -1, "completion_tokens": -1}
+    unknown = (ABSENT, None, {}, {"prompt_tokens": None, "completion_tokens": None}, negative, "many",
+               {"prompt_tokens": 2**64, "completion_tokens": 1.5})  # fmt: skip
+    for usage in unknown:
+        shown = "absent" if usage is ABSENT else usage
+        comes = answers("said", "usage_unknown", input_tokens=None, output_tokens=None)
+        yield Fault("B9", f"usage {shown}", says(TEXT, usage=usage), comes)
+    known = (
+        ({"prompt_tokens": 0, "completion_tokens": 0}, 0),
+        ({"prompt_tokens": "12", "completion_tokens": "3"}, 12),
+        ({**USED, "total_tokens": 99}, 3),
+        ({**USED, "prompt_tokens_details": {"cached_tokens": 9}}, 3),
+        ({**USED, "prompt_tokens_details": None}, 3),
+    )
+    for usage, tokens in known:
+        yield Fault(
+            "B9", f"usage {usage}", says(TEXT, usage=usage), answers("said", input_tokens=tokens)
+        )
+
+
+def content_types() -> Iterator[Fault]:
+    whole, events = says(TEXT)[JSON][0], says(TEXT)[SSE][0]
+    assert isinstance(whole, Step) and isinstance(events, Step)
+    for label in (
+        "application/json",
+        "text/event-stream",
+        "text/plain",
+        "application/octet-stream",
+    ):
+        for name, step in (("JSON", whole), ("a stream", events)):
+            labelled = replace(step, content_type=label)
+            yield Fault("B12", f"{name} called {label}", always(labelled), answers("said"))
+
+
+def broken_bodies() -> Iterator[Fault]:
+    for cut in (1, 10, 25, len(WHOLE) - 20, len(WHOLE) - 2, len(WHOLE) - 1):
+        yield Fault(
+            "B13", f"ends by itself after {cut} bytes", blocking(wire("", WHOLE[:cut]), ...), TWICE
+        )
+    cut_off = fails("cut_off", 2, 2)
+    short = wire("content-length: 999\r\n", WHOLE)
+    open_end = wire("transfer-encoding: chunked\r\n", b"%x\r\n%b\r\n" % (len(WHOLE), WHOLE))
+    packed = "content-encoding: gzip\r\ncontent-length: 9\r\n"
+    for name, step in {
+        "shorter than its length": short,
+        "chunked without an end": open_end,
+        "reset in the middle": Step(cut=20, reset=True),
+        "broken gzip": wire(packed, b"not gzip!"),
+    }.items():
+        yield Fault("B14", f"{name}, once", both(step), heals(billed=1))
+        yield Fault("B14", f"{name}, for ever", always(step), cut_off)
+    yield Fault("B15", "nothing", blocking(Step(body=b""), ...), TWICE)
+    yield Fault("B15", "an empty stream", streamed(Step(body=b""), ...), cut_off)
+    body = says(TEXT)[JSON][0]
+    assert isinstance(body, Step)
+    good = json.dumps(body.body).encode()
+    for name, raw in {
+        "a BOM": b"\xef\xbb\xbf" + good,
+        "padding": b"\n\r\n  " + good + b"\n",
+    }.items():
+        yield Fault("B16", f"{name}", always(Step(body=raw)), answers("said"))
+    yield Fault("B16", "trailing garbage", always(Step(body=good + b"}")), TWICE)
+    brotli = wire("content-encoding: br\r\ncontent-length: 9\r\n", b"\x8b\x03\x80nobr\x03?")
+    yield Fault("B19", "an encoding nobody asked for", always(brotli), TWICE)
+
+
+def odd_json() -> Iterator[Fault]:
+    used = json.dumps(USED).encode()
+    odd = b',"timings":[NaN,Infinity,-Infinity,1e400]'
+    said, mended = answers("said"), answers("said", "text_repaired")
+    yield Fault("B20", "NaN and infinity", literally(b'"said"', used, odd), mended)
+    yield Fault("B21", "a key twice", literally(b'"first","content":"said"', used), said)
+    yield Fault("B22", "nested 100,000 deep", always(Step(body=b"[" * 100_000)), TWICE)
+    yield Fault("B22", "nested 100,000 deep, and whole",
+                literally(b'"said"', used, b',"x":' + b"[" * 100_000 + b"]" * 100_000), TWICE)  # fmt: skip
+    wide = b'{"prompt_tokens":18446744073709551616,"completion_tokens":%b}' % (b"9" * 5000)
+    yield Fault("B23", "counts of 5,000 digits", literally(b'"said"', wide),
+                replace(mended, flags=("text_repaired", "usage_unknown")))  # fmt: skip
+    yield Fault("B24", "half an emoji", literally(b'"said \\ud83d"', used),
+                replace(mended, completion="said \ufffd"))  # fmt: skip
+    yield Fault("B25", "bytes that are no text", literally(b'"said \xff\xfe"', used),
+                replace(mended, completion="said \ufffd\ufffd"))  # fmt: skip
+    yield Fault("B25", "control characters", literally(b'"said\\u0000\\u001b[2J"', used),
+                answers("said\0\x1b[2J"))  # fmt: skip
+
+
+def several_choices() -> Iterator[Fault]:
+    def choices(*order: int) -> dict[str, Steps]:
+        told = [
+            {"index": at, "message": {"content": f"{at}"}, "finish_reason": "stop"} for at in order
+        ]
+        chunks = [
+            {"model": "fake-model", "choices": [{**one, "delta": one["message"]}]} for one in told
+        ]
+        body = {"model": "fake-model", "choices": told, "usage": USED}
+        return {JSON: (Step(body=body), ...), SSE: (stream(*chunks, use(), "[DONE]"), ...)}
+
+    three = {"request.n": 3}
+    yield Fault("B26", "choices out of order", choices(2, 0, 1), answers("0"), three)
+    yield Fault("B26", "a choice is missing", choices(0, 1), answers("0", "choices_missing"), three)
+    step = choices(0, 1)[SSE][0]
+    assert isinstance(step, Step)
+    cut = replace(step, cut_events=2, clean_end=True)
+    yield Fault("B26", "cut between choices", streamed(cut, ...), fails("cut_off", 2, 2), three)
+    yield Fault("B27", "another model", always(Step(content="said", model="cheaper", usage=USED)),
+                answers("said", "model_differs", served_model="cheaper"))  # fmt: skip
+
+
+def streams() -> Iterator[Fault]:
+    cut_off = fails("cut_off", 2, 2)
+    two = answers("one two")
+    for events in range(len(TALK) + 1):
+        for ending in ({}, {"clean_end": True}, {"reset": True}):
+            step = stream(*DONE, cut_events=events, **ending)
+            yield Fault("S1", f"cut after {events} events, {ending}", streamed(step, ...), cut_off)
+    yield Fault("S1", "cut once", streamed(stream(*DONE, cut_events=2)), heals(billed=1))
+    yield Fault("S1", "cut inside an event", streamed(stream(*DONE, cut=150), ...), cut_off)
+    yield Fault("S2", "no [DONE]", streamed(stream(*TALK, *END), ...), two)
+    for name, ending in {"reset": {"reset": True}, "open": {"hang": True}, "closed": {}}.items():
+        step = stream(*DONE, cut_events=len(TALK) + 2, **ending)
+        yield Fault(
+            "S2", f"no [DONE], {name}", streamed(step, ...), two, {"endpoint.idle_timeout": 0.3}
+        )
+    unknown = answers("one two", "finish_unknown", finish=None)
+    yield Fault(
+        "S3", "[DONE], but no finish reason", streamed(stream(*TALK, use(), "[DONE]"), ...), unknown
+    )
+    last = b"data: " + json.dumps(chunk({"content": " two"}, "stop")).encode()
+    yield Fault(
+        "S4",
+        "the last event lacks its blank line",
+        streamed(stream(*TALK[:2], use(), last), ...),
+        two,
+    )
+    yield from stream_errors()
+    beat: list[Any] = [
+        b": OPENROUTER PROCESSING\n\n",
+        b"data: : OPENROUTER PROCESSING\n\n",
+        b"data:\n\n",
+    ]
+    mixed = [part for event in DONE for part in (*beat, event)]
+    yield Fault("S6", "comments, also wrapped into data", streamed(stream(*mixed), ...), two)
+    yield from stream_bytes()
+    for broken in ("{", '{"choices": [', "null", "[1]"):
+        step = stream(TALK[1], broken, *END, "[DONE]")
+        yield Fault("S11", f"a broken chunk: {broken}, once", streamed(step), heals(billed=1))
+        yield Fault("S11", f"a broken chunk: {broken}", streamed(step, ...), TWICE)
+    glued = json.dumps(TALK[1]) + json.dumps(TALK[2])
+    yield Fault(
+        "S12", "two objects in one event", streamed(stream(glued, *END, "[DONE]"), ...), TWICE
+    )
+    yield Fault("S13", "[DONE] twice", streamed(stream(*DONE, "[DONE]"), ...), two)
+    after = stream(*DONE, chunk({"content": " three"}))
+    yield Fault("S13", "more after [DONE]", streamed(after, ...), two)
+    left = stream(*DONE, b": beat\n\n", cut_events=len(DONE), hang=True)
+    yield Fault("S13", "open after [DONE]", streamed(left, ...), two)
+    for name, events in {
+        "in every chunk": [{**event, "usage": USED} for event in (*TALK, END[0])],
+        "in the chunk that ends": [*TALK, {**END[0], "usage": USED}],
+        "growing": [*TALK, use({"prompt_tokens": 3, "completion_tokens": 1}), *END],
+        "null, then last": [*({**event, "usage": None} for event in TALK), *END],
+    }.items():
+        comes = answers("one two", input_tokens=3, output_tokens=2)
+        yield Fault("S14", f"usage {name}", streamed(stream(*events, "[DONE]"), ...), comes)
+    yield Fault("S14", "usage never", streamed(stream(*TALK, END[0], "[DONE]"), ...),
+                answers("one two", "usage_unknown", output_tokens=None))  # fmt: skip
+    unknown_option = refusal(400, error("Unknown parameter: 'stream_options'."))
+    yield Fault("S15", "stream_options are refused", {SSE: (unknown_option, ...)},
+                RunStops("stream_options", ROWS))  # fmt: skip
+    yield from slow_streams()
+    odd = (chunk(None), chunk({"role": "assistant", "content": None}), {"choices": None}, {"choices": [None]},
+           chunk({"content": "one"}), chunk({"content": " two"}, "stop"), use())  # fmt: skip
+    yield Fault("S20", "deltas that say nothing", streamed(stream(*odd, "[DONE]"), ...), two)
+    gap = [
+        {**event, "choices": [{**c, "index": 3} for c in event["choices"]]}
+        for event in (*TALK, *END)
+    ]
+    yield Fault("S20", "an index that is not 0", streamed(stream(*gap, "[DONE]"), ...), two)
+
+
+def stream_errors() -> Iterator[Fault]:
+    body = json.dumps(error(code=500)["error"]).encode()
+    shapes: dict[str, Any] = {
+        "data": error(code=500),
+        "event: error": b"event: error\ndata: " + body + b"\n\n",
+        "error:": b"error: " + body + b"\n\n",
+        "empty choices": {**use(None), **error(code=503)},
+    }
+    for name, shape in shapes.items():
+        for at, before in {"first": [], "in the middle": TALK, "last": [*TALK, END[0]]}.items():
+            step = stream(*before, shape, "[DONE]")
+            yield Fault("S5", f"an error as {name}, {at}", streamed(step), heals())
+    vague = stream(*TALK, {"error": "it broke"})
+    yield Fault("S5", "an error without a code", streamed(vague, ...), TWICE)
+    quota = stream(error(code="insufficient_quota"))
+    yield Fault("S5", "a quota error", streamed(quota, ...), RunStops("no credit"))
+
+
+def stream_bytes() -> Iterator[Fault]:
+    data = [json.dumps(event) if isinstance(event, dict) else event for event in DONE]
+    two = answers("one two")
+    for name, text in {
+        "LF": "".join(f"data: {it}\n\n" for it in data),
+        "CR": "".join(f"data: {it}\r\r" for it in data),
+        "CRLF": "".join(f"data: {it}\r\n\r\n" for it in data),
+        "no space": "".join(f"data:{it}\n\n" for it in data),
+        "id and retry": "".join(f"id: 7\nretry: 3\nevent: message\ndata: {it}\n\n" for it in data),
+        "a BOM": "\ufeff" + "".join(f"data: {it}\n\n" for it in data),
+        "data over two lines": "".join(f"data: {it}\n\n".replace(", ", ",\ndata: ") for it in data),
+    }.items():
+        yield Fault("S7", name, streamed(raw_stream(text), ...), two)
+        step = raw_stream(text, chunk=1, event_delay=1e-6)
+        yield Fault("S7", f"{name}, byte by byte", streamed(step, ...), two)
+    text = "héllo 世界 🎉"
+    step = Step(content=text, usage=USED, chunk=1, event_delay=1e-6)
+    yield Fault("S8", "characters in pieces", streamed(step, ...), answers(text))
+    text = "a\u0085b\u2028c\u2029d\x0be"
+    literal = json.dumps({"content": text}, ensure_ascii=False)
+    event = f'data: {{"choices":[{{"index":0,"delta":{literal},"finish_reason":"stop"}}]}}\n\n'
+    yield Fault("S9", "odd line ends inside a text", streamed(stream(event.encode(), use(), "[DONE]"), ...),
+                answers(text))  # fmt: skip
+    long = stream(chunk({"content": "x" * (1 << 20)}, "stop"), use(), "[DONE]")
+    yield Fault("S10", "a line of 1 MiB", streamed(long, ...), answers("x" * (1 << 20)))
+
+
+def slow_streams() -> Iterator[Fault]:
+    late = fails("timeout", 2, 2)
+    silent = stream(*DONE, cut_events=2, hang=True)
+    yield Fault("S16", "silence in the middle, once", streamed(silent), heals(billed=1), HASTE)
+    yield Fault("S16", "silence in the middle", streamed(silent, ...), late, HASTE)
+    warm = stream(*TALK, *[b": beat\n\n"] * 200, event_delay=0.02)
+    yield Fault("S17", "silence with heartbeats", streamed(warm, ...), late, HASTE)
+    drip = stream(*DONE, chunk=1, event_delay=0.02)
+    yield Fault("S18", "a byte at a time", streamed(drip, ...), late,
+                {"endpoint.total_timeout": 0.2})  # fmt: skip
+
+
+def transport() -> Iterator[Fault]:
+    yield Fault("T4", "closes without an answer, once", both(Step(close=True)), heals(billed=None))
+    yield Fault("T5", "resets without an answer, once", both(Step(reset=True)), heals(billed=None))
+    late, haste = fails("timeout", 2, 2), {"endpoint.total_timeout": 0.15}
+    yield Fault("T6", "never answers", always(Step(hang=True)), late, haste)
+    yield Fault(
+        "T7", "goes on computing after we left", both(Step(hang=True)), heals(billed=1), haste
+    )
+
+
+CORPUS = (*http(), *bodies(), *streams(), *transport())
+
+ELSEWHERE = {
+    "test_outages.py": "H6 H9 H15 T2",
+    "test_bounds.py": "B17 B18 B22 S10 T3 T9 X12",
+    "test_secrets.py": "H10 T8 X1 X2 X3 X4 X5 X10 X13 X15",
+    "test_client.py": "T1 T4 X6",
+    "test_run.py": "T11",
+    "test_prompts.py": "X7 X8",
+    "test_readers.py": "I1 I2 I3 I5 I6 I8",
+    "test_inputs_change.py": "I4",
+    "test_power.py": "O1 O2 O5 O6 O7 P2",
+    "test_resume.py": "O4 P1 P2 P3",
+    "test_machine.py": "P4",
+    "test_memory.py": "P5",
+    "test_retry.py": "H16 H17 H24",
+}
+"""Test file -> the faults it is about, beside or in place of an entry here."""
+
+NOT_PLAYED = {
+    "B10": "comes with the responses API",
+    "S19": "comes with the responses API",
+    "T10": "needs a machine without free ports",
+    "T12": "the oldest aiohttp in pyproject.toml has the fix",
+    "T13": "every duration is taken from the monotonic clock",
+    "T14": "probes are let out one at a time; nothing is ramped yet",
+    "I7": "the oldest pyarrow in pyproject.toml has the fix; nothing is pickled",
+    "O3": "needs a user who is not root",
+    "O8": "needs a network file system",
+    "O9": "needs more than 2 GiB of text",
+    "X9": "no file is named after anything in a row",
+    "X11": "comes with the reports",
+    "X14": "is a matter of pyproject.toml",
+}
+"""Why the rest is not here."""
+
+
+def main() -> None:
+    """Play everything and print the table."""
+    api = FakeAPI()
+    print("id   transport class            attempts ok  fault")
+    for fault in CORPUS:
+        for name in fault.by:
+            with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()):
+                played = play(api, fault, name, Path(folder))
+            print(_line(fault, name, played), flush=True)
+    api.close()
+
+
+def _line(fault: Fault, transport: str, played: Played) -> str:
+    attempts = sum(played.asked.values())
+    if isinstance(fault.comes, RowEnds):
+        attempts = played.asked.get(FAULTY[0], 0)
+    said = wrong(fault, played)
+    return (
+        f"{fault.id:4} {transport:9} {_end(played):16} {attempts:>3}/{fault.comes.attempts or '-':<4}"
+        f" {'NO' if said else 'ok'}  {fault.title}{said and ': '}{said}"
+    )
+
+
+def _end(played: Played) -> str:
+    if played.exit_code not in (0, 1):
+        return f"exit {played.exit_code}"
+    return played.rows[0]["error_class"] or "ok"
+
+
+def wrong(fault: Fault, played: Played) -> str:
+    """What is not as it should be; nothing when all is."""
+    if isinstance(fault.comes, RunStops):
+        return _wrong_stop(fault.comes, played)
+    if [row["row"] for row in played.rows] != list(range(ROWS)):
+        return f"not every row once: {played.exit_code}, {played.said}"
+    found = [_wrong_row(fault.comes, row, played) for row in played.rows]
+    if played.exit_code != (fault.comes.status == "failed"):
+        found.append(f"exit {played.exit_code}")
+    return ", ".join(filter(None, found))
+
+
+def _wrong_stop(comes: RunStops, played: Played) -> str:
+    if (played.exit_code, played.rows) != (3, []) or comes.said not in played.said:
+        return f"exit {played.exit_code}, {len(played.rows)} rows: {played.said}"
+    attempts = sum(played.asked.values())
+    return "" if comes.attempts in (None, attempts) else f"{attempts} attempts"
+
+
+def _wrong_row(comes: RowEnds, row: dict[str, Any], played: Played) -> str:
+    prompt = PROMPTS[row["row"]]
+    if prompt not in FAULTY:
+        comes = RowEnds(finish_reason=row["finish_reason"], flags=tuple(row["flags"]))
+    expected = {
+        "status": comes.status,
+        "error_class": comes.error_class,
+        "flags": list(comes.flags),
+        "completion": answer_to(prompt) if comes.completion is OWN else comes.completion,
+        "finish_reason": comes.finish_reason,
+        "attempts": comes.attempts,
+        **({} if comes.billed is None else {"maybe_billed_attempts": comes.billed}),
+        **comes.columns,
+    }
+    found = [f"{key} {row[key]!r:.80}" for key, value in expected.items() if row[key] != value]
+    if played.asked[prompt] != comes.attempts:
+        found.append(f"{played.asked[prompt]} attempts")
+    return f"row {row['row']} has {', '.join(found)}" if found else ""
+
+
+if __name__ == "__main__":
+    main()

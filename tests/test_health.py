@@ -1,0 +1,81 @@
+"""The circuit, under a clock of our own."""
+
+from __future__ import annotations
+
+from batch.health import FAULTS, FIRST_PROBE, PROBE, UNREACHABLE, Health
+
+
+def failing(health: Health, rows: range, now: float = 0.0, *, unreachable: bool = False) -> bool:
+    """Whether it is open after one fault of each row."""
+    return [health.fault(row, "503", now, unreachable=unreachable) for row in rows][-1]
+
+
+def test_opens_after_a_series_of_faults_of_several_rows() -> None:
+    health = Health()
+
+    assert not failing(health, range(FAULTS - 1))
+    assert failing(health, range(FAULTS - 1, FAULTS), now=7.0)
+    assert health.since == 7.0
+    assert health.why == "503"
+
+
+def test_one_row_that_always_fails_does_not_open_it() -> None:
+    health = Health()
+
+    assert not any(health.fault(3, "500", 0.0) for _ in range(5 * FAULTS))
+
+
+def test_faults_among_answers_do_not_open_it() -> None:
+    health = Health()
+    for row in range(1_000):
+        assert not health.fault(row, "500", 0.0)
+        health.good()
+
+
+def test_opens_when_four_of_five_attempts_fail() -> None:
+    health = Health()
+    for row in range(100):
+        if row % 10 == 0:
+            health.good()
+        else:
+            health.fault(row, "500", 0.0)
+
+    assert health.since is not None
+
+
+def test_opens_soon_when_no_connection_can_be_made() -> None:
+    health = Health()
+
+    assert not failing(health, range(UNREACHABLE - 1), unreachable=True)
+    assert failing(health, range(1), unreachable=True)
+
+
+def test_lets_one_probe_out_at_a_time() -> None:
+    health = Health()
+    health.open("401", 100.0)
+
+    assert health.wait(100.0) == FIRST_PROBE
+    assert health.wait(100.0 + FIRST_PROBE) == 0
+    health.sent(101.0)
+    assert health.wait(101.0) == PROBE
+    assert health.wait(101.0 + PROBE) == 0
+
+
+def test_an_answer_closes_it() -> None:
+    health = Health()
+    health.open("401", 100.0)
+
+    health.good()
+
+    assert health.since is None
+    assert health.wait(100.0) == 0
+    assert not failing(health, range(FAULTS - 1))
+
+
+def test_keeps_the_moment_and_the_reason_of_the_first_opening() -> None:
+    health = Health()
+    health.open("401", 100.0)
+
+    health.open("503", 200.0)
+
+    assert (health.since, health.why) == (100.0, "401")
