@@ -236,7 +236,7 @@ class Asking:
             self._feed.finish(task)
             return
         self._progress.retries += 1
-        self._feed.put_back(task, delay)
+        self._feed.put_back(_lighter(task), delay)
 
     def _is_down(self, task: Task, again: TryAgain) -> bool:
         """Whether the endpoint is (or turns out now to be) down, so that this was no fault of a row."""
@@ -358,6 +358,13 @@ class Asking:
         )
         self._stop(Interrupted("interrupted", exit_code=SIGNALS[name]))
         asyncio.get_running_loop().call_later(DRAIN_SECONDS, self._cut_short)
+
+
+def _lighter(task: Task) -> Task:
+    """A row that waits holds no body of an answer."""
+    *earlier, last = task.tries
+    last = msgspec.structs.replace(last, attempt=results.remembered(last.attempt))
+    return msgspec.structs.replace(task, tries=(*earlier, last))
 
 
 def _down(why: str, seconds: float) -> Stopped:

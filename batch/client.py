@@ -191,11 +191,9 @@ class Client:
         """A stream, or what was sent in its place, whatever it is called."""
         async with aclosing(self._pieces(response)) as pieces:
             head = b""
-            async for piece in pieces:
-                head += piece
-                if head.strip(BLANK):
-                    break
-            if head.lstrip(BLANK)[:1] in (b"{", b"[", b"<"):
+            while not head and (piece := await anext(pieces, None)) is not None:
+                head = piece.lstrip(BLANK)
+            if head[:1] in (b"{", b"[", b"<"):
                 raw = head + b"".join([piece async for piece in pieces])
                 return self._whole(request, response.status, raw)
             folding = _Folding(APIS[request.api].Fold(request.choices), self._clock)

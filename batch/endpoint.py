@@ -77,7 +77,7 @@ def target(endpoint: Endpoint, environment: dict[str, str]) -> Target:
             f"no API key for {host}: set the environment variable {variable},"
             " or use --local for the embedded model"
         )
-    proxy = _proxy(parts.scheme, host, environment)
+    proxy = _proxy(parts, environment)
     if proxy is not None and (password := urlsplit(proxy).password):
         secrets.append(password)
     return Target(
@@ -100,14 +100,15 @@ def _bare(secret: str) -> str:
     return secret.removeprefix("Bearer ").removeprefix("Basic ")
 
 
-def _proxy(scheme: str, host: str, environment: dict[str, str]) -> str | None:
+def _proxy(parts: SplitResult, environment: dict[str, str]) -> str | None:
     """The proxy the environment names for this host, by the usual variables; ~/.netrc is not read."""
-    if _is_loopback(host):
+    if _is_loopback(parts.hostname or ""):
         return None
-    names = (f"{scheme}_proxy", f"{scheme}_proxy".upper(), "all_proxy", "ALL_PROXY")
+    variable = f"{parts.scheme}_proxy"
+    names = (variable, variable.upper(), "all_proxy", "ALL_PROXY")
     proxy = next((environment[name] for name in names if environment.get(name)), None)
     exempt = environment.get("no_proxy") or environment.get("NO_PROXY") or ""
-    if proxy is None or urllib.request.proxy_bypass_environment(host, {"no": exempt}):  # type: ignore[attr-defined]
+    if proxy is None or urllib.request.proxy_bypass_environment(parts.netloc, {"no": exempt}):  # type: ignore[attr-defined]
         return None
     return proxy if "://" in proxy else f"http://{proxy}"
 

@@ -28,6 +28,13 @@ class Error(msgspec.Struct, frozen=True):
     code: str | None = None
 
 
+def remembered(attempt: Attempt) -> Attempt:
+    """What of an attempt is still told once another one follows; its body may be large."""
+    answer = attempt.answer if isinstance(attempt.answer, dict) else {}
+    told = {key: answer[key] for key in ("model", "usage") if key in answer}
+    return msgspec.structs.replace(attempt, raw=b"", answer=told)
+
+
 def invalid(row: int, message: str) -> Result:
     """The result of a row that asks nothing that could be sent."""
     return Result(

@@ -65,6 +65,7 @@ def _forms(secret: str) -> Iterable[str]:
     if len(secret) < 4:
         return
     yield secret
+    yield quote(secret)
     yield quote(secret, safe="")
     yield json.dumps(secret)[1:-1]
     for before in range(

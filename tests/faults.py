@@ -189,6 +189,10 @@ END: list[Any] = [chunk({}, "stop"), use()]
 DONE = [*TALK, *END, "[DONE]"]
 
 
+GOES: dict[str, Any] = {"clean_end": True, "headers": {"connection": "close"}}
+"""The end of a stream that looks like one."""
+
+
 def stream(*events: Any, **step: Any) -> Step:
     return Step(events=events, **step)
 
@@ -449,7 +453,7 @@ def odd_json() -> Iterator[Fault]:
                 literally(b'"said"', used, b',"x":' + b"[" * 100_000 + b"]" * 100_000), TWICE)  # fmt: skip
     wide = b'{"prompt_tokens":18446744073709551616,"completion_tokens":%b}' % (b"9" * 5000)
     yield Fault("B23", "counts of 5,000 digits", literally(b'"said"', wide),
-                replace(mended, flags=("text_repaired", "usage_unknown")))  # fmt: skip
+                replace(mended, flags=("usage_unknown", "text_repaired")))  # fmt: skip
     yield Fault("B24", "half an emoji", literally(b'"said \\ud83d"', used),
                 replace(mended, completion="said \ufffd"))  # fmt: skip
     yield Fault("B25", "bytes that are no text", literally(b'"said \xff\xfe"', used),
@@ -474,7 +478,7 @@ def several_choices() -> Iterator[Fault]:
     yield Fault("B26", "a choice is missing", choices(0, 1), answers("0", "choices_missing"), three)
     step = choices(0, 1)[SSE][0]
     assert isinstance(step, Step)
-    cut = replace(step, cut_events=2, clean_end=True)
+    cut = replace(step, cut_events=2, **GOES)
     yield Fault("B26", "cut between choices", streamed(cut, ...), fails("cut_off", 2, 2), three)
     yield Fault("B27", "another model", always(Step(content="said", model="cheaper", usage=USED)),
                 answers("said", "model_differs", served_model="cheaper"))  # fmt: skip
@@ -484,9 +488,14 @@ def streams() -> Iterator[Fault]:
     cut_off = fails("cut_off", 2, 2)
     two = answers("one two")
     for events in range(len(TALK) + 1):
-        for ending in ({}, {"clean_end": True}, {"reset": True}):
+        for ending in ({}, GOES, {"reset": True}):
             step = stream(*DONE, cut_events=events, **ending)
-            yield Fault("S1", f"cut after {events} events, {ending}", streamed(step, ...), cut_off)
+            yield Fault(
+                "S1",
+                f"cut after {events} events, {next(iter(ending), 'closed')}",
+                streamed(step, ...),
+                cut_off,
+            )
     yield Fault("S1", "cut once", streamed(stream(*DONE, cut_events=2)), heals(billed=1))
     yield Fault("S1", "cut inside an event", streamed(stream(*DONE, cut=150), ...), cut_off)
     yield Fault("S2", "no [DONE]", streamed(stream(*TALK, *END), ...), two)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
+import json
+from base64 import b64encode, urlsafe_b64encode
 from urllib.parse import quote
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batch.scrub import MASK, SLICE, Scrubber
@@ -60,6 +61,32 @@ def test_suspects_whatever_holds_a_slice(
     start = data.draw(st.integers(0, len(key) - SLICE))
 
     assert Scrubber([key]).suspects(before + key[start : start + SLICE].encode() + after)
+
+
+@settings(deadline=None)
+@given(KEYS, st.binary(max_size=9), st.binary(max_size=9))
+def test_no_key_can_be_read_out_of_base64(key: str, before: bytes, after: bytes) -> None:
+    first, last = (len(before) + 2) // 3 * 4, (len(before) + len(key)) // 3 * 4
+    for encode in (b64encode, urlsafe_b64encode):
+        encoded = encode(before + key.encode() + after).decode()
+        inner = encoded[first:last]
+        clean = Scrubber([key]).clean(f"x {encoded} y")
+        assert not any(inner[at : at + SLICE] in clean for at in range(len(inner) - SLICE + 1))
+
+
+@settings(deadline=None)
+@given(KEYS)
+def test_finds_a_key_in_urls_and_json(key: str) -> None:
+    scrubber = Scrubber([key])
+    for written in (quote(key, safe=""), quote(key), json.dumps(key)[1:-1]):
+        assert written not in scrubber.clean(f"x={written}&y")
+
+
+def test_masks_every_one_of_several_secrets_and_short_ones_whole() -> None:
+    keys = ["hunter2", *(f"key-number-{number}-{'abc' * number}" for number in range(1, 4))]
+
+    assert Scrubber(keys).clean(" ".join(keys)) == " ".join([MASK] * 4)
+    assert Scrubber(["abc"]).clean("abc is a word") == "abc is a word"
 
 
 def test_leaves_other_text_alone() -> None:

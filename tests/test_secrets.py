@@ -13,7 +13,8 @@ from urllib.parse import quote
 import psutil
 import pytest
 
-from tests.conftest import Finished
+from batch.endpoint import Endpoint, target
+from tests.conftest import ROOT, Finished
 from tests.fake_api import FakeAPI, Step
 from tests.reading import asking, rows, texts, until, write
 
@@ -129,6 +130,63 @@ def test_a_key_in_the_url_is_refused(
 
     assert done.exit_code == 2
     assert "canary" not in done.stderr
+
+
+@pytest.mark.parametrize("spelled", ["\\u%04x", "escaped slash", "pieces"])
+def test_a_key_that_is_spelled_another_way_is_masked_too(
+    spelled: str, api: FakeAPI, batchmill: Callable[..., Finished], tmp_path: Path
+) -> None:
+    written = KEY.replace("/", "\\/")
+    if "%" in spelled:
+        written = "".join(spelled % ord(letter) for letter in KEY)
+    choice = '{"index":0,"delta":{"content":"%s"},"finish_reason":%s}'
+    events = [(f'{{"choices":[{choice % (piece, "null")}]}}') for piece in (KEY[:20], KEY[20:])]
+    steps = {
+        "row-0 ": [Step(status=400, body=f'{{"error":{{"message":"{written}","code":"bad"}}}}')],
+        "row-1 ": [Step(events=[f'{{"choices":[{choice % (written, "null")}]}}', "[DONE]"])],
+        "row-2 ": [Step(events=[*events, "[DONE]"])],
+    }
+    api.script = {word: [*step, ...] for word, step in steps.items()}
+    write(tmp_path / "in.jsonl", [f"row-{n} says hello" for n in range(4)])
+
+    settings = ("--set", "request.stream=true", "--set", "output.response=true")
+    done = batchmill("run", "in.jsonl", *asking(api), *settings, env=ENV)
+
+    assert [row["status"] for row in rows(tmp_path / "runs/in")] == ["failed", "ok", "ok", "ok"]
+    assert not leaks(done.stdout, done.stderr, *everything(tmp_path))
+
+
+def test_a_bug_shows_its_traceback_without_the_key(
+    api: FakeAPI, batchmill: Callable[..., Finished], tmp_path: Path
+) -> None:
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken/sitecustomize.py").write_text(
+        "from batch.client import Client\n"
+        "async def send(self, request):\n"
+        "    raise RuntimeError(repr((self._target, self._endpoint, request)))\n"
+        "Client.send = send\n"
+    )
+    write(tmp_path / "in.jsonl", texts(2))
+    path = f"{tmp_path / 'broken'}:{ROOT}"
+
+    done = batchmill("run", "in.jsonl", *asking(api), env={**ENV, "PYTHONPATH": path})
+
+    assert done.exit_code == 70 and "RuntimeError" in done.stderr
+    assert not leaks(done.stdout, done.stderr)
+
+
+def test_a_servers_words_do_not_drive_the_terminal(
+    api: FakeAPI, batchmill: Callable[..., Finished], tmp_path: Path
+) -> None:
+    evil = "\x1b[2J\x1b]0;owned\x07 \x1b]8;;http://evil\x1b\\ \x1b]52;c;aGk=\x07 \x9b31m \x7f\x00\x08 no"
+    api.always = Step(status=401, body={"error": {"message": evil}})
+    write(tmp_path / "in.jsonl", texts(2))
+
+    done = batchmill("run", "in.jsonl", *asking(api), env=ENV)
+
+    assert done.exit_code == 3 and "owned" in done.stderr
+    controls = {chr(code) for code in (*range(32), *range(127, 160))} - {"\n", "\t"}
+    assert not controls & set(done.stderr + done.stdout)
 
 
 # Redirects
@@ -257,6 +315,54 @@ def test_loopback_is_asked_without_the_proxy(
 
     assert done.exit_code == 0, done.stderr
     assert not proxy.asked
+
+
+@pytest.mark.parametrize("exempt", ["gpu-box", "*", "other,gpu-box:8000", ".internal,gpu-box"])
+def test_no_proxy_is_obeyed(exempt: str) -> None:
+    names = {"HTTP_PROXY": "http://127.0.0.1:9", "NO_PROXY": exempt}
+    base_url = "http://gpu-box:8000/v1"
+
+    assert target(Endpoint(base_url=base_url), names).proxy is None
+    assert target(Endpoint(base_url=base_url), {**names, "NO_PROXY": "other"}).proxy
+
+
+class Forwarding(Proxy):
+    """Passes plain requests on to the one server it knows."""
+
+    def __init__(self, port: int) -> None:
+        self._to = port
+        super().__init__()
+
+    def _serve(self) -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = self._listening.accept()
+                threading.Thread(target=self._pass_on, args=(connection,), daemon=True).start()
+
+    def _pass_on(self, connection: socket.socket) -> None:
+        with connection, suppress(OSError):
+            while asked := connection.recv(65536):
+                self.asked.append(asked)
+                with socket.create_connection(("127.0.0.1", self._to)) as server:
+                    server.sendall(asked.replace(b"\r\n", b"\r\nconnection: close\r\n", 1))
+                    connection.sendall(b"".join(iter(lambda: server.recv(65536), b"")))
+                    return
+
+
+def test_answers_come_through_a_proxy(
+    api: FakeAPI, batchmill: Callable[..., Finished], tmp_path: Path
+) -> None:
+    forwarding = Forwarding(api.port)
+    write(tmp_path / "in.jsonl", texts(3))
+    flags = ("-m", "m", "-p", "{{ text }}", "--base-url", "http://gpu-box/v1")
+    environment = {**ENV, "http_proxy": f"http://127.0.0.1:{forwarding.port}"}
+
+    done = batchmill("run", "in.jsonl", *flags, env=environment)
+    forwarding.close()
+
+    assert done.exit_code == 0, done.stderr
+    assert forwarding.asked[0].startswith(b"POST http://gpu-box/v1/chat/completions ")
+    assert len(api.ledger) == 3
 
 
 def test_netrc_is_not_read(
