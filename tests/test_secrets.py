@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import threading
 from base64 import b64encode
@@ -98,6 +99,7 @@ def test_the_key_is_in_no_process_list_and_no_file_while_a_run_is_under_way(
     process = start("run", "in.jsonl", *asking(api, "-c", "2"), env=ENV)
     until(lambda: len(api.ledger) > 6, process)
 
+    process.send_signal(signal.SIGSTOP)  # no file goes away while we look
     seen = psutil.Process(process.pid)
     words = [" ".join(each.cmdline()) for each in (seen, *seen.children(recursive=True))]
 
