@@ -194,7 +194,7 @@ class Client:
             while not head and (piece := await anext(pieces, None)) is not None:
                 head = piece.lstrip(BLANK)
             if head[:1] in (b"{", b"[", b"<"):
-                raw = head + b"".join([piece async for piece in pieces])
+                raw = b"".join([head, *[piece async for piece in pieces]])
                 return self._whole(request, response.status, raw)
             folding = _Folding(APIS[request.api].Fold(request.choices), self._clock)
             try:

@@ -8,6 +8,7 @@ import re
 import resource
 import socket
 import ssl
+import subprocess
 import threading
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -19,7 +20,9 @@ import pytest
 from tests.fake_api import FakeAPI, Step, answer_to
 from tests.reading import asking, completions, rows, texts, write
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="counts memory and files as POSIX does")
+pytestmark = pytest.mark.skipif(
+    os.uname().sysname != "Linux", reason="counts memory and files as Linux does"
+)
 
 MOST_MEMORY = 200 << 20
 FAST = ("--set", "retry.first_delay=0.001", "--set", "retry.max_delay=0.01", "--quiet")
@@ -91,11 +94,19 @@ def for_ever(piece: bytes, first: bytes = b"") -> Answer:
     return pieces
 
 
-def peak(process) -> int:
-    """Wait for a process; the most memory, in bytes, that it held at any time."""
-    _, status, used = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    return used.ru_maxrss * 1024
+def peak(process: subprocess.Popen[str]) -> int:
+    """Wait for a process; the most memory, in bytes, that it held at any time.
+
+    Read while it runs: what the kernel tells afterwards counts the memory of whoever started it.
+    """
+    most, status = 0, Path(f"/proc/{process.pid}/status")
+    while process.poll() is None:
+        with suppress(OSError):
+            if found := re.search(r"VmHWM:\s+(\d+) kB", status.read_text()):
+                most = int(found[1]) << 10
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(0.01)
+    return most
 
 
 X = b"x" * PIECE
@@ -120,7 +131,7 @@ LINE = b'data: {"choices":[{"index":0,"delta":{"content":"%b"}}]}\n\n' % (b"x" *
 def test_an_answer_without_end_costs_its_row_and_little_memory(
     start, tmp_path, kind, answer, error_class, stream
 ):
-    prompts = [*texts(10), "flood 1", "flood 2", "flood 3", *texts(20)[10:]]
+    prompts = [*texts(10), "flood 1", "flood 2", *texts(20)[10:]]
     write(tmp_path / "in.jsonl", prompts)
     settings = (*FAST, "--set", f"request.stream={stream}", "--set", "endpoint.idle_timeout=5")
     with listening(flooding(kind, answer)) as port:
