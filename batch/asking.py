@@ -26,14 +26,16 @@ from batch.errors import BatchError, Interrupted, Stopped, StorageError
 from batch.feed import Feed, Task
 from batch.health import FIRST_PROBE
 from batch.job import Job
-from batch.limiter import Limiter
-from batch.model import Attempt, Completion, Request
-from batch.outcome import Accept, Pause, Reject, Stop, TryAgain
+from batch.limiter import Limiter, TooLarge
+from batch.model import Attempt, Completion, Request, Usage
+from batch.outcome import Accept, Outcome, Pause, Reject, Stop, TryAgain
 from batch.progress import Progress
 from batch.prompts import BadRow, Prompter
 from batch.results import Error, Try
+from batch.store.log import Log
 from batch.store.reuse import Reuse
 from batch.store.writer import Store
+from batch.watching import watching
 
 DRAIN_SECONDS = 20.0
 """How long an interrupted run waits for the answers that are on their way."""
@@ -97,6 +99,7 @@ class Asking:
         feed: Feed,
         store: Store,
         progress: Progress,
+        log: Log,
         jitter: Callable[[], float] = random.random,
         *,
         reuse: Reuse | None = None,
@@ -113,6 +116,7 @@ class Asking:
         self._feed = feed
         self._store = store
         self._progress = progress
+        self._log = log
         self._jitter = jitter
         self._reuse = reuse
         self._succeeded = succeeded
@@ -120,50 +124,51 @@ class Asking:
         self._refused_since: float | None = None
         self._held_back: list[Refusal] = []
         self._first = First(accept_empty)
-        self._queueing = 0  # workers that wait for their turn, nothing being in flight for them
+        self._budget = retry.Budget()
         self._interrupted = False
         self._workers: list[asyncio.Task[None]] = []
-        self._stopping: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.stopped: BatchError | None = None
 
     async def run(self, workers: int) -> None:
         """Return when every row has its result, or the run has stopped and nothing is in flight."""
-        async with asyncio.TaskGroup() as group:
+        async with watching(self._limiter, self._progress, self._log), asyncio.TaskGroup() as group:
             self._workers = [group.create_task(self._work()) for _ in range(workers)]
         if self.stopped is None and self._held_back:
             self._settle_held_back()
 
     async def _work(self) -> None:
         try:
-            while (task := await self._feed.take()) is not None:
-                await self._ask(task)
+            while (asked := await self._next()) is not None:
+                task, request = asked
+                attempt = await self._client.send(request)
+                self._conclude(task, request, attempt)
                 await self._store.room()
         except StorageError as error:
             self._stop(error)
 
-    async def _ask(self, task: Task) -> None:
-        request = task.request or self._request(task)
-        if request is None:
-            return
-        await self._turn()
-        if self.stopped is not None:  # while it waited for its turn
-            self._feed.finish(task)
-            return
-        attempt = await self._client.send(request)
-        self._conclude(task, request, attempt)
+    async def _next(self) -> tuple[Task, Request] | None:
+        """The next request, when it may leave; None when there will be no more.
 
-    async def _turn(self) -> None:
-        """Return when a request may leave, or when the run stops: that waits for no limit."""
-        if self._limiter.is_open():
-            await self._limiter.admit()
-            return
-        admitted = asyncio.create_task(self._limiter.admit())
-        self._queueing += 1
+        One worker at a time is in here, so that rows leave in the order of the feed.
+        """
+        async with self._limiter.turn:
+            while (task := await self._feed.take()) is not None:
+                request = task.request or self._request(task)
+                if request is None:
+                    await self._store.room()
+                elif await self._admitted(task, request):
+                    return task, request
+        return None
+
+    async def _admitted(self, task: Task, request: Request) -> bool:
+        """Wait until the request may leave.  False when it never may, or the run has stopped."""
         try:
-            await asyncio.wait({admitted, self._stopping}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            admitted.cancel()
-            self._queueing -= 1
+            if await self._limiter.admit(request):
+                return True
+        except TooLarge as error:
+            self._record(Refusal(request, task.tries, Error("too_large", str(error))))
+        self._feed.finish(task)
+        return False
 
     def _request(self, task: Task) -> Request | None:
         """The row's question; None when it has been answered without asking, or cannot be asked."""
@@ -182,8 +187,10 @@ class Asking:
         return None
 
     def _conclude(self, task: Task, request: Request, attempt: Attempt) -> None:
-        parse = APIS[request.api].parse
-        judged = outcome.judge(attempt, parse, time.time(), self._answered)
+        parse, now = APIS[request.api].parse, time.time()
+        judged = outcome.judge(attempt, parse, now, self._answered)
+        self._limiter.release(request, _tokens(attempt, judged))
+        self._limiter.hear(attempt.headers, now)
         match judged:
             case Accept(completion):
                 self._accepted(request, (*task.tries, Try(attempt)), completion)
@@ -201,7 +208,8 @@ class Asking:
                 self._feed.finish(task)
 
     def _accepted(self, request: Request, tries: tuple[Try, ...], completion: Completion) -> None:
-        self._limiter.answered()
+        self._limiter.accepted(request, completion.usage or Usage())
+        self._budget.earn(time.monotonic())
         self._refused_since = None
         self._succeeded = self._answered = True
         for held in self._held_back:  # others succeed: these were the rows' own fault
@@ -214,22 +222,25 @@ class Asking:
     def _again(self, task: Task, request: Request, attempt: Attempt, again: TryAgain) -> None:
         tries = (*task.tries, Try(attempt, again.error_class, again.maybe_billed))
         chances = task.chances.and_then(again)
-        if self._is_down(
-            task, again
-        ):  # an outage: the row has done nothing wrong and stays pending
+        down = self._is_down(task, again)
+        if down:  # an outage: the row has done nothing wrong and stays pending
             billed = task.chances.maybe_billed + again.maybe_billed
             chances = msgspec.structs.replace(task.chances, maybe_billed=billed)
         others = self._refused_since is None
         delay = retry.delay(self._job.retry, chances, again, self._jitter(), others)
         if again.refused:
-            self._hold(again)
+            self._hold(again, attempt, None if others else delay)
         if delay is None and self.stopped is None:
             error = Error(again.error_class, again.message, again.code)
             conclude = self._rejected if again.once else self._record
             conclude(Refusal(request, tries, error))
             self._feed.finish(task)
-        else:
-            self._put_back(Task(task.row, request, tries, chances), delay or 0.0)
+            return
+        delay = delay or 0.0
+        if not (again.refused or again.at_once or down):
+            longest = self._job.retry.max_delay
+            delay = max(delay, self._budget.wait(again, time.monotonic(), longest))
+        self._put_back(Task(task.row, request, tries, chances), delay)
 
     def _put_back(self, task: Task, delay: float) -> None:
         if self.stopped is not None:
@@ -245,10 +256,10 @@ class Asking:
             return False
         if again.at_once:
             return False
-        now, health = time.monotonic(), self._limiter.health
-        down = health.fault(task.row.index, again.message, now, unreachable=again.unreachable)
+        why, unreachable = again.message, again.unreachable
+        down = self._limiter.failed(task.row.index, why, unreachable=unreachable)
         if down:
-            self._lose_patience(now)
+            self._lose_patience(time.monotonic())
         return down
 
     def _pause(self, task: Task, request: Request, attempt: Attempt, pause: Pause) -> None:
@@ -263,9 +274,8 @@ class Asking:
             self._record(Refusal(request, tries, Error(of_row, pause.message, pause.code)))
             self._feed.finish(task)
             return
-        now = time.monotonic()
-        health.open(f"{pause.error_class}, HTTP {attempt.status}", now)
-        self._lose_patience(now)
+        self._limiter.turned_away(f"{pause.error_class}, HTTP {attempt.status}")
+        self._lose_patience(time.monotonic())
         chances = msgspec.structs.replace(task.chances, turned_away=times)
         self._put_back(Task(task.row, request, tries, chances), FIRST_PROBE)
 
@@ -278,18 +288,21 @@ class Asking:
         if health.since is not None and now - health.since >= longest:
             self._stop(_down(health.why, now - health.since))
 
-    def _hold(self, refusal: TryAgain) -> None:
+    def _hold(self, refusal: TryAgain, attempt: Attempt, backoff: float | None) -> None:
         """The server has no room: nobody sends before it said so, and the run ends when that
-        takes too long.
+        takes too long.  `backoff` is what to wait where it did not say and answers nobody.
         """
         now = time.monotonic()
         self._refused_since = self._refused_since or now
-        wait = refusal.wait or 0.0
+        wait = refusal.wait
         longest = self._job.retry.max_wait
-        if wait > longest or now - self._refused_since > longest:
-            self._stop(_out_of_patience(wait, refusal.message))
-        elif wait:
-            self._limiter.close_until(now + wait, f"{refusal.error_class} ({refusal.message[:60]})")
+        if (wait or 0.0) > longest or now - self._refused_since > longest:
+            self._stop(_out_of_patience(wait or refusal.reset or 0.0, refusal.message))
+            return
+        reason = f"{attempt.status} {refusal.message[:60]}"
+        self._limiter.refused(wait, refusal.reset, attempt.latency_s, reason)
+        if wait is None and backoff:
+            self._limiter.close_until(now + backoff, reason)
 
     def _rejected(self, refusal: Refusal) -> None:
         """Before the first success an invalid request may be the job's fault: it is held back
@@ -325,8 +338,8 @@ class Asking:
         """Give out nothing more; the first reason counts."""
         if self.stopped is None:
             self.stopped = reason
-            self._stopping.set_result(None)
         self._feed.stop()
+        self._limiter.close()
 
     def _cut_short(self) -> None:
         """Give up what is in flight."""
@@ -352,12 +365,22 @@ class Asking:
             self._cut_short()
             return
         self._interrupted = True
-        flying = self._feed.in_flight - self._queueing
+        flying = self._limiter.in_flight
         self._progress.say(
             f"{name}: waiting up to {DRAIN_SECONDS:.0f} s for {flying} answers; once more to stop at once"
         )
         self._stop(Interrupted("interrupted", exit_code=SIGNALS[name]))
         asyncio.get_running_loop().call_later(DRAIN_SECONDS, self._cut_short)
+
+
+def _tokens(attempt: Attempt, judged: Outcome) -> int | None:
+    """What an attempt took of the tokens per minute; None when nobody knows."""
+    if isinstance(judged, Accept):
+        usage = judged.completion.usage
+        if usage is None or usage.input_tokens is None or usage.output_tokens is None:
+            return None
+        return usage.input_tokens + usage.output_tokens
+    return None if attempt.maybe_billed or attempt.status == 200 else 0
 
 
 def _lighter(task: Task) -> Task:

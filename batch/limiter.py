@@ -1,35 +1,52 @@
-"""How fast requests leave: requests per minute, and the gate that a server's "wait" closes for
-everybody.
+"""How fast requests leave: rates, requests in flight, the server's word, the endpoint's health.
 
-Requests per minute go through aiolimiter with a bucket of a tenth of a second's rate: a bucket of a
-whole minute would let two minutes' worth out in the first.  Turns are taken in order of arrival.
+One request at a time stands at the front (`turn`), so they leave in the order in which rows are
+taken.  Rates go through aiolimiter with a bucket of a twentieth of a second's worth: a bucket of a
+whole minute would let two minutes' worth out in the first.  A configured rate is a ceiling; one the
+server announces counts when it is smaller; one that refusals have taught counts besides.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated
 
 import msgspec
 from aiolimiter import AsyncLimiter
 
+from batch import ratelimits
+from batch.concurrency import START, Concurrency
 from batch.health import Health
+from batch.model import Request, Usage
+from batch.pace import Pace
+from batch.tokens import Estimate, Estimates
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
+PerMinute = Annotated[float, msgspec.Meta(gt=0)]
 
-SMOOTHED = 0.1
-"""Seconds of the rate that may leave at once."""
-
-AUTO = 64
-"""Requests in flight with `concurrency = "auto"`, unless the endpoint says better."""
+SMOOTHED = 0.05
+"""Seconds of a rate that may leave at once."""
+HEADROOM = 0.98
+"""The share of a server's limit that is used: at the very limit, the jitter of a network is refused."""
+LISTENED = 1.0
+"""Seconds between two looks at the limits in answers' headers."""
+SHOWN = 5.0
+"""Seconds for which a wait for a rate is shown after it ended: the next one follows at once."""
+SPARE = 0.25
+"""The share of a minute's tokens that caps of answers in flight may reserve beyond what is likely."""
+FIRST_RESET, LONGEST_RESET = 1.0, 60.0
+"""Seconds of an announced reset that are waited for where a refusal names no wait: at first, and
+when nothing has been answered since the refusal before.
+"""
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[limits]` of a job."""
 
-    requests_per_minute: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    requests_per_minute: PerMinute | None = None
+    tokens_per_minute: PerMinute | None = None
     concurrency: int | str = "auto"
     concurrency_max: Positive = 256
 
@@ -42,28 +59,128 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 f'concurrency: expected "auto" or a number of at least 1, not {number!r}'
             )
 
-    def in_flight(self, auto: int = AUTO) -> int:
-        """How many requests may be in flight at once; `auto` is what the endpoint takes by itself."""
-        return (
-            self.concurrency
-            if isinstance(self.concurrency, int)
-            else min(auto, self.concurrency_max)
-        )
+    def most(self, slots: int | None = None) -> int:
+        """Requests that may ever be in flight; `slots` is what the endpoint takes, if it is known."""
+        if isinstance(self.concurrency, int):
+            return self.concurrency
+        return min(self.concurrency_max, slots or self.concurrency_max)
+
+
+class TooLarge(ValueError):
+    """One request needs more tokens than the limit gives in a minute."""
+
+
+class Obstacle(msgspec.Struct, frozen=True):
+    """Why nothing leaves: `kind` is down, refused or rate; `words` say so at this moment, `why` at
+    any.
+    """
+
+    kind: str
+    why: str
+    words: str
 
 
 class Limiter:
-    """Lets one request out at a time, when it may go: by the rate, by the server's word, and by the
-    health of the endpoint.
-    """
+    """Lets requests out, one at a time, when they may go: `admit`, and `release` afterwards."""
 
-    def __init__(self, limits: Limits, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        most: int,
+        *,
+        known_slots: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+        say: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """`most` requests may be in flight; `known_slots` says that the endpoint takes just those."""
+        self._limits = limits
         self._clock = clock
-        self._turn = asyncio.Lock()  # its waiters are served in order of arrival
+        self._say = say
+        self.turn = asyncio.Lock()  # its waiters are served in order of arrival
+        self.health = Health()
+        self.in_flight = 0
+        self._requests = Bucket("requests/min", limits.requests_per_minute, HEADROOM)
+        self._tokens = Bucket("tokens/min", limits.tokens_per_minute, HEADROOM)
+        self._learnt = Bucket("learnt requests/min", None)
+        self._pace = Pace()
+        fixed = known_slots or isinstance(limits.concurrency, int)
+        start = max(START, _in_a_second(limits.requests_per_minute or 0.0))
+        self._concurrency = Concurrency(most, start, fixed=fixed)
+        self._estimates = Estimates()
+        self._reserved: dict[int, Estimate] = {}  # row -> tokens
+        self._spare = 0  # tokens that what is in flight may take beyond what is likely
         self._closed_until = 0.0
         self._reason = ""
-        self._requests = _bucket(limits.requests_per_minute)
+        self._refusals = 0  # episodes since the last answer
+        self._episode_began = 0.0
         self._changed = asyncio.Event()
-        self.health = Health()
+        self._standing: asyncio.Timeout | None = None
+        self._listened = -LISTENED
+        self._held_by, self._held_at = "", -SHOWN
+
+    # What is learnt
+
+    def accepted(self, request: Request, usage: Usage) -> None:
+        """The endpoint has given an answer that was taken."""
+        now = self._clock()
+        self.answered()
+        self._refusals = 0
+        self._estimates.learn(request, usage)
+        self._concurrency.answered(usage.output_tokens or 1, self.in_flight + 1, now)
+        if self._pace.answered(now):
+            self._follow_pace()
+
+    def answered(self) -> None:
+        """The endpoint has answered, be it with a row's error: what waited for a probe may go."""
+        if self.health.since is not None:
+            self._concurrency.came_back(self._clock())
+            self._wake()
+        self.health.good()
+
+    def refused(self, wait: float | None, reset: float | None, took: float, reason: str) -> None:
+        """The server had no room for a request that took so many seconds.
+
+        It asked to wait, or says when all is there again, or neither.
+        """
+        now = self._clock()
+        self.answered()
+        self._concurrency.refused(now, wait or 0.0)
+        if self._pace.refused(now):
+            self._follow_pace()
+        if now - took >= self._episode_began:  # it was sent after the refusals before
+            self._refusals += 1
+            self._episode_began = now
+        if wait is None and reset is not None:
+            wait = min(reset, FIRST_RESET if self._refusals < 2 else LONGEST_RESET)
+        if wait:
+            self.close_until(now + wait, reason)
+
+    def failed(self, row: int, why: str, *, unreachable: bool) -> bool:
+        """The endpoint failed.  Whether it is down."""
+        self._concurrency.failed()
+        down = self.health.fault(row, why, self._clock(), unreachable=unreachable)
+        if down:
+            self._concurrency.went_down()
+        return down
+
+    def turned_away(self, why: str) -> None:
+        """The endpoint refuses what it took before."""
+        self.health.open(why, self._clock())
+        self._concurrency.went_down()
+
+    def hear(self, headers: Mapping[str, str], wall_time: float) -> None:
+        """Take in what an answer's headers say of limits; the smaller of that and the configured
+        one counts.
+        """
+        now = self._clock()
+        if now - self._listened < LISTENED:
+            return
+        heard = ratelimits.announced(headers, wall_time)
+        if heard != ratelimits.Announced():
+            self._listened = now
+        limits = self._limits
+        self._obey(self._requests, limits.requests_per_minute, heard.requests_per_minute)
+        self._obey(self._tokens, limits.tokens_per_minute, heard.tokens_per_minute)
 
     def close_until(self, moment: float, reason: str) -> None:
         """Let nothing out before `moment` of the monotonic clock."""
@@ -71,54 +188,201 @@ class Limiter:
             self._closed_until = moment
             self._reason = reason
 
-    def answered(self) -> None:
-        """The endpoint has answered: what waited for a probe may go."""
-        was_down = self.health.since is not None
-        self.health.good()
-        if was_down:
-            self._changed.set()
-            self._changed = asyncio.Event()
+    # What may go
 
-    def is_open(self) -> bool:
-        """Whether `admit` returns without waiting."""
-        return self._requests is None and self.health.since is None and self._gate() <= 0
+    async def admit(self, request: Request) -> bool:
+        """Wait until this request may leave; False when `close` came before.
+
+        To be called by whoever has the `turn`.  Raises TooLarge.
+        """
+        needed = self._needed(request)
+        if not self._is_free():
+            try:
+                async with asyncio.timeout(None) as self._standing:
+                    await self._stand(needed)
+            except TimeoutError:
+                return False
+            finally:
+                self._standing = None
+        self._reserved[request.row] = needed
+        self._spare += needed.most - needed.likely
+        self.in_flight += 1
+        self.health.sent(self._clock())
+        return True
+
+    def close(self) -> None:
+        """Let go whoever stands at the front; nothing is asked any more."""
+        standing, self._standing = self._standing, None
+        if standing is not None:
+            standing.reschedule(asyncio.get_running_loop().time())
+
+    def release(self, request: Request, used: int | None) -> None:
+        """The request is not in flight any more; it used so many tokens, None if nobody knows."""
+        reserved = self._reserved.pop(request.row)
+        self._spare -= reserved.most - reserved.likely
+        self._tokens.give_back(reserved.likely - (reserved.most if used is None else used))
+        self.in_flight -= 1
+        if self.turn.locked():
+            self._wake()
+
+    def obstacle(self) -> Obstacle | None:
+        """What requests wait for; None when they do not."""
+        now = self._clock()
+        if self.health.since is not None:
+            seconds = now - self.health.since
+            probing = f"probing ({self.health.why})"
+            words = f"endpoint down for {seconds:.0f} s, {probing}"
+            return Obstacle("down", f"endpoint down, {probing}", words)
+        if (wait := self._closed_until - now) > 0:
+            until = time.strftime("%H:%M:%S", time.localtime(time.time() + wait))
+            why = f"{self._reason}: until {until}"
+            return Obstacle("refused", why, why)
+        if self._held_by and now - self._held_at < SHOWN:
+            why = f"{self._held_by} used up"
+            return Obstacle("rate", why, why)
+        return None
 
     def words(self) -> str:
-        """What requests wait for, in a few words; nothing when they do not."""
-        if self.health.since is not None:
-            since = self._clock() - self.health.since
-            return f"endpoint down for {since:.0f} s, probing ({self.health.why})"
-        if (wait := self._gate()) > 0:
-            until = time.strftime("%H:%M:%S", time.localtime(time.time() + wait))
-            return f"{self._reason}: until {until}"
-        return ""
+        """`obstacle` in words, empty when there is none."""
+        obstacle = self.obstacle()
+        return "" if obstacle is None else obstacle.words
 
-    async def admit(self) -> None:
-        """Return when one more request may leave."""
-        if self.is_open():
+    def _needed(self, request: Request) -> Estimate:
+        per_minute = self._tokens.per_minute
+        if per_minute is None:
+            return Estimate(0, 0)
+        needed = self._estimates.of(request)
+        if needed.most > per_minute:
+            raise TooLarge(
+                f"may take {needed.most:,} tokens, and {per_minute:,.0f} a minute are all there are"
+            )
+        return needed
+
+    def _is_free(self) -> bool:
+        rated = self._requests.per_minute or self._tokens.per_minute or self._learnt.per_minute
+        return not rated and self._wait() == 0
+
+    async def _stand(self, needed: Estimate) -> None:
+        spare = needed.most - needed.likely
+        await self._pass(spare)
+        await self._take(self._requests, 1)
+        await self._take(self._tokens, needed.likely)
+        await self._take(self._learnt, 1)
+        await self._pass(spare)
+
+    async def _pass(self, spare: int) -> None:
+        """Return when neither the server's word, nor its health, nor a lack of room is in the way."""
+        while (wait := self._wait(spare)) != 0:
+            try:
+                async with asyncio.timeout(wait):
+                    await self._changed.wait()
+            except TimeoutError:
+                continue
+
+    def _wait(self, spare: int = 0) -> float | None:
+        """Seconds until there may be a way, None when only a release makes one."""
+        now = self._clock()
+        wait = max(self._closed_until - now, self.health.wait(now))
+        if wait > 0:
+            return wait
+        if self.health.since is not None or not self.in_flight:  # what hangs does not stop a probe
+            return 0.0
+        return 0.0 if self.in_flight < self._slots() and self._has_spare(spare) else None
+
+    def _has_spare(self, tokens: int) -> bool:
+        """Whether the tokens in flight, at their most, leave room for so many."""
+        per_minute = self._tokens.per_minute
+        return per_minute is None or self._spare + tokens <= SPARE * per_minute
+
+    def _slots(self) -> int:
+        """A server that refuses one after the other is asked by one at a time."""
+        return 1 if self._refusals >= 2 else self._concurrency.limit
+
+    async def _take(self, bucket: Bucket, amount: int) -> None:
+        if bucket.has(amount):
+            await bucket.take(amount)
             return
-        async with self._turn:
-            if self._requests is not None:
-                await self._requests.acquire()
-            while (wait := max(self._gate(), self.health.wait(self._clock()))) > 0:
-                await self._rest(wait)
-            self.health.sent(self._clock())
+        self._held_by, self._held_at = bucket.name, self._clock()
+        await bucket.take(amount)
+        self._held_at = self._clock()
 
-    def _gate(self) -> float:
-        return self._closed_until - self._clock()
+    def _follow_pace(self) -> None:
+        first, rate = self._learnt.per_minute is None, self._pace.rate
+        self._learnt.set(None if rate is None else rate * 60)
+        if first and rate is not None:
+            self._say(
+                f"the server refuses requests (429): going on with {rate * 60:,.0f} a minute,"
+                " and a little more every second"
+            )
 
-    async def _rest(self, seconds: float) -> None:
-        """Sleep, or until the endpoint is back."""
-        try:
-            async with asyncio.timeout(seconds):
-                await self._changed.wait()
-        except TimeoutError:
+    def _obey(self, bucket: Bucket, configured: float | None, heard: float | None) -> None:
+        if heard is None or (configured is not None and configured <= heard):
             return
+        if bucket.set(heard):
+            if bucket is self._requests:
+                self._concurrency.at_least(_in_a_second(heard))
+            than = "" if configured is None else f", fewer than the {configured:,.0f} of the job"
+            self._say(f"the server announces {heard:,.0f} {bucket.name}{than}: kept to")
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
 
 
-def _bucket(per_minute: float | None) -> AsyncLimiter | None:
-    if per_minute is None:
-        return None
-    per_second = per_minute / 60
-    capacity = max(1.0, per_second * SMOOTHED)
-    return AsyncLimiter(capacity, capacity / per_second)
+class Bucket:
+    """A rate through aiolimiter that can be changed while it is used, and settled afterwards."""
+
+    def __init__(self, name: str, per_minute: float | None, share: float = 1.0) -> None:
+        """`share` of the rate is used."""
+        self.name = name
+        self.per_minute: float | None = None
+        self._share = share
+        self._credit = 0.0
+        self._limiter: AsyncLimiter | None = None
+        self._used_up = False
+        self.set(per_minute)
+
+    def set(self, per_minute: float | None) -> bool:
+        """Change the rate from now on.  Whether it is another one."""
+        if per_minute == self.per_minute:
+            return False
+        self._used_up = self._limiter is not None  # a change is no reason for another burst
+        self.per_minute = per_minute
+        self._limiter = None
+        if per_minute is not None:
+            per_second = per_minute * self._share / 60
+            capacity = max(1.0, per_second * SMOOTHED)
+            self._limiter = AsyncLimiter(capacity, capacity / per_second)
+        return True
+
+    def give_back(self, amount: float) -> None:
+        """What was taken too much (or, negative, too little) counts at the next taking."""
+        self._credit += amount
+
+    def has(self, amount: float) -> bool:
+        """Whether `take` returns at once."""
+        amount -= min(self._credit, amount)
+        limiter = self._limiter
+        if limiter is None or amount <= 0:
+            return True
+        return not self._used_up and amount <= limiter.max_rate and limiter.has_capacity(amount)
+
+    async def take(self, amount: float) -> None:
+        """Return when `amount` may be used; more than the bucket holds, in instalments."""
+        while (limiter := self._limiter) is not None:
+            if self._used_up:
+                self._used_up = False
+                await limiter.acquire(limiter.max_rate)
+            used = min(self._credit, amount)
+            self._credit -= used
+            amount -= used
+            if amount <= 0:
+                return
+            step = min(amount, limiter.max_rate)
+            await limiter.acquire(step)
+            amount -= step
+
+
+def _in_a_second(per_minute: float) -> int:
+    """A rate that is known protects the server: a second's worth of it may be in flight at once."""
+    return round(per_minute / 60)

@@ -58,7 +58,7 @@ class Row(msgspec.Struct, frozen=True):
 
 class Request(msgspec.Struct, frozen=True):
     """One row's question, ready to send.  `hash` names the question, not its transport; `choices`
-    is how many answers it asks for.
+    is how many answers it asks for; `output_cap` the tokens they may have, all together.
     """
 
     row: int
@@ -69,6 +69,7 @@ class Request(msgspec.Struct, frozen=True):
     hash: str
     stream: bool = False
     choices: int = 1
+    output_cap: int | None = None
 
 
 class Attempt(msgspec.Struct, frozen=True):

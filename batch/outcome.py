@@ -32,7 +32,8 @@ class TryAgain(msgspec.Struct, frozen=True):
     """The row may succeed later.
 
     `refused`: the server had no room (429, or 503 with a wait), which uses up no chance.  `wait` is
-    what it asked for, in seconds.  `maybe_billed`: the answer may have been computed and charged.
+    what it asked for, in seconds; `reset` when all is there again, where it asked for nothing.
+    `maybe_billed`: the answer may have been computed and charged.
     `at_once`: nothing is wrong with the server, a kept-alive socket had been closed.  `once`: one
     more try may help, two will not.
     `unreachable`: there was no connection.
@@ -44,6 +45,7 @@ class TryAgain(msgspec.Struct, frozen=True):
     maybe_billed: bool = False
     refused: bool = False
     wait: float | None = None
+    reset: float | None = None
     at_once: bool = False
     once: bool = False
     unreachable: bool = False
@@ -296,7 +298,9 @@ def _refused(status: int, error: ServerError, attempt: Attempt, now: float) -> O
     again = ratelimits.should_retry(attempt.headers)
     if error_class in TRANSIENT and again is not False:
         refused = status == 429 or (status in (503, 529) and wait is not None)
-        return TryAgain(error_class, message, error.code, status in MAYBE_BILLED, refused, wait)
+        reset = ratelimits.reset_seconds(attempt.headers, now) if refused else None
+        billed = status in MAYBE_BILLED
+        return TryAgain(error_class, message, error.code, billed, refused, wait, reset)
     if again or (error_class == "invalid_request" and TRUNCATED.search(error.message)):
         return TryAgain(error_class, message, error.code, once=True)
     return Reject(error_class, message, error.code)

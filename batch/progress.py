@@ -30,18 +30,15 @@ class Progress:
     def __init__(
         self,
         before: Summary,
-        state: Callable[[], str],
         *,
         quiet: bool = False,
         stream: TextIO = sys.stderr,
     ) -> None:
-        """`before` is what the run held when it was opened, `state` what it waits for, in a few
-        words or none.
-        """
+        """`before` is what the run held when it was opened."""
         self.asked_now = Totals()
         self.retries = 0
         self._total: Callable[[], int | None] = lambda: None
-        self._state = state
+        self._state: Callable[[], str] = lambda: ""
         self._stream = stream
         self._quiet = quiet
         self._began = self._shown = time.monotonic()
@@ -65,6 +62,10 @@ class Progress:
     def expect(self, total: Callable[[], int | None]) -> None:
         """`total` gives the number of rows, as far as it is known."""
         self._total = total
+
+    def waits_for(self, words: Callable[[], str]) -> None:
+        """`words` gives what the run waits for, nothing when it does not."""
+        self._state = words
 
     @property
     def done(self) -> int:

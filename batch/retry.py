@@ -84,8 +84,45 @@ def delay(
     if outcome.at_once:
         return 0.0
     failures = max(1, chances.refused if outcome.refused else chances.counted)
+    if outcome.refused and others_succeed:  # how fast all may send is decided for all
+        failures = min(failures, 2)
     backoff = jitter * min(policy.max_delay, policy.first_delay * 2.0 ** min(failures - 1, 60))
     return backoff if outcome.wait is None else outcome.wait + backoff
+
+
+MOST_BUDGET = 500.0
+COST, COST_BILLED = 2.0, 4.0
+REFILL = 10.0
+"""What the budget of a run holds at most, what a retry takes (where an answer may have been billed
+without being seen, more), and what a second gives; a success gives 1.
+"""
+
+
+class Budget:
+    """What retries of a whole run may cost, so that they never multiply a failure.
+
+    While few attempts fail it is full.  When more than a third do, it runs out; then rows wait, one
+    behind the other, and never fail for it.  (The idea is that of the retry quota in the AWS SDKs.)
+    """
+
+    def __init__(self) -> None:
+        self._level = MOST_BUDGET
+        self._at = 0.0
+
+    def earn(self, now: float) -> None:
+        """An attempt succeeded."""
+        self._refill(now, 1.0)
+
+    def wait(self, outcome: TryAgain, now: float, longest: float) -> float:
+        """Take the cost of one retry; seconds until it is covered, at most `longest`."""
+        self._refill(now, 0.0)
+        cost = COST_BILLED if outcome.maybe_billed else COST
+        self._level = max(self._level - cost, -longest * REFILL)
+        return max(0.0, -self._level / REFILL)
+
+    def _refill(self, now: float, earned: float) -> None:
+        elapsed, self._at = max(0.0, now - self._at), now
+        self._level = min(MOST_BUDGET, self._level + earned + REFILL * elapsed)
 
 
 class Waiting(Generic[Item]):

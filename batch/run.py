@@ -24,7 +24,7 @@ from batch.endpoint import Target
 from batch.errors import BatchError, Different, InputError, Interrupted, StorageError, UsageError
 from batch.feed import Feed
 from batch.job import Job
-from batch.limiter import AUTO, Limiter
+from batch.limiter import Limiter
 from batch.model import Row
 from batch.progress import Progress
 from batch.prompts import BadRow, Prompter
@@ -273,10 +273,11 @@ def _in_a_loop(story: Coroutine[None, None, Ended]) -> Ended:
 async def _ask(job_: Job, prompter: Prompter, target: Target, opened: Opened, how: How) -> Ended:
     """Ask every row that has no result yet, and leave the folder sealed."""
     workers = _workers(job_)
-    limiter = Limiter(job_.limits)
     redo = _redo(how.again)
     before = _held(opened)
-    progress = Progress(before, limiter.words, quiet=how.quiet)
+    progress = Progress(before, quiet=how.quiet)
+    limiter = Limiter(job_.limits, workers, known_slots=job_.endpoint.local, say=progress.say)
+    progress.waits_for(limiter.words)
     store = Store(
         opened.run,
         opened.layout,
@@ -306,6 +307,7 @@ async def _ask(job_: Job, prompter: Prompter, target: Target, opened: Opened, ho
             feed,
             store,
             progress,
+            opened.log,
             reuse=reuse,
             succeeded=before.totals().rows_ok > 0,
             accept_empty=how.yes,
@@ -362,12 +364,12 @@ def _reuse(opened: Opened, how: How) -> Reuse | None:
 
 
 def _workers(job_: Job) -> int:
-    """How many requests may be in flight."""
+    """How many requests may ever be in flight."""
     if not job_.endpoint.local:
-        return job_.limits.in_flight(AUTO)
+        return job_.limits.most()
     from batch import local
 
-    return job_.limits.in_flight(local.PARALLEL)
+    return job_.limits.most(local.PARALLEL)
 
 
 def _held(opened: Opened) -> Summary:

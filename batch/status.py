@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from batch.model import Result
-from batch.store import journal, lock, parts, plan, recover, seal
+from batch.store import journal, lock, log, parts, plan, recover, seal
 from batch.store.plan import Plan
 from batch.usage import Summary
 
@@ -24,7 +24,7 @@ RECENT_SECONDS = 60.0
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """`state` is running, interrupted, stopped or finished; `rows` and `pending` are None while
-    unknown.
+    unknown; `waiting` is what a running one waits for.
     """
 
     run: str
@@ -47,6 +47,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     failures: dict[str, int]
     open_parts: int
     holder: str | None = None
+    waiting: str | None = None
 
 
 def of(run: Path, known: Plan) -> Status:
@@ -79,6 +80,7 @@ def of(run: Path, known: Plan) -> Status:
         failures=summary.failures,
         open_parts=opened,
         holder=holder,
+        waiting=log.waiting(run) if holder else None,
     )
 
 

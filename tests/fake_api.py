@@ -76,6 +76,25 @@ class Step:
 
 
 NORMAL = Step()
+
+
+@dataclass
+class _Bucket:
+    """What a limit leaves."""
+
+    left: float = math.inf
+    most: float = math.inf
+    at: float = 0.0
+
+    def wait(self, amount: float, per_second: float | None, most: float, now: float) -> float:
+        """Seconds until there is enough."""
+        if per_second is None:
+            return 0.0
+        self.left = min(most, self.left + (now - self.at) * per_second)
+        self.most, self.at = most, now
+        return max(0.0, (amount - self.left) / per_second)
+
+
 Contents = list[tuple[str, str]]
 Steps = Sequence[Step | int | EllipsisType]
 
@@ -119,7 +138,8 @@ class FakeAPI:
     `script` maps a word in the prompt to the steps of the first attempts, counted for each distinct prompt;
     the first word that matches decides, `...` at the end repeats the last step for ever, and after the steps
     come normal answers.  `always` answers whatever no word matches.  `latency` is that of an answer with
-    neither.  A wrong key, the rate limit and an unknown path are refused before all that and use up no step.
+    neither.  `requests_per_second` and `tokens_per_second` are refused beyond, `burst` requests (or 20 times as
+    many tokens) being there at once; `announces` tells the limits as OpenAI's headers do.  A wrong key, the rate limit and an unknown path are refused before all that and use up no step.
     Setting `script` starts the counting afresh.
     """
 
@@ -127,8 +147,10 @@ class FakeAPI:
         self.always: Step | None = None
         self.latency = 0.0
         self.requests_per_second: float | None = None
+        self.tokens_per_second: float | None = None
         self.burst = 10
         self.retry_after_ms = True
+        self.announces = False
         self.slots: int | None = None
         self.key: str | None = None
         self.models = ["fake-model"]
@@ -139,8 +161,8 @@ class FakeAPI:
         self.connections = 0
         self.script = {}
         self._count = 0
-        self._tokens = math.inf
-        self._refilled_at = 0.0
+        self._allowed = _Bucket()
+        self._allowed_tokens = _Bucket()
         self._busy = 0
         self._queue: deque[asyncio.Future[None]] = deque()
         self._open: set[_Connection] = set()
@@ -269,25 +291,45 @@ class FakeAPI:
             return _refused(404, f"Invalid URL ({asked.method} {path})")
         if asked.method != "POST":
             return _refused(405, f"Not allowed: {asked.method} {path}")
-        if (wait := self._wait_for_token()) > 0:
+        if (wait := self._wait_for_room(asked)) > 0:
             headers = {"retry-after-ms": str(math.ceil(wait * 1000))} if self.retry_after_ms else {}
             return _refused(429, "Rate limit reached for requests.", *ERRORS[429], headers=headers)
         if asked.body is None:
             return _refused(400, "We could not parse the JSON body of your request.")
         return None
 
-    def _wait_for_token(self) -> float:
-        """Take a token and return 0.0, or return the seconds until there is one."""
-        rate = self.requests_per_second
-        if rate is None:
-            return 0.0
+    def _wait_for_room(self, asked: Asked) -> float:
+        """Take what a request needs and return 0.0, or return the seconds until it is there.
+
+        Tokens are those of a normal answer: what the server will charge.
+        """
         now = time.monotonic()
-        self._tokens = min(self.burst, self._tokens + (now - self._refilled_at) * rate)
-        self._refilled_at = now
-        if self._tokens < 1:
-            return (1 - self._tokens) / rate
-        self._tokens -= 1
-        return 0.0
+        tokens = _words(asked.prompt) + 3 + _words(answer_to(asked.prompt))
+        rate, token_rate = self.requests_per_second, self.tokens_per_second
+        wait = max(
+            self._allowed.wait(1, rate, self.burst, now),
+            self._allowed_tokens.wait(tokens, token_rate, self.burst * 20, now),
+        )
+        if not wait:
+            self._allowed.left -= 1
+            self._allowed_tokens.left -= tokens
+        return wait
+
+    def _announced(self) -> dict[str, str]:
+        """What OpenAI's servers say of their limits, in their spelling."""
+        said = {}
+        for what, bucket, rate in (
+            ("requests", self._allowed, self.requests_per_second),
+            ("tokens", self._allowed_tokens, self.tokens_per_second),
+        ):
+            if rate is not None:
+                used = max(0.0, bucket.most - bucket.left)
+                said |= {
+                    f"x-ratelimit-limit-{what}": f"{rate * 60:.0f}",
+                    f"x-ratelimit-remaining-{what}": f"{rate * 60 - used:.0f}",
+                    f"x-ratelimit-reset-{what}": f"{math.ceil(used) / rate * 1000:.0f}ms",
+                }
+        return said
 
     def _next_step(self, prompt: str, scripted: bool) -> Step:
         for keyword, steps in self._script.items() if scripted else ():
@@ -306,7 +348,8 @@ class FakeAPI:
         if ending == "keep" and asked.headers.get("connection", "").lower() == "close":
             ending = "close"
         content, streamed, tokens = self._content(asked, step, contents)
-        head = _head(asked.n, step, None if streamed else len(content), ending)
+        said = self._announced() if self.announces else {}
+        head = _head(asked.n, step, None if streamed else len(content), ending, said)
         framed = streamed and not step.no_length
         pieces = (
             [_chunk(piece) for piece in _pieces(content, step)]
@@ -479,10 +522,12 @@ def _ending(step: Step) -> Literal["keep", "close", "reset", "hang"]:
     return "close" if step.close or step.partial or step.no_length else "keep"
 
 
-def _head(n: int, step: Step, length: int | None, ending: str) -> bytes:
+def _head(
+    n: int, step: Step, length: int | None, ending: str, announced: dict[str, str]
+) -> bytes:
     """The head of an answer with a body of `length` bytes; None is a stream."""
     usual = "text/event-stream; charset=utf-8" if length is None else "application/json"
-    headers = {"content-type": step.content_type or usual, "x-request-id": f"req_{n}"}
+    headers = {"content-type": step.content_type or usual, "x-request-id": f"req_{n}", **announced}
     if ending == "close" and not step.partial:
         headers["connection"] = "close"
     if not step.no_length:

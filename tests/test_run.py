@@ -190,7 +190,7 @@ def test_duckdb_pandas_and_polars_read_the_output_at_any_time(api, start, tmp_pa
         word for setting in ("output.part_rows=50", *patience) for word in ("--set", setting)
     ]
     api.always = Step(500)
-    process = start("run", "in.jsonl", *asking(api, *settings))
+    process = start("run", "in.jsonl", *asking(api, "-c", 64, *settings))
     until(lambda: len(api.ledger) >= 50, process)
     assert counts() == [0, 0, 0]
     api.script = {"text 00099": [500, ...]}
@@ -249,7 +249,7 @@ def test_nobody_sends_before_retry_after_is_over(api, batchmill, tmp_path):
     refused_at = next(asked.at for asked in api.ledger if asked.status == 429)
     since = [asked.at - refused_at for asked in api.ledger]
     assert not [moment for moment in since if 0.25 < moment < 0.99]
-    assert sum(moment <= 0.25 for moment in since) == 8
+    assert 1 <= sum(moment <= 0.25 for moment in since) <= 8
     assert completions(tmp_path / "runs/in") == answers(texts(30))
 
 

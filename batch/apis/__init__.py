@@ -66,6 +66,8 @@ class Parameters(msgspec.Struct, frozen=True):
 TRANSPORT = ("stream", "stream_options")
 """Fields of a body that change how an answer travels, not what it says."""
 
+OUTPUT_CAPS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
+
 
 def build(question: Question, parameters: Parameters, row: int) -> Request:
     """The request of one row.  What the row itself says wins over the job.
@@ -88,6 +90,7 @@ def build(question: Question, parameters: Parameters, row: int) -> Request:
     asked = {key: body[key] for key in sorted(body) if key not in TRANSPORT}
     encoded = msgspec.json.encode(asked)
     stream = body.get("stream") is True
+    choices = n if isinstance(n := body.get("n"), int) else 1
     return Request(
         row=row,
         custom_id=question.custom_id,
@@ -96,8 +99,17 @@ def build(question: Question, parameters: Parameters, row: int) -> Request:
         body=_with_transport(encoded, body) if stream else encoded,
         hash=blake2b(name.encode() + b"\0" + encoded, digest_size=16).hexdigest(),
         stream=stream,
-        choices=n if isinstance(n := body.get("n"), int) else 1,
+        choices=choices,
+        output_cap=_output_cap(body, choices),
     )
+
+
+def _output_cap(body: dict[str, Any], choices: int) -> int | None:
+    """The tokens all answers together may have; None where nothing says."""
+    for name in OUTPUT_CAPS:
+        if isinstance(cap := body.get(name), int):
+            return cap * max(1, choices)
+    return None
 
 
 def _with_transport(encoded: bytes, body: dict[str, Any]) -> bytes:

@@ -44,6 +44,8 @@ def _lines(now: object) -> list[str]:
     if now.rows_per_second is not None:
         left = f", {duration(now.eta_seconds)} left" if now.eta_seconds is not None else ""
         lines.append(f"rate      {now.rows_per_second:,.1f} rows/s{left}")
+    if now.waiting is not None:
+        lines.append(f"waiting   {now.waiting}")
     for name, counts in (("flags", now.flags), ("failures", now.failures)):
         if counts:
             lines.append(

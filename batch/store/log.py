@@ -9,6 +9,8 @@ from typing import Any
 import msgspec
 
 NAME = "run.log"
+TAIL = 64 << 10
+"""Bytes from the end in which the latest events are looked for."""
 
 
 class Log:
@@ -29,3 +31,30 @@ class Log:
                 file.write(line + b"\n")
         except OSError:
             return
+
+
+def waiting(run: Path) -> str | None:
+    """What a running run waits for, by its log; None when it does not."""
+    try:
+        with (run / NAME).open("rb") as file:
+            file.seek(max(0, (run / NAME).stat().st_size - TAIL))
+            lines = file.read().splitlines()
+    except OSError:
+        return None
+    for line in reversed(lines):
+        try:
+            event = msgspec.json.decode(line, type=_Event)
+        except msgspec.DecodeError:  # cut by the tail
+            continue
+        if event.event == "waiting":
+            since = time.strftime("%H:%M:%S", time.localtime(event.at))
+            return f"{event.why}, since {since}"
+        if event.event in ("going on", "start", "end"):
+            return None
+    return None
+
+
+class _Event(msgspec.Struct, frozen=True):
+    event: str
+    at: float
+    why: str | None = None

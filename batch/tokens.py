@@ -1,0 +1,61 @@
+"""How many tokens a request will take, before it is sent: for every vendor, learnt from its answers.
+
+Input: the bytes of the body times a ratio learnt per model, starting from a quarter token a byte,
+which some twenty answers outweigh.  Output: what answers of this model took on average, and a half
+more, up to the request's own cap; before the first answer, the cap.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+import msgspec
+
+from batch.model import Request, Usage
+
+PRIOR_TOKENS, PRIOR_BYTES = 250, 1_000
+UNKNOWN_OUTPUT = 500
+"""Tokens, where nothing has been answered and nothing caps it."""
+
+
+class Estimate(msgspec.Struct, frozen=True):
+    """Tokens one request is likely to take, input and output together, and those it may take."""
+
+    likely: int
+    most: int
+
+
+@dataclass
+class _Sums:
+    input_tokens: int = PRIOR_TOKENS
+    input_bytes: int = PRIOR_BYTES
+    output_tokens: int = 0
+    answers: int = 0
+
+
+class Estimates:
+    """What is known of each model."""
+
+    def __init__(self) -> None:
+        self._of: defaultdict[str | None, _Sums] = defaultdict(_Sums)
+
+    def of(self, request: Request) -> Estimate:
+        """The estimate of a request that has not been sent."""
+        known, cap = self._of[request.model], request.output_cap
+        asked = max(1, round(len(request.body) * known.input_tokens / known.input_bytes))
+        likely = UNKNOWN_OUTPUT if cap is None else cap
+        if known.answers:
+            likely = round(1.5 * known.output_tokens / known.answers)
+        most = likely if cap is None else cap
+        return Estimate(asked + min(likely, most), asked + most)
+
+    def learn(self, request: Request, usage: Usage) -> None:
+        """Take an answer's usage in."""
+        known = self._of[request.model]
+        if usage.input_tokens is not None:
+            known.input_tokens += usage.input_tokens
+            known.input_bytes += len(request.body)
+        if usage.output_tokens is not None:
+            known.output_tokens += usage.output_tokens
+            known.answers += 1
