@@ -208,7 +208,7 @@ class Asking:
                 self._feed.finish(task)
 
     def _accepted(self, request: Request, tries: tuple[Try, ...], completion: Completion) -> None:
-        self._limiter.accepted(request, completion.usage or Usage())
+        self._limiter.accepted(request, completion.usage or Usage(), tries[-1].attempt.latency_s)
         self._budget.earn(time.monotonic())
         self._refused_since = None
         self._succeeded = self._answered = True
@@ -222,14 +222,14 @@ class Asking:
     def _again(self, task: Task, request: Request, attempt: Attempt, again: TryAgain) -> None:
         tries = (*task.tries, Try(attempt, again.error_class, again.maybe_billed))
         chances = task.chances.and_then(again)
-        down = self._is_down(task, again)
+        down = self._is_down(task, again, attempt.latency_s)
         if down:  # an outage: the row has done nothing wrong and stays pending
             billed = task.chances.maybe_billed + again.maybe_billed
             chances = msgspec.structs.replace(task.chances, maybe_billed=billed)
         others = self._refused_since is None
         delay = retry.delay(self._job.retry, chances, again, self._jitter(), others)
         if again.refused:
-            self._hold(again, attempt, None if others else delay)
+            self._hold(again, attempt, others)
         if delay is None and self.stopped is None:
             error = Error(again.error_class, again.message, again.code)
             conclude = self._rejected if again.once else self._record
@@ -249,15 +249,15 @@ class Asking:
         self._progress.retries += 1
         self._feed.put_back(_lighter(task), delay)
 
-    def _is_down(self, task: Task, again: TryAgain) -> bool:
+    def _is_down(self, task: Task, again: TryAgain, took: float) -> bool:
         """Whether the endpoint is (or turns out now to be) down, so that this was no fault of a row."""
-        if again.refused or again.once:
-            self._limiter.answered()
+        if again.refused or again.at_once:
             return False
-        if again.at_once:
+        if again.once:
+            self._limiter.answered(took)
             return False
         why, unreachable = again.message, again.unreachable
-        down = self._limiter.failed(task.row.index, why, unreachable=unreachable)
+        down = self._limiter.failed(task.row.index, why, took, unreachable=unreachable)
         if down:
             self._lose_patience(time.monotonic())
         return down
@@ -288,27 +288,27 @@ class Asking:
         if health.since is not None and now - health.since >= longest:
             self._stop(_down(health.why, now - health.since))
 
-    def _hold(self, refusal: TryAgain, attempt: Attempt, backoff: float | None) -> None:
-        """The server has no room: nobody sends before it said so, and the run ends when that
-        takes too long.  `backoff` is what to wait where it did not say and answers nobody.
+    def _hold(self, refusal: TryAgain, attempt: Attempt, others: bool) -> None:
+        """The server has no room: nobody sends before it said so (or, where it does not say and
+        answers no other, before a backoff), and the run ends when that takes too long.
         """
-        now = time.monotonic()
+        now, wait, policy = time.monotonic(), refusal.wait, self._job.retry
         self._refused_since = self._refused_since or now
-        wait = refusal.wait
-        longest = self._job.retry.max_wait
-        if (wait or 0.0) > longest or now - self._refused_since > longest:
+        if (wait or 0.0) > policy.max_wait or now - self._refused_since > policy.max_wait:
             self._stop(_out_of_patience(wait or refusal.reset or 0.0, refusal.message))
             return
         reason = f"{attempt.status} {refusal.message[:60]}"
-        self._limiter.refused(wait, refusal.reset, attempt.latency_s, reason)
-        if wait is None and backoff:
-            self._limiter.close_until(now + backoff, reason)
+        limiter = self._limiter
+        limiter.refused(wait, refusal.reset, attempt.latency_s, reason)
+        if wait is None and not others:
+            closed = retry.backoff(policy, max(1, limiter.refusals), self._jitter())
+            limiter.close_until(now + closed, reason)
 
     def _rejected(self, refusal: Refusal) -> None:
         """Before the first success an invalid request may be the job's fault: it is held back
         until that is known.
         """
-        self._limiter.answered()
+        self._limiter.answered(refusal.tries[-1].attempt.latency_s)
         if refusal.error.error_class != "invalid_request" or self._succeeded:
             self._record(refusal)
             return

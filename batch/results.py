@@ -78,15 +78,20 @@ def accepted(
 def failed(
     request: Request, tries: tuple[Try, ...], error: Error, response: Literal["auto"] | bool
 ) -> Result:
-    """The result of a row whose last try ended in `error`."""
+    """The result of a row whose last try ended in `error`, or that was never tried for it."""
+    why: dict[str, Any] = {
+        "status": "failed",
+        "error_class": error.error_class,
+        "error_code": error.code,
+        "error_message": error.message[:MESSAGE_LENGTH],
+    }
+    if not tries:
+        return Result(**_of(request), **why)
     last = tries[-1].attempt
     answer = last.answer if isinstance(last.answer, dict) else {}
     return Result(
         **_about(request, tries, _usage(last)),
-        status="failed",
-        error_class=error.error_class,
-        error_code=error.code,
-        error_message=error.message[:MESSAGE_LENGTH],
+        **why,
         usage_json=_json(answer.get("usage")),
         response_json=_text(last) if response is not False and last.answer is not None else None,
     )
@@ -99,9 +104,7 @@ def _about(request: Request, tries: tuple[Try, ...], last_usage: Usage | None) -
     for earlier in tries[:-1]:
         spent = usage.add(spent, _usage(earlier.attempt))
     return {
-        "row": request.row,
-        "custom_id": request.custom_id,
-        "model": request.model,
+        **_of(request),
         **({} if spent is None else msgspec.structs.asdict(spent)),
         "attempts": len(tries),
         "maybe_billed_attempts": sum(done.maybe_billed for done in tries),
@@ -113,6 +116,14 @@ def _about(request: Request, tries: tuple[Try, ...], last_usage: Usage | None) -
         "finished_at": last.started_at + last.latency_s,
         "endpoint": last.endpoint,
         "request_id": last.headers.get("x-request-id") or last.headers.get("request-id"),
+    }
+
+
+def _of(request: Request) -> dict[str, Any]:
+    return {
+        "row": request.row,
+        "custom_id": request.custom_id,
+        "model": request.model,
         "request_hash": request.hash,
     }
 

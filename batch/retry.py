@@ -86,8 +86,12 @@ def delay(
     failures = max(1, chances.refused if outcome.refused else chances.counted)
     if outcome.refused and others_succeed:  # how fast all may send is decided for all
         failures = min(failures, 2)
-    backoff = jitter * min(policy.max_delay, policy.first_delay * 2.0 ** min(failures - 1, 60))
-    return backoff if outcome.wait is None else outcome.wait + backoff
+    return (outcome.wait or 0.0) + backoff(policy, failures, jitter)
+
+
+def backoff(policy: Retry, failures: int, jitter: float) -> float:
+    """Seconds to wait after so many failures in a row (at least 1)."""
+    return jitter * min(policy.max_delay, policy.first_delay * 2.0 ** min(failures - 1, 60))
 
 
 MOST_BUDGET = 500.0

@@ -1,8 +1,9 @@
 """An OpenAI-compatible server on localhost that does what a script says, down to broken framing.
 
-It lives in its own daemon thread and speaks HTTP on bare sockets, so a subprocess, a thread or a coroutine
-can be its client.  Every answer is made of its prompt: an answer that lands in another row shows.  The ledger
-is brought up to date before the last byte leaves, so whoever holds an answer finds it there.
+It lives in its own daemon thread and speaks HTTP on bare sockets, so a subprocess, a thread or a
+coroutine can be its client.  Every answer is made of its prompt: an answer that lands in another
+row shows.  The ledger is brought up to date before the last byte leaves, so whoever holds an answer
+finds it there.
 """
 
 from __future__ import annotations
@@ -40,9 +41,10 @@ ERRORS: dict[int, tuple[str, str | None]] = {
 class Step:
     """How one attempt is answered; as it stands, a normal 200.
 
-    `hang`, `reset` and `close` happen instead of an answer, or, together with `cut` or `cut_events`, after
-    the part of it that was sent.  `clean_end` ends a stream cut by `cut_events` as if it were whole.
-    `events` are a stream's whole content (bytes: as they are), `raw` is a whole HTTP response.
+    `hang`, `reset` and `close` happen instead of an answer, or, together with `cut` or
+    `cut_events`, after the part of it that was sent.  `clean_end` ends a stream cut by `cut_events`
+    as if it were whole. `events` are a stream's whole content (bytes: as they are), `raw` is a
+    whole HTTP response.
     """
 
     status: int = 200
@@ -103,8 +105,9 @@ Steps = Sequence[Step | int | EllipsisType]
 class Asked:
     """One request as it arrived and what became of it.
 
-    `status` is None while, or if, nothing was answered (or the answer was `raw`); `completed` tells that all
-    of an answer was written.  The tokens are what the server charges: those of any 200 it began to send.
+    `status` is None while, or if, nothing was answered (or the answer was `raw`); `completed` tells
+    that all of an answer was written.  The tokens are what the server charges: those of any 200 it
+    began to send.
     """
 
     n: int
@@ -135,12 +138,13 @@ def embedding_of(prompt: str) -> list[float]:
 class FakeAPI:
     """The server, its script and its ledger; every public attribute may be changed while it runs.
 
-    `script` maps a word in the prompt to the steps of the first attempts, counted for each distinct prompt;
-    the first word that matches decides, `...` at the end repeats the last step for ever, and after the steps
-    come normal answers.  `always` answers whatever no word matches.  `latency` is that of an answer with
-    neither.  `requests_per_second` and `tokens_per_second` are refused beyond, `burst` requests (or 20 times as
-    many tokens) being there at once; `announces` tells the limits as OpenAI's headers do.  A wrong key, the rate limit and an unknown path are refused before all that and use up no step.
-    Setting `script` starts the counting afresh.
+    `script` maps a word in the prompt to the steps of the first attempts, counted for each distinct
+    prompt; the first word that matches decides, `...` at the end repeats the last step for ever,
+    and after the steps come normal answers.  `always` answers whatever no word matches.  `latency`
+    is that of an answer with neither.  `requests_per_second` and `tokens_per_second` are refused
+    beyond, `burst` requests (or 20 times as many tokens) being there at once; `announces` tells the
+    limits as OpenAI's headers do.  A wrong key, the rate limit and an unknown path are refused
+    before all that and use up no step. Setting `script` starts the counting afresh.
     """
 
     def __init__(self, port: int = 0, loop_factory: Callable[[], Any] | None = None) -> None:
@@ -364,7 +368,9 @@ class FakeAPI:
     def _content(
         self, asked: Asked, step: Step, contents: Contents
     ) -> tuple[Any, bool, tuple[int, int]]:
-        """What to send: bytes, or a stream's frames; whether it is a stream; and the tokens it costs."""
+        """What to send: bytes, or a stream's frames; whether it is a stream; and the tokens it
+        costs.
+        """
         path = asked.path.partition("?")[0]
         named = path.endswith("/responses")
         if step.events is not None:
@@ -522,9 +528,7 @@ def _ending(step: Step) -> Literal["keep", "close", "reset", "hang"]:
     return "close" if step.close or step.partial or step.no_length else "keep"
 
 
-def _head(
-    n: int, step: Step, length: int | None, ending: str, announced: dict[str, str]
-) -> bytes:
+def _head(n: int, step: Step, length: int | None, ending: str, announced: dict[str, str]) -> bytes:
     """The head of an answer with a body of `length` bytes; None is a stream."""
     usual = "text/event-stream; charset=utf-8" if length is None else "application/json"
     headers = {"content-type": step.content_type or usual, "x-request-id": f"req_{n}", **announced}

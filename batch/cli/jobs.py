@@ -41,7 +41,7 @@ def read(what: str, flags: dict[str, Any], keys: dict[str, str]) -> tuple[Job, P
             job.put(
                 tables,
                 key,
-                job.value_of(flags[flag]) if flag in ("concurrency", "rpm") else flags[flag],
+                job.value_of(flags[flag]) if flag in ("concurrency", "rpm", "tpm") else flags[flag],
             )
     if flags["local"]:
         job.put(tables, "endpoint.base_url", "local")

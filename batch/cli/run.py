@@ -25,6 +25,7 @@ FLAGS = {
     "base_url": "endpoint.base_url",
     "api_key_env": "endpoint.api_key_env",
     "rpm": "limits.requests_per_minute",
+    "tpm": "limits.tokens_per_minute",
     "limit": "limit",
 }
 """Flag -> the key of the job it sets."""
@@ -64,6 +65,7 @@ FLAGS = {
 )
 @click.option("--local", is_flag=True, help="Ask the embedded model: no key, no network.")
 @click.option("--rpm", help="Requests per minute at most.")
+@click.option("--tpm", help="Tokens per minute at most.")
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first N rows.")
 @click.option(
     "--set",
