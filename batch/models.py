@@ -12,6 +12,7 @@ import re
 import threading
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ import msgspec
 from batch import local
 from batch.client import Client
 from batch.endpoint import Endpoint, Target, lists_of, target
-from batch.errors import JobError
+from batch.errors import JobError, UsageError
 from batch.preflight import WAY_OUT
 
 PATIENCE = 2.0
@@ -30,9 +31,11 @@ LIST_SECONDS = 20.0
 """Seconds for a person who asks for nothing but the list."""
 
 LONGEST_NAME = 200
-MOST_NAMES = 5_000
-MOST_WANTED = 8
-"""Names of a list that are read, and models of a job that are looked for; a pair takes 10 µs."""
+MOST_NAMES = 20_000
+"""Names of a list that are read."""
+
+MOST_COMPARED, MOST_WANTED = 2_000, 4
+"""Names of a list, and models of a job that it lacks, that are compared; a pair takes up to 50 µs."""
 
 SIMILAR, NEAR, NEAR_WORD = 0.5, 0.8, 0.6
 """Likeness (difflib's ratio) of names worth showing, of one that may be a misspelling of another, and
@@ -114,7 +117,8 @@ class Meanwhile:
         self._thread.start()
 
     def _ask(self, endpoint: Endpoint, at: Target, patience: float) -> None:
-        self._found = asyncio.run(listed(endpoint, at, patience))
+        with suppress(UsageError):  # too few open files: the run itself will say so
+            self._found = asyncio.run(listed(endpoint, at, patience))
 
     def names(self) -> list[str] | None:
         """The names, None when they did not come in time."""
@@ -138,7 +142,7 @@ def unlisted(wanted: Iterable[str], names: list[str] | None) -> str | None:
 
 def _nearest(model: str, names: list[str]) -> str:
     """The names most like `model`.  Raises JobError when one of them must be meant."""
-    plain = {name.casefold(): name for name in reversed(names)}
+    plain = {name.casefold(): name for name in reversed(names[:MOST_COMPARED])}
     near = difflib.get_close_matches(model.casefold(), plain, n=3, cutoff=SIMILAR)
     nearest = [plain[name] for name in near]
     meant = next((name for name in nearest if is_misspelling(model, name)), None)
