@@ -19,7 +19,7 @@ from contextlib import contextmanager
 
 import msgspec
 
-from batch import apis, outcome, results, retry
+from batch import apis, outcome, preflight, results, retry
 from batch.apis import APIS
 from batch.client import Client
 from batch.errors import BatchError, Interrupted, Stopped, StorageError
@@ -105,9 +105,11 @@ class Asking:
         reuse: Reuse | None = None,
         succeeded: bool = False,
         accept_empty: bool = False,
+        host: str | None = None,
     ) -> None:
         """`succeeded` tells that the run holds answers already; `accept_empty` that the person knows
-        that many of them are empty.
+        that many of them are empty.  Rows are held to the bounds of the server `host`, if one is
+        named.
         """
         self._job = job
         self._prompter = prompter
@@ -119,6 +121,7 @@ class Asking:
         self._log = log
         self._jitter = jitter
         self._reuse = reuse
+        self._host = host
         self._succeeded = succeeded
         self._answered = False  # in this start: a key refused before that is wrong, and no outage
         self._refused_since: float | None = None
@@ -175,6 +178,8 @@ class Asking:
         try:
             question = self._prompter.question(task.row)
             request = apis.build(question, self._job.request, task.row.index)
+            if self._host is not None:
+                preflight.check(request, self._host)
         except BadRow as fault:
             result = results.invalid(task.row.index, f"{task.row.where}: {fault}")
         else:

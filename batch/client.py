@@ -162,6 +162,24 @@ class Client:
             **answered,
         )
 
+    async def get(self, url: str) -> Attempt:
+        """What is found at `url`, which must be one of the endpoint's own: the key goes with it."""
+        started, began = self._wall_clock(), self._clock()
+        status: int | None = None
+        try:
+            async with self._session.get(
+                yarl.URL(url, encoded=True), allow_redirects=False
+            ) as response:
+                status = response.status
+                async with aclosing(self._pieces(response)) as pieces:
+                    raw = b"".join([piece async for piece in pieces])
+            answered = {"status": status, **self._json(raw)}
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            answered = _failed(error, status, self._clock() - began)
+        return Attempt(
+            endpoint=url, started_at=started, latency_s=self._clock() - began, **answered
+        )
+
     async def _read(
         self, request: Request, response: aiohttp.ClientResponse, began: float
     ) -> dict[str, Any]:
@@ -233,6 +251,9 @@ class Client:
             folding.feed(raw)
             folding.close()
             return self._answer_of(folding.fold)
+        return self._json(raw)
+
+    def _json(self, raw: bytes) -> dict[str, Any]:
         raw = self._scrubber.clean_bytes(raw)
         answer, repaired = decode(raw)
         if ESCAPED.search(raw) and answer is not None:  # a secret may be spelled in escapes

@@ -189,7 +189,7 @@ def _explained(problem: str, tables: dict[str, Any], source: Path | None) -> str
         elif keys:
             text = f"{keys[0]}: {text}"
     table = f"[{keys[0]}] " if len(keys) > 1 else ""
-    return f"{_place(keys, source)}{table}{text.replace('`', '')}"
+    return f"{place(keys, source)}{table}{text.replace('`', '')}"
 
 
 def _known(table: str | None, wrong: str) -> str:
@@ -206,7 +206,8 @@ def _known(table: str | None, wrong: str) -> str:
     return f"(known: {', '.join(fields)})"
 
 
-def _place(keys: list[str], source: Path | None) -> str:
+def place(keys: list[str], source: Path | None) -> str:
+    """`job.toml:10: ` where a key stands in a job file; nothing where there is no file."""
     if source is None:
         return ""
     line = _line_of(keys, source.read_text(encoding="utf-8-sig").splitlines())

@@ -68,6 +68,11 @@ class Prompter:
         ]
         self._has_user = prompt.user is not None
 
+    @property
+    def templated(self) -> bool:
+        """Whether the job says what is asked; if not, every row speaks for itself."""
+        return self._has_user
+
     def columns(self) -> frozenset[str]:
         """The columns the templates name."""
         return frozenset().union(*(names for _, _, names in self._templates))

@@ -7,28 +7,24 @@ first request.
 from __future__ import annotations
 
 import asyncio
-import shutil
-import sys
-import tempfile
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from contextlib import ExitStack
 from pathlib import Path
 
 import msgspec
 
-from batch import apis, columns, endpoint, job, looking, readers
-from batch.apis import APIS
+from batch import columns, endpoint, job, looking, readers, rehearsal
 from batch.asking import Asking, interruptible
 from batch.client import Client
 from batch.endpoint import Target
-from batch.errors import BatchError, Different, InputError, Interrupted, StorageError, UsageError
+from batch.errors import BatchError, Different, Interrupted, StorageError
 from batch.feed import Feed
 from batch.job import Job
 from batch.limiter import Limiter
-from batch.model import Row
 from batch.progress import Progress
-from batch.prompts import BadRow, Prompter
+from batch.prompts import Prompter
 from batch.readers import Input
+from batch.rehearsal import Terms
 from batch.store import folder, lock, plan
 from batch.store.files import Disk
 from batch.store.log import Log
@@ -40,18 +36,11 @@ from batch.store.writer import Store
 from batch.summary import Ended
 from batch.usage import Summary
 
-CHECKED_ROWS = 10_000
-CHECKED_BYTES = 64 << 20
-"""How much of a new input is rendered before the first request."""
 
-
-class How(msgspec.Struct, frozen=True, kw_only=True):
+class How(Terms, frozen=True, kw_only=True):
     """How a job is run, beyond what the job says."""
 
-    environment: dict[str, str]
     say: Callable[[str], None]
-    input_format: str | None = None
-    record_bad_rows: bool = False
     quiet: bool = False
     yes: bool = False
     new: bool = False
@@ -81,14 +70,20 @@ def run(job_: Job, run_folder: Path, how: How) -> Ended:
     if how.reuse is not None:
         looking.opened(how.reuse)
     with interruptible(), ExitStack() as stack:
-        source = _source(job_, how.input_format, stack)
+        source = rehearsal.source_of(job_, how.input_format, stack)
+        notice = None
         if anew or _same_run(job_, run_folder, source) is None:
-            _check_rows(job_, source, prompter, how)
+            notice = rehearsal.check(job_, source, prompter, how)
+        elif how.again is not None and how.again.settings:
+            rehearsal.check_parameters(asked, how)
         target = _target(asked, how, stack)
         if anew and plan.read(run_folder) is not None:
             kept, how = _set_aside(run_folder, how)
             job_, source = _input_in(kept, job_, run_folder, source)
         opened = _open(job_, run_folder, source, how, stack)
+        how.say(f"asking {rehearsal.place(asked, target.base_url, asked.request.api)}")
+        if notice is not None:
+            how.say(notice)
         return _in_a_loop(_ask(asked, prompter, target, opened, how))
 
 
@@ -123,18 +118,6 @@ def _input_in(kept: Path, job_: Job, run_folder: Path, source: Input) -> tuple[J
     return msgspec.structs.replace(job_, input="-"), again
 
 
-def _source(job_: Job, input_format: str | None, stack: ExitStack) -> Input:
-    if job_.input is None:
-        raise UsageError("no input: name a file, or `input` in the job file")
-    if job_.input != "-":
-        return readers.resolve(job_.input, Path.cwd(), input_format)
-    kept = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="batchmill-")))
-    path = kept / f"stdin.{input_format or 'jsonl'}"
-    with path.open("wb") as file:
-        shutil.copyfileobj(sys.stdin.buffer, file, 1 << 20)
-    return readers.resolve(str(path), kept, input_format)
-
-
 def _same_run(
     job_: Job, run_folder: Path, source: Input, say: Callable[[str], None] | None = None
 ) -> Plan | None:
@@ -152,33 +135,6 @@ def _same_run(
     if difference.kind == "grown" and say is not None:
         say(f"the input grew ({difference.text}): its new rows are asked too")
     return known
-
-
-def _check_rows(job_: Job, source: Input, prompter: Prompter, how: How) -> None:
-    """Render the first rows of a new input.  Raises InputError naming the place of the first fault."""
-    empty = True
-    for row in first_rows(source, min(CHECKED_ROWS, job_.limit or CHECKED_ROWS)):
-        empty = False
-        try:
-            apis.build(prompter.question(row), job_.request, row.index)
-        except BadRow as fault:
-            if not how.record_bad_rows:
-                hint = "mend it, or let such rows fail by themselves: --on-bad-row record"
-                raise InputError(f"{row.where}: {fault}", hint=hint) from None
-    if empty:
-        raise InputError(f"{', '.join(source.names)}: no rows")
-
-
-def first_rows(source: Input, count: int) -> Iterator[Row]:
-    """The first `count` rows of the input, or those in its first CHECKED_BYTES."""
-    index = size = 0
-    for batch in source.batches():
-        for row in source.rows(batch, index)[: count - index]:
-            yield row
-            index += 1
-        size += batch.table.nbytes
-        if index >= count or size > CHECKED_BYTES:
-            return
 
 
 def _target(job_: Job, how: How, stack: ExitStack) -> Target:
@@ -311,6 +267,7 @@ async def _ask(job_: Job, prompter: Prompter, target: Target, opened: Opened, ho
             reuse=reuse,
             succeeded=before.totals().rows_ok > 0,
             accept_empty=how.yes,
+            host=rehearsal.bounding_host(job_, prompter, how),
         )
         try:
             with asking.signals():
@@ -411,26 +368,3 @@ def _finish(opened: Opened, rows: int | None, whole: Summary, state: str) -> Non
     plan.write(
         opened.disk, opened.run, msgspec.structs.replace(opened.plan, rows=rows, state=state)
     )
-
-
-def preview(
-    job_: Job, environment: dict[str, str], input_format: str | None, rows: int = 3
-) -> Iterator[str]:
-    """The requests of the first rows, as they would be sent; nothing is."""
-    prompter = Prompter(job_.prompt, job_.id_column)
-    with ExitStack() as stack:
-        source = _source(job_, input_format, stack)
-        if not job_.endpoint.local:
-            base_url = endpoint.target(job_.endpoint, environment).base_url
-        for row in first_rows(source, min(rows, job_.limit or rows)):
-            try:
-                request = apis.build(prompter.question(row), job_.request, row.index)
-            except BadRow as fault:
-                raise InputError(f"{row.where}: {fault}") from None
-            at = (
-                "embedded model"
-                if job_.endpoint.local
-                else endpoint.url_of(base_url, APIS[request.api].PATH)
-            )
-            yield f"# {row.where} -> POST {at}"
-            yield msgspec.json.format(request.body, indent=2).decode()

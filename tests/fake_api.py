@@ -145,6 +145,10 @@ class FakeAPI:
     beyond, `burst` requests (or 20 times as many tokens) being there at once; `announces` tells the
     limits as OpenAI's headers do.  A wrong key, the rate limit and an unknown path are refused
     before all that and use up no step. Setting `script` starts the counting afresh.
+
+    `models` are listed below every prefix, or only at the path `models_at`; `listing` answers in
+    their stead.  That is no work: it stands in `listings`, and neither in the ledger nor among the
+    connections.
     """
 
     def __init__(self, port: int = 0, loop_factory: Callable[[], Any] | None = None) -> None:
@@ -157,7 +161,10 @@ class FakeAPI:
         self.announces = False
         self.slots: int | None = None
         self.key: str | None = None
-        self.models = ["fake-model"]
+        self.models = ["fake-model", "m"]
+        self.models_at: str | None = None
+        self.listing: Step | None = None
+        self.listings: list[Asked] = []
         self.remember = True
         self.ledger: list[Asked] = []
         self.in_flight = 0
@@ -231,14 +238,19 @@ class FakeAPI:
         asked.body = _decoded(body)
         contents = _contents(asked.body or {})
         asked.prompt = _prompt(contents)
-        if self.remember:
-            self.ledger.append(asked)
-        self.in_flight += 1
-        self.peak_in_flight = max(self.peak_in_flight, self.in_flight)
+        listing = asked.method == "GET" and _is_models(asked.path.partition("?")[0])
+        if listing:
+            self.listings.append(asked)
+        else:
+            self._count_in(connection, asked)
         connection.asked = asked
         refusal = self._refusal(asked)
-        step = refusal or self._next_step(asked.prompt, asked.method == "POST")
-        delay = self.latency if step is NORMAL else step.delay
+        step = refusal or (
+            self.listing or NORMAL
+            if listing
+            else self._next_step(asked.prompt, asked.method == "POST")
+        )
+        delay = self.latency if step is NORMAL and not listing else step.delay
         wire = self._wire(asked, step, contents)
         queued = self.slots is not None and refusal is None
         if delay or queued or wire.pause is not None:
@@ -247,6 +259,14 @@ class FakeAPI:
             )
         else:
             connection.write(wire.pieces, wire)
+
+    def _count_in(self, connection: _Connection, asked: Asked) -> None:
+        if self.remember:
+            self.ledger.append(asked)
+        self.connections += not connection.counted
+        connection.counted = connection.working = True
+        self.in_flight += 1
+        self.peak_in_flight = max(self.peak_in_flight, self.in_flight)
 
     async def _answer_later(
         self, connection: _Connection, wire: _Wire, delay: float, queued: bool
@@ -285,7 +305,7 @@ class FakeAPI:
         if self.key is not None and asked.headers.get("authorization") != f"Bearer {self.key}":
             return _refused(401, "Incorrect API key provided.", *ERRORS[401])
         path = asked.path.partition("?")[0]
-        if _is_models(path):
+        if _is_models(path) and self.models_at in (None, path):
             return (
                 None
                 if asked.method == "GET"
@@ -405,10 +425,11 @@ class _Connection(asyncio.Protocol):
         self.asked: Asked | None = None
         self.task: asyncio.Task[None] | None = None
         self.buffer = bytearray()
+        self.counted = False  # among the connections
+        self.working = False  # on a request that is counted as in flight
 
     def connection_made(self, transport: Any) -> None:
         self.transport: asyncio.Transport = transport
-        self.api.connections += 1
         self.api._open.add(self)
 
     def connection_lost(self, _: Exception | None) -> None:
@@ -462,8 +483,8 @@ class _Connection(asyncio.Protocol):
 
     def leave(self) -> None:
         if self.asked is not None:
-            self.api.in_flight -= 1
-            self.asked = None
+            self.api.in_flight -= self.working
+            self.asked, self.working = None, False
 
     def _reset(self) -> None:
         linger = struct.pack("ii", 1, 0)

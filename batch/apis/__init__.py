@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from batch import preflight
 from batch.apis import chat_completions
 from batch.model import Completion, Request
 from batch.prompts import BadRow, Question
@@ -57,6 +58,8 @@ class Parameters(msgspec.Struct, frozen=True):
     def __post_init__(self) -> None:
         if self.api not in APIS:
             raise ValueError(f"api: expected one of {', '.join(APIS)}, not {self.api!r}")
+        if misplaced := preflight.client_side(self.sent):
+            raise ValueError(str(misplaced))
         if "schema" in self.sent:
             raise ValueError(
                 "schema: not supported yet; say it as the API does, in response_format"

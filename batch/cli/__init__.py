@@ -24,6 +24,8 @@ COMMANDS = {
     "runs": "The runs below a folder.",
     "verify": "Every row once, hashes, totals.",
     "export": "All results as one file.",
+    "validate": "Render and check every row; send nothing.",
+    "models": "What the endpoint offers.",
     "serve": "Serve the embedded model on this machine.",
 }
 

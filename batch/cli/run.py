@@ -52,7 +52,11 @@ FLAGS = {
     help="The run's folder [default: runs/NAME], or *.parquet, *.jsonl, *.csv.",
 )
 @click.option("-c", "--concurrency", help='Requests in flight, or "auto".')
-@click.option("--base-url", metavar="URL", help='The endpoint; "local" is the embedded model.')
+@click.option(
+    "--base-url",
+    metavar="URL",
+    help='The endpoint, as in https://host/v1; "local" is the embedded model.',
+)
 @click.option(
     "--api-key-env",
     metavar="NAME",
@@ -81,6 +85,8 @@ FLAGS = {
 )
 @click.option("--on-bad-row", type=click.Choice(["stop", "record"]), default="stop",
               help="A row that cannot be asked: stop (default) or record it as failed.")  # fmt: skip
+@click.option("--no-preflight", is_flag=True,
+              help="Send parameters and models that servers usually refuse.")  # fmt: skip
 @click.option("--new", is_flag=True, help="Start anew; the run that is there is kept as RUN~1.")
 @click.option("--reuse", metavar="RUN", type=click.Path(path_type=Path),
               help="Start anew, and take every answer to the same request from RUN.")  # fmt: skip
@@ -94,25 +100,29 @@ def run(what: str, **flags: Any) -> int:
     batchmill run jobs/sentiment.toml
     batchmill run reviews.csv -m gpt-5.4-mini -p 'Translate to French: {{ text }}'
     """
-    from batch import run as running
+    from batch import rehearsal
     from batch.cli import jobs
 
     job, folder = jobs.read(what, flags, FLAGS)
-    environment = jobs.environment(flags["env_file"])
+    how: dict[str, Any] = {
+        "environment": jobs.environment(flags["env_file"]),
+        "input_format": flags["input_format"],
+        "bounds": not flags["no_preflight"],
+        "job_file": jobs.job_file(what),
+    }
     if flags["dry_run"]:
-        for line in running.preview(job, environment, flags["input_format"]):
+        for line in rehearsal.preview(job, rehearsal.Terms(**how)):
             click.echo(line)
         return 0
     return carry_out(
         job,
         folder,
         quiet=flags["quiet"],
-        environment=environment,
-        input_format=flags["input_format"],
         record_bad_rows=flags["on_bad_row"] == "record",
         yes=flags["yes"],
         new=flags["new"],
         reuse=None if flags["reuse"] is None else jobs.run_folder(flags["reuse"]),
+        **how,
     )
 
 
