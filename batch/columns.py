@@ -99,6 +99,7 @@ COLUMNS = (
     _plain("refusal", pa.string()),
     _nested("tool_calls", TOOL_CALLS),
     _nested("choices", CHOICES),
+    _plain("embedding", pa.list_(pa.float32())),
     _plain("finish_reason", pa.string()),
     _plain("model", pa.string()),
     _plain("served_model", pa.string()),

@@ -58,7 +58,7 @@ class Row(msgspec.Struct, frozen=True):
 
 class Request(msgspec.Struct, frozen=True):
     """One row's question, ready to send.  `hash` names the question, not its transport; `choices`
-    is how many answers it asks for.
+    is how many answers it asks for; `stream_options` tells that its body has a field of that name.
     """
 
     row: int
@@ -69,6 +69,7 @@ class Request(msgspec.Struct, frozen=True):
     hash: str
     stream: bool = False
     choices: int = 1
+    stream_options: bool = False
 
 
 class Attempt(msgspec.Struct, frozen=True):
