@@ -120,7 +120,7 @@ class FakeAPI:
     the first word that matches decides, `...` at the end repeats the last step for ever, and after the steps
     come normal answers.  `always` answers whatever no word matches.  `latency` is that of an answer with
     neither.  A wrong key, the rate limit and an unknown path are refused before all that and use up no step.
-    Setting `script` starts the counting afresh.
+    Setting `script` starts the counting afresh.  `refused` are fields it does not know.
     """
 
     def __init__(self, port: int = 0, loop_factory: Callable[[], Any] | None = None) -> None:
@@ -132,6 +132,7 @@ class FakeAPI:
         self.slots: int | None = None
         self.key: str | None = None
         self.models = ["fake-model"]
+        self.refused: frozenset[str] = frozenset()
         self.remember = True
         self.ledger: list[Asked] = []
         self.in_flight = 0
@@ -274,6 +275,8 @@ class FakeAPI:
             return _refused(429, "Rate limit reached for requests.", *ERRORS[429], headers=headers)
         if asked.body is None:
             return _refused(400, "We could not parse the JSON body of your request.")
+        if unknown := sorted(self.refused & asked.body.keys()):
+            return _refused(400, f"Unknown parameter: '{unknown[0]}'.", code="unknown_parameter")
         return None
 
     def _wait_for_token(self) -> float:
