@@ -84,21 +84,21 @@ class Ran:
 
 
 def ran(
-    api: FakeAPI,
+    api: FakeAPI | None,
     folder: Path,
     asked: Sequence[dict[str, Any]],
     request: dict[str, Any],
     **more: Any,
 ) -> Ran:
-    """What comes of sending `asked` (JSONL) to `api` with these parameters; `more` are tables or keys
-    of the job.
+    """What comes of sending `asked` (JSONL) to `api`, or to an `endpoint` of `more`, with these
+    parameters; `more` are tables or keys of the job.
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "in.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in asked))
     tables: dict[str, Any] = {
         "input": str(folder / "in.jsonl"),
         "request": {"model": "fake-model", **request},
-        "endpoint": {"base_url": api.url, "api_key_env": ""},
+        "endpoint": {"base_url": api.url if api else None, "api_key_env": ""},
         "limits": {"concurrency": 2},
         "retry": {"first_delay": 0.001, "max_delay": 0.01, "max_wait": 5},
         **more,

@@ -84,6 +84,22 @@ def test_embeddings_are_a_column_of_floats(api: FakeAPI, tmp_path):
     assert longest == [(8,)]
 
 
+def test_embeddings_are_exported_as_the_batch_api_writes_them(api: FakeAPI, tmp_path, batchmill):
+    ran(api, tmp_path, PROMPTS, {"api": "embeddings"})
+    assert batchmill("export", "run", "-o", "x.jsonl", "--format", "openai-batch").exit_code == 0
+    lines = [msgspec.json.decode(line) for line in (tmp_path / "x.jsonl").read_bytes().splitlines()]
+    bodies = [line["response"]["body"] for line in lines]
+    assert [body["data"][0]["embedding"] for body in bodies] == [
+        embedding_of("Snow is"),
+        embedding_of("Coal is"),
+    ]
+
+
+def test_a_chat_has_no_column_of_embeddings(api: FakeAPI, tmp_path):
+    (row,) = ran(api, tmp_path, [{**PROMPTS[0], "embedding": "mine"}], {}).rows
+    assert row["embedding"] == "mine" and "input_embedding" not in row
+
+
 def vector(embedding: Any, **more: Any) -> dict[str, Any]:
     item = {"object": "embedding", "index": 0, "embedding": embedding, **more}
     return {"object": "list", "model": "m", "data": [item], "usage": {"prompt_tokens": 3}}
