@@ -126,6 +126,7 @@ class Asking:
         self._answered = False  # in this start: a key refused before that is wrong, and no outage
         self._refused_since: float | None = None
         self._held_back: list[Refusal] = []
+        self._noticed: set[str] = set()
         self._first = First(accept_empty)
         self._budget = retry.Budget()
         self._interrupted = False
@@ -143,6 +144,7 @@ class Asking:
         try:
             while (asked := await self._next()) is not None:
                 task, request = asked
+                request = self._client.adapted(request)
                 attempt = await self._client.send(request)
                 self._conclude(task, request, attempt)
                 await self._store.room()
@@ -204,6 +206,8 @@ class Asking:
                 self._again(task, request, attempt, judged)
             case Pause():
                 self._pause(task, request, attempt, judged)
+            case Reject(stream_options=True) if request.stream_options:
+                self._ask_without_options(task, request, attempt)
             case Reject(error_class, message, code):
                 tries = (*task.tries, Try(attempt, error_class, attempt.maybe_billed))
                 self._rejected(Refusal(request, tries, Error(error_class, message, code)))
@@ -220,7 +224,14 @@ class Asking:
         for held in self._held_back:  # others succeed: these were the rows' own fault
             self._record(held)
         self._held_back.clear()
-        self._store.write(results.accepted(request, tries, completion, self._job.output.response))
+        result = results.accepted(request, tries, completion, self._job.output.response)
+        self._store.write(result)
+        if "model_differs" in result.flags:
+            self._notice(
+                "model_differs",
+                f"the server answers as {result.served_model} where {result.model} was asked for"
+                " (flag model_differs)",
+            )
         if self._first.mostly_empty("empty" in completion.flags):
             self._stop(_mostly_empty())
 
@@ -246,6 +257,27 @@ class Asking:
             longest = self._job.retry.max_delay
             delay = max(delay, self._budget.wait(again, time.monotonic(), longest))
         self._put_back(Task(task.row, request, tries, chances), delay)
+
+    def _ask_without_options(self, task: Task, request: Request, attempt: Attempt) -> None:
+        """The endpoint takes no `stream_options`: nobody sends them any more, and the row, which
+        has done nothing wrong, is asked at once.
+        """
+        self._limiter.answered(attempt.latency_s)
+        self._client.takes_stream_options = False
+        self._notice(
+            "stream_options",
+            "the server takes no stream_options: streams go without them, and their usage may be"
+            " unknown",
+        )
+        tries = (*task.tries, Try(attempt, "invalid_request"))
+        lighter = apis.without_stream_options(request)
+        self._put_back(Task(task.row, lighter, tries, task.chances), 0.0)
+
+    def _notice(self, kind: str, text: str) -> None:
+        """Say once a run what holds for many rows."""
+        if kind not in self._noticed:
+            self._noticed.add(kind)
+            self._progress.say(text)
 
     def _put_back(self, task: Task, delay: float) -> None:
         if self.stopped is not None:

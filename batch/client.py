@@ -26,7 +26,7 @@ import yarl
 from aiohttp.client_reqrep import ClientRequest
 
 from batch import __version__
-from batch.apis import APIS, Fold
+from batch.apis import APIS, Fold, without_stream_options
 from batch.bodies import decode
 from batch.endpoint import Endpoint, Target, url_of
 from batch.errors import UsageError
@@ -102,6 +102,7 @@ class Client:
             for name, url in self._urls.items()
         }
         self._scrubber = Scrubber(target.secrets)
+        self.takes_stream_options = True
         self._large = asyncio.Semaphore(LARGE_BODIES)
         self._clock = clock
         self._wall_clock = wall_clock
@@ -138,6 +139,10 @@ class Client:
         trace: TracebackType | None,
     ) -> None:
         await self._session.close()
+
+    def adapted(self, request: Request) -> Request:
+        """`request` as this endpoint takes it, by what it has refused before."""
+        return request if self.takes_stream_options else without_stream_options(request)
 
     async def send(self, request: Request) -> Attempt:
         """One try.  Takes at most `total_timeout` seconds; raises only CancelledError."""

@@ -130,6 +130,9 @@ COLUMNS = (
     _plain("response_json", pa.string()),
 )
 
+EMBEDDING = _plain("embedding", pa.list_(pa.float32()))
+"""Only where embeddings are asked for."""
+
 REQUEST_JSON = _plain("request_json", pa.string())
 """Only with `output.request = true`: the body that was sent."""
 
@@ -156,9 +159,15 @@ see readers).
 """
 
 
-def chosen(request: bool) -> tuple[Column, ...]:
+def chosen(request: bool, embedding: bool = False) -> tuple[Column, ...]:
     """The columns of a run."""
-    return (*COLUMNS, REQUEST_JSON) if request else COLUMNS
+    return (*COLUMNS, *([EMBEDDING] if embedding else []), *([REQUEST_JSON] if request else []))
+
+
+def own(names: Sequence[str]) -> tuple[Column, ...]:
+    """Those of the columns `names` of a run's output that are ours: they begin with `row`."""
+    ours = names[names.index(COLUMNS[0].name) :]
+    return chosen(REQUEST_JSON.name in ours, EMBEDDING.name in ours)
 
 
 def schema(carried: pa.Schema, own: Sequence[Column]) -> tuple[pa.Schema, list[tuple[str, str]]]:

@@ -58,7 +58,8 @@ class Row(msgspec.Struct, frozen=True):
 
 class Request(msgspec.Struct, frozen=True):
     """One row's question, ready to send.  `hash` names the question, not its transport; `choices`
-    is how many answers it asks for; `output_cap` the tokens they may have, all together.
+    is how many answers it asks for; `output_cap` the tokens they may have, all together;
+    `stream_options` tells that its body has a field of that name.
     """
 
     row: int
@@ -70,6 +71,7 @@ class Request(msgspec.Struct, frozen=True):
     stream: bool = False
     choices: int = 1
     output_cap: int | None = None
+    stream_options: bool = False
 
 
 class Attempt(msgspec.Struct, frozen=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Literal
 
 import msgspec
@@ -10,6 +11,9 @@ from batch import usage
 from batch.model import Attempt, AttemptRecord, Completion, Request, Result, Usage
 
 MESSAGE_LENGTH = 500
+
+DATE = re.compile(r"-(?:\d{4}-\d{2}-\d{2}|\d{8}|\d{4})$")
+"""The date of a model's snapshot, as OpenAI and Anthropic write it (`gpt-5.4-mini-2026-03-17`)."""
 
 
 class Try(msgspec.Struct, frozen=True):
@@ -50,9 +54,9 @@ def accepted(
 ) -> Result:
     """The result of a row that was answered."""
     flags = completion.flags
-    if completion.served_model is not None and completion.served_model != request.model:
+    if _differs(request.model, completion.served_model):
         flags = [*flags, "model_differs"]
-    if len(completion.choices) < request.choices:
+    if completion.embedding is None and len(completion.choices) < request.choices:
         flags = [*flags, "choices_missing"]
     first = completion.choices[0] if completion.choices else None
     keep = response is True or (response == "auto" and (completion.unheld or _remarkable(flags)))
@@ -146,6 +150,11 @@ def _record(done: Try) -> AttemptRecord:
 
 def _usage(attempt: Attempt) -> Usage | None:
     return usage.read(attempt.answer.get("usage")) if isinstance(attempt.answer, dict) else None
+
+
+def _differs(asked: str | None, served: str | None) -> bool:
+    """Whether another model answered; a snapshot of the one asked for is no other."""
+    return served is not None and asked not in (served, DATE.sub("", served))
 
 
 def _remarkable(flags: list[str]) -> bool:

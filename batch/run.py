@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import msgspec
@@ -22,7 +22,7 @@ from batch.feed import Feed
 from batch.job import Job
 from batch.limiter import Limiter
 from batch.progress import Progress
-from batch.prompts import Prompter
+from batch.prompts import BadRow, Prompter
 from batch.readers import Input
 from batch.rehearsal import Terms
 from batch.store import folder, lock, plan
@@ -190,12 +190,22 @@ def _keep_standard_input(
 
 def _begin(disk: Disk, job_: Job, run_folder: Path, source: Input, how: How) -> None:
     carried = source.schema(None if job_.keep is None else tuple(job_.keep))
-    schema, renamed = columns.schema(carried, columns.chosen(job_.output.request))
+    own = columns.chosen(job_.output.request, _asks_for_embeddings(job_, source))
+    schema, renamed = columns.schema(carried, own)
     for old, new in renamed:
         if old == "custom_id":  # of a batch line; our own column of that name says the same
             continue
         how.say(f"the input's column {old!r} is carried as {new!r}: the name is taken")
     folder.begin(disk, run_folder, schema)
+
+
+def _asks_for_embeddings(job_: Job, source: Input) -> bool:
+    """Whether the job says so, or the first row of its input does."""
+    api = job_.request.api
+    for row in rehearsal.first_rows(source, 1):
+        with suppress(BadRow):
+            api = Prompter(job_.prompt, job_.id_column).question(row).api or api
+    return api == "embeddings"
 
 
 def _plan(job_: Job, source: Input, known: Plan | None, how: How) -> Plan:

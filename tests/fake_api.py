@@ -149,6 +149,7 @@ class FakeAPI:
     `models` are listed below every prefix, or only at the path `models_at`; `listing` answers in
     their stead.  That is no work: it stands in `listings`, and neither in the ledger nor among the
     connections.
+    `refused` are fields it does not know.
     """
 
     def __init__(self, port: int = 0, loop_factory: Callable[[], Any] | None = None) -> None:
@@ -165,6 +166,7 @@ class FakeAPI:
         self.models_at: str | None = None
         self.listing: Step | None = None
         self.listings: list[Asked] = []
+        self.refused: frozenset[str] = frozenset()
         self.remember = True
         self.ledger: list[Asked] = []
         self.in_flight = 0
@@ -320,6 +322,8 @@ class FakeAPI:
             return _refused(429, "Rate limit reached for requests.", *ERRORS[429], headers=headers)
         if asked.body is None:
             return _refused(400, "We could not parse the JSON body of your request.")
+        if unknown := sorted(self.refused & asked.body.keys()):
+            return _refused(400, f"Unknown parameter: '{unknown[0]}'.", code="unknown_parameter")
         return None
 
     def _wait_for_room(self, asked: Asked) -> float:

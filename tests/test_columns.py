@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from batch import columns
-from batch.columns import COLUMNS, REQUEST_JSON
+from batch.columns import COLUMNS, EMBEDDING, REQUEST_JSON
 from batch.model import AttemptRecord, Choice, Result, ToolCall
 
 CALL = ToolCall("call_1", "look", '{"x":1}')
@@ -77,15 +77,30 @@ def test_a_result_without_news_is_null_and_not_zero():
     assert [row["flags"], row["reused"], row["attempts"]] == [[], False, 0]
 
 
-@pytest.mark.parametrize("column", [*COLUMNS, REQUEST_JSON], ids=lambda column: column.name)
+@pytest.mark.parametrize(
+    "column", [*COLUMNS, EMBEDDING, REQUEST_JSON], ids=lambda column: column.name
+)
 def test_every_column_is_a_field_of_a_result(column):
     assert column.name in Result.__struct_fields__
 
 
 def test_columns_have_different_names():
-    names = [column.name.lower() for column in columns.chosen(request=True)]
+    names = [column.name.lower() for column in columns.chosen(request=True, embedding=True)]
     assert len(set(names)) == len(names)
     assert columns.chosen(request=False) == COLUMNS
+
+
+@pytest.mark.parametrize("request_", [True, False])
+@pytest.mark.parametrize("embedding", [True, False])
+def test_our_columns_are_told_from_those_of_the_same_name_that_are_carried(request_, embedding):
+    own = columns.chosen(request_, embedding)
+    carried = pa.schema([("embedding", pa.string()), ("request_json", pa.string())])
+    schema, renamed = columns.schema(carried, own)
+    assert columns.own(schema.names) == own
+    assert [before for before, _ in renamed] == [
+        *(["embedding"] if embedding else []),
+        *(["request_json"] if request_ else []),
+    ]
 
 
 def test_moments_keep_their_microseconds():

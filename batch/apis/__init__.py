@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import msgspec
 
 from batch import preflight
-from batch.apis import chat_completions
+from batch.apis import chat_completions, completions, embeddings, responses
 from batch.model import Completion, Request
 from batch.prompts import BadRow, Question
 from batch.sse import Event
@@ -32,12 +32,16 @@ class Fold(Protocol):
 
 
 class API(Protocol):
-    """What a module here offers."""
+    """What a module here offers.
+
+    `body` takes parameters in the words of chat or in its own, and no messages where the
+    parameters hold the question already.  It raises BadRow for what its API cannot be asked.
+    """
 
     PATH: str
 
     def body(
-        self, messages: Sequence[dict[str, Any]], parameters: dict[str, Any]
+        self, messages: Sequence[dict[str, Any]] | None, parameters: dict[str, Any]
     ) -> dict[str, Any]: ...
     def parse(self, answer: Any) -> Completion: ...
     def Fold(self, choices: int = 1) -> Fold: ...
@@ -45,7 +49,11 @@ class API(Protocol):
 
 APIS: dict[str, API] = {
     "chat": chat_completions,
+    "responses": responses,
+    "completions": completions,
+    "embeddings": embeddings,
 }
+"""A path that another one ends with comes after it."""
 
 
 class Parameters(msgspec.Struct, frozen=True):
@@ -64,6 +72,10 @@ class Parameters(msgspec.Struct, frozen=True):
             raise ValueError(
                 "schema: not supported yet; say it as the API does, in response_format"
             )
+        try:
+            APIS[self.api].body(None, self.sent)
+        except BadRow as fault:
+            raise ValueError(str(fault)) from None
 
 
 TRANSPORT = ("stream", "stream_options")
@@ -82,10 +94,8 @@ def build(question: Question, parameters: Parameters, row: int) -> Request:
     if name not in APIS:
         raise BadRow(f"the API {name!r} is not supported (known: {', '.join(APIS)})")
     sent = parameters.sent if question.body is None else {**parameters.sent, **question.body}
-    if question.messages is None:
-        body = APIS[name].body(sent.get("messages", ()), sent)
-    else:
-        body = APIS[name].body(question.messages, sent)
+    messages = sent.get("messages") if question.messages is None else question.messages
+    body = APIS[name].body(messages, sent)
     model = body.get("model") or parameters.model
     if not model:
         raise BadRow("no model: say which with -m NAME or `model` in [request]")
@@ -102,9 +112,22 @@ def build(question: Question, parameters: Parameters, row: int) -> Request:
         body=_with_transport(encoded, body) if stream else encoded,
         hash=blake2b(name.encode() + b"\0" + encoded, digest_size=16).hexdigest(),
         stream=stream,
+        stream_options=stream and "stream_options" in body,
         choices=choices,
         output_cap=_output_cap(body, choices),
     )
+
+
+def without_stream_options(request: Request) -> Request:
+    """The same question for a server that takes no `stream_options`: its answer may come without
+    usage.
+    """
+    if not request.stream_options:
+        return request
+    body = msgspec.json.decode(request.body)
+    del body["stream_options"]
+    lighter = msgspec.json.encode(body)
+    return msgspec.structs.replace(request, body=lighter, stream_options=False)
 
 
 def _output_cap(body: dict[str, Any], choices: int) -> int | None:

@@ -44,7 +44,7 @@ FLAGS = {
 @click.option(
     "--prompt-file", type=click.Path(dir_okay=False, path_type=Path), help="A file that holds -p."
 )
-@click.option("--api", help="Which API: chat.")
+@click.option("--api", help="Which API: chat, responses, completions or embeddings.")
 @click.option(
     "-o",
     "--output",
