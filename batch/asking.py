@@ -27,11 +27,12 @@ from batch.feed import Feed, Task
 from batch.health import FIRST_PROBE
 from batch.job import Job
 from batch.limiter import Limiter
-from batch.model import Attempt, Completion, Request
+from batch.model import Attempt, Completion, Request, Result
 from batch.outcome import Accept, Pause, Reject, Stop, TryAgain
 from batch.progress import Progress
 from batch.prompts import BadRow, Prompter
 from batch.results import Error, Try
+from batch.schema import Checker
 from batch.store.reuse import Reuse
 from batch.store.writer import Store
 
@@ -100,11 +101,12 @@ class Asking:
         jitter: Callable[[], float] = random.random,
         *,
         reuse: Reuse | None = None,
+        checker: Checker | None = None,
         succeeded: bool = False,
         accept_empty: bool = False,
     ) -> None:
-        """`succeeded` tells that the run holds answers already; `accept_empty` that the person knows
-        that many of them are empty.
+        """`checker` holds answers to the job's schema, if it has one; `succeeded` tells that the run
+        holds answers already; `accept_empty` that the person knows that many of them are empty.
         """
         self._job = job
         self._prompter = prompter
@@ -115,6 +117,7 @@ class Asking:
         self._progress = progress
         self._jitter = jitter
         self._reuse = reuse
+        self._checker = checker
         self._succeeded = succeeded
         self._answered = False  # in this start: a key refused before that is wrong, and no outage
         self._refused_since: float | None = None
@@ -173,17 +176,26 @@ class Asking:
         except BadRow as fault:
             result = results.invalid(task.row.index, f"{task.row.where}: {fault}")
         else:
-            known = self._reuse and self._reuse.take(request.row, request.custom_id, request.hash)
-            if not known:
+            known = self._known(request)
+            if known is None:
                 return request
             result = known
         self._store.write(result)
         self._feed.finish(task)
         return None
 
+    def _known(self, request: Request) -> Result | None:
+        """An earlier run's answer; what was parsed of it then may be of another type."""
+        if self._reuse is None:
+            return None
+        known = self._reuse.take(request.row, request.custom_id, request.hash)
+        return known if known is None or self._checker is None else self._checker.again(known)
+
     def _conclude(self, task: Task, request: Request, attempt: Attempt) -> None:
         parse = APIS[request.api].parse
         judged = outcome.judge(attempt, parse, time.time(), self._answered)
+        if self._checker is not None:
+            judged = self._checker.judge(judged)
         match judged:
             case Accept(completion):
                 self._accepted(request, (*task.tries, Try(attempt)), completion)
@@ -240,7 +252,7 @@ class Asking:
 
     def _is_down(self, task: Task, again: TryAgain) -> bool:
         """Whether the endpoint is (or turns out now to be) down, so that this was no fault of a row."""
-        if again.refused or again.once:
+        if again.refused or again.once or again.mismatch:
             self._limiter.answered()
             return False
         if again.at_once:

@@ -49,7 +49,7 @@ def opened(run: Path) -> tuple[Plan, Layout]:
 def layout(run: Path, known: Plan) -> Layout:
     """How results become columns in a run."""
     schema = folder.schema(run)
-    own = columns.chosen("request_json" in schema.names)
+    own = columns.of_run(schema)
     carried = columns.carried(schema, own)
     keep = known.job.get("keep")
     reader, chosen = readers.READERS[known.input_format], None if keep is None else frozenset(keep)

@@ -125,7 +125,7 @@ class Choice(msgspec.Struct, frozen=True, omit_defaults=True):
 
 class Completion(msgspec.Struct, frozen=True):
     """What an accepted answer says, in our words.  `unheld` tells that it holds more than our
-    columns do.
+    columns do; `parsed` is the JSON in it that fits the job's schema.
     """
 
     choices: list[Choice] = []
@@ -137,6 +137,7 @@ class Completion(msgspec.Struct, frozen=True):
     embedding: list[float] | None = None
     flags: list[str] = []
     unheld: bool = False
+    parsed: str | None = None
 
 
 class AttemptRecord(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -155,7 +156,10 @@ class AttemptRecord(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The end of a row's story: what the journal keeps and the output shows, one field a column."""
+    """The end of a row's story: what the journal keeps and the output shows, one field a column.
+
+    `parsed` is JSON text here, to the digit; its column has the type of the schema.
+    """
 
     row: int
     status: str
@@ -166,7 +170,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     refusal: str | None = None
     tool_calls: list[ToolCall] | None = None
     choices: list[Choice] | None = None
-    parsed: msgspec.Raw | None = None
+    parsed: str | None = None
     embedding: list[float] | None = None
     finish_reason: str | None = None
     model: str | None = None

@@ -29,6 +29,7 @@ from batch.model import Row
 from batch.progress import Progress
 from batch.prompts import BadRow, Prompter
 from batch.readers import Input
+from batch.schema import Checker
 from batch.store import folder, lock, plan
 from batch.store.files import Disk
 from batch.store.log import Log
@@ -75,6 +76,7 @@ class Opened(msgspec.Struct, frozen=True):
 def run(job_: Job, run_folder: Path, how: How) -> Ended:
     """Run a job in its folder, from wherever it stands.  Raises BatchError where nothing was begun."""
     prompter = Prompter(job_.prompt, job_.id_column)
+    checker = _checker(job_)
     asked = _changed(job_, how.again)
     folder.check_ours(run_folder)
     anew = how.new or how.reuse is not None
@@ -88,8 +90,12 @@ def run(job_: Job, run_folder: Path, how: How) -> Ended:
         if anew and plan.read(run_folder) is not None:
             kept, how = _set_aside(run_folder, how)
             job_, source = _input_in(kept, job_, run_folder, source)
-        opened = _open(job_, run_folder, source, how, stack)
-        return _in_a_loop(_ask(asked, prompter, target, opened, how))
+        opened = _open(job_, run_folder, source, checker, how, stack)
+        return _in_a_loop(_ask(asked, prompter, checker, target, opened, how))
+
+
+def _checker(job_: Job) -> Checker | None:
+    return None if job_.request.schema is None else Checker(job_.request.schema)
 
 
 def _changed(job_: Job, again: Again | None) -> Job:
@@ -193,7 +199,14 @@ def _target(job_: Job, how: How, stack: ExitStack) -> Target:
     return Target(served.base_url, {"Authorization": f"Bearer {served.api_key}"}, "local")
 
 
-def _open(job_: Job, run_folder: Path, source: Input, how: How, stack: ExitStack) -> Opened:
+def _open(
+    job_: Job,
+    run_folder: Path,
+    source: Input,
+    checker: Checker | None,
+    how: How,
+    stack: ExitStack,
+) -> Opened:
     disk = Disk()
     folder.make(disk, run_folder)
     if warning := stack.enter_context(lock.held(run_folder)):
@@ -205,7 +218,7 @@ def _open(job_: Job, run_folder: Path, source: Input, how: How, stack: ExitStack
     if job_.input == "-":
         job_, source = _keep_standard_input(disk, job_, run_folder, source)
     if known is None:
-        _begin(disk, job_, run_folder, source, how)
+        _begin(disk, job_, run_folder, source, checker, how)
     now = _plan(job_, source, known, how)
     layout = looking.layout(run_folder, now)
     found, damages = recover(disk, run_folder)
@@ -232,9 +245,14 @@ def _keep_standard_input(
     )
 
 
-def _begin(disk: Disk, job_: Job, run_folder: Path, source: Input, how: How) -> None:
+def _begin(
+    disk: Disk, job_: Job, run_folder: Path, source: Input, checker: Checker | None, how: How
+) -> None:
     carried = source.schema(None if job_.keep is None else tuple(job_.keep))
-    schema, renamed = columns.schema(carried, columns.chosen(job_.output.request))
+    own = columns.chosen(job_.output.request, checker.type if checker else None)
+    schema, renamed = columns.schema(carried, own)
+    if checker is not None and checker.untypable is not None:
+        how.say(f"the column parsed holds JSON text: Parquet has no type where {checker.untypable}")
     for old, new in renamed:
         if old == "custom_id":  # of a batch line; our own column of that name says the same
             continue
@@ -270,7 +288,14 @@ def _in_a_loop(story: Coroutine[None, None, Ended]) -> Ended:
     return uvloop.run(story)
 
 
-async def _ask(job_: Job, prompter: Prompter, target: Target, opened: Opened, how: How) -> Ended:
+async def _ask(
+    job_: Job,
+    prompter: Prompter,
+    checker: Checker | None,
+    target: Target,
+    opened: Opened,
+    how: How,
+) -> Ended:
     """Ask every row that has no result yet, and leave the folder sealed."""
     workers = _workers(job_)
     limiter = Limiter(job_.limits)
@@ -307,6 +332,7 @@ async def _ask(job_: Job, prompter: Prompter, target: Target, opened: Opened, ho
             store,
             progress,
             reuse=reuse,
+            checker=checker,
             succeeded=before.totals().rows_ok > 0,
             accept_empty=how.yes,
         )
@@ -416,6 +442,7 @@ def preview(
 ) -> Iterator[str]:
     """The requests of the first rows, as they would be sent; nothing is."""
     prompter = Prompter(job_.prompt, job_.id_column)
+    _checker(job_)
     with ExitStack() as stack:
         source = _source(job_, input_format, stack)
         if not job_.endpoint.local:

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from batch import schema as schemas
 from batch.apis import chat_completions
 from batch.model import Completion, Request
 from batch.prompts import BadRow, Question
@@ -48,20 +49,25 @@ APIS: dict[str, API] = {
 
 
 class Parameters(msgspec.Struct, frozen=True):
-    """`[request]` of a job: which API, and every key that is sent as it is."""
+    """`[request]` of a job: which API, and every key that is sent as it is.
+
+    `schema` is the JSON Schema that answers are held to; `sent` then holds a `response_format`
+    that says so.
+    """
 
     api: str = "chat"
     model: str | None = None
+    schema: dict[str, Any] | None = None
     sent: dict[str, Any] = {}
 
     def __post_init__(self) -> None:
         if self.api not in APIS:
             raise ValueError(f"api: expected one of {', '.join(APIS)}, not {self.api!r}")
-        if "schema" in self.sent:
-            raise ValueError(
-                "schema: not supported yet; say it as the API does, in response_format"
-            )
+        if self.schema is not None and self.api not in schemas.APIS:
+            raise ValueError(f"schema: the API {self.api!r} has none ({_WITH_SCHEMA} do)")
 
+
+_WITH_SCHEMA = " and ".join(sorted(schemas.APIS))
 
 TRANSPORT = ("stream", "stream_options")
 """Fields of a body that change how an answer travels, not what it says."""
@@ -76,6 +82,8 @@ def build(question: Question, parameters: Parameters, row: int) -> Request:
     name = question.api or parameters.api
     if name not in APIS:
         raise BadRow(f"the API {name!r} is not supported (known: {', '.join(APIS)})")
+    if parameters.schema is not None and name not in schemas.APIS:
+        raise BadRow(f"the API {name!r} takes no schema ({_WITH_SCHEMA} do)")
     sent = parameters.sent if question.body is None else {**parameters.sent, **question.body}
     if question.messages is None:
         body = APIS[name].body(sent.get("messages", ()), sent)

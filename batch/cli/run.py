@@ -20,6 +20,7 @@ FLAGS = {
     "prompt": "prompt.user",
     "system": "prompt.system",
     "api": "request.api",
+    "schema": "request.schema",
     "output": "output.path",
     "concurrency": "limits.concurrency",
     "base_url": "endpoint.base_url",
@@ -44,6 +45,7 @@ FLAGS = {
     "--prompt-file", type=click.Path(dir_okay=False, path_type=Path), help="A file that holds -p."
 )
 @click.option("--api", help="Which API: chat.")
+@click.option("--schema", metavar="FILE|JSON", help="What answers must look like; fills `parsed`.")
 @click.option(
     "-o",
     "--output",
