@@ -93,6 +93,8 @@ def at(tables: dict[str, Any], folder: Path) -> dict[str, Any]:
         request["schema"] = _schema(request["schema"], folder)
     if isinstance(output, dict) and isinstance(output.get("path"), str):
         output["path"] = _absolute(output["path"], folder)
+    if isinstance(prompt, dict) and isinstance(prompt.get("files_from"), list):
+        prompt["files_from"] = [_absolute(path, folder) for path in prompt["files_from"]]
     if isinstance(endpoint, dict) and str(endpoint.get("base_url", "")).startswith("local:"):
         endpoint["base_url"] = "local:" + _absolute(
             endpoint["base_url"].removeprefix("local:"), folder

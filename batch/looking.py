@@ -95,9 +95,8 @@ def _prompter(run: Path) -> tuple[Prompter, list[tuple[str, str, bool]]]:
     fields = list(how.schema)[: len(how.schema) - len(how.own)]
     before = columns.carried(how.schema, how.own).names
     nested = [(field.metadata or {}).get(columns.ROLE) == b"json" for field in fields]
-    return Prompter(made.prompt), list(
-        zip([field.name for field in fields], before, nested, strict=True)
-    )
+    text = msgspec.structs.replace(made.prompt, images=None, audio=None)  # files may be gone by now
+    return Prompter(text), list(zip([field.name for field in fields], before, nested, strict=True))
 
 
 def _decoded(value: Any, nested: bool) -> Any:

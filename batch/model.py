@@ -46,14 +46,15 @@ class Batch(msgspec.Struct, frozen=True):
 class Row(msgspec.Struct, frozen=True):
     """One row of the input: its columns as the prompt sees them.
 
-    `where` is the place a message names (`reviews.jsonl:17`).  A row that could not be read has a
-    `fault` and no values.
+    `where` is the place a message names (`reviews.jsonl:17`), `folder` that of the input file, None
+    when it is not on this machine.  A row that could not be read has a `fault` and no values.
     """
 
     index: int
     values: dict[str, Any]
     where: str
     fault: str | None = None
+    folder: str | None = None
 
 
 class Request(msgspec.Struct, frozen=True):

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from batch import apis, columns, endpoint, job, looking, readers
+from batch import apis, columns, endpoint, job, looking, media, readers
 from batch.apis import APIS
 from batch.asking import Asking, interruptible
 from batch.client import Client
@@ -162,15 +162,17 @@ def _same_run(
 
 def _check_rows(job_: Job, source: Input, prompter: Prompter, how: How) -> None:
     """Render the first rows of a new input.  Raises InputError naming the place of the first fault."""
-    empty = True
+    size, empty = 0, True
     for row in first_rows(source, min(CHECKED_ROWS, job_.limit or CHECKED_ROWS)):
         empty = False
         try:
-            apis.build(prompter.question(row), job_.request, row.index)
+            size += len(apis.build(prompter.question(row), job_.request, row.index).body)
         except BadRow as fault:
             if not how.record_bad_rows:
                 hint = "mend it, or let such rows fail by themselves: --on-bad-row record"
                 raise InputError(f"{row.where}: {fault}", hint=hint) from None
+        if size > CHECKED_BYTES:  # of pictures
+            break
     if empty:
         raise InputError(f"{', '.join(source.names)}: no rows")
 
@@ -458,4 +460,4 @@ def preview(
                 else endpoint.url_of(base_url, APIS[request.api].PATH)
             )
             yield f"# {row.where} -> POST {at}"
-            yield msgspec.json.format(request.body, indent=2).decode()
+            yield msgspec.json.format(media.shortened(request.body), indent=2).decode()
