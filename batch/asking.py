@@ -246,6 +246,8 @@ class Asking:
         ):  # an outage: the row has done nothing wrong and stays pending
             billed = task.chances.maybe_billed + again.maybe_billed
             chances = msgspec.structs.replace(task.chances, maybe_billed=billed)
+        if again.mismatch:  # what does not fit was answered all the same
+            self._refused_since, self._answered = None, True
         others = self._refused_since is None
         delay = retry.delay(self._job.retry, chances, again, self._jitter(), others)
         if again.refused:
@@ -347,6 +349,9 @@ class Asking:
         """Write a row that has failed."""
         keep = self._job.output.response
         self._store.write(results.failed(refusal.request, refusal.tries, refusal.error, keep))
+        misfit = refusal.error.error_class == "schema_mismatch"
+        if misfit and self._first.mostly_empty(True):
+            self._stop(_mostly_misfits(refusal.error.message))
 
     def _stop(self, reason: BatchError) -> None:
         """Give out nothing more; the first reason counts."""
@@ -409,6 +414,13 @@ def _mostly_empty() -> Stopped:
     return Stopped(
         f"at least half of the first {EMPTY_WINDOW} answers are empty",
         hint="look at them (batchmill show RUN --flag empty), then go on with --yes",
+    )
+
+
+def _mostly_misfits(message: str) -> Stopped:
+    return Stopped(
+        f"at least half of the first {EMPTY_WINDOW} rows have no answer that fits the schema: {message}",
+        hint="look at them (batchmill show RUN --failed), then go on with --yes",
     )
 
 

@@ -10,6 +10,8 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from openai.types.chat import ChatCompletionUserMessageParam
+from pydantic import TypeAdapter
 
 from batch import media
 from batch.media import MAX_BYTES
@@ -205,6 +207,14 @@ def test_a_folder_that_the_job_allows_is_looked_in_after_that_of_the_input(folde
 )
 def test_sound_that_cannot_be_sent_is_named(value, said):
     assert said in refusal(value, audio="p")
+
+
+def test_openai_s_own_types_hold_what_is_sent():
+    content = asked({"p": [PNG, "http://h/a"], "s": WAV}, images="p", audio="s")
+    message = {"role": "user", "content": content}
+    kind = TypeAdapter(ChatCompletionUserMessageParam)
+    kind.validate_python(message, extra="forbid")
+    assert len(content) == 4
 
 
 def test_a_missing_column_is_named_with_those_there_are():

@@ -159,3 +159,14 @@ def test_a_streamed_answer_is_parsed_too(api, batchmill, tmp_path):
     api.always = says(GOOD)
     assert run(api, batchmill, tmp_path, 2, "--set", "request.stream=true").exit_code == 0
     assert [row["parsed"] for row in rows(tmp_path / "out")] == [GOOD] * 2
+
+
+def test_a_schema_that_no_answer_fits_stops_the_run(api, batchmill, tmp_path):
+    api.always = says("never")
+    once = ("--set", "retry.schema_attempts=1", "-c", 1)
+    stopped = run(api, batchmill, tmp_path, 60, *once)
+    assert stopped.exit_code == 3
+    assert "first 50 rows have no answer that fits the schema: no JSON: never" in stopped.stderr
+    assert len(rows(tmp_path / "out")) == 50
+    assert run(api, batchmill, tmp_path, 60, *once, "--yes").exit_code == 1
+    assert len(rows(tmp_path / "out")) == 60
