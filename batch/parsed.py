@@ -6,8 +6,7 @@ JSON text.  The root is an object or an array, so a column of strings always hol
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -31,6 +30,16 @@ class Untypable(ValueError):
 
 class Misfit(ValueError):
     """A value does not fit the column's type.  The text says where and why."""
+
+    def __init__(self, expected: str, value: Any, at: str = "") -> None:
+        text = repr(value)[:60] if type(value) is not int else "one that is larger"
+        super().__init__(f"{at.removeprefix('.') or 'the answer'}: expected {expected}, not {text}")
+        self._made_of = (expected, value, at)
+
+    def inside(self, place: str) -> Misfit:
+        """The same, seen from one level further out."""
+        expected, value, at = self._made_of
+        return Misfit(expected, value, place + at)
 
 
 def column_type(schema: dict[str, Any]) -> pa.DataType:
@@ -137,43 +146,86 @@ def _inside(at: str, name: str) -> str:
     return f"{at}.{name}" if at else name
 
 
-def fitted(value: Any, kind: pa.DataType, at: str = "") -> Any:
-    """`value` (decoded JSON) as pyarrow takes it for `kind`.  Raises Misfit.
+Fit = Callable[[Any], Any]
+"""Decoded JSON -> what pyarrow takes.  Raises Misfit."""
+
+
+def fit(kind: pa.DataType) -> Fit:
+    """What makes values fit `kind`; made once, as it is called for every row.
 
     A whole number written as 2.0 is an integer, as JSON Schema has it; null fits everywhere.
     """
-    if value is None:
-        return None
-    if pa.types.is_struct(kind) and isinstance(value, dict):
-        return {
-            field.name: fitted(value.get(field.name), field.type, _inside(at, field.name))
-            for field in kind
-        }
-    if pa.types.is_list(kind) and isinstance(value, list):
-        return [
-            fitted(inner, kind.value_type, f"{at}[{index}]") for index, inner in enumerate(value)
-        ]
-    return _fitted_scalar(value, kind, at)
+    if pa.types.is_struct(kind):
+        return _fit_struct({field.name: fit(field.type) for field in kind})
+    if pa.types.is_list(kind):
+        return _fit_list(fit(kind.value_type))
+    if pa.types.is_integer(kind):
+        return _integer
+    if pa.types.is_floating(kind):
+        return _number
+    return _boolean if pa.types.is_boolean(kind) else _string
 
 
-def _fitted_scalar(value: Any, kind: pa.DataType, at: str) -> Any:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if pa.types.is_string(kind) and isinstance(value, str):
+def _fit_struct(fields: dict[str, Fit]) -> Fit:
+    def struct(value: Any) -> dict[str, Any] | None:
+        if value is None:
+            return None
+        if type(value) is not dict:
+            raise Misfit("an object", value)
+        made, name = {}, ""
+        try:
+            for name, inner in fields.items():
+                made[name] = inner(value.get(name))
+        except Misfit as misfit:
+            raise misfit.inside(f".{name}") from None
+        return made
+
+    return struct
+
+
+def _fit_list(item: Fit) -> Fit:
+    def list_(value: Any) -> list[Any] | None:
+        if value is None:
+            return None
+        if type(value) is not list:
+            raise Misfit("an array", value)
+        made: list[Any] = []
+        try:
+            for inner in value:
+                made.append(item(inner))  # noqa: PERF401  (its length tells which one did not fit)
+        except Misfit as misfit:
+            raise misfit.inside(f"[{len(made)}]") from None
+        return made
+
+    return list_
+
+
+def _integer(value: Any) -> int | None:
+    if type(value) is float and value.is_integer():
+        value = int(value)
+    if value is None or (type(value) is int and -(2**63) <= value < 2**63):
         return value
-    if pa.types.is_boolean(kind) and isinstance(value, bool):
+    raise Misfit("an integer of 64 bits", value)
+
+
+def _number(value: Any) -> float | None:
+    if value is None or type(value) is float:
         return value
-    if pa.types.is_floating(kind) and number and abs(value) < 2**1023:
+    if type(value) is int and abs(value) < 2**1023:
         return float(value)
-    if pa.types.is_integer(kind) and number and value == math.floor(value):
-        if -(2**63) <= value < 2**63:
-            return int(value)
-        raise Misfit(f"{_named(at)}: the number does not fit 64 bits")
-    raise Misfit(f"{_named(at)}: expected {kind}, not {_shown(value)}")
+    raise Misfit("a number of 64 bits", value)
 
 
-def _shown(value: Any) -> str:
-    text = msgspec.json.encode(value).decode() if not isinstance(value, int) else "a number"
-    return text if len(text) <= 60 else f"{text[:60]}…"
+def _boolean(value: Any) -> bool | None:
+    if value is None or type(value) is bool:
+        return value
+    raise Misfit("true or false", value)
+
+
+def _string(value: Any) -> str | None:
+    if value is None or type(value) is str:
+        return value
+    raise Misfit("a string", value)
 
 
 def values(texts: Sequence[str | None], kind: pa.DataType) -> list[Any]:
@@ -182,12 +234,13 @@ def values(texts: Sequence[str | None], kind: pa.DataType) -> list[Any]:
     """
     if kind == TEXT:
         return list(texts)
-    return [None if text is None else _or_null(msgspec.json.decode(text), kind) for text in texts]
+    fits = fit(kind)
+    return [None if text is None else _or_null(msgspec.json.decode(text), fits) for text in texts]
 
 
-def _or_null(value: Any, kind: pa.DataType) -> Any:
+def _or_null(value: Any, fits: Fit) -> Any:
     try:
-        return fitted(value, kind)
+        return fits(value)
     except Misfit:
         return None
 

@@ -161,6 +161,7 @@ class Checker:
             self.untypable: str | None = None
         except parsed.Untypable as reason:
             self.type, self.untypable = parsed.TEXT, str(reason)
+        self._fits = None if self.untypable else parsed.fit(self.type)
 
     def judge(self, judged: Outcome) -> Outcome:
         """An accepted answer with what was parsed of it, or what is to become of one that does
@@ -214,8 +215,8 @@ class Checker:
                     for step in error.instance_path
                 )
                 return f"{path.removeprefix('.') or 'the answer'}: {_short(error.message)}"
-            if self.type != parsed.TEXT:
-                parsed.fitted(value, self.type)
+            if self._fits is not None:
+                self._fits(value)
         except parsed.Misfit as misfit:
             return _short(str(misfit))
         except ValueError as error:  # nested more deeply than the validator follows

@@ -93,28 +93,36 @@ def test_what_parquet_cannot_type_says_why(schema, why):
     ],
 )
 def test_a_value_is_made_to_fit(value, kind, fitted):
-    assert parsed.fitted(value, kind) == fitted
-    assert pa.array([parsed.fitted(value, kind)], kind).to_pylist() == [fitted]
+    assert parsed.fit(kind)(value) == fitted
+    assert pa.array([parsed.fit(kind)(value)], kind).to_pylist() == [fitted]
 
 
 @pytest.mark.parametrize(
     ("value", "kind", "where"),
     [
-        ({"a": [1, 2**63]}, pa.struct([("a", pa.list_(I))]), r"^a\[1\]: the number"),
-        ({"a": {"b": "x"}}, pa.struct([("a", pa.struct([("b", I)]))]), r"^a\.b: expected int64"),
+        (
+            {"a": [1, 2**63]},
+            pa.struct([("a", pa.list_(I))]),
+            r"^a\[1\]: expected an integer of 64 bits, not one that is larger$",
+        ),
+        (
+            {"a": {"b": "x"}},
+            pa.struct([("a", pa.struct([("b", I)]))]),
+            r"^a\.b: expected an integer of 64 bits, not 'x'$",
+        ),
         (2**63, I, "64 bits"),
-        (10**400, D, "expected double"),
-        (0.5, I, "expected int64"),
-        (True, I, "expected int64"),
-        (1, B, "expected bool"),
-        (1, S, "expected string"),
-        ("x", pa.list_(S), "expected list"),
-        ("x" * 500, pa.struct([("a", S)]), "^the answer: expected struct"),
+        (10**400, D, "expected a number"),
+        (0.5, I, "expected an integer"),
+        (True, I, "expected an integer"),
+        (1, B, "expected true or false"),
+        (1, S, "expected a string"),
+        ("x", pa.list_(S), "expected an array"),
+        ("x" * 500, pa.struct([("a", S)]), "^the answer: expected an object"),
     ],
 )
 def test_a_value_that_cannot_fit_says_where(value, kind, where):
     with pytest.raises(Misfit, match=where) as caught:
-        parsed.fitted(value, kind)
+        parsed.fit(kind)(value)
     assert len(str(caught.value)) < 200
 
 
