@@ -21,6 +21,7 @@ import msgspec
 
 from batch import apis, outcome, results, retry
 from batch.apis import APIS
+from batch.checker import Checker
 from batch.client import Client
 from batch.errors import BatchError, Interrupted, Stopped, StorageError
 from batch.feed import Feed, Task
@@ -32,7 +33,6 @@ from batch.outcome import Accept, Pause, Reject, Stop, TryAgain
 from batch.progress import Progress
 from batch.prompts import BadRow, Prompter
 from batch.results import Error, Try
-from batch.schema import Checker
 from batch.store.reuse import Reuse
 from batch.store.writer import Store
 

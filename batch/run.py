@@ -19,6 +19,7 @@ import msgspec
 from batch import apis, columns, endpoint, job, looking, media, readers
 from batch.apis import APIS
 from batch.asking import Asking, interruptible
+from batch.checker import Checker
 from batch.client import Client
 from batch.endpoint import Target
 from batch.errors import BatchError, Different, InputError, Interrupted, StorageError, UsageError
@@ -29,7 +30,6 @@ from batch.model import Row
 from batch.progress import Progress
 from batch.prompts import BadRow, Prompter
 from batch.readers import Input
-from batch.schema import Checker
 from batch.store import folder, lock, plan
 from batch.store.files import Disk
 from batch.store.log import Log

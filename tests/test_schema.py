@@ -6,10 +6,11 @@ import msgspec
 import pytest
 
 from batch import schema
+from batch.checker import Checker
 from batch.errors import JobError
 from batch.model import Choice, Completion, Result, ToolCall
 from batch.outcome import Accept, Reject, TryAgain
-from batch.schema import BadSchema, Checker
+from batch.schema import BadSchema
 
 SENTIMENT = schema.expanded({"sentiment": ["good", "bad"]})
 STRING = {"type": "string"}
