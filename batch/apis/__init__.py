@@ -57,8 +57,8 @@ class Parameters(msgspec.Struct, frozen=True):
 
     api: str = "chat"
     model: str | None = None
-    schema: dict[str, Any] | None = None
     sent: dict[str, Any] = {}
+    schema: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         if self.api not in APIS:
