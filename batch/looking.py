@@ -49,7 +49,7 @@ def opened(run: Path) -> tuple[Plan, Layout]:
 def layout(run: Path, known: Plan) -> Layout:
     """How results become columns in a run."""
     schema = folder.schema(run)
-    own = columns.own(schema.names)
+    own = columns.of_run(schema)
     carried = columns.carried(schema, own)
     keep = known.job.get("keep")
     reader, chosen = readers.READERS[known.input_format], None if keep is None else frozenset(keep)
@@ -99,9 +99,8 @@ def _prompter(run: Path) -> tuple[Prompter, list[tuple[str, str, bool]]]:
     fields = list(how.schema)[: len(how.schema) - len(how.own)]
     before = columns.carried(how.schema, how.own).names
     nested = [(field.metadata or {}).get(columns.ROLE) == b"json" for field in fields]
-    return Prompter(made.prompt), list(
-        zip([field.name for field in fields], before, nested, strict=True)
-    )
+    text = msgspec.structs.replace(made.prompt, images=None, audio=None)  # files may be gone by now
+    return Prompter(text), list(zip([field.name for field in fields], before, nested, strict=True))
 
 
 def _decoded(value: Any, nested: bool) -> Any:

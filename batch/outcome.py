@@ -36,7 +36,7 @@ class TryAgain(msgspec.Struct, frozen=True):
     `maybe_billed`: the answer may have been computed and charged.
     `at_once`: nothing is wrong with the server, a kept-alive socket had been closed.  `once`: one
     more try may help, two will not.
-    `unreachable`: there was no connection.
+    `unreachable`: there was no connection.  `mismatch`: an answer that does not fit the schema.
     """
 
     error_class: str
@@ -49,6 +49,7 @@ class TryAgain(msgspec.Struct, frozen=True):
     at_once: bool = False
     once: bool = False
     unreachable: bool = False
+    mismatch: bool = False
 
 
 class Pause(msgspec.Struct, frozen=True):

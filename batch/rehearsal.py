@@ -15,8 +15,9 @@ from pathlib import Path
 
 import msgspec
 
-from batch import apis, endpoint, job, models, preflight, readers
+from batch import apis, endpoint, job, media, models, preflight, readers
 from batch.apis import APIS
+from batch.checker import Checker
 from batch.errors import InputError, JobError, UsageError
 from batch.job import Job
 from batch.model import Request, Row
@@ -71,6 +72,11 @@ def check(job_: Job, source: Input, prompter: Prompter, terms: Terms) -> str | N
     return None if offered is None else models.unlisted(wanted, offered.names())
 
 
+def checker_of(job_: Job) -> Checker | None:
+    """What holds answers to the schema of a job that has one.  Raises JobError for one that is none."""
+    return None if job_.request.schema is None else Checker(job_.request.schema)
+
+
 def check_parameters(job_: Job, terms: Terms) -> None:
     """Raises JobError for a parameter in `[request]` that servers refuse."""
     if not terms.bounds:
@@ -99,15 +105,19 @@ def _check_rows(job_: Job, source: Input, prompter: Prompter, terms: Terms) -> s
     """Render the first rows; gives the models they ask.  Raises InputError naming the place of the
     first fault.
     """
-    empty, wanted = True, set()
+    size, empty, wanted = 0, True, set()
     host = bounding_host(job_, prompter, terms)
-    for row in _first_rows(source, min(CHECKED_ROWS, job_.limit or CHECKED_ROWS)):
+    for row in first_rows(source, min(CHECKED_ROWS, job_.limit or CHECKED_ROWS)):
         empty = False
         try:
-            wanted.add(_request(job_, row, prompter, host).model or "")
+            request = _request(job_, row, prompter, host)
+            wanted.add(request.model or "")
+            size += len(request.body)
         except BadRow as fault:
             if not terms.record_bad_rows:
                 raise InputError(f"{row.where}: {fault}", hint=_hint(fault)) from None
+        if size > CHECKED_BYTES:  # of pictures
+            break
     if empty:
         raise _no_rows(source)
     return wanted
@@ -122,7 +132,7 @@ def _hint(fault: BadRow) -> str:
     return f"{hint}; {preflight.WAY_OUT}" if isinstance(fault, OutOfBounds) else hint
 
 
-def _first_rows(source: Input, count: int) -> Iterator[Row]:
+def first_rows(source: Input, count: int) -> Iterator[Row]:
     """The first `count` rows of the input, or those in its first CHECKED_BYTES."""
     index = size = 0
     for batch in source.batches():
@@ -165,6 +175,7 @@ def place(job_: Job, base_url: str, api: str) -> str:
 def preview(job_: Job, terms: Terms, rows: int = 3) -> Iterator[str]:
     """The requests of the first rows, as they would be sent; nothing is."""
     prompter = Prompter(job_.prompt, job_.id_column)
+    checker_of(job_)
     check_parameters(job_, terms)
     host = bounding_host(job_, prompter, terms)
     with ExitStack() as stack:
@@ -172,13 +183,13 @@ def preview(job_: Job, terms: Terms, rows: int = 3) -> Iterator[str]:
         base_url = ""
         if not job_.endpoint.local:
             base_url = endpoint.target(job_.endpoint, terms.environment).base_url
-        for row in _first_rows(source, min(rows, job_.limit or rows)):
+        for row in first_rows(source, min(rows, job_.limit or rows)):
             try:
                 request = _request(job_, row, prompter, host)
             except BadRow as fault:
                 raise InputError(f"{row.where}: {fault}") from None
             yield f"# {row.where} -> POST {place(job_, base_url, request.api)}"
-            yield msgspec.json.format(request.body, indent=2).decode()
+            yield msgspec.json.format(media.shortened(request.body), indent=2).decode()
 
 
 def validate(job_: Job, terms: Terms, most_faults: int) -> Validity:
@@ -186,6 +197,7 @@ def validate(job_: Job, terms: Terms, most_faults: int) -> Validity:
     faults are kept, all are counted.  Raises JobError and InputError for what is no single row's.
     """
     prompter = Prompter(job_.prompt, job_.id_column)
+    checker_of(job_)
     check_parameters(job_, terms)
     host = bounding_host(job_, prompter, terms)
     found, wanted = Validity(), set()

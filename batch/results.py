@@ -70,6 +70,7 @@ def accepted(
         tool_calls=first.tool_calls if first else None,
         finish_reason=first.finish_reason if first else None,
         choices=completion.choices if len(completion.choices) > 1 else None,
+        parsed=completion.parsed,
         embedding=completion.embedding,
         served_model=completion.served_model,
         service_tier=completion.service_tier,

@@ -24,6 +24,7 @@ class Retry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     max_attempts: Annotated[int, msgspec.Meta(ge=1)] = 8
     max_maybe_billed: Annotated[int, msgspec.Meta(ge=1)] = 2
+    schema_attempts: Annotated[int, msgspec.Meta(ge=1)] = 3
     first_delay: Annotated[float, msgspec.Meta(ge=0)] = 0.5
     max_delay: Annotated[float, msgspec.Meta(ge=0)] = 60.0
     max_wait: Annotated[float, msgspec.Meta(ge=0)] = 900.0
@@ -48,11 +49,14 @@ class Chances(msgspec.Struct, frozen=True):
     at_once: int = 0
     once: int = 0
     turned_away: int = 0
+    mismatches: int = 0
 
     def and_then(self, outcome: TryAgain) -> Chances:
         """The chances used after one more attempt that ended so."""
         if outcome.refused:
             return msgspec.structs.replace(self, refused=self.refused + 1)
+        if outcome.mismatch:
+            return msgspec.structs.replace(self, mismatches=self.mismatches + 1)
         if outcome.at_once and self.at_once < MOST_AT_ONCE:
             return msgspec.structs.replace(self, at_once=self.at_once + 1)
         return msgspec.structs.replace(
@@ -81,6 +85,8 @@ def delay(
         return None
     if outcome.refused and chances.refused >= MOST_REFUSED and others_succeed:
         return None
+    if outcome.mismatch:
+        return 0.0 if chances.mismatches < policy.schema_attempts else None
     if outcome.at_once:
         return 0.0
     failures = max(1, chances.refused if outcome.refused else chances.counted)

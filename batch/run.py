@@ -15,6 +15,7 @@ import msgspec
 
 from batch import columns, endpoint, job, looking, readers, rehearsal
 from batch.asking import Asking, interruptible
+from batch.checker import Checker
 from batch.client import Client
 from batch.endpoint import Target
 from batch.errors import BatchError, Different, Interrupted, StorageError
@@ -64,6 +65,7 @@ class Opened(msgspec.Struct, frozen=True):
 def run(job_: Job, run_folder: Path, how: How) -> Ended:
     """Run a job in its folder, from wherever it stands.  Raises BatchError where nothing was begun."""
     prompter = Prompter(job_.prompt, job_.id_column)
+    checker = rehearsal.checker_of(job_)
     asked = _changed(job_, how.again)
     folder.check_ours(run_folder)
     anew = how.new or how.reuse is not None
@@ -80,11 +82,11 @@ def run(job_: Job, run_folder: Path, how: How) -> Ended:
         if anew and plan.read(run_folder) is not None:
             kept, how = _set_aside(run_folder, how)
             job_, source = _input_in(kept, job_, run_folder, source)
-        opened = _open(job_, run_folder, source, how, stack)
+        opened = _open(job_, run_folder, source, checker, how, stack)
         how.say(f"asking {rehearsal.place(asked, target.base_url, asked.request.api)}")
         if notice is not None:
             how.say(notice)
-        return _in_a_loop(_ask(asked, prompter, target, opened, how))
+        return _in_a_loop(_ask(asked, prompter, checker, target, opened, how))
 
 
 def _changed(job_: Job, again: Again | None) -> Job:
@@ -149,7 +151,14 @@ def _target(job_: Job, how: How, stack: ExitStack) -> Target:
     return Target(served.base_url, {"Authorization": f"Bearer {served.api_key}"}, "local")
 
 
-def _open(job_: Job, run_folder: Path, source: Input, how: How, stack: ExitStack) -> Opened:
+def _open(
+    job_: Job,
+    run_folder: Path,
+    source: Input,
+    checker: Checker | None,
+    how: How,
+    stack: ExitStack,
+) -> Opened:
     disk = Disk()
     folder.make(disk, run_folder)
     if warning := stack.enter_context(lock.held(run_folder)):
@@ -161,7 +170,7 @@ def _open(job_: Job, run_folder: Path, source: Input, how: How, stack: ExitStack
     if job_.input == "-":
         job_, source = _keep_standard_input(disk, job_, run_folder, source)
     if known is None:
-        _begin(disk, job_, run_folder, source, how)
+        _begin(disk, job_, run_folder, source, checker, how)
     now = _plan(job_, source, known, how)
     layout = looking.layout(run_folder, now)
     found, damages = recover(disk, run_folder)
@@ -188,10 +197,15 @@ def _keep_standard_input(
     )
 
 
-def _begin(disk: Disk, job_: Job, run_folder: Path, source: Input, how: How) -> None:
+def _begin(
+    disk: Disk, job_: Job, run_folder: Path, source: Input, checker: Checker | None, how: How
+) -> None:
     carried = source.schema(None if job_.keep is None else tuple(job_.keep))
-    own = columns.chosen(job_.output.request, _asks_for_embeddings(job_, source))
+    embedding = _asks_for_embeddings(job_, source)
+    own = columns.chosen(job_.output.request, embedding, checker.type if checker else None)
     schema, renamed = columns.schema(carried, own)
+    if checker is not None and checker.untypable is not None:
+        how.say(f"the column parsed holds JSON text: Parquet has no type where {checker.untypable}")
     for old, new in renamed:
         if old == "custom_id":  # of a batch line; our own column of that name says the same
             continue
@@ -236,7 +250,14 @@ def _in_a_loop(story: Coroutine[None, None, Ended]) -> Ended:
     return uvloop.run(story)
 
 
-async def _ask(job_: Job, prompter: Prompter, target: Target, opened: Opened, how: How) -> Ended:
+async def _ask(
+    job_: Job,
+    prompter: Prompter,
+    checker: Checker | None,
+    target: Target,
+    opened: Opened,
+    how: How,
+) -> Ended:
     """Ask every row that has no result yet, and leave the folder sealed."""
     workers = _workers(job_)
     redo = _redo(how.again)
@@ -275,6 +296,7 @@ async def _ask(job_: Job, prompter: Prompter, target: Target, opened: Opened, ho
             progress,
             opened.log,
             reuse=reuse,
+            checker=checker,
             succeeded=before.totals().rows_ok > 0,
             accept_empty=how.yes,
             host=rehearsal.bounding_host(job_, prompter, how),

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import msgspec
 
 from batch import preflight
+from batch import schema as schemas
 from batch.apis import chat_completions, completions, embeddings, responses
 from batch.model import Completion, Request
 from batch.prompts import BadRow, Question
@@ -57,26 +58,31 @@ APIS: dict[str, API] = {
 
 
 class Parameters(msgspec.Struct, frozen=True):
-    """`[request]` of a job: which API, and every key that is sent as it is."""
+    """`[request]` of a job: which API, and every key that is sent as it is.
+
+    `schema` is the JSON Schema that answers are held to; `sent` then holds a `response_format`
+    that says so.
+    """
 
     api: str = "chat"
     model: str | None = None
     sent: dict[str, Any] = {}
+    schema: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         if self.api not in APIS:
             raise ValueError(f"api: expected one of {', '.join(APIS)}, not {self.api!r}")
         if misplaced := preflight.client_side(self.sent):
             raise ValueError(str(misplaced))
-        if "schema" in self.sent:
-            raise ValueError(
-                "schema: not supported yet; say it as the API does, in response_format"
-            )
+        if self.schema is not None and self.api not in schemas.APIS:
+            raise ValueError(f"schema: the API {self.api!r} has none ({_WITH_SCHEMA} do)")
         try:
             APIS[self.api].body(None, self.sent)
         except BadRow as fault:
             raise ValueError(str(fault)) from None
 
+
+_WITH_SCHEMA = " and ".join(sorted(schemas.APIS))
 
 TRANSPORT = ("stream", "stream_options")
 """Fields of a body that change how an answer travels, not what it says."""
@@ -93,6 +99,8 @@ def build(question: Question, parameters: Parameters, row: int) -> Request:
     name = question.api or parameters.api
     if name not in APIS:
         raise BadRow(f"the API {name!r} is not supported (known: {', '.join(APIS)})")
+    if parameters.schema is not None and name not in schemas.APIS:
+        raise BadRow(f"the API {name!r} takes no schema ({_WITH_SCHEMA} do)")
     sent = parameters.sent if question.body is None else {**parameters.sent, **question.body}
     messages = sent.get("messages") if question.messages is None else question.messages
     body = APIS[name].body(messages, sent)

@@ -109,7 +109,10 @@ def again(
     _all_known("--flag", flags, columns.FLAGS)
     changed = dict(_setting(setting) for setting in settings)
     beyond = [
-        key for key in changed if key.split(".")[0] in ("input", "output", "keep", "id_column")
+        key
+        for key in changed
+        if key.split(".")[0] in ("input", "output", "keep", "id_column")
+        or key.startswith("request.schema")
     ]
     if beyond:
         raise UsageError(f"--set {beyond[0]}: a retry cannot change that")

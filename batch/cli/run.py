@@ -20,6 +20,7 @@ FLAGS = {
     "prompt": "prompt.user",
     "system": "prompt.system",
     "api": "request.api",
+    "schema": "request.schema",
     "output": "output.path",
     "concurrency": "limits.concurrency",
     "base_url": "endpoint.base_url",
@@ -45,6 +46,7 @@ FLAGS = {
     "--prompt-file", type=click.Path(dir_okay=False, path_type=Path), help="A file that holds -p."
 )
 @click.option("--api", help="Which API: chat, responses, completions or embeddings.")
+@click.option("--schema", metavar="FILE|JSON", help="What answers must look like; fills `parsed`.")
 @click.option(
     "-o",
     "--output",
