@@ -10,20 +10,19 @@ from __future__ import annotations
 
 import asyncio
 import random
-import re
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Literal
 
 import msgspec
 
-from batch import apis, outcome, preflight, results, retry
+from batch import apis, outcome, preflight, results, retry, signals, stops
 from batch.apis import APIS
 from batch.checker import Checker
 from batch.client import Client
-from batch.errors import BatchError, Interrupted, Stopped, StorageError
+from batch.doubts import EMPTY_WINDOW, INVALID_WINDOW, First, HeldBack, Invalid, Refusal, Timeouts
+from batch.errors import BatchError, Interrupted, StorageError
 from batch.feed import Feed, Task
 from batch.health import FIRST_PROBE
 from batch.job import Job
@@ -41,51 +40,11 @@ from batch.watching import watching
 DRAIN_SECONDS = 20.0
 """How long an interrupted run waits for the answers that are on their way."""
 
-SIGNALS = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129}
-
-EMPTY_WINDOW = 50
-
-HELD_BACK = 20
-"""So many requests refused as invalid, alike and before any success, mean that the job is wrong
-and not the rows.
-"""
-
-
-MOST_HELD_BACK = 200
-
 ALONE = {403: "blocked", 404: "invalid_request"}
 """Error class of a row that alone is turned away so, time and again, while others are answered."""
 
 START_PATIENCE = 30.0
 """Seconds in which an endpoint that has never answered must come up."""
-
-
-class Refusal(msgspec.Struct, frozen=True):
-    """A row that failed, before it is written."""
-
-    request: Request
-    tries: tuple[Try, ...]
-    error: Error
-
-    def fingerprint(self) -> str:
-        """What makes two refusals alike: the words without their numbers."""
-        return f"{self.error.code} {re.sub(r'[0-9]+', '#', self.error.message)}"
-
-
-class First:
-    """The first answers of a start: when half of them are empty, something is wrong with the job."""
-
-    def __init__(self, accept_empty: bool) -> None:
-        self._left = 0 if accept_empty else EMPTY_WINDOW
-        self._empty = 0
-
-    def mostly_empty(self, empty: bool) -> bool:
-        """Count one answer.  True once: at the last of the window, when half of it is empty."""
-        if self._left == 0:
-            return False
-        self._left -= 1
-        self._empty += empty
-        return self._left == 0 and self._empty * 2 >= EMPTY_WINDOW
 
 
 class Asking:
@@ -128,7 +87,9 @@ class Asking:
         self._succeeded = succeeded
         self._answered = False  # in this start: a key refused before that is wrong, and no outage
         self._refused_since: float | None = None
-        self._held_back: list[Refusal] = []
+        self._held_back = HeldBack()
+        self._invalid = Invalid(accept_empty)
+        self._timeouts = Timeouts()
         self._noticed: set[str] = set()
         self._first = First(accept_empty)
         self._budget = retry.Budget()
@@ -140,8 +101,8 @@ class Asking:
         """Return when every row has its result, or the run has stopped and nothing is in flight."""
         async with watching(self._limiter, self._progress, self._log), asyncio.TaskGroup() as group:
             self._workers = [group.create_task(self._work()) for _ in range(workers)]
-        if self.stopped is None and self._held_back:
-            self._settle_held_back()
+        if self.stopped is None:
+            self._settle(self._held_back.at_the_end())
 
     async def _work(self) -> None:
         try:
@@ -224,6 +185,12 @@ class Asking:
         judged = outcome.judge(attempt, parse, now, self._answered)
         self._limiter.release(request, _tokens(attempt, judged))
         self._limiter.hear(attempt.headers, now)
+        if self._timeouts.many(attempt.fault == "timeout", time.monotonic()):
+            self._notice(
+                "timeouts",
+                "many requests get no answer in time, and each may be charged for: raise"
+                " endpoint.total_timeout, or lower limits.concurrency",
+            )
         if self._checker is not None:
             judged = self._checker.judge(judged)
         match judged:
@@ -241,7 +208,7 @@ class Asking:
                 self._rejected(Refusal(request, tries, Error(error_class, message, code)))
                 self._feed.finish(task)
             case Stop(error_class, message, code):
-                self._stop(_stopped(error_class, message, attempt))
+                self._stop(stops.refused(error_class, message, attempt))
                 self._feed.finish(task)
 
     def _accepted(self, request: Request, tries: tuple[Try, ...], completion: Completion) -> None:
@@ -249,9 +216,7 @@ class Asking:
         self._budget.earn(time.monotonic())
         self._refused_since = None
         self._succeeded = self._answered = True
-        for held in self._held_back:  # others succeed: these were the rows' own fault
-            self._record(held)
-        self._held_back.clear()
+        self._settle("rows")  # others succeed: what was refused was the rows' own fault
         result = results.accepted(request, tries, completion, self._job.output.response)
         self._store.write(result)
         if "model_differs" in result.flags:
@@ -260,8 +225,9 @@ class Asking:
                 f"the server answers as {result.served_model} where {result.model} was asked for"
                 " (flag model_differs)",
             )
+        self._invalid.mostly(False)
         if self._first.mostly_empty("empty" in completion.flags):
-            self._stop(_mostly_empty())
+            self._stop(stops.mostly_empty(EMPTY_WINDOW))
 
     def _again(self, task: Task, request: Request, attempt: Attempt, again: TryAgain) -> None:
         tries = (*task.tries, Try(attempt, again.error_class, again.maybe_billed))
@@ -353,7 +319,7 @@ class Asking:
         if not self._answered:
             longest = min(longest, START_PATIENCE)
         if health.since is not None and now - health.since >= longest:
-            self._stop(_down(health.why, now - health.since))
+            self._stop(stops.down(health.why, now - health.since))
 
     def _hold(self, refusal: TryAgain, attempt: Attempt, others: bool) -> None:
         """The server has no room: nobody sends before it said so (or, where it does not say and
@@ -362,7 +328,7 @@ class Asking:
         now, wait, policy = time.monotonic(), refusal.wait, self._job.retry
         self._refused_since = self._refused_since or now
         if (wait or 0.0) > policy.max_wait or now - self._refused_since > policy.max_wait:
-            self._stop(_out_of_patience(wait or refusal.reset or 0.0, refusal.message))
+            self._stop(stops.out_of_patience(wait or refusal.reset or 0.0, refusal.message))
             return
         reason = f"{attempt.status} {refusal.message[:60]}"
         limiter = self._limiter
@@ -379,30 +345,31 @@ class Asking:
         if refusal.error.error_class != "invalid_request" or self._succeeded:
             self._record(refusal)
             return
-        self._held_back.append(refusal)
-        alike = [held for held in self._held_back if held.fingerprint() == refusal.fingerprint()]
-        if len(alike) >= HELD_BACK:
-            self._stop(_all_invalid(alike))
-        elif len(self._held_back) >= MOST_HELD_BACK:  # each for a reason of its own
-            self._settle_held_back()
+        self._settle(self._held_back.add(refusal))
 
-    def _settle_held_back(self) -> None:
-        """Nothing succeeded: when all were refused alike the job is wrong, else the rows are."""
-        held = self._held_back
-        if len({each.fingerprint() for each in held}) == 1:
-            self._stop(_all_invalid(held))
+    def _settle(self, fault: Literal["job", "rows"] | None) -> None:
+        """What was held back was the fault of the job, or that of its rows, or nobody knows yet."""
+        if fault is None:
             return
-        for each in held:
-            self._record(each)
-        held.clear()
+        held = self._held_back.take()
+        if fault == "job":
+            last = held[-1]
+            status = last.tries[-1].attempt.status
+            self._stop(stops.all_invalid(status, last.error.message))
+            return
+        for refusal in held:
+            self._record(refusal)
 
     def _record(self, refusal: Refusal) -> None:
         """Write a row that has failed."""
         keep = self._job.output.response
         self._store.write(results.failed(refusal.request, refusal.tries, refusal.error, keep))
-        misfit = refusal.error.error_class == "schema_mismatch"
+        error = refusal.error
+        if self._invalid.mostly(error.error_class == "invalid_request"):
+            self._stop(stops.mostly_invalid(INVALID_WINDOW, error.message))
+        misfit = error.error_class == "schema_mismatch"
         if misfit and self._first.mostly_empty(True):
-            self._stop(_mostly_misfits(refusal.error.message))
+            self._stop(stops.mostly_misfits(EMPTY_WINDOW, error.message))
 
     def _stop(self, reason: BatchError) -> None:
         """Give out nothing more; the first reason counts."""
@@ -416,18 +383,9 @@ class Asking:
         for worker in self._workers:
             worker.cancel()
 
-    @contextmanager
-    def signals(self) -> Iterator[None]:
+    def signals(self) -> AbstractContextManager[None]:
         """Meanwhile a signal stops the run in good order; what is sealed then, is sealed to its end."""
-        loop = asyncio.get_running_loop()
-        names = [name for name in SIGNALS if _handled(name)]
-        for name in names:
-            loop.add_signal_handler(getattr(signal, name), self._interrupt, name)
-        try:
-            yield
-        finally:
-            for name in names:
-                loop.remove_signal_handler(getattr(signal, name))
+        return signals.heard(self._interrupt)
 
     def _interrupt(self, name: str) -> None:
         """The first signal waits for what is in flight, the second does not."""
@@ -439,7 +397,7 @@ class Asking:
         self._progress.say(
             f"{name}: waiting up to {DRAIN_SECONDS:.0f} s for {flying} answers; once more to stop at once"
         )
-        self._stop(Interrupted("interrupted", exit_code=SIGNALS[name]))
+        self._stop(Interrupted("interrupted", exit_code=signals.EXIT_CODES[name]))
         asyncio.get_running_loop().call_later(DRAIN_SECONDS, self._cut_short)
 
 
@@ -462,82 +420,3 @@ def _lighter(task: Task, reads_files: bool) -> Task:
     *earlier, last = task.tries
     last = msgspec.structs.replace(last, attempt=results.remembered(last.attempt))
     return msgspec.structs.replace(task, tries=(*earlier, last))
-
-
-def _down(why: str, seconds: float) -> Stopped:
-    return Stopped(
-        f"the endpoint has been down for {seconds:.0f} s: {why}",
-        hint="check base_url and the server; rows that were not answered stay pending",
-    )
-
-
-def _mostly_empty() -> Stopped:
-    return Stopped(
-        f"at least half of the first {EMPTY_WINDOW} answers are empty",
-        hint="look at them (batchmill show RUN --flag empty), then go on with --yes",
-    )
-
-
-def _mostly_misfits(message: str) -> Stopped:
-    return Stopped(
-        f"at least half of the first {EMPTY_WINDOW} rows have no answer that fits the schema: {message}",
-        hint="look at them (batchmill show RUN --failed), then go on with --yes",
-    )
-
-
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """Meanwhile SIGTERM and SIGHUP raise Interrupted, as SIGINT raises KeyboardInterrupt, so that what
-    was opened is closed.
-    """
-    names = [name for name in SIGNALS if name != "SIGINT" and _handled(name)]
-    if threading.current_thread() is not threading.main_thread():
-        names = []
-    before = {name: signal.signal(getattr(signal, name), _interrupted) for name in names}
-    try:
-        yield
-    finally:
-        for name, handler in before.items():
-            signal.signal(getattr(signal, name), handler)
-
-
-def _interrupted(number: int, _: object) -> None:
-    raise Interrupted("interrupted", exit_code=SIGNALS[signal.Signals(number).name])
-
-
-def _handled(name: str) -> bool:
-    number = getattr(signal, name, None)
-    return number is not None and not (
-        name == "SIGHUP" and signal.getsignal(number) is signal.SIG_IGN
-    )
-
-
-def _stopped(error_class: str, message: str, attempt: Attempt) -> Stopped:
-    said = {
-        "auth": f"{attempt.endpoint} refuses the key (HTTP {attempt.status}): {message}",
-        "quota": f"{attempt.endpoint} says the account has no credit: {message}",
-        "not_found": f"{attempt.endpoint} has no such model or path (HTTP {attempt.status}): {message}",
-    }
-    hints = {
-        "auth": "check the key's environment variable (api_key_env) and base_url",
-        "quota": "top up the account or choose another endpoint",
-        "not_found": "check `model` and base_url",
-        "redirect": "set base_url to where the API really is",
-    }
-    return Stopped(said.get(error_class, message), hint=hints.get(error_class))
-
-
-def _out_of_patience(wait: float, message: str) -> Stopped:
-    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(time.time() + wait))
-    return Stopped(
-        f"the server has no room and retry.max_wait is over: {message}",
-        hint=f"come back after {when}",
-    )
-
-
-def _all_invalid(held: list[Refusal]) -> Stopped:
-    status = held[0].tries[-1].attempt.status
-    return Stopped(
-        f"the server rejects every request (HTTP {status}): {held[0].error.message}",
-        hint="change the parameter it names in [request]; no row was recorded as failed",
-    )

@@ -177,7 +177,7 @@ class Limiter:
         one counts.
         """
         now = self._clock()
-        if now - self._listened < LISTENED:
+        if now - self._listened < LISTENED or not any("ratelimit" in name for name in headers):
             return
         heard = ratelimits.announced(headers, wall_time)
         if heard != ratelimits.Announced():

@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from batch import columns, endpoint, job, looking, readers, rehearsal
-from batch.asking import Asking, interruptible
+from batch.asking import Asking
 from batch.checker import Checker
 from batch.client import Client
 from batch.endpoint import Target
@@ -26,6 +26,7 @@ from batch.progress import Progress
 from batch.prompts import BadRow, Prompter
 from batch.readers import Input
 from batch.rehearsal import Terms
+from batch.signals import interruptible
 from batch.store import folder, lock, plan
 from batch.store.files import Disk
 from batch.store.log import Log

@@ -185,3 +185,14 @@ def test_passing_faults_cost_hardly_more_than_themselves(api, tmp_path, faults, 
     ended = ask(api.url, tmp_path, prompts, limits={"concurrency": 50})
     assert_all_answered(ended, prompts)
     assert len(api.ledger) <= most * len(prompts)
+
+
+def test_a_run_whose_rows_are_mostly_invalid_stops(api, tmp_path):
+    prompts = [*texts(50), *(f"odd {at}" for at in range(1_500))]
+    api.script = {"odd": [400, ...]}
+    ended = ask(api.url, tmp_path, prompts)
+    assert ended.exit_code == 3
+    assert "more than half of the last 1,000 rows were rejected" in str(ended.stopped)
+    assert len(api.ledger) <= 1_000 + 8
+    assert ask(api.url, tmp_path, prompts, yes=True).exit_code == 1
+    assert len(rows(ended.run)) == len(prompts)

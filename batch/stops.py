@@ -1,0 +1,66 @@
+"""Why a run stops, in words: what happened, and the way out."""
+
+from __future__ import annotations
+
+import time
+
+from batch.errors import Stopped
+from batch.model import Attempt
+
+
+def refused(error_class: str, message: str, attempt: Attempt) -> Stopped:
+    said = {
+        "auth": f"{attempt.endpoint} refuses the key (HTTP {attempt.status}): {message}",
+        "quota": f"{attempt.endpoint} says the account has no credit: {message}",
+        "not_found": f"{attempt.endpoint} has no such model or path (HTTP {attempt.status}): {message}",
+    }
+    hints = {
+        "auth": "check the key's environment variable (api_key_env) and base_url",
+        "quota": "top up the account or choose another endpoint",
+        "not_found": "check `model` and base_url",
+        "redirect": "set base_url to where the API really is",
+    }
+    return Stopped(said.get(error_class, message), hint=hints.get(error_class))
+
+
+def out_of_patience(wait: float, message: str) -> Stopped:
+    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(time.time() + wait))
+    return Stopped(
+        f"the server has no room and retry.max_wait is over: {message}",
+        hint=f"come back after {when}",
+    )
+
+
+def down(why: str, seconds: float) -> Stopped:
+    return Stopped(
+        f"the endpoint has been down for {seconds:.0f} s: {why}",
+        hint="check base_url and the server; rows that were not answered stay pending",
+    )
+
+
+def mostly_empty(answers: int) -> Stopped:
+    return Stopped(
+        f"at least half of the first {answers} answers are empty",
+        hint="look at them (batchmill show RUN --flag empty), then go on with --yes",
+    )
+
+
+def mostly_misfits(rows: int, message: str) -> Stopped:
+    return Stopped(
+        f"at least half of the first {rows} rows have no answer that fits the schema: {message}",
+        hint="look at them (batchmill show RUN --failed), then go on with --yes",
+    )
+
+
+def all_invalid(status: int | None, message: str) -> Stopped:
+    return Stopped(
+        f"the server rejects every request (HTTP {status}): {message}",
+        hint="change the parameter it names in [request]; no row was recorded as failed",
+    )
+
+
+def mostly_invalid(rows: int, message: str) -> Stopped:
+    return Stopped(
+        f"more than half of the last {rows:,} rows were rejected as invalid: {message}",
+        hint="look at them (batchmill show RUN --failed), then go on with --yes",
+    )
