@@ -88,10 +88,12 @@ def ran(
     folder: Path,
     asked: Sequence[dict[str, Any]],
     request: dict[str, Any],
+    *,
+    bounds: bool = True,
     **more: Any,
 ) -> Ran:
     """What comes of sending `asked` (JSONL) to `api`, or to an `endpoint` of `more`, with these
-    parameters; `more` are tables or keys of the job.
+    parameters; `more` are tables or keys of the job.  Without `bounds` whatever they are.
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "in.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in asked))
@@ -103,7 +105,7 @@ def ran(
         "retry": {"first_delay": 0.001, "max_delay": 0.01, "max_wait": 5},
         **more,
     }
-    how = run.How(environment={}, say=lambda _: None, quiet=True)
+    how = run.How(environment={}, say=lambda _: None, quiet=True, bounds=bounds)
     ended = run.run(job.check(tables), folder / "run", how)
     stopped = None if ended.stopped is None else str(ended.stopped)
     return Ran(ended.exit_code, rows(folder / "run"), stopped)

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from batch.errors import JobError
 from tests.fake_api import FakeAPI, Step
 from tests.reading import Ran, ran, rows
 
@@ -202,7 +203,12 @@ def test_seed_003_gateway_a_bound_stops_a_job_that_breaks_it_everywhere(
 ):
     error = {"message": message, "type": "invalid_request_error"}
     api.always = Step(400, body={"error": error})
-    done = ran(api, tmp_path, [{"prompt": f"p{n}"} for n in range(3)], request_)
+    asked = [{"prompt": f"p{n}"} for n in range(3)]
+    if request_:
+        with pytest.raises(JobError, match=next(iter(request_))):
+            ran(api, tmp_path, asked, request_)
+    assert not api.ledger
+    done = ran(api, tmp_path, asked, request_, bounds=False)
     assert (done.exit_code, done.rows) == (3, [])
     assert message in (done.stopped or "")
 
