@@ -19,7 +19,7 @@ import pyarrow as pa
 from batch import cube, looking
 from batch.cube import ALWAYS, RECORDED, SUMS, Chosen, Costing, Cube, Period
 from batch.errors import UsageError
-from batch.store import contents
+from batch.store import contents, parts
 from batch.store.plan import Plan
 
 Spread = list[tuple[float, int]]
@@ -176,8 +176,10 @@ def _check_key(name: str, chosen: list[Chosen]) -> None:
 
 
 def _run(path: Path, known: Plan, copies: list[str]) -> Run:
-    opened = (contents.journalled(path, number) for number in contents.numbers(path))
-    journalled = sum(len({entry.row for entry in entries}) for entries in opened)
+    numbers = map(parts.number, (path / "open").glob("part-*"))
+    opened = [number for number in numbers if number is not None]
+    entries = (contents.journalled(path, number) for number in opened)
+    journalled = sum(len({entry.row for entry in found}) for found in entries)
     return Run(str(path), known.run_id, known.state, journalled, copies)
 
 

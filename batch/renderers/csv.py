@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from batch.progress import printable
 from batch.report import Numbers, Report
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
@@ -36,6 +37,10 @@ def _cells(keys: list[str | None], numbers: Numbers) -> list[Any]:
 def _cell(value: Any) -> Any:
     if isinstance(value, dict):
         return " ".join(f"{name}={amount}" for name, amount in value.items())
-    if isinstance(value, str) and value.lstrip(" ").startswith(FORMULA):
-        return f"'{value}"
+    if isinstance(value, str):
+        return f"{_guard(value)}{printable(value)}"
     return "" if value is None else value
+
+
+def _guard(value: str) -> str:
+    return "'" if value.lstrip(" ").startswith(FORMULA) else ""

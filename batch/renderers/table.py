@@ -8,8 +8,6 @@ from collections.abc import Callable
 from itertools import zip_longest
 from typing import NamedTuple
 
-from tabulate import tabulate
-
 from batch.renderers import words
 from batch.report import Group, Numbers, Report
 
@@ -17,6 +15,7 @@ WIDTH = 100
 """Characters of a terminal's line; columns that do not fit are left to the other formats."""
 
 KEY_WIDTH = 40
+GAP = 2
 
 _MARKDOWN = re.compile(r"[\\`*_\[\]<>|~#]")
 
@@ -116,7 +115,7 @@ def groups(report: Report, width: int | None) -> Table:
     names = [words.line(name) for name in report.by]
     numbers = [group.numbers for group in shown]
     there = [c for c in COLUMNS if any(c.holds(each) for each in numbers)]
-    room = None if width is None else width - sum(_widths(names, keys))
+    room = None if width is None else width + GAP - sum(_widths(names, keys))
     fitting = there if room is None else _fitting(there, numbers, room)
     lines = [
         [*key, *(column.cell(each) for column in fitting)]
@@ -128,7 +127,7 @@ def groups(report: Report, width: int | None) -> Table:
 def _fitting(columns: list[Column], numbers: list[Numbers], room: int) -> list[Column]:
     kept: list[Column] = []
     for column in sorted(columns, key=lambda column: column.rank):
-        width = 2 + max(len(column.title), *(len(column.cell(each)) for each in numbers))
+        width = GAP + max(len(column.title), *(len(column.cell(each)) for each in numbers))
         if width > room:
             break
         kept.append(column)
@@ -137,7 +136,7 @@ def _fitting(columns: list[Column], numbers: list[Numbers], room: int) -> list[C
 
 
 def _widths(titles: list[str], lines: list[list[str]]) -> list[int]:
-    return [2 + max(map(len, cells)) for cells in zip(titles, *lines, strict=True)]
+    return [GAP + max(map(len, cells)) for cells in zip(titles, *lines, strict=True)]
 
 
 def failures(report: Report) -> Table:
@@ -150,31 +149,41 @@ def failures(report: Report) -> Table:
 
 
 def _cut(table: Table) -> Table:
-    room = WIDTH - sum(
-        width for at, width in enumerate(_widths(table.titles, table.lines)) if at != 1
+    room = (
+        WIDTH
+        + GAP
+        - sum(width for at, width in enumerate(_widths(table.titles, table.lines)) if at != 1)
     )
     lines = [[first, words.cut(example, room), last] for first, example, last in table.lines]
     return table._replace(lines=lines)
 
 
 def _aligned(table: Table) -> str:
-    return _tabulated(table, "simple")
+    title, *lines = _padded(table)
+    rule = ["-" * len(cell) for cell in title]
+    return "\n".join((" " * GAP).join(line).rstrip() for line in [title, rule, *lines])
 
 
 def _piped(table: Table) -> str:
-    lines = [[_escaped(cell) for cell in line] for line in table.lines]
-    return _tabulated(Table([_escaped(title) for title in table.titles], lines, table.keys), "pipe")
+    escaped = [[_escaped(cell) for cell in line] for line in table.lines]
+    title, *lines = _padded(Table([_escaped(title) for title in table.titles], escaped, table.keys))
+    rule = [
+        f"{'-' * (len(cell) - 1)}{'-' if at < table.keys else ':'}" for at, cell in enumerate(title)
+    ]
+    return "\n".join(f"| {' | '.join(line)} |" for line in [title, rule, *lines])
 
 
-def _tabulated(table: Table, style: str) -> str:
-    numbers = len(table.titles) - table.keys
-    return tabulate(
-        table.lines,
-        headers=table.titles,
-        tablefmt=style,
-        colalign=["left"] * table.keys + ["right"] * numbers,
-        disable_numparse=True,
-    )
+def _padded(table: Table) -> list[list[str]]:
+    """Titles and lines with cells of equal width, words to the left and numbers to the right."""
+    lines = [table.titles, *table.lines]
+    widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
+    return [
+        [
+            cell.ljust(width) if at < table.keys else cell.rjust(width)
+            for at, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ]
+        for line in lines
+    ]
 
 
 def _escaped(words_: str) -> str:

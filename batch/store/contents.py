@@ -44,19 +44,19 @@ def part(run: Path, number: int, layout: Layout) -> Iterator[pa.Table]:
 
 def journalled(run: Path, number: int) -> list[journal.Entry]:
     """Where the results lie that the journal of a part adds to what is sealed of it."""
+    generation = _generation(run, number)
     scan = journal.scan(run / "open" / parts.name(number) / journal.NAME)
-    if scan.header is None or scan.header.generation != _generation(run, number) + 1:
-        return []
-    return scan.entries
+    newer = scan.header is not None and scan.header.generation == generation + 1
+    return scan.entries if newer else []
 
 
 def chosen(run: Path, number: int, layout: Layout, names: Sequence[str]) -> pa.Table:
     """Some columns of one part, read as if nobody were writing: what is sealed meanwhile is read
-    anew.
+    anew.  Raises Damaged.
     """
     sealed = _sealed(run, number)
     if not (run / "open" / parts.name(number)).exists():
-        return pq.ParquetFile(sealed, pre_buffer=False).read(list(names), use_threads=False)
+        return _read(sealed, names)
     before = _generation(run, number)
     try:
         pieces = [table.select(list(names)) for table in part(run, number, layout)]
@@ -67,6 +67,14 @@ def chosen(run: Path, number: int, layout: Layout, names: Sequence[str]) -> pa.T
         if _generation(run, number) == before:
             return pa.concat_tables([layout.schema.empty_table().select(list(names)), *pieces])
     return chosen(run, number, layout, names)
+
+
+def _read(sealed: Path, names: Sequence[str]) -> pa.Table:
+    try:
+        return pq.ParquetFile(sealed, pre_buffer=False).read(list(names), use_threads=False)
+    except (pa.ArrowException, OSError) as error:  # as pyarrow meets damage
+        problem = str(error).splitlines()[0]
+        raise Damaged(f"{sealed}: cannot be read: {problem}") from None
 
 
 def _generation(run: Path, number: int) -> int:
