@@ -149,12 +149,9 @@ def failures(report: Report) -> Table:
 
 
 def _cut(table: Table) -> Table:
-    room = (
-        WIDTH
-        + GAP
-        - sum(width for at, width in enumerate(_widths(table.titles, table.lines)) if at != 1)
-    )
-    lines = [[first, words.cut(example, room), last] for first, example, last in table.lines]
+    first, _, last = _widths(table.titles, table.lines)
+    room = WIDTH - first - last
+    lines = [[name, words.cut(example, room), rows] for name, example, rows in table.lines]
     return table._replace(lines=lines)
 
 
