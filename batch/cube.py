@@ -48,6 +48,10 @@ NEEDED = (
 )
 
 
+TIMES = ("latency_s", "ttft_s")
+"""The columns whose percentiles are told."""
+
+
 class Costing(NamedTuple):
     """Where costs come from: the columns it looks at, and cost in USD and its source, row by row."""
 
@@ -176,7 +180,7 @@ class Cube:
         return self._sums.whole()
 
     def latencies(self) -> pa.Table:
-        """How many `rows` took so many `seconds`, by `kind` (latency, ttft), `by.…`, `of.model`."""
+        """How many `rows` took so many `seconds`, by `kind` (an index of TIMES) and `by.…`."""
         return self._latencies.whole()
 
     def _count(self, held: list[pa.Table], wanted: dict[str, Key | None]) -> None:
@@ -192,7 +196,7 @@ class Cube:
         self._sums.add(_with(keys, _counted(rows, cost)))
         for parents, lost in _lost(rows):
             self._sums.add(_with(keys.take(parents), lost))
-        for spread in _spreads(rows, keys.drop_columns(["source", "of.day"])):
+        for spread in _spreads(rows, keys.select([f"by.{name}" for name in self._by])):
             self._latencies.add(spread)
         self._fail(rows.filter(pc.equal(rows["status"], "failed")))
 
@@ -315,13 +319,14 @@ def _spreads(rows: pa.Table, keys: pa.Table) -> Iterator[pa.Table]:
     """Latency and time to the first token of answered rows, to three digits."""
     ok = pc.equal(rows["status"], "ok")
     answered = pc.and_(ok, pc.invert(pc.fill_null(rows["reused"], False)))
-    for kind in ("latency", "ttft"):
-        there = pc.and_(answered, pc.is_valid(rows[f"{kind}_s"]))
-        seconds = _to_three_digits(rows[f"{kind}_s"].filter(there))
-        if len(seconds):
-            made = keys.filter(there).append_column("seconds", seconds)
-            made = made.append_column("kind", pa.repeat(kind, len(made)))
-            yield made.append_column("rows", pa.repeat(1, len(made)))
+    for kind, name in enumerate(TIMES):
+        there = pc.and_(answered, pc.is_valid(rows[name]))
+        seconds = _to_three_digits(rows[name].filter(there)).cast(pa.float32())
+        count = len(seconds)
+        if count:
+            made = {"seconds": seconds, "kind": pa.repeat(pa.scalar(kind, pa.int8()), count)}
+            values = dict(zip(keys.column_names, keys.filter(there).columns, strict=True))
+            yield pa.table({**values, **made, "rows": pa.repeat(1, count)})
 
 
 def _to_three_digits(seconds: pa.ChunkedArray) -> pa.ChunkedArray:

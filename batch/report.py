@@ -17,7 +17,7 @@ import msgspec
 import pyarrow as pa
 
 from batch import cube, looking
-from batch.cube import ALWAYS, RECORDED, SUMS, Chosen, Costing, Cube, Period
+from batch.cube import ALWAYS, RECORDED, SUMS, TIMES, Chosen, Costing, Cube, Period
 from batch.errors import UsageError
 from batch.store import contents, parts
 from batch.store.plan import Plan
@@ -143,7 +143,7 @@ def of(
             for name, rows in sorted(sums.failures.items(), key=lambda pair: (-pair[1], pair[0]))
         ],
         unpriced_models=folded.unpriced_models(),
-        latencies=folded.spread("latency"),
+        latencies=folded.spread("latency_s"),
     )
 
 
@@ -226,7 +226,7 @@ class _Folded:
         return {name: rows for name, rows in sorted(found.items(), key=lambda p: -p[1]) if rows}
 
     def _spreads(self, keys: list[str]) -> dict[tuple[Any, ...], dict[str, Spread]]:
-        """By key and kind; of days they are not kept, unless days were asked for."""
+        """By key and name of the time; they are kept by the keys that were asked for only."""
         spreads: dict[tuple[Any, ...], dict[str, Spread]] = {}
         if not set(keys) <= set(self._latencies.column_names):
             return spreads
@@ -234,7 +234,7 @@ class _Folded:
         for line in sorted(lines, key=lambda line: line["seconds"]):
             key = tuple(line[name] for name in keys)
             kinds = spreads.setdefault(key, {})
-            kinds.setdefault(line["kind"], []).append((line["seconds"], line["rows"]))
+            kinds.setdefault(TIMES[line["kind"]], []).append((line["seconds"], line["rows"]))
         return spreads
 
     def _lines(self, table: pa.Table, keys: list[str], sums: Sequence[str]) -> list[dict[str, Any]]:
@@ -267,7 +267,7 @@ def _numbers(
     cost = None if unpriced and not count["cost_usd"] else _usd(count["cost_usd"])
     lost_cost = None if count["lost_unpriced"] else _usd(count["lost_cost_usd"])
     tokens = count["input_tokens"] + count["output_tokens"]
-    latency, ttft = spreads.get("latency", []), spreads.get("ttft", [])
+    latency, ttft = spreads.get("latency_s", []), spreads.get("ttft_s", [])
     return Numbers(
         **{name: count[name] for name in Numbers.__struct_fields__[:5]},
         input_tokens=None if silent else count["input_tokens"],
