@@ -24,8 +24,8 @@ def tables(run: Path, layout: Layout) -> Iterator[pa.Table]:
 
 
 def numbers(run: Path) -> list[int]:
-    """The parts that hold results, in order."""
-    paths = [*(run / "completions").glob("part-*.parquet"), *(run / "open").glob("part-*")]
+    """The parts that hold results, in order; open ones are looked for first, as they move on."""
+    paths = [*(run / "open").glob("part-*"), *(run / "completions").glob("part-*.parquet")]
     return sorted({number for path in paths if (number := parts.number(path)) is not None})
 
 
