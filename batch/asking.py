@@ -19,15 +19,16 @@ from contextlib import contextmanager
 
 import msgspec
 
-from batch import apis, outcome, results, retry
+from batch import apis, outcome, preflight, results, retry
 from batch.apis import APIS
+from batch.checker import Checker
 from batch.client import Client
 from batch.errors import BatchError, Interrupted, Stopped, StorageError
 from batch.feed import Feed, Task
 from batch.health import FIRST_PROBE
 from batch.job import Job
 from batch.limiter import Limiter, TooLarge
-from batch.model import Attempt, Completion, Request, Usage
+from batch.model import Attempt, Completion, Request, Result, Row, Usage
 from batch.outcome import Accept, Outcome, Pause, Reject, Stop, TryAgain
 from batch.progress import Progress
 from batch.prompts import BadRow, Prompter
@@ -103,11 +104,14 @@ class Asking:
         jitter: Callable[[], float] = random.random,
         *,
         reuse: Reuse | None = None,
+        checker: Checker | None = None,
         succeeded: bool = False,
         accept_empty: bool = False,
+        host: str | None = None,
     ) -> None:
-        """`succeeded` tells that the run holds answers already; `accept_empty` that the person knows
-        that many of them are empty.
+        """`checker` holds answers to the job's schema, if it has one; `succeeded` tells that the run
+        holds answers already; `accept_empty` that the person knows that many of them are empty.
+        Rows are held to the bounds of the server `host`, if one is named.
         """
         self._job = job
         self._prompter = prompter
@@ -119,10 +123,13 @@ class Asking:
         self._log = log
         self._jitter = jitter
         self._reuse = reuse
+        self._host = host
+        self._checker = checker
         self._succeeded = succeeded
         self._answered = False  # in this start: a key refused before that is wrong, and no outage
         self._refused_since: float | None = None
         self._held_back: list[Refusal] = []
+        self._noticed: set[str] = set()
         self._first = First(accept_empty)
         self._budget = retry.Budget()
         self._interrupted = False
@@ -140,6 +147,7 @@ class Asking:
         try:
             while (asked := await self._next()) is not None:
                 task, request = asked
+                request = self._client.adapted(request)
                 attempt = await self._client.send(request)
                 self._conclude(task, request, attempt)
                 await self._store.room()
@@ -153,7 +161,9 @@ class Asking:
         """
         async with self._limiter.turn:
             while (task := await self._feed.take()) is not None:
-                request = task.request or self._request(task)
+                request = task.request
+                if request is None or not request.body:
+                    request = await self._request(task)
                 if request is None:
                     await self._store.room()
                 elif await self._admitted(task, request):
@@ -170,27 +180,52 @@ class Asking:
         self._feed.finish(task)
         return False
 
-    def _request(self, task: Task) -> Request | None:
-        """The row's question; None when it has been answered without asking, or cannot be asked."""
+    async def _request(self, task: Task) -> Request | None:
+        """The row's question; None when it has been answered without asking, or cannot be asked.
+
+        A picture is read and turned into base64 in a thread: 20 MiB take 150 ms, 200 KiB 1 ms.
+        """
         try:
-            question = self._prompter.question(task.row)
-            request = apis.build(question, self._job.request, task.row.index)
+            if self._prompter.reads_files:
+                request = await asyncio.to_thread(self._built, task.row)
+            else:
+                request = self._built(task.row)
         except BadRow as fault:
-            result = results.invalid(task.row.index, f"{task.row.where}: {fault}")
+            message = f"{task.row.where}: {fault}"
+            if task.request is not None:  # its file has gone since it was tried
+                self._record(Refusal(task.request, task.tries, Error("invalid_row", message)))
+                self._feed.finish(task)
+                return None
+            result = results.invalid(task.row.index, message)
         else:
-            known = self._reuse and self._reuse.take(request.row, request.custom_id, request.hash)
-            if not known:
+            known = self._known(request) if task.request is None else None
+            if known is None:
                 return request
             result = known
         self._store.write(result)
         self._feed.finish(task)
         return None
 
+    def _built(self, row: Row) -> Request:
+        request = apis.build(self._prompter.question(row), self._job.request, row.index)
+        if self._host is not None:
+            preflight.check(request, self._host)
+        return request
+
+    def _known(self, request: Request) -> Result | None:
+        """An earlier run's answer; what was parsed of it then may be of another type."""
+        if self._reuse is None:
+            return None
+        known = self._reuse.take(request.row, request.custom_id, request.hash)
+        return known if known is None or self._checker is None else self._checker.again(known)
+
     def _conclude(self, task: Task, request: Request, attempt: Attempt) -> None:
         parse, now = APIS[request.api].parse, time.time()
         judged = outcome.judge(attempt, parse, now, self._answered)
         self._limiter.release(request, _tokens(attempt, judged))
         self._limiter.hear(attempt.headers, now)
+        if self._checker is not None:
+            judged = self._checker.judge(judged)
         match judged:
             case Accept(completion):
                 self._accepted(request, (*task.tries, Try(attempt)), completion)
@@ -199,6 +234,8 @@ class Asking:
                 self._again(task, request, attempt, judged)
             case Pause():
                 self._pause(task, request, attempt, judged)
+            case Reject(stream_options=True) if request.stream_options:
+                self._ask_without_options(task, request, attempt)
             case Reject(error_class, message, code):
                 tries = (*task.tries, Try(attempt, error_class, attempt.maybe_billed))
                 self._rejected(Refusal(request, tries, Error(error_class, message, code)))
@@ -208,28 +245,37 @@ class Asking:
                 self._feed.finish(task)
 
     def _accepted(self, request: Request, tries: tuple[Try, ...], completion: Completion) -> None:
-        self._limiter.accepted(request, completion.usage or Usage())
+        self._limiter.accepted(request, completion.usage or Usage(), tries[-1].attempt.latency_s)
         self._budget.earn(time.monotonic())
         self._refused_since = None
         self._succeeded = self._answered = True
         for held in self._held_back:  # others succeed: these were the rows' own fault
             self._record(held)
         self._held_back.clear()
-        self._store.write(results.accepted(request, tries, completion, self._job.output.response))
+        result = results.accepted(request, tries, completion, self._job.output.response)
+        self._store.write(result)
+        if "model_differs" in result.flags:
+            self._notice(
+                "model_differs",
+                f"the server answers as {result.served_model} where {result.model} was asked for"
+                " (flag model_differs)",
+            )
         if self._first.mostly_empty("empty" in completion.flags):
             self._stop(_mostly_empty())
 
     def _again(self, task: Task, request: Request, attempt: Attempt, again: TryAgain) -> None:
         tries = (*task.tries, Try(attempt, again.error_class, again.maybe_billed))
         chances = task.chances.and_then(again)
-        down = self._is_down(task, again)
+        down = self._is_down(task, again, attempt.latency_s)
         if down:  # an outage: the row has done nothing wrong and stays pending
             billed = task.chances.maybe_billed + again.maybe_billed
             chances = msgspec.structs.replace(task.chances, maybe_billed=billed)
+        if again.mismatch:  # what does not fit was answered all the same
+            self._refused_since, self._answered = None, True
         others = self._refused_since is None
         delay = retry.delay(self._job.retry, chances, again, self._jitter(), others)
         if again.refused:
-            self._hold(again, attempt, None if others else delay)
+            self._hold(again, attempt, others)
         if delay is None and self.stopped is None:
             error = Error(again.error_class, again.message, again.code)
             conclude = self._rejected if again.once else self._record
@@ -242,22 +288,43 @@ class Asking:
             delay = max(delay, self._budget.wait(again, time.monotonic(), longest))
         self._put_back(Task(task.row, request, tries, chances), delay)
 
+    def _ask_without_options(self, task: Task, request: Request, attempt: Attempt) -> None:
+        """The endpoint takes no `stream_options`: nobody sends them any more, and the row, which
+        has done nothing wrong, is asked at once.
+        """
+        self._limiter.answered(attempt.latency_s)
+        self._client.takes_stream_options = False
+        self._notice(
+            "stream_options",
+            "the server takes no stream_options: streams go without them, and their usage may be"
+            " unknown",
+        )
+        tries = (*task.tries, Try(attempt, "invalid_request"))
+        lighter = apis.without_stream_options(request)
+        self._put_back(Task(task.row, lighter, tries, task.chances), 0.0)
+
+    def _notice(self, kind: str, text: str) -> None:
+        """Say once a run what holds for many rows."""
+        if kind not in self._noticed:
+            self._noticed.add(kind)
+            self._progress.say(text)
+
     def _put_back(self, task: Task, delay: float) -> None:
         if self.stopped is not None:
             self._feed.finish(task)
             return
         self._progress.retries += 1
-        self._feed.put_back(_lighter(task), delay)
+        self._feed.put_back(_lighter(task, self._prompter.reads_files), delay)
 
-    def _is_down(self, task: Task, again: TryAgain) -> bool:
+    def _is_down(self, task: Task, again: TryAgain, took: float) -> bool:
         """Whether the endpoint is (or turns out now to be) down, so that this was no fault of a row."""
-        if again.refused or again.once:
-            self._limiter.answered()
+        if again.refused or again.at_once:
             return False
-        if again.at_once:
+        if again.once or again.mismatch:
+            self._limiter.answered(took)
             return False
         why, unreachable = again.message, again.unreachable
-        down = self._limiter.failed(task.row.index, why, unreachable=unreachable)
+        down = self._limiter.failed(task.row.index, why, took, unreachable=unreachable)
         if down:
             self._lose_patience(time.monotonic())
         return down
@@ -288,27 +355,27 @@ class Asking:
         if health.since is not None and now - health.since >= longest:
             self._stop(_down(health.why, now - health.since))
 
-    def _hold(self, refusal: TryAgain, attempt: Attempt, backoff: float | None) -> None:
-        """The server has no room: nobody sends before it said so, and the run ends when that
-        takes too long.  `backoff` is what to wait where it did not say and answers nobody.
+    def _hold(self, refusal: TryAgain, attempt: Attempt, others: bool) -> None:
+        """The server has no room: nobody sends before it said so (or, where it does not say and
+        answers no other, before a backoff), and the run ends when that takes too long.
         """
-        now = time.monotonic()
+        now, wait, policy = time.monotonic(), refusal.wait, self._job.retry
         self._refused_since = self._refused_since or now
-        wait = refusal.wait
-        longest = self._job.retry.max_wait
-        if (wait or 0.0) > longest or now - self._refused_since > longest:
+        if (wait or 0.0) > policy.max_wait or now - self._refused_since > policy.max_wait:
             self._stop(_out_of_patience(wait or refusal.reset or 0.0, refusal.message))
             return
         reason = f"{attempt.status} {refusal.message[:60]}"
-        self._limiter.refused(wait, refusal.reset, attempt.latency_s, reason)
-        if wait is None and backoff:
-            self._limiter.close_until(now + backoff, reason)
+        limiter = self._limiter
+        limiter.refused(wait, refusal.reset, attempt.latency_s, reason)
+        if wait is None and not others:
+            closed = retry.backoff(policy, max(1, limiter.refusals), self._jitter())
+            limiter.close_until(now + closed, reason)
 
     def _rejected(self, refusal: Refusal) -> None:
         """Before the first success an invalid request may be the job's fault: it is held back
         until that is known.
         """
-        self._limiter.answered()
+        self._limiter.answered(refusal.tries[-1].attempt.latency_s)
         if refusal.error.error_class != "invalid_request" or self._succeeded:
             self._record(refusal)
             return
@@ -333,6 +400,9 @@ class Asking:
         """Write a row that has failed."""
         keep = self._job.output.response
         self._store.write(results.failed(refusal.request, refusal.tries, refusal.error, keep))
+        misfit = refusal.error.error_class == "schema_mismatch"
+        if misfit and self._first.mostly_empty(True):
+            self._stop(_mostly_misfits(refusal.error.message))
 
     def _stop(self, reason: BatchError) -> None:
         """Give out nothing more; the first reason counts."""
@@ -383,8 +453,12 @@ def _tokens(attempt: Attempt, judged: Outcome) -> int | None:
     return None if attempt.maybe_billed or attempt.status == 200 else 0
 
 
-def _lighter(task: Task) -> Task:
-    """A row that waits holds no body of an answer."""
+def _lighter(task: Task, reads_files: bool) -> Task:
+    """A row that waits holds no body of an answer, nor pictures: they are read again."""
+    if reads_files and task.request is not None:
+        task = msgspec.structs.replace(
+            task, request=msgspec.structs.replace(task.request, body=b"")
+        )
     *earlier, last = task.tries
     last = msgspec.structs.replace(last, attempt=results.remembered(last.attempt))
     return msgspec.structs.replace(task, tries=(*earlier, last))
@@ -401,6 +475,13 @@ def _mostly_empty() -> Stopped:
     return Stopped(
         f"at least half of the first {EMPTY_WINDOW} answers are empty",
         hint="look at them (batchmill show RUN --flag empty), then go on with --yes",
+    )
+
+
+def _mostly_misfits(message: str) -> Stopped:
+    return Stopped(
+        f"at least half of the first {EMPTY_WINDOW} rows have no answer that fits the schema: {message}",
+        hint="look at them (batchmill show RUN --failed), then go on with --yes",
     )
 
 

@@ -26,7 +26,7 @@ import yarl
 from aiohttp.client_reqrep import ClientRequest
 
 from batch import __version__
-from batch.apis import APIS, Fold
+from batch.apis import APIS, Fold, without_stream_options
 from batch.bodies import decode
 from batch.endpoint import Endpoint, Target, url_of
 from batch.errors import UsageError
@@ -102,6 +102,7 @@ class Client:
             for name, url in self._urls.items()
         }
         self._scrubber = Scrubber(target.secrets)
+        self.takes_stream_options = True
         self._large = asyncio.Semaphore(LARGE_BODIES)
         self._clock = clock
         self._wall_clock = wall_clock
@@ -139,6 +140,10 @@ class Client:
     ) -> None:
         await self._session.close()
 
+    def adapted(self, request: Request) -> Request:
+        """`request` as this endpoint takes it, by what it has refused before."""
+        return request if self.takes_stream_options else without_stream_options(request)
+
     async def send(self, request: Request) -> Attempt:
         """One try.  Takes at most `total_timeout` seconds; raises only CancelledError."""
         started, began = self._wall_clock(), self._clock()
@@ -160,6 +165,24 @@ class Client:
             started_at=started,
             latency_s=self._clock() - began,
             **answered,
+        )
+
+    async def get(self, url: str) -> Attempt:
+        """What is found at `url`, which must be one of the endpoint's own: the key goes with it."""
+        started, began = self._wall_clock(), self._clock()
+        status: int | None = None
+        try:
+            async with self._session.get(
+                yarl.URL(url, encoded=True), allow_redirects=False
+            ) as response:
+                status = response.status
+                async with aclosing(self._pieces(response)) as pieces:
+                    raw = b"".join([piece async for piece in pieces])
+            answered = {"status": status, **self._json(raw)}
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            answered = _failed(error, status, self._clock() - began)
+        return Attempt(
+            endpoint=url, started_at=started, latency_s=self._clock() - began, **answered
         )
 
     async def _read(
@@ -233,6 +256,9 @@ class Client:
             folding.feed(raw)
             folding.close()
             return self._answer_of(folding.fold)
+        return self._json(raw)
+
+    def _json(self, raw: bytes) -> dict[str, Any]:
         raw = self._scrubber.clean_bytes(raw)
         answer, repaired = decode(raw)
         if ESCAPED.search(raw) and answer is not None:  # a secret may be spelled in escapes

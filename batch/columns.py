@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import msgspec
 import pyarrow as pa
 
+from batch import parsed
 from batch.model import Result
 
 TOOL_CALLS = pa.list_(
@@ -130,8 +131,14 @@ COLUMNS = (
     _plain("response_json", pa.string()),
 )
 
+EMBEDDING = _plain("embedding", pa.list_(pa.float32()))
+"""Only where embeddings are asked for."""
+
 REQUEST_JSON = _plain("request_json", pa.string())
 """Only with `output.request = true`: the body that was sent."""
+
+PARSED = "parsed"
+"""Only with a schema: the answer, typed by it."""
 
 FLAGS = (
     "length",
@@ -156,9 +163,28 @@ see readers).
 """
 
 
-def chosen(request: bool) -> tuple[Column, ...]:
-    """The columns of a run."""
-    return (*COLUMNS, REQUEST_JSON) if request else COLUMNS
+def chosen(
+    request: bool, embedding: bool = False, parsed_type: pa.DataType | None = None
+) -> tuple[Column, ...]:
+    """The columns of a run; `parsed_type` is that of `parsed`, None without a schema."""
+    own = [*COLUMNS, *([EMBEDDING] if embedding else []), *([REQUEST_JSON] if request else [])]
+    if parsed_type is not None:
+        at = 1 + next(index for index, column in enumerate(own) if column.name == "choices")
+        own.insert(at, _parsed(parsed_type))
+    return tuple(own)
+
+
+def of_run(schema: pa.Schema) -> tuple[Column, ...]:
+    """The columns of a run whose output has `schema`: they begin with `row`."""
+    own = list(schema)[schema.names.index(COLUMNS[0].name) :]
+    types = {field.name: field.type for field in own}
+    return chosen(REQUEST_JSON.name in types, EMBEDDING.name in types, types.get(PARSED))
+
+
+def _parsed(kind: pa.DataType) -> Column:
+    return Column(
+        PARSED, kind, lambda results: parsed.values([result.parsed for result in results], kind)
+    )
 
 
 def schema(carried: pa.Schema, own: Sequence[Column]) -> tuple[pa.Schema, list[tuple[str, str]]]:
@@ -212,7 +238,9 @@ def _array(values: list[Any], kind: pa.DataType) -> pa.Array:
 def result(values: dict[str, Any]) -> Result:
     """The Result that a row of the output came from, as far as `values` hold its columns."""
     known = {name: value for name, value in values.items() if name in Result.__struct_fields__}
-    return msgspec.convert(_seconds(known), Result, strict=False)
+    answer = parsed.text(known.pop(PARSED, None))
+    made = msgspec.convert(_seconds(known), Result, strict=False)
+    return made if answer is None else msgspec.structs.replace(made, parsed=answer)
 
 
 def _seconds(value: Any) -> Any:

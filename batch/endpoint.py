@@ -1,21 +1,39 @@
 """Where requests go: base URL, headers and key, resolved from a job and the environment.
 
-Keys are named in a job, never written there; what is resolved is never stored.
+Keys are named in a job, never written there; what is resolved is never stored.  A base URL is read
+as its author meant it: with or without scheme, version, query, or the path of an API.
 """
 
 from __future__ import annotations
 
 import ipaddress
+import re
 import urllib.request
 from typing import Annotated
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 import msgspec
 
-from batch.apis import APIS
 from batch.errors import JobError, UsageError
+from batch.prompts import PATHS
 
 Seconds = Annotated[float, msgspec.Meta(gt=0)]
+
+OPENAI = "https://api.openai.com/v1"
+
+UNVERSIONED = ("", "/api", "/openai")
+"""Paths that no server answers under by themselves: their version is /v1."""
+
+AZURE_DEPLOYMENT = "/openai/deployments/"
+"""In the path of an Azure endpoint whose URL, not the body, names the model; it reads the key in
+the header `api-key`.  https://learn.microsoft.com/azure/ai-services/openai/reference
+"""
+
+LISTS = ("/chat/models", "/models")
+"""Where models are listed, below the root of an endpoint."""
+
+SECRET_WORDS = ("key=", "token=", "secret=", "password=", "sig=")
+"""How the names of query parameters end that hold secrets."""
 
 
 class Endpoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -58,9 +76,7 @@ def target(endpoint: Endpoint, environment: dict[str, str]) -> Target:
     """Where `endpoint` is and what it is sent with every request.  Raises UsageError naming the
     variable that is missing.
     """
-    base_url = (
-        endpoint.base_url or environment.get("OPENAI_BASE_URL") or "https://api.openai.com/v1"
-    )
+    base_url = address(endpoint, environment)
     parts = _checked(base_url, endpoint)
     host = parts.hostname or ""
     headers = {
@@ -70,7 +86,7 @@ def target(endpoint: Endpoint, environment: dict[str, str]) -> Target:
     key = environment.get(variable, "").strip() if variable else ""
     secrets = [value for name, value in headers.items() if _is_secret(name, endpoint.headers[name])]
     if key:
-        headers["Authorization"] = f"Bearer {_sendable(key, variable)}"
+        headers |= _authorization(_sendable(key, variable), parts)
         secrets.append(key)
     elif variable and not is_private(host) and not _has_authorization(headers):
         raise UsageError(
@@ -83,6 +99,43 @@ def target(endpoint: Endpoint, environment: dict[str, str]) -> Target:
     return Target(
         base_url, headers, secrets=tuple(_bare(secret) for secret in secrets), proxy=proxy
     )
+
+
+def address(endpoint: Endpoint, environment: dict[str, str]) -> str:
+    """The base URL that is meant, with its scheme.  Raises JobError when it is none."""
+    given = endpoint.base_url or environment.get("OPENAI_BASE_URL") or OPENAI
+    return _with_scheme(given.strip())
+
+
+def _with_scheme(given: str) -> str:
+    """`given` without scheme gets http where it is a server of one's own, https elsewhere."""
+    if "://" in given:
+        return given
+    host = host_of(f"//{given}")
+    named = "." in host or ":" in host or host == "localhost" or re.search(r":\d", given)
+    if not host or not named:
+        raise JobError(_no_url(given))
+    return f"{'http' if is_private(host) else 'https'}://{given}"
+
+
+def host_of(url: str) -> str:
+    """The host in a URL, "" when it names none."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # read, so that one that is no number shows
+    except ValueError:
+        return ""
+    return parts.hostname or ""
+
+
+def _no_url(given: str) -> str:
+    return f'[endpoint] base_url: expected http(s)://… or "local", not {given!r}'
+
+
+def _authorization(key: str, parts: SplitResult) -> dict[str, str]:
+    if AZURE_DEPLOYMENT in parts.path:
+        return {"api-key": key}
+    return {"Authorization": f"Bearer {key}"}
 
 
 def _has_authorization(headers: dict[str, str]) -> bool:
@@ -121,19 +174,26 @@ def _is_loopback(host: str) -> bool:
 
 
 def _checked(base_url: str, endpoint: Endpoint) -> SplitResult:
+    host = host_of(base_url)
+    if not host or re.search(r"[\s\x00-\x1f\x7f\\]", base_url):
+        raise JobError(_no_url(base_url))
     parts = urlsplit(base_url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise JobError(f'[endpoint] base_url: expected http(s)://… or "local", not {base_url!r}')
-    if parts.username or parts.password or "key=" in parts.query:
+    if parts.scheme not in ("http", "https"):
+        raise JobError(_no_url(base_url))
+    if parts.username or parts.password or _names_a_secret(parts.query):
         raise JobError(
             "[endpoint] base_url: keep secrets out of the URL; name their variable in api_key_env"
         )
-    if parts.scheme == "http" and not endpoint.allow_http and not is_private(parts.hostname):
+    if parts.scheme == "http" and not endpoint.allow_http and not is_private(host):
         raise JobError(
-            f"[endpoint] base_url: plain http to {parts.hostname} would send prompts and key unencrypted;"
+            f"[endpoint] base_url: plain http to {host} would send prompts and key unencrypted;"
             " use https, or allow_http = true"
         )
     return parts
+
+
+def _names_a_secret(query: str) -> bool:
+    return any(word in query.casefold() for word in SECRET_WORDS)
 
 
 def is_private(host: str) -> bool:
@@ -165,14 +225,33 @@ def _sendable(secret: str, where: str) -> str:
 
 
 def url_of(base_url: str, path: str) -> str:
-    """The URL of one API below `base_url`, which may come with or without its version or the
-    API's own path.
+    """The URL of one API below `base_url`, which may come with or without its version or the path
+    of an API (not always this one), and keeps its query.
     """
     parts = urlsplit(base_url)
-    root = parts.path.rstrip("/")
-    named = next((api.PATH for api in APIS.values() if root.endswith(api.PATH)), None)
+    return urlunsplit((parts.scheme, parts.netloc, root_of(parts.path) + path, parts.query, ""))
+
+
+def root_of(path: str) -> str:
+    """What stands before the path of an API.  One that was written out says all; otherwise a
+    version is put where none can be missing.
+    """
+    root = re.sub("//+", "/", path).rstrip("/")
+    ends = (*sorted(PATHS, key=len, reverse=True), *LISTS)
+    named = next((end for end in ends if root.endswith(end)), None)
     if named is not None:
-        root = root.removesuffix(named)
-    elif root in ("", "/api"):
-        root += "/v1"
-    return urlunsplit((parts.scheme, parts.netloc, root + path, parts.query, ""))
+        return root.removesuffix(named)
+    return f"{root}/v1" if root in UNVERSIONED else root
+
+
+def lists_of(base_url: str) -> list[str]:
+    """URLs at which the models of an endpoint may be listed, the likeliest first.  None where the
+    URL itself names the model.
+    """
+    parts = urlsplit(base_url)
+    root = root_of(parts.path)
+    if AZURE_DEPLOYMENT in root:
+        return []
+    roots = [root, root.removesuffix("/api/v1") + "/v1"] if root.endswith("/api/v1") else [root]
+    paths = [f"{each}/models" for each in roots] + [f"{root}/chat/models"]
+    return [urlunsplit((parts.scheme, parts.netloc, path, parts.query, "")) for path in paths]

@@ -1,9 +1,10 @@
 """Whether the endpoint is there: a circuit that opens when it is not, and lets one probe out now
 and then.
 
-Pure: time comes in.  An outage must not use up the chances of rows that have done nothing wrong, so
-while the circuit is open rows stay pending.  One row that always fails while others succeed does
-not open it.
+Pure: time comes in.  What counts is the fate of requests that were sent after the trouble began: an
+answer to an older one says nothing of the present.  An outage must not use up the chances of rows
+that have done nothing wrong, so while the circuit is open rows stay pending.  One row that always
+fails while others succeed does not open it.
 """
 
 from __future__ import annotations
@@ -28,20 +29,33 @@ class Health:
         self.why = ""
         self._unreachable = 0
         self._faults = 0
+        self._trouble_since = 0.0  # when the first of the faults in a row was heard of
         self._rows: set[int] = set()  # of the faults in a row; two are enough to know
         self._last: deque[bool] = deque(maxlen=WINDOW)
         self._next_probe = 0.0
 
-    def good(self) -> None:
-        """The endpoint has answered: it may have refused, but it is there."""
+    def good(self, sent: float) -> bool:
+        """The endpoint has answered what was sent at that moment: it may have refused, but it is
+        there.  Whether it had been away.
+        """
+        self._last.append(True)
+        was_away = self.since is not None
+        if sent < (self._trouble_since if self.since is None else self.since):
+            return False
         self.since = None
         self._unreachable = self._faults = 0
         self._rows.clear()
-        self._last.append(True)
+        return was_away
 
-    def fault(self, row: int, why: str, now: float, *, unreachable: bool = False) -> bool:
+    def fault(
+        self, row: int, why: str, now: float, sent: float, *, unreachable: bool = False
+    ) -> bool:
         """An attempt failed for a reason of the endpoint.  Whether the circuit is open now."""
         self._last.append(False)
+        if self._faults == 0:
+            self._trouble_since = now
+        elif sent < self._trouble_since:
+            return self.since is not None
         self._faults += 1
         self._unreachable = self._unreachable + 1 if unreachable else 0
         if len(self._rows) < 2:

@@ -14,12 +14,14 @@ from typing import Annotated, Any
 
 import msgspec
 
+from batch import schema as schemas
 from batch.apis import Parameters
 from batch.endpoint import Endpoint
 from batch.errors import JobError
 from batch.limiter import Limits
 from batch.prompts import Prompt
 from batch.retry import Retry
+from batch.schema import BadSchema
 from batch.store.plan import Output
 
 
@@ -47,6 +49,10 @@ TABLES = {
     "retry": Retry,
     "output": Output,
 }
+
+
+OURS = ("api", "model", "schema")
+"""The keys of `[request]` that are not sent as they are."""
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -82,8 +88,13 @@ def at(tables: dict[str, Any], folder: Path) -> dict[str, Any]:
             else _absolute(given, folder)
         )
     output, prompt, endpoint = (made.get(name) for name in ("output", "prompt", "endpoint"))
+    request = made.get("request")
+    if isinstance(request, dict) and isinstance(request.get("schema"), str):
+        request["schema"] = _schema(request["schema"], folder)
     if isinstance(output, dict) and isinstance(output.get("path"), str):
         output["path"] = _absolute(output["path"], folder)
+    if isinstance(prompt, dict) and isinstance(prompt.get("files_from"), list):
+        prompt["files_from"] = [_absolute(path, folder) for path in prompt["files_from"]]
     if isinstance(endpoint, dict) and str(endpoint.get("base_url", "")).startswith("local:"):
         endpoint["base_url"] = "local:" + _absolute(
             endpoint["base_url"].removeprefix("local:"), folder
@@ -95,6 +106,17 @@ def at(tables: dict[str, Any], folder: Path) -> dict[str, Any]:
         except (OSError, UnicodeDecodeError) as error:
             raise JobError(f"[prompt] file: cannot read {file}: {error}") from None
     return made
+
+
+def _schema(given: str, folder: Path) -> Any:
+    """A schema given as the path of a JSON file, or as JSON itself."""
+    inline = given.lstrip().startswith("{")
+    file = folder / Path(given).expanduser()
+    try:
+        return msgspec.json.decode(given if inline else file.read_bytes())
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        what = "" if inline else f" {file}"
+        raise JobError(f"[request] schema: cannot read{what}: {error}") from None
 
 
 def _absolute(path: Any, folder: Path) -> Any:
@@ -130,14 +152,23 @@ def check(tables: dict[str, Any], source: Path | None = None) -> Job:
         return msgspec.convert({**tables, "request": request}, Job)
     except msgspec.ValidationError as error:
         raise JobError(_explained(str(error), tables, source)) from None
+    except BadSchema as error:
+        problem = f"schema: {error} - at `$.request`"
+        raise JobError(_explained(problem, tables, source)) from None
 
 
 def _parameters(request: Any) -> Any:
     """`[request]` takes any key: those that are not ours are sent as they are."""
     if not isinstance(request, dict):
         return request
-    sent = {key: value for key, value in request.items() if key not in ("api", "model")}
-    return {**{key: request[key] for key in ("api", "model") if key in request}, "sent": sent}
+    ours = {key: request[key] for key in OURS if key in request}
+    sent = {key: value for key, value in request.items() if key not in OURS}
+    if "schema" in ours:
+        if "response_format" in sent:
+            raise BadSchema("response_format says it too; keep one of them")
+        ours["schema"] = schemas.expanded(ours["schema"])
+        sent["response_format"] = schemas.response_format(ours["schema"])
+    return {**ours, "sent": sent}
 
 
 def over(tables: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
@@ -159,7 +190,9 @@ def tables_of(job: Job) -> dict[str, Any]:
     """The tables that `check` makes `job` of again; defaults are left out."""
     tables: dict[str, Any] = msgspec.to_builtins(job)
     request = tables.pop("request")
-    named = {key: request[key] for key in ("api", "model") if request[key] is not None}
+    named = {key: request[key] for key in OURS if request[key] is not None}
+    if "schema" in named:  # it is made anew
+        del request["sent"]["response_format"]
     return {**_without_empty(tables), "request": {**named, **request["sent"]}}
 
 
@@ -189,7 +222,7 @@ def _explained(problem: str, tables: dict[str, Any], source: Path | None) -> str
         elif keys:
             text = f"{keys[0]}: {text}"
     table = f"[{keys[0]}] " if len(keys) > 1 else ""
-    return f"{_place(keys, source)}{table}{text.replace('`', '')}"
+    return f"{place(keys, source)}{table}{text.replace('`', '')}"
 
 
 def _known(table: str | None, wrong: str) -> str:
@@ -206,7 +239,8 @@ def _known(table: str | None, wrong: str) -> str:
     return f"(known: {', '.join(fields)})"
 
 
-def _place(keys: list[str], source: Path | None) -> str:
+def place(keys: list[str], source: Path | None) -> str:
+    """`job.toml:10: ` where a key stands in a job file; nothing where there is no file."""
     if source is None:
         return ""
     line = _line_of(keys, source.read_text(encoding="utf-8-sig").splitlines())

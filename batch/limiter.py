@@ -36,6 +36,8 @@ SHOWN = 5.0
 """Seconds for which a wait for a rate is shown after it ended: the next one follows at once."""
 SPARE = 0.25
 """The share of a minute's tokens that caps of answers in flight may reserve beyond what is likely."""
+MOST_CREDIT = 0.35
+"""The share of what a request takes that may be paid by what others did not use."""
 FIRST_RESET, LONGEST_RESET = 1.0, 60.0
 """Seconds of an announced reset that are waited for where a refusal names no wait: at first, and
 when nothing has been answered since the refusal before.
@@ -93,12 +95,14 @@ class Limiter:
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
         """`most` requests may be in flight; `known_slots` says that the endpoint takes just those."""
+        self.most = most
         self._limits = limits
         self._clock = clock
         self._say = say
         self.turn = asyncio.Lock()  # its waiters are served in order of arrival
         self.health = Health()
         self.in_flight = 0
+        self.refusals = 0  # episodes since the last answer
         self._requests = Bucket("requests/min", limits.requests_per_minute, HEADROOM)
         self._tokens = Bucket("tokens/min", limits.tokens_per_minute, HEADROOM)
         self._learnt = Bucket("learnt requests/min", None)
@@ -111,7 +115,6 @@ class Limiter:
         self._spare = 0  # tokens that what is in flight may take beyond what is likely
         self._closed_until = 0.0
         self._reason = ""
-        self._refusals = 0  # episodes since the last answer
         self._episode_began = 0.0
         self._changed = asyncio.Event()
         self._standing: asyncio.Timeout | None = None
@@ -120,22 +123,22 @@ class Limiter:
 
     # What is learnt
 
-    def accepted(self, request: Request, usage: Usage) -> None:
-        """The endpoint has given an answer that was taken."""
+    def accepted(self, request: Request, usage: Usage, took: float) -> None:
+        """The endpoint has given an answer that was taken, after so many seconds."""
         now = self._clock()
-        self.answered()
-        self._refusals = 0
+        self.answered(took)
+        self.refusals = 0
         self._estimates.learn(request, usage)
         self._concurrency.answered(usage.output_tokens or 1, self.in_flight + 1, now)
         if self._pace.answered(now):
             self._follow_pace()
 
-    def answered(self) -> None:
+    def answered(self, took: float) -> None:
         """The endpoint has answered, be it with a row's error: what waited for a probe may go."""
-        if self.health.since is not None:
-            self._concurrency.came_back(self._clock())
+        now = self._clock()
+        if self.health.good(now - took):
+            self._concurrency.came_back(now)
             self._wake()
-        self.health.good()
 
     def refused(self, wait: float | None, reset: float | None, took: float, reason: str) -> None:
         """The server had no room for a request that took so many seconds.
@@ -143,22 +146,23 @@ class Limiter:
         It asked to wait, or says when all is there again, or neither.
         """
         now = self._clock()
-        self.answered()
+        self.answered(took)
         self._concurrency.refused(now, wait or 0.0)
         if self._pace.refused(now):
             self._follow_pace()
         if now - took >= self._episode_began:  # it was sent after the refusals before
-            self._refusals += 1
+            self.refusals += 1
             self._episode_began = now
         if wait is None and reset is not None:
-            wait = min(reset, FIRST_RESET if self._refusals < 2 else LONGEST_RESET)
+            wait = min(reset, FIRST_RESET if self.refusals < 2 else LONGEST_RESET)
         if wait:
             self.close_until(now + wait, reason)
 
-    def failed(self, row: int, why: str, *, unreachable: bool) -> bool:
+    def failed(self, row: int, why: str, took: float, *, unreachable: bool = False) -> bool:
         """The endpoint failed.  Whether it is down."""
         self._concurrency.failed()
-        down = self.health.fault(row, why, self._clock(), unreachable=unreachable)
+        now = self._clock()
+        down = self.health.fault(row, why, now, now - took, unreachable=unreachable)
         if down:
             self._concurrency.went_down()
         return down
@@ -296,7 +300,7 @@ class Limiter:
 
     def _slots(self) -> int:
         """A server that refuses one after the other is asked by one at a time."""
-        return 1 if self._refusals >= 2 else self._concurrency.limit
+        return 1 if self.refusals >= 2 else self._concurrency.limit
 
     async def _take(self, bucket: Bucket, amount: int) -> None:
         if bucket.has(amount):
@@ -361,23 +365,27 @@ class Bucket:
 
     def has(self, amount: float) -> bool:
         """Whether `take` returns at once."""
-        amount -= min(self._credit, amount)
+        amount -= self._of_credit(amount)
         limiter = self._limiter
         if limiter is None or amount <= 0:
             return True
         return not self._used_up and amount <= limiter.max_rate and limiter.has_capacity(amount)
 
+    def _of_credit(self, amount: float) -> float:
+        """The share of an amount that is paid by what was given back: at most a part, as one large
+        reservation that was not used is no reason for a burst.
+        """
+        return min(self._credit, amount * MOST_CREDIT)
+
     async def take(self, amount: float) -> None:
         """Return when `amount` may be used; more than the bucket holds, in instalments."""
-        while (limiter := self._limiter) is not None:
+        used = self._of_credit(amount)
+        self._credit -= used
+        amount -= used
+        while (limiter := self._limiter) is not None and amount > 0:
             if self._used_up:
                 self._used_up = False
                 await limiter.acquire(limiter.max_rate)
-            used = min(self._credit, amount)
-            self._credit -= used
-            amount -= used
-            if amount <= 0:
-                return
             step = min(amount, limiter.max_rate)
             await limiter.acquire(step)
             amount -= step

@@ -49,7 +49,7 @@ def opened(run: Path) -> tuple[Plan, Layout]:
 def layout(run: Path, known: Plan) -> Layout:
     """How results become columns in a run."""
     schema = folder.schema(run)
-    own = columns.chosen("request_json" in schema.names)
+    own = columns.of_run(schema)
     carried = columns.carried(schema, own)
     keep = known.job.get("keep")
     reader, chosen = readers.READERS[known.input_format], None if keep is None else frozenset(keep)
@@ -84,7 +84,11 @@ def prompt(run: Path, values: dict[str, Any]) -> str | None:
         question = prompter.question(Row(values["row"], carried, ""))
     except BadRow:
         return None
-    messages = question.messages or (question.body or {}).get("messages") or ()
+    body = question.body or {}
+    asked = question.messages or body.get("messages") or body.get("input") or body.get("prompt")
+    if isinstance(asked, str):
+        return asked
+    messages = asked if isinstance(asked, list) else ()
     return "\n".join(_said(message) for message in messages if isinstance(message, dict)) or None
 
 
@@ -95,9 +99,8 @@ def _prompter(run: Path) -> tuple[Prompter, list[tuple[str, str, bool]]]:
     fields = list(how.schema)[: len(how.schema) - len(how.own)]
     before = columns.carried(how.schema, how.own).names
     nested = [(field.metadata or {}).get(columns.ROLE) == b"json" for field in fields]
-    return Prompter(made.prompt), list(
-        zip([field.name for field in fields], before, nested, strict=True)
-    )
+    text = msgspec.structs.replace(made.prompt, images=None, audio=None)  # files may be gone by now
+    return Prompter(text), list(zip([field.name for field in fields], before, nested, strict=True))
 
 
 def _decoded(value: Any, nested: bool) -> Any:

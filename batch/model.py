@@ -46,19 +46,21 @@ class Batch(msgspec.Struct, frozen=True):
 class Row(msgspec.Struct, frozen=True):
     """One row of the input: its columns as the prompt sees them.
 
-    `where` is the place a message names (`reviews.jsonl:17`).  A row that could not be read has a
-    `fault` and no values.
+    `where` is the place a message names (`reviews.jsonl:17`), `folder` that of the input file, None
+    when it is not on this machine.  A row that could not be read has a `fault` and no values.
     """
 
     index: int
     values: dict[str, Any]
     where: str
     fault: str | None = None
+    folder: str | None = None
 
 
 class Request(msgspec.Struct, frozen=True):
     """One row's question, ready to send.  `hash` names the question, not its transport; `choices`
-    is how many answers it asks for; `output_cap` the tokens they may have, all together.
+    is how many answers it asks for; `output_cap` the tokens they may have, all together;
+    `stream_options` tells that its body has a field of that name.
     """
 
     row: int
@@ -70,6 +72,7 @@ class Request(msgspec.Struct, frozen=True):
     stream: bool = False
     choices: int = 1
     output_cap: int | None = None
+    stream_options: bool = False
 
 
 class Attempt(msgspec.Struct, frozen=True):
@@ -126,7 +129,7 @@ class Choice(msgspec.Struct, frozen=True, omit_defaults=True):
 
 class Completion(msgspec.Struct, frozen=True):
     """What an accepted answer says, in our words.  `unheld` tells that it holds more than our
-    columns do.
+    columns do; `parsed` is the JSON in it that fits the job's schema.
     """
 
     choices: list[Choice] = []
@@ -138,6 +141,7 @@ class Completion(msgspec.Struct, frozen=True):
     embedding: list[float] | None = None
     flags: list[str] = []
     unheld: bool = False
+    parsed: str | None = None
 
 
 class AttemptRecord(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -156,7 +160,10 @@ class AttemptRecord(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The end of a row's story: what the journal keeps and the output shows, one field a column."""
+    """The end of a row's story: what the journal keeps and the output shows, one field a column.
+
+    `parsed` is JSON text here, to the digit; its column has the type of the schema.
+    """
 
     row: int
     status: str
@@ -167,7 +174,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     refusal: str | None = None
     tool_calls: list[ToolCall] | None = None
     choices: list[Choice] | None = None
-    parsed: msgspec.Raw | None = None
+    parsed: str | None = None
     embedding: list[float] | None = None
     finish_reason: str | None = None
     model: str | None = None

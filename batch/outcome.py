@@ -36,7 +36,7 @@ class TryAgain(msgspec.Struct, frozen=True):
     `maybe_billed`: the answer may have been computed and charged.
     `at_once`: nothing is wrong with the server, a kept-alive socket had been closed.  `once`: one
     more try may help, two will not.
-    `unreachable`: there was no connection.
+    `unreachable`: there was no connection.  `mismatch`: an answer that does not fit the schema.
     """
 
     error_class: str
@@ -49,6 +49,7 @@ class TryAgain(msgspec.Struct, frozen=True):
     at_once: bool = False
     once: bool = False
     unreachable: bool = False
+    mismatch: bool = False
 
 
 class Pause(msgspec.Struct, frozen=True):
@@ -62,11 +63,14 @@ class Pause(msgspec.Struct, frozen=True):
 
 
 class Reject(msgspec.Struct, frozen=True):
-    """The row cannot succeed as it is."""
+    """The row cannot succeed as it is.  `stream_options`: it is these that the server does not take,
+    and they ask for nothing but the usage of a stream.
+    """
 
     error_class: str
     message: str
     code: str | None = None
+    stream_options: bool = False
 
 
 class Stop(msgspec.Struct, frozen=True):
@@ -140,6 +144,27 @@ CODES = {
     "api_error": "server_error",
     "timeout_error": "timeout",
     "request_too_large": "too_large",
+    "misalignment_policy_violation": "content_filter",
+    "image_content_policy_violation": "content_filter",
+    "data_residency_mismatch": "invalid_request",
+    "vector_store_timeout": "timeout",
+    **dict.fromkeys(
+        (
+            "invalid_image",
+            "invalid_image_format",
+            "invalid_base64_image",
+            "invalid_image_url",
+            "image_too_large",
+            "image_too_small",
+            "image_parse_error",
+            "invalid_image_mode",
+            "image_file_too_large",
+            "unsupported_image_media_type",
+            "empty_image_file",
+            "image_file_not_found",
+        ),
+        "invalid_request",
+    ),
 }
 """`error.code` or `error.type`, lower case, as OpenAI, Azure, Anthropic, llama.cpp and vLLM send
 them -> error class.
@@ -303,7 +328,8 @@ def _refused(status: int, error: ServerError, attempt: Attempt, now: float) -> O
         return TryAgain(error_class, message, error.code, billed, refused, wait, reset)
     if again or (error_class == "invalid_request" and TRUNCATED.search(error.message)):
         return TryAgain(error_class, message, error.code, once=True)
-    return Reject(error_class, message, error.code)
+    options = error_class == "invalid_request" and "stream_options" in error.message
+    return Reject(error_class, message, error.code, stream_options=options)
 
 
 def _class_by_code(error: ServerError) -> str | None:

@@ -16,15 +16,22 @@ from jinja2.exceptions import SecurityError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from batch.errors import JobError
+from batch.media import Media, Unusable
 from batch.model import Row
 
 
 class Prompt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`[prompt]` of a job; `file` holds the user's part, and becomes `user` when the job is read."""
+    """`[prompt]` of a job; `file` holds the user's part, and becomes `user` when the job is read.
+
+    `images` and `audio` are columns, `files_from` the folders whose files rows may name.
+    """
 
     system: str | None = None
     user: str | None = None
     file: str | None = None
+    images: str | list[str] | None = None
+    audio: str | list[str] | None = None
+    files_from: list[str] | None = None
 
 
 class Question(msgspec.Struct, frozen=True):
@@ -67,6 +74,17 @@ class Prompter:
             if source is not None
         ]
         self._has_user = prompt.user is not None
+        self._media = Media(_names(prompt.images), _names(prompt.audio), prompt.files_from or ())
+
+    @property
+    def reads_files(self) -> bool:
+        """Whether a question may take a while: then ask for it in a thread."""
+        return bool(self._media)
+
+    @property
+    def templated(self) -> bool:
+        """Whether the job says what is asked; if not, every row speaks for itself."""
+        return self._has_user
 
     def columns(self) -> frozenset[str]:
         """The columns the templates name."""
@@ -78,8 +96,10 @@ class Prompter:
             raise BadRow(row.fault)
         custom_id = self._custom_id(row.values)
         if self._has_user:
-            return Question(messages=self._rendered(row.values), custom_id=custom_id)
-        return self._spoken(row.values, custom_id)
+            question = Question(messages=self._rendered(row.values), custom_id=custom_id)
+        else:
+            question = self._spoken(row.values, custom_id)
+        return self._with_media(question, row) if self._media else question
 
     def _spoken(self, values: dict[str, Any], custom_id: str | None) -> Question:
         """A row that brings its own request."""
@@ -98,6 +118,28 @@ class Prompter:
             "no prompt: give one with -p or [prompt] user, or a column `prompt`, `messages` or `body`"
             f" (columns: {', '.join(values) or 'none'})"
         )
+
+    def _with_media(self, question: Question, row: Row) -> Question:
+        """The question with the row's pictures and sound after the text of its last user message."""
+        values = row.values | {
+            name: _decoded(row.values[name]) for name in self._media.columns & row.values.keys()
+        }
+        try:
+            parts = self._media.parts(values, row.folder)
+        except Unusable as fault:
+            raise BadRow(str(fault)) from None
+        if not parts:
+            return question
+        if question.messages is None:
+            raise BadRow("a row with a `body` brings its own pictures; leave out images and audio")
+        messages = list(question.messages)
+        spoken = [at for at, message in enumerate(messages) if _is_by_user(message)]
+        if not spoken:
+            raise BadRow("there is no message of the user to show pictures in")
+        content = messages[spoken[-1]].get("content")
+        text = [{"type": "text", "text": content}] if isinstance(content, str) else content or []
+        messages[spoken[-1]] = {**messages[spoken[-1]], "content": [*text, *parts]}
+        return msgspec.structs.replace(question, messages=messages)
 
     def _rendered(self, values: dict[str, Any]) -> list[dict[str, Any]]:
         return [
@@ -153,6 +195,14 @@ def _not_null(value: Any) -> Any:
     if value is None:
         raise _Null
     return value
+
+
+def _names(given: str | list[str] | None) -> list[str]:
+    return [given] if isinstance(given, str) else given or []
+
+
+def _is_by_user(message: Any) -> bool:
+    return isinstance(message, dict) and message.get("role") == "user"
 
 
 def _decoded(value: Any) -> Any:

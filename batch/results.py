@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Literal
 
 import msgspec
@@ -10,6 +11,9 @@ from batch import usage
 from batch.model import Attempt, AttemptRecord, Completion, Request, Result, Usage
 
 MESSAGE_LENGTH = 500
+
+DATE = re.compile(r"-(?:\d{4}-\d{2}-\d{2}|\d{8}|\d{4})$")
+"""The date of a model's snapshot, as OpenAI and Anthropic write it (`gpt-5.4-mini-2026-03-17`)."""
 
 
 class Try(msgspec.Struct, frozen=True):
@@ -50,9 +54,9 @@ def accepted(
 ) -> Result:
     """The result of a row that was answered."""
     flags = completion.flags
-    if completion.served_model is not None and completion.served_model != request.model:
+    if _differs(request.model, completion.served_model):
         flags = [*flags, "model_differs"]
-    if len(completion.choices) < request.choices:
+    if completion.embedding is None and len(completion.choices) < request.choices:
         flags = [*flags, "choices_missing"]
     first = completion.choices[0] if completion.choices else None
     keep = response is True or (response == "auto" and (completion.unheld or _remarkable(flags)))
@@ -66,6 +70,7 @@ def accepted(
         tool_calls=first.tool_calls if first else None,
         finish_reason=first.finish_reason if first else None,
         choices=completion.choices if len(completion.choices) > 1 else None,
+        parsed=completion.parsed,
         embedding=completion.embedding,
         served_model=completion.served_model,
         service_tier=completion.service_tier,
@@ -78,15 +83,20 @@ def accepted(
 def failed(
     request: Request, tries: tuple[Try, ...], error: Error, response: Literal["auto"] | bool
 ) -> Result:
-    """The result of a row whose last try ended in `error`."""
+    """The result of a row whose last try ended in `error`, or that was never tried for it."""
+    why: dict[str, Any] = {
+        "status": "failed",
+        "error_class": error.error_class,
+        "error_code": error.code,
+        "error_message": error.message[:MESSAGE_LENGTH],
+    }
+    if not tries:
+        return Result(**_of(request), **why)
     last = tries[-1].attempt
     answer = last.answer if isinstance(last.answer, dict) else {}
     return Result(
         **_about(request, tries, _usage(last)),
-        status="failed",
-        error_class=error.error_class,
-        error_code=error.code,
-        error_message=error.message[:MESSAGE_LENGTH],
+        **why,
         usage_json=_json(answer.get("usage")),
         response_json=_text(last) if response is not False and last.answer is not None else None,
     )
@@ -99,9 +109,7 @@ def _about(request: Request, tries: tuple[Try, ...], last_usage: Usage | None) -
     for earlier in tries[:-1]:
         spent = usage.add(spent, _usage(earlier.attempt))
     return {
-        "row": request.row,
-        "custom_id": request.custom_id,
-        "model": request.model,
+        **_of(request),
         **({} if spent is None else msgspec.structs.asdict(spent)),
         "attempts": len(tries),
         "maybe_billed_attempts": sum(done.maybe_billed for done in tries),
@@ -113,6 +121,14 @@ def _about(request: Request, tries: tuple[Try, ...], last_usage: Usage | None) -
         "finished_at": last.started_at + last.latency_s,
         "endpoint": last.endpoint,
         "request_id": last.headers.get("x-request-id") or last.headers.get("request-id"),
+    }
+
+
+def _of(request: Request) -> dict[str, Any]:
+    return {
+        "row": request.row,
+        "custom_id": request.custom_id,
+        "model": request.model,
         "request_hash": request.hash,
     }
 
@@ -135,6 +151,11 @@ def _record(done: Try) -> AttemptRecord:
 
 def _usage(attempt: Attempt) -> Usage | None:
     return usage.read(attempt.answer.get("usage")) if isinstance(attempt.answer, dict) else None
+
+
+def _differs(asked: str | None, served: str | None) -> bool:
+    """Whether another model answered; a snapshot of the one asked for is no other."""
+    return served is not None and asked not in (served, DATE.sub("", served))
 
 
 def _remarkable(flags: list[str]) -> bool:

@@ -24,6 +24,7 @@ class Retry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     max_attempts: Annotated[int, msgspec.Meta(ge=1)] = 8
     max_maybe_billed: Annotated[int, msgspec.Meta(ge=1)] = 2
+    schema_attempts: Annotated[int, msgspec.Meta(ge=1)] = 3
     first_delay: Annotated[float, msgspec.Meta(ge=0)] = 0.5
     max_delay: Annotated[float, msgspec.Meta(ge=0)] = 60.0
     max_wait: Annotated[float, msgspec.Meta(ge=0)] = 900.0
@@ -48,11 +49,14 @@ class Chances(msgspec.Struct, frozen=True):
     at_once: int = 0
     once: int = 0
     turned_away: int = 0
+    mismatches: int = 0
 
     def and_then(self, outcome: TryAgain) -> Chances:
         """The chances used after one more attempt that ended so."""
         if outcome.refused:
             return msgspec.structs.replace(self, refused=self.refused + 1)
+        if outcome.mismatch:
+            return msgspec.structs.replace(self, mismatches=self.mismatches + 1)
         if outcome.at_once and self.at_once < MOST_AT_ONCE:
             return msgspec.structs.replace(self, at_once=self.at_once + 1)
         return msgspec.structs.replace(
@@ -81,13 +85,19 @@ def delay(
         return None
     if outcome.refused and chances.refused >= MOST_REFUSED and others_succeed:
         return None
+    if outcome.mismatch:
+        return 0.0 if chances.mismatches < policy.schema_attempts else None
     if outcome.at_once:
         return 0.0
     failures = max(1, chances.refused if outcome.refused else chances.counted)
     if outcome.refused and others_succeed:  # how fast all may send is decided for all
         failures = min(failures, 2)
-    backoff = jitter * min(policy.max_delay, policy.first_delay * 2.0 ** min(failures - 1, 60))
-    return backoff if outcome.wait is None else outcome.wait + backoff
+    return (outcome.wait or 0.0) + backoff(policy, failures, jitter)
+
+
+def backoff(policy: Retry, failures: int, jitter: float) -> float:
+    """Seconds to wait after so many failures in a row (at least 1)."""
+    return jitter * min(policy.max_delay, policy.first_delay * 2.0 ** min(failures - 1, 60))
 
 
 MOST_BUDGET = 500.0

@@ -7,28 +7,25 @@ first request.
 from __future__ import annotations
 
 import asyncio
-import shutil
-import sys
-import tempfile
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Coroutine
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import msgspec
 
-from batch import apis, columns, endpoint, job, looking, readers
-from batch.apis import APIS
+from batch import columns, endpoint, job, looking, readers, rehearsal
 from batch.asking import Asking, interruptible
+from batch.checker import Checker
 from batch.client import Client
 from batch.endpoint import Target
-from batch.errors import BatchError, Different, InputError, Interrupted, StorageError, UsageError
+from batch.errors import BatchError, Different, Interrupted, StorageError
 from batch.feed import Feed
 from batch.job import Job
 from batch.limiter import Limiter
-from batch.model import Row
 from batch.progress import Progress
 from batch.prompts import BadRow, Prompter
 from batch.readers import Input
+from batch.rehearsal import Terms
 from batch.store import folder, lock, plan
 from batch.store.files import Disk
 from batch.store.log import Log
@@ -40,18 +37,11 @@ from batch.store.writer import Store
 from batch.summary import Ended
 from batch.usage import Summary
 
-CHECKED_ROWS = 10_000
-CHECKED_BYTES = 64 << 20
-"""How much of a new input is rendered before the first request."""
 
-
-class How(msgspec.Struct, frozen=True, kw_only=True):
+class How(Terms, frozen=True, kw_only=True):
     """How a job is run, beyond what the job says."""
 
-    environment: dict[str, str]
     say: Callable[[str], None]
-    input_format: str | None = None
-    record_bad_rows: bool = False
     quiet: bool = False
     yes: bool = False
     new: bool = False
@@ -75,21 +65,28 @@ class Opened(msgspec.Struct, frozen=True):
 def run(job_: Job, run_folder: Path, how: How) -> Ended:
     """Run a job in its folder, from wherever it stands.  Raises BatchError where nothing was begun."""
     prompter = Prompter(job_.prompt, job_.id_column)
+    checker = rehearsal.checker_of(job_)
     asked = _changed(job_, how.again)
     folder.check_ours(run_folder)
     anew = how.new or how.reuse is not None
     if how.reuse is not None:
         looking.opened(how.reuse)
     with interruptible(), ExitStack() as stack:
-        source = _source(job_, how.input_format, stack)
+        source = rehearsal.source_of(job_, how.input_format, stack)
+        notice = None
         if anew or _same_run(job_, run_folder, source) is None:
-            _check_rows(job_, source, prompter, how)
+            notice = rehearsal.check(job_, source, prompter, how)
+        elif how.again is not None and how.again.settings:
+            rehearsal.check_parameters(asked, how)
         target = _target(asked, how, stack)
         if anew and plan.read(run_folder) is not None:
             kept, how = _set_aside(run_folder, how)
             job_, source = _input_in(kept, job_, run_folder, source)
-        opened = _open(job_, run_folder, source, how, stack)
-        return _in_a_loop(_ask(asked, prompter, target, opened, how))
+        opened = _open(job_, run_folder, source, checker, how, stack)
+        how.say(f"asking {rehearsal.place(asked, target.base_url, asked.request.api)}")
+        if notice is not None:
+            how.say(notice)
+        return _in_a_loop(_ask(asked, prompter, checker, target, opened, how))
 
 
 def _changed(job_: Job, again: Again | None) -> Job:
@@ -123,18 +120,6 @@ def _input_in(kept: Path, job_: Job, run_folder: Path, source: Input) -> tuple[J
     return msgspec.structs.replace(job_, input="-"), again
 
 
-def _source(job_: Job, input_format: str | None, stack: ExitStack) -> Input:
-    if job_.input is None:
-        raise UsageError("no input: name a file, or `input` in the job file")
-    if job_.input != "-":
-        return readers.resolve(job_.input, Path.cwd(), input_format)
-    kept = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="batchmill-")))
-    path = kept / f"stdin.{input_format or 'jsonl'}"
-    with path.open("wb") as file:
-        shutil.copyfileobj(sys.stdin.buffer, file, 1 << 20)
-    return readers.resolve(str(path), kept, input_format)
-
-
 def _same_run(
     job_: Job, run_folder: Path, source: Input, say: Callable[[str], None] | None = None
 ) -> Plan | None:
@@ -154,33 +139,6 @@ def _same_run(
     return known
 
 
-def _check_rows(job_: Job, source: Input, prompter: Prompter, how: How) -> None:
-    """Render the first rows of a new input.  Raises InputError naming the place of the first fault."""
-    empty = True
-    for row in first_rows(source, min(CHECKED_ROWS, job_.limit or CHECKED_ROWS)):
-        empty = False
-        try:
-            apis.build(prompter.question(row), job_.request, row.index)
-        except BadRow as fault:
-            if not how.record_bad_rows:
-                hint = "mend it, or let such rows fail by themselves: --on-bad-row record"
-                raise InputError(f"{row.where}: {fault}", hint=hint) from None
-    if empty:
-        raise InputError(f"{', '.join(source.names)}: no rows")
-
-
-def first_rows(source: Input, count: int) -> Iterator[Row]:
-    """The first `count` rows of the input, or those in its first CHECKED_BYTES."""
-    index = size = 0
-    for batch in source.batches():
-        for row in source.rows(batch, index)[: count - index]:
-            yield row
-            index += 1
-        size += batch.table.nbytes
-        if index >= count or size > CHECKED_BYTES:
-            return
-
-
 def _target(job_: Job, how: How, stack: ExitStack) -> Target:
     """Where requests go.  Starts the embedded model if that is where."""
     if not job_.endpoint.local:
@@ -193,7 +151,14 @@ def _target(job_: Job, how: How, stack: ExitStack) -> Target:
     return Target(served.base_url, {"Authorization": f"Bearer {served.api_key}"}, "local")
 
 
-def _open(job_: Job, run_folder: Path, source: Input, how: How, stack: ExitStack) -> Opened:
+def _open(
+    job_: Job,
+    run_folder: Path,
+    source: Input,
+    checker: Checker | None,
+    how: How,
+    stack: ExitStack,
+) -> Opened:
     disk = Disk()
     folder.make(disk, run_folder)
     if warning := stack.enter_context(lock.held(run_folder)):
@@ -205,7 +170,7 @@ def _open(job_: Job, run_folder: Path, source: Input, how: How, stack: ExitStack
     if job_.input == "-":
         job_, source = _keep_standard_input(disk, job_, run_folder, source)
     if known is None:
-        _begin(disk, job_, run_folder, source, how)
+        _begin(disk, job_, run_folder, source, checker, how)
     now = _plan(job_, source, known, how)
     layout = looking.layout(run_folder, now)
     found, damages = recover(disk, run_folder)
@@ -232,14 +197,29 @@ def _keep_standard_input(
     )
 
 
-def _begin(disk: Disk, job_: Job, run_folder: Path, source: Input, how: How) -> None:
+def _begin(
+    disk: Disk, job_: Job, run_folder: Path, source: Input, checker: Checker | None, how: How
+) -> None:
     carried = source.schema(None if job_.keep is None else tuple(job_.keep))
-    schema, renamed = columns.schema(carried, columns.chosen(job_.output.request))
+    embedding = _asks_for_embeddings(job_, source)
+    own = columns.chosen(job_.output.request, embedding, checker.type if checker else None)
+    schema, renamed = columns.schema(carried, own)
+    if checker is not None and checker.untypable is not None:
+        how.say(f"the column parsed holds JSON text: Parquet has no type where {checker.untypable}")
     for old, new in renamed:
         if old == "custom_id":  # of a batch line; our own column of that name says the same
             continue
         how.say(f"the input's column {old!r} is carried as {new!r}: the name is taken")
     folder.begin(disk, run_folder, schema)
+
+
+def _asks_for_embeddings(job_: Job, source: Input) -> bool:
+    """Whether the job says so, or the first row of its input does."""
+    api = job_.request.api
+    for row in rehearsal.first_rows(source, 1):
+        with suppress(BadRow):
+            api = Prompter(job_.prompt, job_.id_column).question(row).api or api
+    return api == "embeddings"
 
 
 def _plan(job_: Job, source: Input, known: Plan | None, how: How) -> Plan:
@@ -270,7 +250,14 @@ def _in_a_loop(story: Coroutine[None, None, Ended]) -> Ended:
     return uvloop.run(story)
 
 
-async def _ask(job_: Job, prompter: Prompter, target: Target, opened: Opened, how: How) -> Ended:
+async def _ask(
+    job_: Job,
+    prompter: Prompter,
+    checker: Checker | None,
+    target: Target,
+    opened: Opened,
+    how: How,
+) -> Ended:
     """Ask every row that has no result yet, and leave the folder sealed."""
     workers = _workers(job_)
     redo = _redo(how.again)
@@ -309,8 +296,10 @@ async def _ask(job_: Job, prompter: Prompter, target: Target, opened: Opened, ho
             progress,
             opened.log,
             reuse=reuse,
+            checker=checker,
             succeeded=before.totals().rows_ok > 0,
             accept_empty=how.yes,
+            host=rehearsal.bounding_host(job_, prompter, how),
         )
         try:
             with asking.signals():
@@ -411,26 +400,3 @@ def _finish(opened: Opened, rows: int | None, whole: Summary, state: str) -> Non
     plan.write(
         opened.disk, opened.run, msgspec.structs.replace(opened.plan, rows=rows, state=state)
     )
-
-
-def preview(
-    job_: Job, environment: dict[str, str], input_format: str | None, rows: int = 3
-) -> Iterator[str]:
-    """The requests of the first rows, as they would be sent; nothing is."""
-    prompter = Prompter(job_.prompt, job_.id_column)
-    with ExitStack() as stack:
-        source = _source(job_, input_format, stack)
-        if not job_.endpoint.local:
-            base_url = endpoint.target(job_.endpoint, environment).base_url
-        for row in first_rows(source, min(rows, job_.limit or rows)):
-            try:
-                request = apis.build(prompter.question(row), job_.request, row.index)
-            except BadRow as fault:
-                raise InputError(f"{row.where}: {fault}") from None
-            at = (
-                "embedded model"
-                if job_.endpoint.local
-                else endpoint.url_of(base_url, APIS[request.api].PATH)
-            )
-            yield f"# {row.where} -> POST {at}"
-            yield msgspec.json.format(request.body, indent=2).decode()

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import msgspec
+import pyarrow.parquet as pq
 
 from batch.model import Result
 from batch.store import journal, lock, log, parts, plan, recover, seal
@@ -103,6 +104,8 @@ def _counted(run: Path) -> tuple[Summary, int, list[float]]:
     for number in sorted(footers.keys() | opened.keys()):
         footer = footers.get(number)
         results = list(_newer(opened.get(number), footer.generation if footer else 0))
+        if footer is not None:
+            recent += _lately(_sealed(run, number))
         if footer is not None and not results:
             whole.merge(footer.summary)
             continue
@@ -134,6 +137,17 @@ def _newer(opened: Path | None, generation: int) -> Iterator[Result]:
 
 def _sealed(run: Path, number: int) -> Path:
     return run / "completions" / f"{parts.name(number)}.parquet"
+
+
+def _lately(part: Path) -> list[float]:
+    """When the rows of a part were finished that was sealed a moment ago."""
+    try:
+        if part.stat().st_mtime < time.time() - RECENT_SECONDS:
+            return []
+        column = pq.ParquetFile(part).read(columns=["finished_at"]).column(0)
+    except OSError:  # sealed anew at this moment
+        return []
+    return [micros / 1e6 for micros in column.cast("int64").to_pylist() if micros is not None]
 
 
 def _rate(finished: list[float], now: float) -> float | None:

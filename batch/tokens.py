@@ -15,6 +15,8 @@ import msgspec
 from batch.model import Request, Usage
 
 PRIOR_TOKENS, PRIOR_BYTES = 250, 1_000
+TEXT = 4096
+"""Bytes; a smaller body is taken for text."""
 UNKNOWN_OUTPUT = 500
 """Tokens, where nothing has been answered and nothing caps it."""
 
@@ -43,7 +45,7 @@ class Estimates:
     def of(self, request: Request) -> Estimate:
         """The estimate of a request that has not been sent."""
         known, cap = self._of[request.model], request.output_cap
-        asked = max(1, round(len(request.body) * known.input_tokens / known.input_bytes))
+        asked = max(1, round(_text_bytes(request.body) * known.input_tokens / known.input_bytes))
         likely = UNKNOWN_OUTPUT if cap is None else cap
         if known.answers:
             likely = round(1.5 * known.output_tokens / known.answers)
@@ -55,7 +57,19 @@ class Estimates:
         known = self._of[request.model]
         if usage.input_tokens is not None:
             known.input_tokens += usage.input_tokens
-            known.input_bytes += len(request.body)
+            known.input_bytes += _text_bytes(request.body)
         if usage.output_tokens is not None:
             known.output_tokens += usage.output_tokens
             known.answers += 1
+
+
+def _text_bytes(body: bytes) -> int:
+    """The bytes of a body without what pictures and sound take as base64: those tokens are few."""
+    size = len(body)
+    for begins in (b";base64,", b'"data":"') if size > TEXT else ():
+        at = body.find(begins)
+        while at >= 0:
+            end = body.find(b'"', at + len(begins))
+            size -= end - at
+            at = body.find(begins, end)
+    return size

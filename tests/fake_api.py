@@ -1,8 +1,9 @@
 """An OpenAI-compatible server on localhost that does what a script says, down to broken framing.
 
-It lives in its own daemon thread and speaks HTTP on bare sockets, so a subprocess, a thread or a coroutine
-can be its client.  Every answer is made of its prompt: an answer that lands in another row shows.  The ledger
-is brought up to date before the last byte leaves, so whoever holds an answer finds it there.
+It lives in its own daemon thread and speaks HTTP on bare sockets, so a subprocess, a thread or a
+coroutine can be its client.  Every answer is made of its prompt: an answer that lands in another
+row shows.  The ledger is brought up to date before the last byte leaves, so whoever holds an answer
+finds it there.
 """
 
 from __future__ import annotations
@@ -40,9 +41,10 @@ ERRORS: dict[int, tuple[str, str | None]] = {
 class Step:
     """How one attempt is answered; as it stands, a normal 200.
 
-    `hang`, `reset` and `close` happen instead of an answer, or, together with `cut` or `cut_events`, after
-    the part of it that was sent.  `clean_end` ends a stream cut by `cut_events` as if it were whole.
-    `events` are a stream's whole content (bytes: as they are), `raw` is a whole HTTP response.
+    `hang`, `reset` and `close` happen instead of an answer, or, together with `cut` or
+    `cut_events`, after the part of it that was sent.  `clean_end` ends a stream cut by `cut_events`
+    as if it were whole. `events` are a stream's whole content (bytes: as they are), `raw` is a
+    whole HTTP response.
     """
 
     status: int = 200
@@ -103,8 +105,9 @@ Steps = Sequence[Step | int | EllipsisType]
 class Asked:
     """One request as it arrived and what became of it.
 
-    `status` is None while, or if, nothing was answered (or the answer was `raw`); `completed` tells that all
-    of an answer was written.  The tokens are what the server charges: those of any 200 it began to send.
+    `status` is None while, or if, nothing was answered (or the answer was `raw`); `completed` tells
+    that all of an answer was written.  The tokens are what the server charges: those of any 200 it
+    began to send.
     """
 
     n: int
@@ -135,12 +138,18 @@ def embedding_of(prompt: str) -> list[float]:
 class FakeAPI:
     """The server, its script and its ledger; every public attribute may be changed while it runs.
 
-    `script` maps a word in the prompt to the steps of the first attempts, counted for each distinct prompt;
-    the first word that matches decides, `...` at the end repeats the last step for ever, and after the steps
-    come normal answers.  `always` answers whatever no word matches.  `latency` is that of an answer with
-    neither.  `requests_per_second` and `tokens_per_second` are refused beyond, `burst` requests (or 20 times as
-    many tokens) being there at once; `announces` tells the limits as OpenAI's headers do.  A wrong key, the rate limit and an unknown path are refused before all that and use up no step.
-    Setting `script` starts the counting afresh.
+    `script` maps a word in the prompt to the steps of the first attempts, counted for each distinct
+    prompt; the first word that matches decides, `...` at the end repeats the last step for ever,
+    and after the steps come normal answers.  `always` answers whatever no word matches.  `latency`
+    is that of an answer with neither.  `requests_per_second` and `tokens_per_second` are refused
+    beyond, `burst` requests (or 20 times as many tokens) being there at once; `announces` tells the
+    limits as OpenAI's headers do.  A wrong key, the rate limit and an unknown path are refused
+    before all that and use up no step. Setting `script` starts the counting afresh.
+
+    `models` are listed below every prefix, or only at the path `models_at`; `listing` answers in
+    their stead.  That is no work: it stands in `listings`, and neither in the ledger nor among the
+    connections.
+    `refused` are fields it does not know.
     """
 
     def __init__(self, port: int = 0, loop_factory: Callable[[], Any] | None = None) -> None:
@@ -153,7 +162,11 @@ class FakeAPI:
         self.announces = False
         self.slots: int | None = None
         self.key: str | None = None
-        self.models = ["fake-model"]
+        self.models = ["fake-model", "m"]
+        self.models_at: str | None = None
+        self.listing: Step | None = None
+        self.listings: list[Asked] = []
+        self.refused: frozenset[str] = frozenset()
         self.remember = True
         self.ledger: list[Asked] = []
         self.in_flight = 0
@@ -227,14 +240,19 @@ class FakeAPI:
         asked.body = _decoded(body)
         contents = _contents(asked.body or {})
         asked.prompt = _prompt(contents)
-        if self.remember:
-            self.ledger.append(asked)
-        self.in_flight += 1
-        self.peak_in_flight = max(self.peak_in_flight, self.in_flight)
+        listing = asked.method == "GET" and _is_models(asked.path.partition("?")[0])
+        if listing:
+            self.listings.append(asked)
+        else:
+            self._count_in(connection, asked)
         connection.asked = asked
         refusal = self._refusal(asked)
-        step = refusal or self._next_step(asked.prompt, asked.method == "POST")
-        delay = self.latency if step is NORMAL else step.delay
+        step = refusal or (
+            self.listing or NORMAL
+            if listing
+            else self._next_step(asked.prompt, asked.method == "POST")
+        )
+        delay = self.latency if step is NORMAL and not listing else step.delay
         wire = self._wire(asked, step, contents)
         queued = self.slots is not None and refusal is None
         if delay or queued or wire.pause is not None:
@@ -243,6 +261,14 @@ class FakeAPI:
             )
         else:
             connection.write(wire.pieces, wire)
+
+    def _count_in(self, connection: _Connection, asked: Asked) -> None:
+        if self.remember:
+            self.ledger.append(asked)
+        self.connections += not connection.counted
+        connection.counted = connection.working = True
+        self.in_flight += 1
+        self.peak_in_flight = max(self.peak_in_flight, self.in_flight)
 
     async def _answer_later(
         self, connection: _Connection, wire: _Wire, delay: float, queued: bool
@@ -281,7 +307,7 @@ class FakeAPI:
         if self.key is not None and asked.headers.get("authorization") != f"Bearer {self.key}":
             return _refused(401, "Incorrect API key provided.", *ERRORS[401])
         path = asked.path.partition("?")[0]
-        if _is_models(path):
+        if _is_models(path) and self.models_at in (None, path):
             return (
                 None
                 if asked.method == "GET"
@@ -296,6 +322,8 @@ class FakeAPI:
             return _refused(429, "Rate limit reached for requests.", *ERRORS[429], headers=headers)
         if asked.body is None:
             return _refused(400, "We could not parse the JSON body of your request.")
+        if unknown := sorted(self.refused & asked.body.keys()):
+            return _refused(400, f"Unknown parameter: '{unknown[0]}'.", code="unknown_parameter")
         return None
 
     def _wait_for_room(self, asked: Asked) -> float:
@@ -364,7 +392,9 @@ class FakeAPI:
     def _content(
         self, asked: Asked, step: Step, contents: Contents
     ) -> tuple[Any, bool, tuple[int, int]]:
-        """What to send: bytes, or a stream's frames; whether it is a stream; and the tokens it costs."""
+        """What to send: bytes, or a stream's frames; whether it is a stream; and the tokens it
+        costs.
+        """
         path = asked.path.partition("?")[0]
         named = path.endswith("/responses")
         if step.events is not None:
@@ -399,10 +429,11 @@ class _Connection(asyncio.Protocol):
         self.asked: Asked | None = None
         self.task: asyncio.Task[None] | None = None
         self.buffer = bytearray()
+        self.counted = False  # among the connections
+        self.working = False  # on a request that is counted as in flight
 
     def connection_made(self, transport: Any) -> None:
         self.transport: asyncio.Transport = transport
-        self.api.connections += 1
         self.api._open.add(self)
 
     def connection_lost(self, _: Exception | None) -> None:
@@ -456,8 +487,8 @@ class _Connection(asyncio.Protocol):
 
     def leave(self) -> None:
         if self.asked is not None:
-            self.api.in_flight -= 1
-            self.asked = None
+            self.api.in_flight -= self.working
+            self.asked, self.working = None, False
 
     def _reset(self) -> None:
         linger = struct.pack("ii", 1, 0)
@@ -522,9 +553,7 @@ def _ending(step: Step) -> Literal["keep", "close", "reset", "hang"]:
     return "close" if step.close or step.partial or step.no_length else "keep"
 
 
-def _head(
-    n: int, step: Step, length: int | None, ending: str, announced: dict[str, str]
-) -> bytes:
+def _head(n: int, step: Step, length: int | None, ending: str, announced: dict[str, str]) -> bytes:
     """The head of an answer with a body of `length` bytes; None is a stream."""
     usual = "text/event-stream; charset=utf-8" if length is None else "application/json"
     headers = {"content-type": step.content_type or usual, "x-request-id": f"req_{n}", **announced}

@@ -7,6 +7,7 @@ import json
 import subprocess
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pyarrow.csv
 import pyarrow.dataset
 import pyarrow.parquet as pq
 
+from batch import job, run
 from tests.fake_api import FakeAPI
 
 
@@ -70,6 +72,41 @@ def rows(run: Path) -> list[dict[str, Any]]:
 def completions(run: Path) -> list[tuple[int, str | None]]:
     """Row and completion of every row, in the order of the output."""
     return [(row["row"], row["completion"]) for row in rows(run)]
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A run that was made in this process."""
+
+    exit_code: int
+    rows: list[dict[str, Any]]
+    stopped: str | None
+
+
+def ran(
+    api: FakeAPI | None,
+    folder: Path,
+    asked: Sequence[dict[str, Any]],
+    request: dict[str, Any],
+    **more: Any,
+) -> Ran:
+    """What comes of sending `asked` (JSONL) to `api`, or to an `endpoint` of `more`, with these
+    parameters; `more` are tables or keys of the job.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "in.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in asked))
+    tables: dict[str, Any] = {
+        "input": str(folder / "in.jsonl"),
+        "request": {"model": "fake-model", **request},
+        "endpoint": {"base_url": api.url if api else None, "api_key_env": ""},
+        "limits": {"concurrency": 2},
+        "retry": {"first_delay": 0.001, "max_delay": 0.01, "max_wait": 5},
+        **more,
+    }
+    how = run.How(environment={}, say=lambda _: None, quiet=True)
+    ended = run.run(job.check(tables), folder / "run", how)
+    stopped = None if ended.stopped is None else str(ended.stopped)
+    return Ran(ended.exit_code, rows(folder / "run"), stopped)
 
 
 def tree(folder: Path) -> dict[str, bytes | None]:

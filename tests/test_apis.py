@@ -52,6 +52,65 @@ def choice(finish: str, index: int = 0, **message: Any) -> dict[str, Any]:
 
 
 LAST: list[Any] = [{"id": "c-1", "model": "m-1", "choices": [], "usage": USAGE}, "[DONE]"]
+
+
+def said(**fields: Any) -> dict[str, Any]:
+    """An answer of responses."""
+    used = {"input_tokens": 9, "output_tokens": 4, "total_tokens": 13}
+    whole = {"id": "resp_1", "object": "response", "status": "completed", "model": "m-1"}
+    return {**whole, "usage": used, **fields}
+
+
+def message(*parts: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "message", "id": "msg_1", "role": "assistant", "content": list(parts)}
+
+
+def output_text(text: str) -> dict[str, Any]:
+    return {"type": "output_text", "text": text, "annotations": []}
+
+
+def delta(text: str, kind: str = "output_text", **more: Any) -> dict[str, Any]:
+    return {"type": f"response.{kind}.delta", "item_id": "msg_1", "delta": text, **more}
+
+
+def terminal(answer: dict[str, Any]) -> dict[str, Any]:
+    return {"type": f"response.{answer['status']}", "response": answer}
+
+
+CREATED = {"type": "response.created", "response": {"id": "resp_1", "status": "in_progress"}}
+LOOK = {
+    "type": "function_call",
+    "id": "fc_1",
+    "call_id": "call_1",
+    "name": "look",
+    "arguments": '{"x": 1}',
+}
+THOUGHT = {
+    "type": "reasoning",
+    "id": "rs_1",
+    "summary": [],
+    "content": [{"type": "reasoning_text", "text": "Hm. Cold."}],
+}
+SUMMARY = {"type": "reasoning", "id": "rs_1", "summary": [{"type": "summary_text", "text": "Hm."}]}
+SNOW = said(output=[message(output_text("It is snow."))])
+
+
+def spoken(text: str, finish: str | None, index: int = 0, **more: Any) -> dict[str, Any]:
+    """A choice of completions."""
+    return {"text": text, "index": index, "finish_reason": finish, "logprobs": None, **more}
+
+
+def texts(*choices: dict[str, Any]) -> dict[str, Any]:
+    """An answer, or a chunk, of completions."""
+    return {"id": "t-1", "object": "text_completion", "model": "m-1", "choices": list(choices)}
+
+
+def vector(embedding: Any, **fields: Any) -> dict[str, Any]:
+    item = {"object": "embedding", "index": 0, "embedding": embedding}
+    used = {"prompt_tokens": 9, "total_tokens": 9}
+    return {"object": "list", "model": "m-1", "data": [item], "usage": used, **fields}
+
+
 CALL = {"id": "call_1", "type": "function", "function": {"name": "look", "arguments": '{"x": 1}'}}
 
 RECORDED: dict[str, dict[str, tuple[dict[str, Any], list[Any]]]] = {
@@ -151,11 +210,172 @@ RECORDED: dict[str, dict[str, tuple[dict[str, Any], list[Any]]]] = {
                 "[DONE]",
             ],
         ),
+        "reasoning details": (
+            whole(
+                choice(
+                    "stop",
+                    content="Yes.",
+                    reasoning_details=[{"type": "reasoning.text", "text": "Hm. Cold."}],
+                )
+            ),
+            [
+                chunk({"reasoning_details": [{"type": "reasoning.text", "text": "Hm."}]}),
+                chunk({"reasoning_details": [{"type": "reasoning.text", "text": " Cold."}]}),
+                chunk({"content": "Yes."}, "stop"),
+                *LAST,
+            ],
+        ),
+        "a function call of the older kind": (
+            whole(choice("function_call", function_call={"name": "look", "arguments": "{}"})),
+            [
+                chunk({"function_call": {"name": "look", "arguments": ""}}),
+                chunk({"function_call": {"arguments": "{"}}),
+                chunk({"function_call": {"arguments": "}"}}, "function_call"),
+                *LAST,
+            ],
+        ),
+        "a call of a custom tool": (
+            whole(
+                choice(
+                    "tool_calls",
+                    tool_calls=[
+                        {"id": "c", "type": "custom", "custom": {"name": "sql", "input": "SELECT"}}
+                    ],
+                )
+            ),
+            [
+                chunk(
+                    {
+                        "tool_calls": [
+                            {
+                                "index": 0,
+                                "id": "c",
+                                "type": "custom",
+                                "custom": {"name": "sql", "input": ""},
+                            }
+                        ]
+                    }
+                ),
+                chunk({"tool_calls": [{"index": 0, "custom": {"input": "SELECT"}}]}),
+                chunk({}, "tool_calls"),
+                *LAST,
+            ],
+        ),
+    },
+    "responses": {
+        "text": (
+            SNOW,
+            [CREATED, delta("It is"), delta(" snow."), terminal(SNOW)],
+        ),
+        "text, the last event without output": (
+            SNOW,
+            [CREATED, delta("It is"), delta(" snow."), terminal({**SNOW, "output": []})],
+        ),
+        "text of an item, the last event without output": (
+            SNOW,
+            [
+                CREATED,
+                delta("It is snow."),
+                {"type": "response.output_item.done", "item": SNOW["output"][0]},
+                terminal({**SNOW, "output": None}),
+            ],
+        ),
+        "bare text": (
+            said(output=[output_text("It is snow.")]),
+            [delta("It is snow."), terminal(said(output=[output_text("It is snow.")]))],
+        ),
+        "cut at the limit": (
+            said(
+                status="incomplete",
+                incomplete_details={"reason": "max_output_tokens"},
+                output=[message(output_text("It"))],
+            ),
+            [
+                CREATED,
+                delta("It"),
+                terminal(
+                    said(status="incomplete", incomplete_details={"reason": "max_output_tokens"})
+                ),
+            ],
+        ),
+        "reasoning, then a call": (
+            said(output=[THOUGHT, LOOK]),
+            [
+                CREATED,
+                delta("Hm.", "reasoning_text"),
+                delta(" Cold.", "reasoning_text"),
+                {"type": "response.brand_new.event", "x": 1},
+                {
+                    "type": "response.output_item.added",
+                    "output_index": 1,
+                    "item": {**LOOK, "arguments": ""},
+                },
+                delta('{"x"', "function_call_arguments", output_index=1),
+                delta(": 1}", "function_call_arguments", output_index=1),
+                terminal(said(output=[])),
+            ],
+        ),
+        "a summary of reasoning": (
+            said(output=[SUMMARY, message(output_text("Yes."))]),
+            [
+                delta("Hm.", "reasoning_summary_text"),
+                delta("Yes."),
+                terminal(said(output=[])),
+            ],
+        ),
+        "refusal": (
+            said(output=[message({"type": "refusal", "refusal": "I will not."})]),
+            [delta("I will", "refusal"), delta(" not.", "refusal"), terminal(said(output=[]))],
+        ),
+        "nothing but [DONE] at the end": (
+            said(output=[output_text("It is")], status=None),
+            [
+                {**CREATED, "response": {"model": "m-1", "usage": SNOW["usage"]}},
+                delta("It is"),
+                "[DONE]",
+            ],
+        ),
+    },
+    "completions": {
+        "text": (
+            {**texts(spoken("It is snow.", "stop")), "usage": USAGE},
+            [
+                texts(spoken("It is", None)),
+                texts(spoken(" snow.", None)),
+                texts(spoken("", "stop")),
+                *LAST,
+            ],
+        ),
+        "several choices interleaved": (
+            {**texts(spoken("aa", "stop"), spoken("bb", "length", 1)), "usage": USAGE},
+            [
+                texts(spoken("b", None, 1)),
+                texts(spoken("a", None)),
+                texts(spoken("b", "length", 1)),
+                texts(spoken("a", "stop")),
+                *LAST,
+            ],
+        ),
+        "logprobs": (
+            {**texts(spoken("ab", "stop", logprobs={"tokens": ["a", "b"]})), "usage": USAGE},
+            [
+                texts(spoken("a", None, logprobs={"tokens": ["a"]})),
+                texts(spoken("b", "stop", logprobs={"tokens": ["b"]})),
+                *LAST,
+            ],
+        ),
+    },
+    "embeddings": {
+        "numbers": (vector([0.5, -1, 2.25]), []),
+        "base64": (vector("AAAAPwAAgL8AABBA"), []),
     },
 }
-"""API -> what was recorded -> (the blocking answer, the events of the stream that says the same)."""
+"""API -> what was recorded -> (the blocking answer, the events of the stream that says the same, none
+where nothing streams).
+"""
 
 CASES = [(name, case) for name in APIS for case in RECORDED.get(name, {})]
+STREAMS = [(name, case) for name, case in CASES if RECORDED[name][case][1]]
 NAMES = list(APIS)
 
 
@@ -192,7 +412,7 @@ def test_no_path_ends_like_another_that_is_looked_for_first(name):
     assert not any(APIS[other].PATH.endswith(APIS[name].PATH) for other in later)
 
 
-@pytest.mark.parametrize(("name", "case"), CASES)
+@pytest.mark.parametrize(("name", "case"), STREAMS)
 def test_a_stream_says_what_the_blocking_answer_says(name, case):
     answer, stream = RECORDED[name][case]
     fold = folded(name, stream)
@@ -208,13 +428,13 @@ def test_a_parsed_answer_has_known_flags_and_survives_json(name, case):
     assert msgspec.json.decode(msgspec.json.encode(completion), type=Completion) == completion
 
 
-@pytest.mark.parametrize(("name", "case"), CASES)
+@pytest.mark.parametrize(("name", "case"), STREAMS)
 def test_a_folded_answer_survives_its_json(name, case):
     answer = folded(name, RECORDED[name][case][1]).answer()
     assert msgspec.json.decode(msgspec.json.encode(answer)) == answer
 
 
-@pytest.mark.parametrize(("name", "case"), CASES)
+@pytest.mark.parametrize(("name", "case"), STREAMS)
 def test_a_stream_is_complete_only_when_its_choices_are_whole(name, case):
     answer, stream = RECORDED[name][case]
     whole_choices = APIS[name].parse(answer).choices
@@ -255,7 +475,7 @@ def test_a_heartbeat_says_nothing(name, data):
     assert not (fold.complete or fold.ended or fold.started)
 
 
-@pytest.mark.parametrize(("name", "case"), CASES)
+@pytest.mark.parametrize(("name", "case"), STREAMS)
 @pytest.mark.parametrize(
     "event",
     [
@@ -272,7 +492,7 @@ def test_an_error_in_mid_stream_wins(name, case, event):
     assert error is not None and (error.message, error.code) == ("late", "500")
 
 
-@pytest.mark.parametrize(("name", "case"), CASES)
+@pytest.mark.parametrize(("name", "case"), STREAMS)
 def test_started_tells_that_a_token_has_come(name, case):
     answer, stream = RECORDED[name][case]
     first = APIS[name].parse(answer).choices[0]
@@ -283,9 +503,15 @@ def test_started_tells_that_a_token_has_come(name, case):
 
 KEYS = ["id", "index", "choices", "delta", "message", "content", "role", "tool_calls", "function"]
 KEYS += ["name", "arguments", "finish_reason", "error", "usage", "model", "refusal", "reasoning"]
-KEYS += ["output", "status", "type", "data"]
+KEYS += ["output", "status", "type", "data", "embedding", "text", "summary", "call_id"]
+KEYS += ["output_text", "reasoning_details", "incomplete_details", "reason", "logprobs"]
+WORDS = ["message", "output_text", "reasoning", "function_call", "refusal", "incomplete"]
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-1, 2) | st.text(max_size=2),
+    st.none()
+    | st.booleans()
+    | st.integers(-1, 2)
+    | st.text(max_size=2)
+    | st.sampled_from([*WORDS, "completed", 10**400]),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner),
     max_leaves=15,
 )
@@ -303,8 +529,26 @@ CHUNK = st.fixed_dictionaries(
 )
 
 
+EVENT = st.fixed_dictionaries(
+    {
+        "type": st.sampled_from(
+            [
+                "response.output_item.added",
+                "response.output_item.done",
+                "response.output_text.delta",
+                "response.function_call_arguments.delta",
+                "response.completed",
+                "response.incomplete",
+                "x",
+            ]
+        )
+    },
+    optional={"item": JSON, "delta": JSON, "response": JSON, "item_id": JSON},
+)
+
+
 @pytest.mark.parametrize("name", NAMES)
-@given(stream=st.lists(CHUNK | JSON, max_size=4))
+@given(stream=st.lists(CHUNK | EVENT | JSON, max_size=4))
 def test_no_stream_makes_it_raise_anything_but_bad_answer(name, stream):
     try:
         answer = folded(name, stream).answer()
@@ -436,7 +680,7 @@ def test_what_the_row_says_wins_over_the_job():
 @pytest.mark.parametrize("name", NAMES)
 def test_a_hash_names_the_question_and_not_how_its_answer_travels(name):
     one, *others = (
-        build(Question(messages=MESSAGES), Parameters(name, "m", sent), row)
+        build(Question(messages=MESSAGES[1:]), Parameters(name, "m", sent), row)
         for row, sent in enumerate(
             [
                 {"temperature": 0, "seed": 1},
@@ -447,8 +691,8 @@ def test_a_hash_names_the_question_and_not_how_its_answer_travels(name):
         )
     )
     assert {other.hash for other in others} == {one.hash}
-    assert [other.stream for other in others] == [False, True, False]
-    different = build(Question(messages=MESSAGES), Parameters(name, "m", {"seed": 2}), 0)
+    assert [other.stream for other in others] == [False, name != "embeddings", False]
+    different = build(Question(messages=MESSAGES[1:]), Parameters(name, "m", {"seed": 2}), 0)
     assert different.hash != one.hash
 
 

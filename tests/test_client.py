@@ -18,8 +18,8 @@ from batch import client
 from batch.apis import Parameters, build
 from batch.bodies import decode
 from batch.client import Client
-from batch.endpoint import Endpoint, target, url_of
-from batch.errors import JobError, UsageError
+from batch.endpoint import Endpoint, target
+from batch.errors import UsageError
 from batch.model import Attempt, Request
 from batch.prompts import Question
 from batch.sse import MAX_EVENT
@@ -48,26 +48,6 @@ async def tried(api: FakeAPI, step: Step, *, stream: bool = False, **endpoint: A
 
 def text_of(attempt: Attempt) -> Any:
     return attempt.answer["choices"][0]["message"]["content"]
-
-
-@pytest.mark.parametrize(
-    ("base_url", "url"),
-    [
-        ("https://h", "https://h/v1/chat/completions"),
-        ("https://h/", "https://h/v1/chat/completions"),
-        ("https://h/v1", "https://h/v1/chat/completions"),
-        ("https://h/v1/", "https://h/v1/chat/completions"),
-        ("https://h:8/v1/chat/completions", "https://h:8/v1/chat/completions"),
-        ("https://openrouter.ai/api", "https://openrouter.ai/api/v1/chat/completions"),
-        ("https://h/api/v1", "https://h/api/v1/chat/completions"),
-        ("https://h/v1beta/openai/", "https://h/v1beta/openai/chat/completions"),
-        ("https://h/x?api-version=1", "https://h/x/chat/completions?api-version=1"),
-        ("https://h/a%2Fb/v1", "https://h/a%2Fb/v1/chat/completions"),
-        ("http://[::1]:80/v1", "http://[::1]:80/v1/chat/completions"),
-    ],
-)
-def test_a_base_url_may_come_with_or_without_its_version_or_path(base_url, url):
-    assert url_of(base_url, CHAT) == url
 
 
 KEY = {"OPENAI_API_KEY": "sk-1"}
@@ -131,22 +111,6 @@ def test_a_missing_or_broken_secret_is_named_and_not_shown(endpoint, environment
     assert not any(
         secret.strip() in str(caught.value) for secret in environment.values() if secret.strip()
     )
-
-
-@pytest.mark.parametrize(
-    ("base_url", "said"),
-    [
-        ("ftp://h/v1", "expected http"),
-        ("h/v1", "expected http"),
-        ("https://", "expected http"),
-        ("https://user:pass@h/v1", "keep secrets out"),
-        ("https://h/v1?key=abc", "keep secrets out"),
-        ("http://api.example.com/v1", "allow_http"),
-    ],
-)
-def test_a_base_url_that_cannot_be_meant_is_refused(base_url, said):
-    with pytest.raises(JobError, match=said):
-        target(Endpoint(base_url=base_url), KEY)
 
 
 def test_plain_http_is_possible_when_asked_for():

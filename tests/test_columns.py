@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from batch import columns
-from batch.columns import COLUMNS, REQUEST_JSON
+from batch.columns import COLUMNS, EMBEDDING, REQUEST_JSON
 from batch.model import AttemptRecord, Choice, Result, ToolCall
 
 CALL = ToolCall("call_1", "look", '{"x":1}')
@@ -77,15 +77,30 @@ def test_a_result_without_news_is_null_and_not_zero():
     assert [row["flags"], row["reused"], row["attempts"]] == [[], False, 0]
 
 
-@pytest.mark.parametrize("column", [*COLUMNS, REQUEST_JSON], ids=lambda column: column.name)
+@pytest.mark.parametrize(
+    "column", [*COLUMNS, EMBEDDING, REQUEST_JSON], ids=lambda column: column.name
+)
 def test_every_column_is_a_field_of_a_result(column):
     assert column.name in Result.__struct_fields__
 
 
 def test_columns_have_different_names():
-    names = [column.name.lower() for column in columns.chosen(request=True)]
+    names = [column.name.lower() for column in columns.chosen(request=True, embedding=True)]
     assert len(set(names)) == len(names)
     assert columns.chosen(request=False) == COLUMNS
+
+
+@pytest.mark.parametrize("request_", [True, False])
+@pytest.mark.parametrize("embedding", [True, False])
+def test_our_columns_are_told_from_those_of_the_same_name_that_are_carried(request_, embedding):
+    own = columns.chosen(request_, embedding)
+    carried = pa.schema([("embedding", pa.string()), ("request_json", pa.string())])
+    schema, renamed = columns.schema(carried, own)
+    assert columns.of_run(schema) == own
+    assert [before for before, _ in renamed] == [
+        *(["embedding"] if embedding else []),
+        *(["request_json"] if request_ else []),
+    ]
 
 
 def test_moments_keep_their_microseconds():
@@ -134,3 +149,47 @@ def test_a_result_is_found_among_carried_columns():
 
 def test_the_journal_and_the_columns_say_the_same():
     assert msgspec.json.decode(msgspec.json.encode(FULL), type=Result) == FULL
+
+
+NESTED = pa.struct(
+    [
+        ("n", pa.int64()),
+        ("tags", pa.list_(pa.string())),
+        ("who", pa.struct([("name", pa.string())])),
+        ("items", pa.list_(pa.struct([("x", pa.float64())]))),
+    ]
+)
+
+
+def test_parsed_has_the_type_of_its_schema_at_any_depth(tmp_path):
+    values = [
+        {"n": 1, "tags": ["a", None], "who": {"name": "x"}, "items": [{"x": 1.0}, {"x": None}]},
+        None,
+        {"n": None, "tags": None, "who": None, "items": None},
+        {"n": 2, "tags": [], "who": {"name": None}, "items": []},
+        {"n": 3, "tags": [], "who": None, "items": [None, {"x": 2.0}]},
+    ]
+    own = columns.chosen(request=False, parsed_type=NESTED)
+    results = [
+        Result(row=row, status="ok", parsed=value and msgspec.json.encode(value).decode())
+        for row, value in enumerate(values)
+    ]
+    schema, _ = columns.schema(pa.schema([]), own)
+    made = pa.Table.from_arrays(columns.arrays(results, own), schema=schema)
+    made.validate(full=True)
+    pq.write_table(made, tmp_path / "part.parquet")
+    read = pq.read_table(tmp_path / "part.parquet")
+    assert read.schema.field("parsed").type == NESTED
+    assert read["parsed"].to_pylist() == values
+    assert [columns.result(row) for row in read.to_pylist()] == results
+
+
+def test_a_carried_parsed_is_not_taken_for_our_own():
+    carried = pa.schema([("parsed", pa.int32()), ("request_json", pa.int32())])
+    plain, _ = columns.schema(carried, COLUMNS)
+    assert columns.of_run(plain) == COLUMNS
+    own = columns.chosen(request=True, parsed_type=NESTED)
+    typed, _ = columns.schema(carried, own)
+    names = [(column.name, column.type) for column in columns.of_run(typed)]
+    assert names == [(column.name, column.type) for column in own]
+    assert typed.names[:2] == ["input_parsed", "input_request_json"]

@@ -1,4 +1,6 @@
-"""The search for the right number of requests in flight, against simulated servers under a clock of our own."""
+"""The search for the right number of requests in flight, against simulated servers under a clock
+of our own.
+"""
 
 from __future__ import annotations
 

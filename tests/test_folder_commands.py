@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import resource
 import signal
 from datetime import datetime
@@ -337,3 +338,18 @@ def test_what_is_no_run_is_refused_in_one_line(batchmill, tmp_path, command):
         ended = batchmill(command, name)
         assert ended.exit_code == 2
         assert ended.stderr == f"error: {name} is no run: there is no run.json in it\n"
+
+
+def test_status_says_what_a_running_run_waits_for(api, start, batchmill, tmp_path):
+    write(tmp_path / "in.jsonl", texts(20))
+    api.always = Step(429, headers={"retry-after": "60"})
+    process = start("run", "in.jsonl", *asking(api))
+    log = tmp_path / "runs/in/run.log"
+    until(lambda: log.exists() and "waiting" in log.read_text(), process)
+    waiting = status(batchmill)["waiting"]
+    assert re.match(r"429 .*: until \d\d:\d\d:\d\d, since \d\d:\d\d:\d\d$", waiting)
+    assert "waiting   429" in batchmill("status", "runs/in").stdout
+    process.send_signal(signal.SIGINT)
+    stderr = process.communicate(timeout=30)[1]
+    assert re.search(r"^429 .*: until \d\d:\d\d:\d\d$", stderr, re.MULTILINE)
+    assert status(batchmill)["waiting"] is None

@@ -7,7 +7,7 @@ from batch.health import FAULTS, FIRST_PROBE, PROBE, UNREACHABLE, Health
 
 def failing(health: Health, rows: range, now: float = 0.0, *, unreachable: bool = False) -> bool:
     """Whether it is open after one fault of each row."""
-    return [health.fault(row, "503", now, unreachable=unreachable) for row in rows][-1]
+    return [health.fault(row, "503", now, now, unreachable=unreachable) for row in rows][-1]
 
 
 def test_opens_after_a_series_of_faults_of_several_rows() -> None:
@@ -22,23 +22,23 @@ def test_opens_after_a_series_of_faults_of_several_rows() -> None:
 def test_one_row_that_always_fails_does_not_open_it() -> None:
     health = Health()
 
-    assert not any(health.fault(3, "500", 0.0) for _ in range(5 * FAULTS))
+    assert not any(health.fault(3, "500", 0.0, 0.0) for _ in range(5 * FAULTS))
 
 
 def test_faults_among_answers_do_not_open_it() -> None:
     health = Health()
     for row in range(1_000):
-        assert not health.fault(row, "500", 0.0)
-        health.good()
+        assert not health.fault(row, "500", 0.0, 0.0)
+        health.good(200.0)
 
 
 def test_opens_when_four_of_five_attempts_fail() -> None:
     health = Health()
     for row in range(100):
         if row % 10 == 0:
-            health.good()
+            health.good(200.0)
         else:
-            health.fault(row, "500", 0.0)
+            health.fault(row, "500", 0.0, 0.0)
 
     assert health.since is not None
 
@@ -65,7 +65,7 @@ def test_an_answer_closes_it() -> None:
     health = Health()
     health.open("401", 100.0)
 
-    health.good()
+    health.good(200.0)
 
     assert health.since is None
     assert health.wait(100.0) == 0
@@ -79,3 +79,22 @@ def test_keeps_the_moment_and_the_reason_of_the_first_opening() -> None:
     health.open("503", 200.0)
 
     assert (health.since, health.why) == (100.0, "401")
+
+
+def test_answers_to_what_was_sent_before_the_trouble_do_not_hide_it() -> None:
+    health = Health()
+    for row in range(FAULTS - 1):
+        health.fault(row, "503", 10.0, 10.0)
+        health.good(9.0)
+
+    assert health.fault(FAULTS, "503", 11.0, 10.5)
+    assert not health.good(9.5)
+    assert health.since == 11.0
+    assert health.good(12.0)
+    assert health.since is None
+
+
+def test_faults_of_what_was_sent_before_the_trouble_are_one_fault() -> None:
+    health = Health()
+
+    assert not any(health.fault(row, "503", 10.0 + row / 100, 9.0) for row in range(50))

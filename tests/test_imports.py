@@ -16,6 +16,7 @@ HEAVY = {
     "asyncio",
     "filelock",
     "jinja2",
+    "jsonschema_rs",
     "msgspec",
     "numpy",
     "pandas",

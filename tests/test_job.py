@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -205,3 +206,54 @@ def test_a_prompt_file_that_is_missing_is_named(tmp_path):
 def test_a_job_is_made_again_of_its_tables(tables):
     made = job.check(tables)
     assert job.check(job.tables_of(made)) == made
+
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"a": {"type": "string"}},
+    "required": ["a"],
+    "additionalProperties": False,
+}
+
+
+def test_a_schema_asks_for_its_format_and_is_not_sent_itself():
+    made = job.check({"request": {"model": "m", "schema": {"a": "string"}}})
+    assert made.request.schema == SCHEMA
+    assert list(made.request.sent) == ["response_format"]
+    assert made.request.sent["response_format"]["json_schema"]["schema"] == SCHEMA
+    tables = job.tables_of(made)
+    assert tables["request"] == {"api": "chat", "model": "m", "schema": SCHEMA}
+    assert job.check(tables) == made
+
+
+def test_a_schema_may_be_a_file_beside_the_job(tmp_path):
+    (tmp_path / "a.json").write_text(json.dumps(SCHEMA))
+    for given in ("a.json", json.dumps(SCHEMA)):
+        made = job.at({"request": {"schema": given}}, tmp_path)
+        assert job.check(made).request.schema == SCHEMA
+
+
+@pytest.mark.parametrize(
+    ("request_", "said"),
+    [
+        ('schema = { a = "strng" }', r"job\.toml:2: \[request\] schema: a: 'strng' is no type"),
+        ("schema = 3", r"\[request\] schema: expected a JSON Schema"),
+        (
+            'schema = { a = "string" }\nresponse_format = { type = "json_object" }',
+            r"\[request\] schema: response_format says it too",
+        ),
+        ('schema = "none.json"', r"\[request\] schema: cannot read .*none\.json"),
+        ('schema = "{broken"', r"\[request\] schema: cannot read: "),
+    ],
+)
+def test_a_wrong_schema_is_named_with_its_place(tmp_path, request_, said):
+    path = tmp_path / "job.toml"
+    path.write_text(f"[request]\n{request_}\n")
+    with pytest.raises(JobError, match=said):
+        job.check(job.at(job.read(path), tmp_path), path)
+
+
+def test_folders_of_files_are_relative_to_the_job(tmp_path):
+    tables = {"prompt": {"images": "p", "files_from": ["pics", "/data"]}}
+    made = job.check(job.at(tables, tmp_path)).prompt
+    assert made.files_from == [str(tmp_path / "pics"), "/data"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,15 +26,16 @@ def test_runs_on_the_embedded_model(
     assert {row["endpoint"] for row in rows} == {"local"}
 
 
-def test_json_job_answers_in_its_schema(
+def test_job_with_a_schema_answers_in_it(
     batchmill: Callable[..., Finished], tmp_path: Path, cache: dict[str, str]
 ) -> None:
-    done = batchmill("run", ROOT / "jobs/sentiment_json.toml", "--limit", 6, env=cache, timeout=110)
+    done = batchmill(
+        "run", ROOT / "jobs/sentiment_schema.toml", "--limit", 6, env=cache, timeout=110
+    )
 
     assert done.exit_code == 0, done.stderr
-    rows = read(tmp_path / "runs/sentiment_json")
-    labels = [json.loads(row["completion"])["sentiment"] for row in rows]
-    assert set(labels) <= {"positive", "negative"}
+    rows = read(tmp_path / "runs/sentiment_schema")
+    assert {row["parsed"]["sentiment"] for row in rows} <= {"positive", "negative"}
     assert sum(map(agrees, rows)) >= 4
 
 

@@ -18,6 +18,7 @@ import pytest
 
 from batch import local
 from batch.errors import UsageError
+from tests.reading import ran
 
 pytest.importorskip(
     "xllamacpp", reason="the extra `local` is not installed: the embedded model is UNTESTED"
@@ -100,6 +101,37 @@ def test_answers_a_chat_under_its_own_name_and_reports_usage(server: local.Local
     assert answer["model"] == local.MODEL
     assert answer["choices"][0]["message"]["content"]
     assert 0 < answer["usage"]["completion_tokens"] <= 4
+
+
+TALKS: list[list[dict[str, str]]] = [
+    [{"role": "user", "content": "What is the capital of France? Answer in one short sentence."}],
+    [
+        {"role": "system", "content": "Answer in one word."},
+        {"role": "user", "content": "What colour is snow?"},
+    ],
+    [
+        {"role": "user", "content": "My name is Bob."},
+        {"role": "assistant", "content": "Hi Bob."},
+        {"role": "user", "content": "What is my name?"},
+    ],
+]
+
+
+def test_says_the_same_by_chat_and_responses_whole_and_streamed(
+    server: local.Local, tmp_path: Path
+) -> None:
+    headers = {"Authorization": f"Bearer {server.api_key}"}
+    endpoint = {"base_url": server.base_url, "api_key_env": "", "headers": headers}
+    asked = [{"messages": talk} for talk in TALKS]
+    said = []
+    for name in ("chat", "responses"):
+        for stream in (False, True):
+            request = {"api": name, "stream": stream, "max_tokens": 40, "temperature": 0}
+            folder = tmp_path / f"{name}{stream}"
+            done = ran(None, folder, asked, request, endpoint=endpoint, limits={"concurrency": 1})
+            assert all(row["flags"] == ["model_differs"] for row in done.rows), "none is cut"
+            said.append([(row["completion"], row["output_tokens"]) for row in done.rows])
+    assert said[1:] == [said[0]] * 3
 
 
 def test_offers_one_model_to_whoever_has_the_key(server: local.Local) -> None:

@@ -21,14 +21,22 @@ SECONDS = 2.0
 """How long an outage takes: longer than it is to the first probe."""
 
 
-def ask(url: str, folder: Path, prompts: list[str], *, yes: bool = False, **settings: Any) -> Ended:
-    """A run in `folder`, in this process."""
+def ask(
+    url: str,
+    folder: Path,
+    prompts: list[str],
+    *,
+    yes: bool = False,
+    limits: dict[str, Any] | None = None,
+    **settings: Any,
+) -> Ended:
+    """A run in `folder`, in this process; `settings` are those of its retries."""
     tables: dict[str, Any] = {
         "input": str(write(folder / "in.jsonl", prompts)),
         "prompt": {"user": "{{ text }}"},
         "request": {"model": "fake-model"},
         "endpoint": {"base_url": url, "api_key_env": ""},
-        "limits": {"concurrency": 8},
+        "limits": {"concurrency": 8} if limits is None else limits,
         "retry": {"first_delay": 0.001, "max_delay": 0.01, **settings},
     }
     how = run.How(environment={}, say=lambda _: None, quiet=True, yes=yes)
@@ -129,3 +137,51 @@ def test_a_run_whose_first_answers_are_mostly_empty_stops(api, tmp_path, empty, 
     assert ("are empty" in str(ended.stopped)) == (exit_code == 3)
     assert ask(api.url, tmp_path, prompts, yes=True).exit_code == 0
     assert len(rows(ended.run)) == len(prompts) == len(api.ledger)
+
+
+@pytest.mark.parametrize("retry_after_ms", [True, False])
+def test_a_limit_nobody_declared_costs_no_row_and_few_refusals(api, tmp_path, retry_after_ms):
+    api.latency, prompts = 0.02, texts(600)
+    api.requests_per_second, api.retry_after_ms = 100, retry_after_ms
+    assert_all_answered(
+        ask(api.url, tmp_path, prompts, limits={"concurrency": 200}, first_delay=0.5, max_delay=60),
+        prompts,
+    )
+    assert len(api.ledger) <= 1.5 * len(prompts)
+
+
+@pytest.mark.parametrize("known", ["configured", "announced"])
+@pytest.mark.parametrize("what", ["requests", "tokens"])
+def test_a_known_limit_is_used_and_hardly_ever_refuses(api, tmp_path, known, what):
+    prompts = texts(300)
+    tokens = 10  # of each row: 2 of the prompt, 3 of its frame, 5 of the answer
+    api.latency, api.announces = 0.02, known == "announced"
+    limits = {}
+    if what == "requests":
+        api.requests_per_second = 100
+    else:
+        api.tokens_per_second = 100 * tokens
+    if known == "configured":
+        limits = {f"{what}_per_minute": 6_000 * (1 if what == "requests" else tokens)}
+    assert_all_answered(ask(api.url, tmp_path, prompts, limits=limits), prompts)
+    refused = sum(asked.status == 429 for asked in api.ledger)
+    assert refused <= 20, "what was sent before it was announced, or an answer's tokens known"
+
+
+def test_a_row_larger_than_a_minutes_tokens_fails_at_once(api, tmp_path):
+    prompts = ["x" * 4_000, *texts(5)]
+    ended = ask(api.url, tmp_path, prompts, limits={"tokens_per_minute": 900})
+    failed = [row for row in rows(ended.run) if row["status"] == "failed"]
+    assert [(row["row"], row["error_class"], row["attempts"]) for row in failed] == [
+        (0, "too_large", 0)
+    ]
+    assert len(api.ledger) == 5
+
+
+@pytest.mark.parametrize(("faults", "most"), [(0.01, 1.03), (0.2, 1.35)])
+def test_passing_faults_cost_hardly_more_than_themselves(api, tmp_path, faults, most):
+    prompts, every = texts(2_000), round(1 / faults)
+    api.script = {text: [503] for text in prompts[every - 1 :: every]}
+    ended = ask(api.url, tmp_path, prompts, limits={"concurrency": 50})
+    assert_all_answered(ended, prompts)
+    assert len(api.ledger) <= most * len(prompts)

@@ -73,7 +73,7 @@ def test_a_second_signal_stops_without_waiting(api, start, batchmill, tmp_path):
     process = start(*command)
     until(lambda: journaled(tmp_path) == 19, process)
     process.send_signal(signal.SIGINT)
-    assert "once more" in process.stderr.readline() + process.stderr.readline()
+    assert any("once more" in line for line in process.stderr)
     began = time.monotonic()
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=20)
@@ -90,9 +90,8 @@ def test_a_run_that_has_stopped_can_be_hurried(api, start, tmp_path):
     api.script = {"text 00000": [Step(hang=True)], "text 00001": [401]}
     process = start("run", "in.jsonl", *asking(api))
     until(lambda: len(api.ledger) == 2 and api.in_flight == 1, process)
-    process.stderr.readline()
     process.send_signal(signal.SIGINT)
-    assert "once more" in process.stderr.readline()
+    assert any("once more" in line for line in process.stderr)
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=5)
     assert process.returncode in (3, 130)  # whichever it heard of first

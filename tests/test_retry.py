@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from email.utils import formatdate
 
 import pytest
@@ -137,3 +138,94 @@ def test_should_retry_is_true_false_or_nothing(value, said):
 def test_no_header_makes_it_raise(one, other):
     wait = ratelimits.wait_seconds({"retry-after": one, "retry-after-ms": other}, NOW)
     assert wait is None or 0 <= wait <= ratelimits.LONGEST_WAIT
+
+
+def openai(
+    limit: object, remaining: object, reset: object, what: str = "requests"
+) -> dict[str, str]:
+    parts = {"limit": limit, "remaining": remaining, "reset": reset}
+    return {f"x-ratelimit-{part}-{what}": str(value) for part, value in parts.items()}
+
+
+@pytest.mark.parametrize(
+    ("headers", "announced"),
+    [
+        (openai(500, 499, "120ms"), (500, None)),
+        (openai(500, 250, "30s"), (500, None)),
+        (openai(60_000, 30_000, "29.7s", "tokens"), (None, 60_000)),
+        (openai(600, 0, "1m0s") | openai(9_000, 4_500, 30, "tokens"), (600, 9_000)),
+        (openai(14_400, 14_370, "2m59.56s"), (None, None)),  # Groq's requests are per day
+        (openai(10, 9, "100ms"), (None, None)),  # per second
+        (openai(500, 500, "0s"), (None, None)),
+        (openai(500, 250, "soon"), (None, None)),
+        (openai("inf", "nan", "30s"), (None, None)),
+        ({"x-ratelimit-limit-requests": "500"}, (None, None)),
+        ({}, (None, None)),
+        (
+            {
+                "anthropic-ratelimit-requests-limit": "50",
+                "anthropic-ratelimit-requests-remaining": "25",
+                "anthropic-ratelimit-requests-reset": "2026-01-01T00:00:30Z",
+            },
+            (50, None),
+        ),
+    ],
+)
+def test_an_announced_limit_counts_when_its_period_is_about_a_minute(headers, announced):
+    heard = ratelimits.announced(headers, 1767225600.0)  # 2026-01-01T00:00:00Z
+    assert (heard.requests_per_minute, heard.tokens_per_minute) == announced
+
+
+@pytest.mark.parametrize(
+    ("reset", "seconds"),
+    [
+        ("6m0s", 360), ("1s", 1), ("500ms", 0.5), ("1m30.5s", 90.5), ("2h15m", 8100), ("1d", 86400),
+        ("17", 17), ("0.25", 0.25), ("1767225660", 60), ("1767225660000", 60),
+        ("2026-01-01T00:01:00Z", 60), ("2026-01-01T00:01:00", 60), ("2025-01-01T00:00:00Z", 0),
+        ("", None), ("-1s", None), ("nan", None), ("inf", None), ("1e99", None), ("soon", None),
+        ("9" * 400, None), ("5m ago", None),
+    ],
+)  # fmt: skip
+def test_a_reset_is_read_in_every_dialect(reset, seconds):
+    said = ratelimits.reset_seconds({"x-ratelimit-reset-requests": reset}, 1767225600.0)
+    assert said == (None if seconds is None else pytest.approx(seconds))
+
+
+def test_the_reset_that_counts_is_the_longest_of_what_is_used_up():
+    headers = openai(10, 0, "3s") | openai(10, 5, "50s", "tokens")
+    assert ratelimits.reset_seconds(headers, 0.0) == 3
+    assert ratelimits.reset_seconds(headers | openai(10, 0, "50s", "tokens"), 0.0) == 50
+
+
+def test_few_failures_wait_for_no_budget():
+    budget = retry.Budget()
+    for attempt in range(10_000):
+        if attempt % 5 == 0:
+            assert budget.wait(FAILED, attempt / 100, 60.0) == 0
+        else:
+            budget.earn(attempt / 100)
+
+
+def test_when_most_attempts_fail_retries_wait_one_behind_the_other():
+    budget = retry.Budget()
+    waits = [budget.wait(FAILED, 1.0, 60.0) for _ in range(400)]
+
+    assert waits[:200] == [0.0] * 200
+    steps = [later - sooner for sooner, later in itertools.pairwise(waits[260:300])]
+    assert steps == pytest.approx([retry.COST / retry.REFILL] * len(steps))
+    assert max(waits) <= 60
+
+
+def test_a_retry_that_may_be_paid_twice_costs_more():
+    budget, dear = retry.Budget(), TryAgain("timeout", "no answer", maybe_billed=True)
+    waits = [budget.wait(dear, 1.0, 60.0) for _ in range(200)]
+
+    assert sum(wait == 0 for wait in waits) < 150
+
+
+def test_time_heals_the_budget():
+    budget = retry.Budget()
+    for _ in range(400):
+        budget.wait(FAILED, 1.0, 60.0)
+
+    assert budget.wait(FAILED, 200.0, 60.0) == 0

@@ -363,7 +363,11 @@ def test_answers_come_through_a_proxy(
     forwarding.close()
 
     assert done.exit_code == 0, done.stderr
-    assert forwarding.asked[0].startswith(b"POST http://gpu-box/v1/chat/completions ")
+    first_lines = {asked.partition(b" HTTP")[0] for asked in forwarding.asked}
+    assert first_lines == {
+        b"GET http://gpu-box/v1/models",
+        b"POST http://gpu-box/v1/chat/completions",
+    }
     assert len(api.ledger) == 3
 
 

@@ -12,7 +12,9 @@ from typing import Any, Protocol
 
 import msgspec
 
-from batch.apis import chat_completions
+from batch import preflight
+from batch import schema as schemas
+from batch.apis import chat_completions, completions, embeddings, responses
 from batch.model import Completion, Request
 from batch.prompts import BadRow, Question
 from batch.sse import Event
@@ -31,12 +33,16 @@ class Fold(Protocol):
 
 
 class API(Protocol):
-    """What a module here offers."""
+    """What a module here offers.
+
+    `body` takes parameters in the words of chat or in its own, and no messages where the
+    parameters hold the question already.  It raises BadRow for what its API cannot be asked.
+    """
 
     PATH: str
 
     def body(
-        self, messages: Sequence[dict[str, Any]], parameters: dict[str, Any]
+        self, messages: Sequence[dict[str, Any]] | None, parameters: dict[str, Any]
     ) -> dict[str, Any]: ...
     def parse(self, answer: Any) -> Completion: ...
     def Fold(self, choices: int = 1) -> Fold: ...
@@ -44,24 +50,39 @@ class API(Protocol):
 
 APIS: dict[str, API] = {
     "chat": chat_completions,
+    "responses": responses,
+    "completions": completions,
+    "embeddings": embeddings,
 }
+"""A path that another one ends with comes after it."""
 
 
 class Parameters(msgspec.Struct, frozen=True):
-    """`[request]` of a job: which API, and every key that is sent as it is."""
+    """`[request]` of a job: which API, and every key that is sent as it is.
+
+    `schema` is the JSON Schema that answers are held to; `sent` then holds a `response_format`
+    that says so.
+    """
 
     api: str = "chat"
     model: str | None = None
     sent: dict[str, Any] = {}
+    schema: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         if self.api not in APIS:
             raise ValueError(f"api: expected one of {', '.join(APIS)}, not {self.api!r}")
-        if "schema" in self.sent:
-            raise ValueError(
-                "schema: not supported yet; say it as the API does, in response_format"
-            )
+        if misplaced := preflight.client_side(self.sent):
+            raise ValueError(str(misplaced))
+        if self.schema is not None and self.api not in schemas.APIS:
+            raise ValueError(f"schema: the API {self.api!r} has none ({_WITH_SCHEMA} do)")
+        try:
+            APIS[self.api].body(None, self.sent)
+        except BadRow as fault:
+            raise ValueError(str(fault)) from None
 
+
+_WITH_SCHEMA = " and ".join(sorted(schemas.APIS))
 
 TRANSPORT = ("stream", "stream_options")
 """Fields of a body that change how an answer travels, not what it says."""
@@ -78,11 +99,11 @@ def build(question: Question, parameters: Parameters, row: int) -> Request:
     name = question.api or parameters.api
     if name not in APIS:
         raise BadRow(f"the API {name!r} is not supported (known: {', '.join(APIS)})")
+    if parameters.schema is not None and name not in schemas.APIS:
+        raise BadRow(f"the API {name!r} takes no schema ({_WITH_SCHEMA} do)")
     sent = parameters.sent if question.body is None else {**parameters.sent, **question.body}
-    if question.messages is None:
-        body = APIS[name].body(sent.get("messages", ()), sent)
-    else:
-        body = APIS[name].body(question.messages, sent)
+    messages = sent.get("messages") if question.messages is None else question.messages
+    body = APIS[name].body(messages, sent)
     model = body.get("model") or parameters.model
     if not model:
         raise BadRow("no model: say which with -m NAME or `model` in [request]")
@@ -99,9 +120,22 @@ def build(question: Question, parameters: Parameters, row: int) -> Request:
         body=_with_transport(encoded, body) if stream else encoded,
         hash=blake2b(name.encode() + b"\0" + encoded, digest_size=16).hexdigest(),
         stream=stream,
+        stream_options=stream and "stream_options" in body,
         choices=choices,
         output_cap=_output_cap(body, choices),
     )
+
+
+def without_stream_options(request: Request) -> Request:
+    """The same question for a server that takes no `stream_options`: its answer may come without
+    usage.
+    """
+    if not request.stream_options:
+        return request
+    body = msgspec.json.decode(request.body)
+    del body["stream_options"]
+    lighter = msgspec.json.encode(body)
+    return msgspec.structs.replace(request, body=lighter, stream_options=False)
 
 
 def _output_cap(body: dict[str, Any], choices: int) -> int | None:

@@ -25,6 +25,8 @@ COMMANDS = {
     "report": "What runs cost.",
     "verify": "Every row once, hashes, totals.",
     "export": "All results as one file.",
+    "validate": "Render and check every row; send nothing.",
+    "models": "What the endpoint offers.",
     "serve": "Serve the embedded model on this machine.",
 }
 

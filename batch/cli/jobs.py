@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from batch import columns, job, status
+from batch.endpoint import Endpoint
 from batch.errors import JobError, UsageError
 from batch.job import Job
 from batch.outcome import FINAL, TRANSIENT
@@ -23,11 +24,10 @@ def read(what: str, flags: dict[str, Any], keys: dict[str, str]) -> tuple[Job, P
     """
     path = Path(what)
     here = Path.cwd()
-    source: Path | None = None
+    source = job_file(what)
     run: Path | None = None
     tables: dict[str, Any]
-    if path.suffix == ".toml":
-        source = path
+    if source is not None:
         tables = job.at(job.read(path), path.parent.absolute())
     elif (known := plan.read(path)) is not None:
         tables, run = known.job, path
@@ -41,7 +41,7 @@ def read(what: str, flags: dict[str, Any], keys: dict[str, str]) -> tuple[Job, P
             job.put(
                 tables,
                 key,
-                job.value_of(flags[flag]) if flag in ("concurrency", "rpm") else flags[flag],
+                job.value_of(flags[flag]) if flag in ("concurrency", "rpm", "tpm") else flags[flag],
             )
     if flags["local"]:
         job.put(tables, "endpoint.base_url", "local")
@@ -49,6 +49,18 @@ def read(what: str, flags: dict[str, Any], keys: dict[str, str]) -> tuple[Job, P
         job.put(tables, "prompt.file", str(flags["prompt_file"]))
     made = job.check(job.at(tables, here), source)
     return made, run or folder_of(made, path)
+
+
+def endpoint(what: str | None, flags: dict[str, Any], keys: dict[str, str]) -> Endpoint:
+    """The endpoint of the job meant by `what`, or of none, with `flags` over it."""
+    if what is not None and job_file(what) is None and plan.read(Path(what)) is None:
+        raise UsageError(f"{what} is neither a job file nor a run")
+    return read(what or "-", {"prompt_file": None, **flags}, keys)[0].endpoint
+
+
+def job_file(what: str) -> Path | None:
+    """`what`, if that is a job file."""
+    return Path(what) if Path(what).suffix == ".toml" else None
 
 
 def folder_of(made: Job, what: Path) -> Path:
@@ -110,7 +122,10 @@ def again(
     _all_known("--flag", flags, columns.FLAGS)
     changed = dict(_setting(setting) for setting in settings)
     beyond = [
-        key for key in changed if key.split(".")[0] in ("input", "output", "keep", "id_column")
+        key
+        for key in changed
+        if key.split(".")[0] in ("input", "output", "keep", "id_column")
+        or key.startswith("request.schema")
     ]
     if beyond:
         raise UsageError(f"--set {beyond[0]}: a retry cannot change that")

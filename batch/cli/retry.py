@@ -28,8 +28,9 @@ import click
     type=click.Path(dir_okay=False, path_type=Path),
     help="A file of NAME=value lines.",
 )
+@click.option("--no-preflight", is_flag=True, help="Send parameters that servers usually refuse.")
 @click.option("--quiet", is_flag=True, help="Only errors and the last line.")
-def retry(run: Path, quiet: bool, env_file: Path | None, **chosen: Any) -> int:
+def retry(run: Path, quiet: bool, env_file: Path | None, no_preflight: bool, **chosen: Any) -> int:
     """Ask chosen rows of a run again; nothing else is asked.
 
     \b
@@ -42,4 +43,11 @@ def retry(run: Path, quiet: bool, env_file: Path | None, **chosen: Any) -> int:
 
     run = jobs.run_folder(run)
     job, again = jobs.again(run, **chosen)
-    return carry_out(job, run, quiet=quiet, environment=jobs.environment(env_file), again=again)
+    return carry_out(
+        job,
+        run,
+        quiet=quiet,
+        environment=jobs.environment(env_file),
+        again=again,
+        bounds=not no_preflight,
+    )

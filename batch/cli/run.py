@@ -20,11 +20,13 @@ FLAGS = {
     "prompt": "prompt.user",
     "system": "prompt.system",
     "api": "request.api",
+    "schema": "request.schema",
     "output": "output.path",
     "concurrency": "limits.concurrency",
     "base_url": "endpoint.base_url",
     "api_key_env": "endpoint.api_key_env",
     "rpm": "limits.requests_per_minute",
+    "tpm": "limits.tokens_per_minute",
     "limit": "limit",
 }
 """Flag -> the key of the job it sets."""
@@ -43,7 +45,8 @@ FLAGS = {
 @click.option(
     "--prompt-file", type=click.Path(dir_okay=False, path_type=Path), help="A file that holds -p."
 )
-@click.option("--api", help="Which API: chat.")
+@click.option("--api", help="Which API: chat, responses, completions or embeddings.")
+@click.option("--schema", metavar="FILE|JSON", help="What answers must look like; fills `parsed`.")
 @click.option(
     "-o",
     "--output",
@@ -51,7 +54,11 @@ FLAGS = {
     help="The run's folder [default: runs/NAME], or *.parquet, *.jsonl, *.csv.",
 )
 @click.option("-c", "--concurrency", help='Requests in flight, or "auto".')
-@click.option("--base-url", metavar="URL", help='The endpoint; "local" is the embedded model.')
+@click.option(
+    "--base-url",
+    metavar="URL",
+    help='The endpoint, as in https://host/v1; "local" is the embedded model.',
+)
 @click.option(
     "--api-key-env",
     metavar="NAME",
@@ -64,6 +71,7 @@ FLAGS = {
 )
 @click.option("--local", is_flag=True, help="Ask the embedded model: no key, no network.")
 @click.option("--rpm", help="Requests per minute at most.")
+@click.option("--tpm", help="Tokens per minute at most.")
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first N rows.")
 @click.option(
     "--set",
@@ -79,6 +87,8 @@ FLAGS = {
 )
 @click.option("--on-bad-row", type=click.Choice(["stop", "record"]), default="stop",
               help="A row that cannot be asked: stop (default) or record it as failed.")  # fmt: skip
+@click.option("--no-preflight", is_flag=True,
+              help="Send parameters and models that servers usually refuse.")  # fmt: skip
 @click.option("--new", is_flag=True, help="Start anew; the run that is there is kept as RUN~1.")
 @click.option("--reuse", metavar="RUN", type=click.Path(path_type=Path),
               help="Start anew, and take every answer to the same request from RUN.")  # fmt: skip
@@ -92,25 +102,29 @@ def run(what: str, **flags: Any) -> int:
     batchmill run jobs/sentiment.toml
     batchmill run reviews.csv -m gpt-5.4-mini -p 'Translate to French: {{ text }}'
     """
-    from batch import run as running
+    from batch import rehearsal
     from batch.cli import jobs
 
     job, folder = jobs.read(what, flags, FLAGS)
-    environment = jobs.environment(flags["env_file"])
+    how: dict[str, Any] = {
+        "environment": jobs.environment(flags["env_file"]),
+        "input_format": flags["input_format"],
+        "bounds": not flags["no_preflight"],
+        "job_file": jobs.job_file(what),
+    }
     if flags["dry_run"]:
-        for line in running.preview(job, environment, flags["input_format"]):
+        for line in rehearsal.preview(job, rehearsal.Terms(**how)):
             click.echo(line)
         return 0
     return carry_out(
         job,
         folder,
         quiet=flags["quiet"],
-        environment=environment,
-        input_format=flags["input_format"],
         record_bad_rows=flags["on_bad_row"] == "record",
         yes=flags["yes"],
         new=flags["new"],
         reuse=None if flags["reuse"] is None else jobs.run_folder(flags["reuse"]),
+        **how,
     )
 
 

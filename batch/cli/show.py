@@ -55,12 +55,21 @@ def _shown(values: dict[str, Any], prompt: str | None) -> Iterator[str]:
     for column in ("reasoning", "completion", "refusal"):
         if values[column] is not None:
             yield from _block(column, values[column])
+    if values.get("parsed") is not None:
+        yield from _block("parsed", _json(values["parsed"]))
     if values["error_class"] is not None:
         code = f" ({values['error_code']})" if values["error_code"] else ""
         yield from _block("error", f"{values['error_class']}{code}: {values['error_message']}")
     if values["attempts"]:
         yield f"  tokens      {_count(values['input_tokens'])} in, {_count(values['output_tokens'])} out"
         yield f"  attempts    {values['attempts']}, the last took {values['latency_s']:.2f} s"
+
+
+def _json(parsed: Any) -> str:
+    """The answer as it was typed; what Parquet has no type for is JSON text already."""
+    import msgspec
+
+    return parsed if isinstance(parsed, str) else msgspec.json.encode(parsed).decode()
 
 
 def _block(name: str, text: str) -> Iterator[str]:

@@ -9,6 +9,7 @@ prompt sees and to the typed columns the output carries.
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
+import msgspec
 import pyarrow as pa
 
 from batch.errors import InputError
@@ -91,7 +93,11 @@ class Input:
                 skip = max(0, skip - rows)
 
     def rows(self, batch: Batch, first_index: int) -> list[Row]:
-        return self.reader.rows(batch.table, batch.start, self.names[batch.start.file], first_index)
+        file = batch.start.file
+        found = self.reader.rows(batch.table, batch.start, self.names[file], first_index)
+        path = self.files[file]
+        folder = None if source.is_url(path) else os.path.dirname(path)  # noqa: PTH120  (once a batch)
+        return [msgspec.structs.replace(row, folder=folder) for row in found]
 
     def share_before(self, position: Position) -> float | None:
         """Which share of the input lies before `position`, by bytes (Parquet: rows); None when

@@ -8,6 +8,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pyarrow as pa
@@ -15,12 +16,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from batch.errors import InputError
-from batch.model import Batch, Position
+from batch.model import Batch, Position, Row
 from batch.readers import parquet
 
 ANSWERS = ("completion", "parsed", "embedding")
 
-rows = parquet.rows
 carry = parquet.carry
 size = parquet.size
 
@@ -52,6 +52,21 @@ def read(path: str, start: Position) -> Iterator[Batch]:
             since = batch.end
 
 
+def rows(spooled: pa.RecordBatch, start: Position, name: str, first_index: int) -> list[Row]:
+    """As in any Parquet file; JSON text in `parsed` is what it says, for prompts to look into."""
+    found = parquet.rows(spooled, start, name, first_index)
+    if not any(isinstance(row.values.get("parsed"), str) for row in found):
+        return found
+    return [msgspec.structs.replace(row, values=_opened(row.values)) for row in found]
+
+
+def _opened(values: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return {**values, "parsed": msgspec.json.decode(values["parsed"] or "null")}
+    except (msgspec.DecodeError, TypeError, KeyError):  # a column of the user's own
+        return values
+
+
 def schema(paths: Sequence[str]) -> pa.Schema:
     whole = parquet.schema(paths)
     names = set(_names(whole))
@@ -59,6 +74,10 @@ def schema(paths: Sequence[str]) -> pa.Schema:
 
 
 def _names(schema: pa.Schema) -> list[str]:
-    """The columns that the run carried stand before its own, which begin with `row`."""
-    carried = schema.names[: schema.names.index("row")]
-    return [*carried, *(name for name in ANSWERS if name in schema.names)]
+    """The columns that the run carried stand before its own, which begin with `row`.
+
+    One of its own answers wins over a carried column of that name.
+    """
+    first = schema.names.index("row")
+    carried, own = schema.names[:first], schema.names[first:]
+    return [*carried, *(name for name in ANSWERS if name in own)]

@@ -113,6 +113,10 @@ def _rebuilt(row: dict[str, Any]) -> dict[str, Any]:
         "finish_reason": row["finish_reason"],
     }
     model = row["served_model"] or row["model"]
+    said = ("completion", "finish_reason", "refusal", "tool_calls", "reasoning")
+    if isinstance(row.get("embedding"), list) and all(row[name] is None for name in said):
+        item = {"object": "embedding", "index": 0, "embedding": row["embedding"]}
+        return {"object": "list", "data": [item], "model": model, "usage": usage}
     return {"object": "chat.completion", "model": model, "choices": [choice], "usage": usage}
 
 

@@ -115,7 +115,7 @@ def identity(job: dict[str, Any]) -> dict[str, Any]:
     return {
         "request.api": request.pop("api", "chat"),
         "request.model": request.pop("model", None),
-        **{f"prompt.{key}": prompt.get(key) for key in ("system", "user")},
+        **{f"prompt.{key}": prompt.get(key) for key in ("system", "user", "images", "audio")},
         **{
             f"request.{key}": value
             for key, value in request.items()

@@ -1,0 +1,115 @@
+"""What the answers of all our APIs have in common: JSON of a server -> a Completion, flags included.
+
+Nothing a server sends may raise anything but BadAnswer here: a field of the wrong type is not there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from batch import usage
+from batch.model import Choice, Completion, ToolCall, Usage
+from batch.outcome import BadAnswer
+
+ENDS = frozenset(
+    {
+        "stop",
+        "length",
+        "tool_calls",
+        "function_call",
+        "content_filter",
+        "eos",
+        "eos_token",
+        "end_turn",
+        "stop_sequence",
+    }
+)
+"""Finish reasons of an answer that is whole, or as whole as it will be."""
+CALLS = frozenset({"tool_calls", "function_call"})
+
+
+def table(answer: Any) -> dict[str, Any]:
+    """`answer`, if it is a JSON object at all.  Raises BadAnswer."""
+    if not isinstance(answer, dict):
+        raise BadAnswer(f"the answer is a JSON {type(answer).__name__}, not an object")
+    return answer
+
+
+def completion(answer: dict[str, Any], choices: Sequence[Choice], unheld: bool) -> Completion:
+    """The Completion of `choices`, which stand in `answer`.  Raises BadAnswer for an empty choice
+    that does not say why it is.
+    """
+    for choice in choices:
+        if not _says_something(choice) and choice.finish_reason not in ENDS - CALLS:
+            reason = choice.finish_reason
+            raise BadAnswer(f"the answer is empty and does not say why (finish_reason {reason!r})")
+    read = sorted(choices, key=lambda choice: choice.index)
+    counted = usage.read(answer.get("usage"))
+    return Completion(
+        choices=read,
+        served_model=text(answer.get("model")),
+        service_tier=text(answer.get("service_tier")),
+        usage=counted,
+        usage_json=usage_json(answer),
+        flags=_flags(read[0], counted),
+        unheld=unheld,
+    )
+
+
+def usage_json(answer: dict[str, Any]) -> str | None:
+    """The usage object as it was sent."""
+    tokens = answer.get("usage")
+    return None if tokens is None else msgspec.json.encode(tokens).decode()
+
+
+def tool_call(id_: Any, function: dict[str, Any]) -> ToolCall:
+    """One call, of a function or (with `input`) of a custom tool."""
+    arguments = function.get("arguments", function.get("input"))
+    return ToolCall(text(id_), text(function.get("name")), text(arguments))
+
+
+def text(value: Any) -> str | None:
+    """`value` if it is a text."""
+    return value if isinstance(value, str) else None
+
+
+def index(raw: dict[str, Any], position: int) -> int:
+    """The `index` of a choice or call; its position where it names none."""
+    given = raw.get("index")
+    return given if isinstance(given, int) else position
+
+
+def beyond(table: dict[str, Any], held: frozenset[str]) -> bool:
+    """Whether a field that is not among `held` says something."""
+    return not table.keys() <= held and any(
+        value for key, value in table.items() if key not in held
+    )
+
+
+def dicts(values: Any) -> list[dict[str, Any]]:
+    """The JSON objects in a list."""
+    return (
+        [value for value in values if isinstance(value, dict)] if isinstance(values, list) else []
+    )
+
+
+def _says_something(choice: Choice) -> bool:
+    return bool(choice.completion or choice.refusal or choice.tool_calls or choice.reasoning)
+
+
+def _flags(first: Choice, counted: Usage | None) -> list[str]:
+    flags = []
+    if first.finish_reason in ("length", "content_filter"):
+        flags.append(first.finish_reason)
+    if first.refusal:
+        flags.append("refusal")
+    if not (first.completion or first.refusal or first.tool_calls):
+        flags.append("empty")
+    if first.finish_reason not in ENDS:
+        flags.append("finish_unknown")
+    if counted is None or counted.input_tokens is None or counted.output_tokens is None:
+        flags.append("usage_unknown")
+    return flags

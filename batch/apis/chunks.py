@@ -1,0 +1,75 @@
+"""The events of a stream, as far as all APIs agree on them: `[DONE]`, comments, errors, JSON.
+
+A stream is complete only at a terminal signal; one that just ends is cut off.  An error in
+mid-stream wins over what came before.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+from batch.bodies import decode
+from batch.outcome import BadAnswer
+from batch.sse import Event
+
+
+class Chunks(ABC):
+    """Base of a Fold: a subclass takes each chunk in and tells the answer so far."""
+
+    def __init__(self) -> None:
+        self.complete = False  # the answer is whole
+        self.ended = False  # nothing more is to be read
+        self.repaired = False  # broken text in a chunk was mended
+        self.started = False  # a token of content, reasoning or a tool call has come
+        self._error: Any = None
+
+    def add(self, event: Event) -> None:
+        """Take one event in.  Raises BadAnswer for a chunk that is broken."""
+        data = event.data.strip()
+        if data == b"[DONE]":
+            self.complete = self.ended = True
+            return
+        if data.startswith(b":") or not data:  # a comment some gateway wrapped into a data line
+            return
+        chunk, repaired = decode(data)
+        if not isinstance(chunk, dict):
+            raise BadAnswer("a chunk of the stream is broken: no JSON object")
+        self.repaired = self.repaired or repaired
+        if event.name == "error" or chunk.get("type") == "error" or chunk.get("error"):
+            self._error = chunk.get("error") or chunk
+            self.complete = self.ended = True
+            return
+        self._take(chunk)
+
+    def answer(self) -> dict[str, Any]:
+        """What has come so far, in the blocking shape."""
+        return self._folded() if self._error is None else {"error": self._error}
+
+    @abstractmethod
+    def _take(self, chunk: dict[str, Any]) -> None:
+        """Take one chunk in."""
+
+    @abstractmethod
+    def _folded(self) -> dict[str, Any]:
+        """The answer as far as it has come, in the blocking shape."""
+
+
+def merged(before: Any, piece: Any, texts: frozenset[str] = frozenset()) -> Any:
+    """`before` (which may be changed) with `piece` after it: lists go on, objects field by field,
+    texts only in the fields `texts`; anything else is replaced.  Null says nothing.
+    """
+    if piece is None or before is None:
+        return before if piece is None else piece
+    if isinstance(before, list) and isinstance(piece, list):
+        before.extend(piece)
+        return before
+    if not isinstance(before, dict) or not isinstance(piece, dict):
+        return piece
+    for key, value in piece.items():
+        known = before.get(key)
+        if key in texts and isinstance(known, str) and isinstance(value, str):
+            before[key] = known + value
+        else:
+            before[key] = merged(known, value, texts)
+    return before

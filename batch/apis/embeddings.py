@@ -1,0 +1,100 @@
+"""`POST /embeddings`: a text in, a vector out.  There is nothing to stream.
+
+Field meanings: https://platform.openai.com/docs/api-reference/embeddings
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import math
+import struct
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from batch import usage
+from batch.apis import answers
+from batch.apis.answers import beyond, dicts, index, text
+from batch.apis.chunks import Chunks
+from batch.apis.completions import only_text
+from batch.model import Completion, Usage
+from batch.outcome import BadAnswer
+
+PATH = "/embeddings"
+
+HELD = frozenset({"id", "object", "created", "model", "data", "usage", "service_tier"})
+HELD_IN_ITEM = frozenset({"object", "index", "embedding"})
+MOST = 2.0**128
+"""Beyond what a float of 32 bits can be."""
+NOT_SENT = frozenset({"stream", "stream_options", "messages"})
+
+
+def body(messages: Sequence[dict[str, Any]] | None, parameters: dict[str, Any]) -> dict[str, Any]:
+    """The request body.  Raises BadRow for messages that are more than one text."""
+    built = {key: value for key, value in parameters.items() if key not in NOT_SENT}
+    built.setdefault("encoding_format", "float")
+    return built if messages is None else {**built, "input": only_text(messages, "embeddings")}
+
+
+def parse(answer: Any) -> Completion:
+    """An answer -> Completion with the first vector.  Raises BadAnswer when it is none."""
+    items = dicts(answers.table(answer).get("data"))
+    if not items:
+        raise BadAnswer("the answer has no data")
+    first = min(enumerate(items), key=lambda pair: index(pair[1], pair[0]))[1]
+    counted = _counted(answer)
+    return Completion(
+        embedding=_vector(first.get("embedding")),
+        served_model=text(answer.get("model")),
+        service_tier=text(answer.get("service_tier")),
+        usage=counted,
+        usage_json=answers.usage_json(answer),
+        flags=[] if counted is not None else ["usage_unknown"],
+        unheld=len(items) > 1 or beyond(answer, HELD) or beyond(first, HELD_IN_ITEM),
+    )
+
+
+def _counted(answer: dict[str, Any]) -> Usage | None:
+    """No token is put out, and that is known."""
+    counted = usage.read(answer.get("usage"))
+    if counted is None or counted.input_tokens is None:
+        return None
+    return msgspec.structs.replace(counted, output_tokens=0)
+
+
+def _vector(embedding: Any) -> list[float]:
+    """A vector as numbers, or as base64 of little-endian 32-bit floats."""
+    numbers = _unpacked(embedding) if isinstance(embedding, str) else embedding
+    if not isinstance(numbers, list) or not numbers or not _all_finite(numbers):
+        raise BadAnswer("the answer has an embedding that is no list of numbers")
+    return list(map(float, numbers))
+
+
+def _all_finite(numbers: list[Any]) -> bool:
+    """Whether 32 bits hold each of them as a number.  Thousands of them take 0.1 ms."""
+    if not set(map(type, numbers)) <= {int, float}:
+        return False
+    return min(numbers) > -MOST and max(numbers) < MOST and all(map(math.isfinite, numbers))
+
+
+def _unpacked(packed: str) -> list[float]:
+    try:
+        raw = base64.b64decode(packed, validate=True)
+        return list(struct.unpack(f"<{len(raw) // 4}f", raw))
+    except (binascii.Error, struct.error, ValueError):
+        return []
+
+
+class Fold(Chunks):
+    """No embedding comes as a stream, so that all a stream can tell is an error."""
+
+    def __init__(self, choices: int = 1) -> None:
+        super().__init__()
+
+    def _take(self, chunk: dict[str, Any]) -> None:
+        raise BadAnswer("an embedding does not come as a stream")
+
+    def _folded(self) -> dict[str, Any]:
+        return {}

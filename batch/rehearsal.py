@@ -1,0 +1,229 @@
+"""What a run would ask, made and judged before anything is sent.
+
+Everything that can be wrong with job and input and is not the server's secret is found here, with the
+place where it stands.  Rows are read a batch at a time, so memory does not grow with the input.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import msgspec
+
+from batch import apis, endpoint, job, media, models, preflight, readers
+from batch.apis import APIS
+from batch.checker import Checker
+from batch.errors import InputError, JobError, UsageError
+from batch.job import Job
+from batch.model import Request, Row
+from batch.preflight import OutOfBounds
+from batch.prompts import BadRow, Prompter
+from batch.readers import Input
+
+CHECKED_ROWS = 10_000
+CHECKED_BYTES = 64 << 20
+"""How much of a new input is rendered before the first request."""
+
+
+class Terms(msgspec.Struct, frozen=True, kw_only=True):
+    """By what a job is judged, beyond what it says.  `bounds` holds its requests to what servers
+    accept; `job_file` is named where one of its keys is wrong.
+    """
+
+    environment: dict[str, str]
+    input_format: str | None = None
+    record_bad_rows: bool = False
+    bounds: bool = True
+    job_file: Path | None = None
+
+
+class Fault(msgspec.Struct, frozen=True):
+    """A row that could not be asked; `where` is its place in the input."""
+
+    row: int
+    where: str
+    message: str
+
+
+class Validity(msgspec.Struct):
+    """What was found in all rows: how many there are, how many of them are bad, and the first faults."""
+
+    rows: int = 0
+    bad_rows: int = 0
+    models: list[str] = []
+    faults: list[Fault] = []
+
+
+def check(job_: Job, source: Input, prompter: Prompter, terms: Terms) -> str | None:
+    """Judge a job and the first rows of its input.  Gives a line of notice about its models, whose
+    list is fetched while the rows are read.  Raises JobError and InputError.
+    """
+    check_parameters(job_, terms)
+    offered = None
+    if terms.bounds and not job_.endpoint.local:
+        target = endpoint.target(job_.endpoint, terms.environment)
+        offered = models.Meanwhile(job_.endpoint, target)
+    wanted = _check_rows(job_, source, prompter, terms)
+    return None if offered is None else models.unlisted(wanted, offered.names())
+
+
+def checker_of(job_: Job) -> Checker | None:
+    """What holds answers to the schema of a job that has one.  Raises JobError for one that is none."""
+    return None if job_.request.schema is None else Checker(job_.request.schema)
+
+
+def check_parameters(job_: Job, terms: Terms) -> None:
+    """Raises JobError for a parameter in `[request]` that servers refuse."""
+    if not terms.bounds:
+        return
+    shared = {**job_.request.sent, "model": job_.request.model}
+    host = _host(job_, terms)
+    for finding in preflight.of_parameters(job_.request.api, shared, host):
+        where = job.place(["request", finding.parameter], terms.job_file)
+        raise JobError(f"{where}[request] {finding}", hint=preflight.WAY_OUT)
+
+
+def bounding_host(job_: Job, prompter: Prompter, terms: Terms) -> str | None:
+    """The host to whose bounds rows are held, "" for the embedded model; None when they need not be,
+    as where the job says all but the text.
+    """
+    return None if prompter.templated or not terms.bounds else _host(job_, terms)
+
+
+def _host(job_: Job, terms: Terms) -> str:
+    if job_.endpoint.local:
+        return ""
+    return endpoint.host_of(endpoint.address(job_.endpoint, terms.environment))
+
+
+def _check_rows(job_: Job, source: Input, prompter: Prompter, terms: Terms) -> set[str]:
+    """Render the first rows; gives the models they ask.  Raises InputError naming the place of the
+    first fault.
+    """
+    size, empty, wanted = 0, True, set()
+    host = bounding_host(job_, prompter, terms)
+    for row in first_rows(source, min(CHECKED_ROWS, job_.limit or CHECKED_ROWS)):
+        empty = False
+        try:
+            request = _request(job_, row, prompter, host)
+            wanted.add(request.model or "")
+            size += len(request.body)
+        except BadRow as fault:
+            if not terms.record_bad_rows:
+                raise InputError(f"{row.where}: {fault}", hint=_hint(fault)) from None
+        if size > CHECKED_BYTES:  # of pictures
+            break
+    if empty:
+        raise _no_rows(source)
+    return wanted
+
+
+def _no_rows(source: Input) -> InputError:
+    return InputError(f"{', '.join(source.names)}: no rows")
+
+
+def _hint(fault: BadRow) -> str:
+    hint = "mend it, or let such rows fail by themselves: --on-bad-row record"
+    return f"{hint}; {preflight.WAY_OUT}" if isinstance(fault, OutOfBounds) else hint
+
+
+def first_rows(source: Input, count: int) -> Iterator[Row]:
+    """The first `count` rows of the input, or those in its first CHECKED_BYTES."""
+    index = size = 0
+    for batch in source.batches():
+        for row in source.rows(batch, index)[: count - index]:
+            yield row
+            index += 1
+        size += batch.table.nbytes
+        if index >= count or size > CHECKED_BYTES:
+            return
+
+
+def _request(job_: Job, row: Row, prompter: Prompter, host: str | None) -> Request:
+    """The request of a row, held to the bounds of `host`, if there is one.  Raises BadRow."""
+    request = apis.build(prompter.question(row), job_.request, row.index)
+    if host is not None:
+        preflight.check(request, host)
+    return request
+
+
+def source_of(job_: Job, input_format: str | None, stack: ExitStack) -> Input:
+    """The input of a job; standard input is kept in a file until `stack` ends."""
+    if job_.input is None:
+        raise UsageError("no input: name a file, or `input` in the job file")
+    if job_.input != "-":
+        return readers.resolve(job_.input, Path.cwd(), input_format)
+    kept = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="batchmill-")))
+    path = kept / f"stdin.{input_format or 'jsonl'}"
+    with path.open("wb") as file:
+        shutil.copyfileobj(sys.stdin.buffer, file, 1 << 20)
+    return readers.resolve(str(path), kept, input_format)
+
+
+def place(job_: Job, base_url: str, api: str) -> str:
+    """Where requests to an API go, for a person."""
+    if job_.endpoint.local:
+        return "the embedded model"
+    return endpoint.url_of(base_url, APIS[api].PATH)
+
+
+def preview(job_: Job, terms: Terms, rows: int = 3) -> Iterator[str]:
+    """The requests of the first rows, as they would be sent; nothing is."""
+    prompter = Prompter(job_.prompt, job_.id_column)
+    checker_of(job_)
+    check_parameters(job_, terms)
+    host = bounding_host(job_, prompter, terms)
+    with ExitStack() as stack:
+        source = source_of(job_, terms.input_format, stack)
+        base_url = ""
+        if not job_.endpoint.local:
+            base_url = endpoint.target(job_.endpoint, terms.environment).base_url
+        for row in first_rows(source, min(rows, job_.limit or rows)):
+            try:
+                request = _request(job_, row, prompter, host)
+            except BadRow as fault:
+                raise InputError(f"{row.where}: {fault}") from None
+            yield f"# {row.where} -> POST {place(job_, base_url, request.api)}"
+            yield msgspec.json.format(media.shortened(request.body), indent=2).decode()
+
+
+def validate(job_: Job, terms: Terms, most_faults: int) -> Validity:
+    """Judge a job and every row of its input (as many as its `limit` allows); the first `most_faults`
+    faults are kept, all are counted.  Raises JobError and InputError for what is no single row's.
+    """
+    prompter = Prompter(job_.prompt, job_.id_column)
+    checker_of(job_)
+    check_parameters(job_, terms)
+    host = bounding_host(job_, prompter, terms)
+    found, wanted = Validity(), set()
+    with ExitStack() as stack:
+        source = source_of(job_, terms.input_format, stack)
+        source.schema(None if job_.keep is None else tuple(job_.keep))
+        for row in _rows(source, job_.limit):
+            found.rows += 1
+            try:
+                wanted.add(_request(job_, row, prompter, host).model or "")
+            except BadRow as fault:
+                found.bad_rows += 1
+                if len(found.faults) < most_faults:
+                    found.faults.append(Fault(row.index, row.where, str(fault)))
+        if not found.rows:
+            raise _no_rows(source)
+    found.models = sorted(wanted)
+    return found
+
+
+def _rows(source: Input, limit: int | None) -> Iterator[Row]:
+    """The rows of the input, `limit` of them at most."""
+    index = 0
+    for batch in source.batches():
+        rows = source.rows(batch, index)
+        yield from rows if limit is None else rows[: limit - index]
+        index += len(rows)
+        if limit is not None and index >= limit:
+            return
