@@ -117,7 +117,8 @@ class Totals(msgspec.Struct, omit_defaults=True):
             and (result.input_tokens is None or result.output_tokens is None)
         )
         self.unknown_usage_rows += unknown
-        self.unpriced_rows += ok and not result.reused and result.cost_usd is None
+        used = result.input_tokens is not None or result.output_tokens is not None
+        self.unpriced_rows += (ok or used) and not result.reused and result.cost_usd is None
 
     def merge(self, other: Totals) -> None:
         """Count all that `other` has counted."""

@@ -22,6 +22,7 @@ COMMANDS = {
     "show": "Look at rows of a run.",
     "status": "How far a run is; works beside it.",
     "runs": "The runs below a folder.",
+    "report": "What runs cost.",
     "verify": "Every row once, hashes, totals.",
     "export": "All results as one file.",
     "validate": "Render and check every row; send nothing.",

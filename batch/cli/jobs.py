@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from batch import columns, job
+from batch import columns, job, status
 from batch.endpoint import Endpoint
 from batch.errors import JobError, UsageError
 from batch.job import Job
 from batch.outcome import FINAL, TRANSIENT
 from batch.store import export, plan
-from batch.store.plan import Again
+from batch.store.plan import Again, Plan
 
 
 def read(what: str, flags: dict[str, Any], keys: dict[str, str]) -> tuple[Job, Path]:
@@ -96,6 +96,19 @@ def run_folder(what: Path) -> Path:
         return folder_of(job.check(job.at(job.read(what), what.parent.absolute()), what), what)
     beside = Path(f"{what}.run")
     return beside if not (what / plan.NAME).exists() and beside.is_dir() else what
+
+
+def runs(whats: Iterable[Path]) -> Iterator[tuple[Path, Plan]]:
+    """The runs meant by RUN…, each of which may also be a folder with runs below it.  Raises
+    UsageError where there is none.
+    """
+    for what in whats:
+        run = run_folder(what)
+        known = plan.read(run)
+        found = [(run, known)] if known else list(status.below(run)) if run.is_dir() else []
+        if not found:
+            raise UsageError(f"{run} is no run: there is no {plan.NAME} in it or below it")
+        yield from found
 
 
 def again(

@@ -6,12 +6,13 @@ wherever it lies.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from batch.errors import Damaged
 from batch.store import journal, parts
 from batch.store.seal import Layout, Merge
 
@@ -23,20 +24,64 @@ def tables(run: Path, layout: Layout) -> Iterator[pa.Table]:
 
 
 def numbers(run: Path) -> list[int]:
-    """The parts that hold results, in order."""
-    paths = [*(run / "completions").glob("part-*.parquet"), *(run / "open").glob("part-*")]
+    """The parts that hold results, in order; open ones are looked for first, as they move on."""
+    paths = [*(run / "open").glob("part-*"), *(run / "completions").glob("part-*.parquet")]
     return sorted({number for path in paths if (number := parts.number(path)) is not None})
 
 
 def part(run: Path, number: int, layout: Layout) -> Iterator[pa.Table]:
     """The results of one part, those that are still in its journal included."""
-    sealed = run / "completions" / f"{parts.name(number)}.parquet"
+    sealed = _sealed(run, number)
     opened = run / "open" / parts.name(number)
-    generation = parts.footer(sealed).generation if sealed.exists() else 0
-    scan = journal.scan(opened / journal.NAME)
-    if scan.entries and scan.header is not None and scan.header.generation == generation + 1:
-        merge = Merge(opened, sealed if generation else None, scan.entries, layout)
+    entries = journalled(run, number)
+    if entries:
+        merge = Merge(opened, sealed if sealed.exists() else None, entries, layout)
         yield from merge.tables()
     elif sealed.exists():  # also when it was sealed while we looked
         for batch in pq.ParquetFile(sealed, pre_buffer=False).iter_batches(1024):
             yield pa.Table.from_batches([batch], schema=layout.schema)
+
+
+def journalled(run: Path, number: int) -> list[journal.Entry]:
+    """Where the results lie that the journal of a part adds to what is sealed of it."""
+    generation = _generation(run, number)
+    scan = journal.scan(run / "open" / parts.name(number) / journal.NAME)
+    newer = scan.header is not None and scan.header.generation == generation + 1
+    return scan.entries if newer else []
+
+
+def chosen(run: Path, number: int, layout: Layout, names: Sequence[str]) -> pa.Table:
+    """Some columns of one part, read as if nobody were writing: what is sealed meanwhile is read
+    anew.  Raises Damaged.
+    """
+    sealed = _sealed(run, number)
+    if not (run / "open" / parts.name(number)).exists():
+        return _read(sealed, names)
+    before = _generation(run, number)
+    try:
+        pieces = [table.select(list(names)) for table in part(run, number, layout)]
+    except (Damaged, FileNotFoundError):
+        if _generation(run, number) == before:
+            raise
+    else:
+        if _generation(run, number) == before:
+            return pa.concat_tables([layout.schema.empty_table().select(list(names)), *pieces])
+    return chosen(run, number, layout, names)
+
+
+def _read(sealed: Path, names: Sequence[str]) -> pa.Table:
+    try:
+        return pq.ParquetFile(sealed, pre_buffer=False).read(list(names), use_threads=False)
+    except (pa.ArrowException, OSError) as error:  # as pyarrow meets damage
+        problem = str(error).splitlines()[0]
+        raise Damaged(f"{sealed}: cannot be read: {problem}") from None
+
+
+def _generation(run: Path, number: int) -> int:
+    """That of the sealed part, 0 when there is none."""
+    sealed = _sealed(run, number)
+    return parts.footer(sealed).generation if sealed.exists() else 0
+
+
+def _sealed(run: Path, number: int) -> Path:
+    return run / "completions" / f"{parts.name(number)}.parquet"

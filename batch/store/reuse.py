@@ -8,7 +8,7 @@ parts, a few of which are kept at hand.  A part that a kill left open counts wit
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from batch import columns
 from batch.model import Result, Usage
-from batch.store import contents, journal, parts
+from batch.store import contents, journal
 from batch.store.seal import Layout
 
 PARTS_AT_HAND = 4
@@ -40,7 +40,7 @@ class Reuse:
         self._index.execute("CREATE TABLE answer (hash TEXT, part INTEGER, place INTEGER)")
         self._index.execute("BEGIN")
         for number in contents.numbers(old):
-            answers = _answers(_table(old, layout, number, INDEXED))
+            answers = _answers(contents.chosen(old, number, layout, INDEXED))
             rows = ((digest, number, place) for digest, place in answers)
             self._index.executemany("INSERT INTO answer VALUES (?, ?, ?)", rows)
         self._index.execute("CREATE INDEX by_hash ON answer (hash, part, place)")
@@ -83,16 +83,7 @@ class Reuse:
 
     def _read(self, number: int) -> pa.Table:
         names = [column.name for column in columns.COLUMNS]
-        return _table(self._old, self._layout, number, names)
-
-
-def _table(run: Path, layout: Layout, number: int, names: Sequence[str]) -> pa.Table:
-    """Some columns of a part."""
-    if not (run / "open" / parts.name(number)).exists():
-        path = run / "completions" / f"{parts.name(number)}.parquet"
-        return pq.read_table(path, columns=list(names), partitioning=None)
-    found = [layout.schema.empty_table(), *contents.part(run, number, layout)]
-    return pa.concat_tables([table.select(list(names)) for table in found])
+        return contents.chosen(self._old, number, self._layout, names)
 
 
 def _answers(table: pa.Table) -> Iterator[tuple[str, int]]:

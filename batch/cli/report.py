@@ -1,0 +1,67 @@
+"""`batchmill report`: what runs cost."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import click
+
+from batch.errors import UsageError
+
+FORMATS = ("table", "md", "json", "csv", "html")
+
+
+@click.command()
+@click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--by", metavar="KEY", multiple=True, default=("model",), show_default=True,
+              help="model, endpoint, status, day, month, run, a tag or a column; repeatable.")  # fmt: skip
+@click.option(
+    "--since", metavar="WHEN", help="Only rows sent from then on: a date or ISO moment, UTC."
+)
+@click.option(
+    "--until", metavar="WHEN", help="Only rows sent before then; a date is taken in whole."
+)
+@click.option("--format", "format_", type=click.Choice(FORMATS), default="table", show_default=True)
+def report(
+    runs: tuple[Path, ...], by: tuple[str, ...], since: str | None, until: str | None, format_: str
+) -> None:
+    """What runs cost: tokens, money, time and failures, of one run, several, or all below a folder.
+
+    Works at any time, also while a run is under way; a run given twice counts once. A cost that is
+    not known is said to be unknown. `--by tag:NAME` and `--by column:NAME` tell a tag from a column
+    of the same name.
+    """
+    import pyarrow as pa
+
+    from batch import report as reporting
+    from batch.cli import jobs
+    from batch.cube import Period
+    from batch.progress import printable
+    from batch.renderers import RENDERERS
+
+    pa.set_memory_pool(pa.system_memory_pool())  # a third less memory here than pyarrow's own
+    period = Period(_moment("--since", since), _moment("--until", until, end=True))
+    made = reporting.of(jobs.runs(runs), tuple(dict.fromkeys(by)), period)
+    click.echo(printable(RENDERERS[format_](made)), nl=False)
+
+
+def _moment(flag: str, text: str | None, end: bool = False) -> datetime | None:
+    """The moment meant by a date (its beginning, or its end) or by an ISO moment."""
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError(f"{flag} {text}: expected a date (2026-01-31) or an ISO moment") from None
+    if end and _is_date(text):
+        moment += timedelta(days=1)
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def _is_date(text: str) -> bool:
+    try:
+        date.fromisoformat(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,46 @@
+"""The groups of a report as CSV, one line each.
+
+A spreadsheet takes a cell that begins with = + - @ or a control for a formula
+(https://owasp.org/www-community/attacks/CSV_Injection): words that do so get an apostrophe.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import Any
+
+import msgspec
+
+from batch.progress import printable
+from batch.report import Numbers, Report
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+
+
+def text(report: Report) -> str:
+    """The keys, then every number; null is empty.  Without keys: one line, of everything."""
+    file = io.StringIO(newline="")
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow([_cell(name) for name in (*report.by, *Numbers.__struct_fields__)])
+    if not report.by:
+        writer.writerow(_cells([], report.totals))
+    for group in report.groups:
+        writer.writerow(_cells(list(group.by.values()), group.numbers))
+    return file.getvalue()
+
+
+def _cells(keys: list[str | None], numbers: Numbers) -> list[Any]:
+    return [_cell(value) for value in (*keys, *msgspec.structs.astuple(numbers))]
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, dict):
+        return " ".join(f"{name}={amount}" for name, amount in value.items())
+    if isinstance(value, str):
+        return f"{_guard(value)}{printable(value)}"
+    return "" if value is None else value
+
+
+def _guard(value: str) -> str:
+    return "'" if value.lstrip(" ").startswith(FORMULA) else ""

@@ -1,0 +1,31 @@
+"""A report as one JSON object."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from batch.report import Group, Report
+
+
+def text(report: Report) -> str:
+    """`totals`, `groups`, `failures`, and what they are of: `runs`, `by`, `since`, `until`."""
+    since, until = report.period
+    made = {
+        "runs": report.runs,
+        "by": report.by,
+        "since": since,
+        "until": until,
+        "totals": {
+            **msgspec.structs.asdict(report.totals),
+            "unpriced_models": list(report.unpriced_models),
+        },
+        "groups": [_group(group) for group in report.groups],
+        "failures": report.failures,
+    }
+    return msgspec.json.format(msgspec.json.encode(made), indent=2).decode() + "\n"
+
+
+def _group(group: Group) -> dict[str, Any]:
+    return {"by": group.by, **msgspec.structs.asdict(group.numbers)}

@@ -1,0 +1,187 @@
+"""A report as aligned text for a terminal, and as Markdown."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Callable
+from itertools import zip_longest
+from typing import NamedTuple
+
+from batch.renderers import words
+from batch.report import Group, Numbers, Report
+
+WIDTH = 100
+"""Characters of a terminal's line; columns that do not fit are left to the other formats."""
+
+KEY_WIDTH = 40
+GAP = 2
+
+_MARKDOWN = re.compile(r"[\\`*_\[\]<>|~#]")
+
+
+class Column(NamedTuple):
+    """A column of the table of groups; `rank` tells which ones stay when there is no room."""
+
+    title: str
+    rank: int
+    cell: Callable[[Numbers], str]
+    holds: Callable[[Numbers], object] = lambda numbers: True
+
+
+COLUMNS = (
+    Column("rows", 0, lambda n: words.count(n.rows_ok + n.rows_failed)),
+    Column("failed", 4, lambda n: words.count(n.rows_failed), lambda n: n.rows_failed),
+    Column("reused", 6, lambda n: words.count(n.rows_reused), lambda n: n.rows_reused),
+    Column("attempts", 12, lambda n: words.count(n.attempts)),
+    Column(
+        "maybe billed",
+        14,
+        lambda n: words.count(n.maybe_billed_attempts),
+        lambda n: n.maybe_billed_attempts,
+    ),
+    Column("tokens in", 2, lambda n: words.count(n.input_tokens)),
+    Column("cached", 8, lambda n: words.share(n.cache_hit_rate), lambda n: n.cached_tokens),
+    Column("tokens out", 3, lambda n: words.count(n.output_tokens)),
+    Column(
+        "reasoning", 13, lambda n: words.count(n.reasoning_tokens), lambda n: n.reasoning_tokens
+    ),
+    Column("cost", 1, words.cost),
+    Column(
+        "per row",
+        5,
+        lambda n: words.NOTHING if n.cost_per_row_usd is None else words.money(n.cost_per_row_usd),
+        lambda n: n.cost_per_row_usd is not None,
+    ),
+    Column("lost", 9, lambda n: words.share(n.lost_tokens_share), lambda n: n.lost_tokens),
+    Column(
+        "tokens/s",
+        10,
+        lambda n: words.speed(n.output_tokens_per_second),
+        lambda n: n.output_tokens_per_second,
+    ),
+    Column("p50", 7, lambda n: words.seconds(n.latency_p50_s), lambda n: n.latency_p50_s),
+    Column("p95", 7, lambda n: words.seconds(n.latency_p95_s), lambda n: n.latency_p95_s),
+    Column("p99", 11, lambda n: words.seconds(n.latency_p99_s), lambda n: n.latency_p99_s),
+    Column("ttft p50", 15, lambda n: words.seconds(n.ttft_p50_s), lambda n: n.ttft_p50_s),
+    Column("ttft p95", 16, lambda n: words.seconds(n.ttft_p95_s), lambda n: n.ttft_p95_s),
+)
+
+
+class Table(NamedTuple):
+    """Titles and cells; the first `keys` columns are words, the others numbers."""
+
+    titles: list[str]
+    lines: list[list[str]]
+    keys: int
+
+
+def text(report: Report) -> str:
+    """For a terminal: what is said of everything, then groups and failures."""
+    sections = ["\n".join(_wrapped(word, said) for word, said in words.facts(report))]
+    if report.groups:
+        sections.append(_aligned(groups(report, WIDTH)))
+    if report.failures:
+        sections.append(_aligned(_cut(failures(report))))
+    return "\n\n".join(sections) + "\n"
+
+
+def _wrapped(word: str, said: str) -> str:
+    lines = textwrap.wrap(said, WIDTH - 10, break_long_words=False, break_on_hyphens=False)
+    return "\n".join(f"{lead:<9} {line}" for lead, line in zip_longest([word], lines, fillvalue=""))
+
+
+def markdown(report: Report) -> str:
+    """For a page or an issue; nothing in it that others wrote is obeyed."""
+    facts = "\n".join(f"* **{word}** {_escaped(said)}" for word, said in words.facts(report))
+    sections = [f"# What it cost\n\n{facts}"]
+    if report.groups:
+        sections.append(_piped(groups(report, None)))
+    if report.failures:
+        sections.append(f"## Failures\n\n{_piped(failures(report))}")
+    return "\n\n".join(sections) + "\n"
+
+
+def groups(report: Report, width: int | None) -> Table:
+    """The groups, and a line of everything below more than one; all columns that hold something, or
+    as many as fit into `width` characters.
+    """
+    shown = report.groups
+    if len(shown) > 1:
+        total = dict.fromkeys(report.by, "") | {report.by[0]: "total"}
+        shown = [*shown, Group(dict(total), report.totals)]
+    most = 1_000 if width is None else KEY_WIDTH
+    keys = [[words.cut(words.line(v), most) for v in group.by.values()] for group in shown]
+    names = [words.line(name) for name in report.by]
+    numbers = [group.numbers for group in shown]
+    there = [c for c in COLUMNS if any(c.holds(each) for each in numbers)]
+    room = None if width is None else width + GAP - sum(_widths(names, keys))
+    fitting = there if room is None else _fitting(there, numbers, room)
+    lines = [
+        [*key, *(column.cell(each) for column in fitting)]
+        for key, each in zip(keys, numbers, strict=True)
+    ]
+    return Table([*names, *(column.title for column in fitting)], lines, len(names))
+
+
+def _fitting(columns: list[Column], numbers: list[Numbers], room: int) -> list[Column]:
+    kept: list[Column] = []
+    for column in sorted(columns, key=lambda column: column.rank):
+        width = GAP + max(len(column.title), *(len(column.cell(each)) for each in numbers))
+        if width > room:
+            break
+        kept.append(column)
+        room -= width
+    return [column for column in columns if column in kept]
+
+
+def _widths(titles: list[str], lines: list[list[str]]) -> list[int]:
+    return [GAP + max(map(len, cells)) for cells in zip(titles, *lines, strict=True)]
+
+
+def failures(report: Report) -> Table:
+    """Failed rows by class."""
+    lines = [
+        [words.line(failure.error_class), words.line(failure.example), words.count(failure.rows)]
+        for failure in report.failures
+    ]
+    return Table(["failed with", "for example", "rows"], lines, 2)
+
+
+def _cut(table: Table) -> Table:
+    first, _, last = _widths(table.titles, table.lines)
+    room = WIDTH - first - last
+    lines = [[name, words.cut(example, room), rows] for name, example, rows in table.lines]
+    return table._replace(lines=lines)
+
+
+def _aligned(table: Table) -> str:
+    title, *lines = _padded(table)
+    rule = ["-" * len(cell) for cell in title]
+    return "\n".join((" " * GAP).join(line).rstrip() for line in [title, rule, *lines])
+
+
+def _piped(table: Table) -> str:
+    escaped = [[_escaped(cell) for cell in line] for line in table.lines]
+    title, *lines = _padded(Table([_escaped(title) for title in table.titles], escaped, table.keys))
+    rule = [
+        f"{'-' * (len(cell) - 1)}{'-' if at < table.keys else ':'}" for at, cell in enumerate(title)
+    ]
+    return "\n".join(f"| {' | '.join(line)} |" for line in [title, rule, *lines])
+
+
+def _padded(table: Table) -> list[list[str]]:
+    """Titles and lines with cells of equal width, words to the left and numbers to the right."""
+    lines = [table.titles, *table.lines]
+    widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
+    return [
+        [
+            cell.ljust(width) if at < table.keys else cell.rjust(width)
+            for at, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ]
+        for line in lines
+    ]
+
+
+def _escaped(words_: str) -> str:
+    return _MARKDOWN.sub(lambda found: f"\\{found[0]}", words_)
