@@ -32,6 +32,7 @@ from batch.outcome import Accept, Outcome, Pause, Reject, Stop, TryAgain
 from batch.progress import Progress
 from batch.prompts import BadRow, Prompter
 from batch.results import Error, Try
+from batch.retry import Chances
 from batch.store.log import Log
 from batch.store.reuse import Reuse
 from batch.store.writer import Store
@@ -42,6 +43,12 @@ DRAIN_SECONDS = 20.0
 
 ALONE = {403: "blocked", 404: "invalid_request"}
 """Error class of a row that alone is turned away so, time and again, while others are answered."""
+
+WHY_LENGTH = 60
+"""Characters of a server's words that are said of a wait."""
+
+SHORT_WAIT = 0.1
+"""Seconds; a server that names less and answers nobody does not mean it."""
 
 START_PATIENCE = 30.0
 """Seconds in which an endpoint that has never answered must come up."""
@@ -231,16 +238,20 @@ class Asking:
 
     def _again(self, task: Task, request: Request, attempt: Attempt, again: TryAgain) -> None:
         tries = (*task.tries, Try(attempt, again.error_class, again.maybe_billed))
-        chances = task.chances.and_then(again)
-        down = self._is_down(task, again, attempt.latency_s)
+        others = self._refused_since is None
+        chances = task.chances.and_then(again, others)
+        if chances.goods is None:
+            chances = msgspec.structs.replace(chances, goods=self._limiter.health.goods)
+        if again.mismatch:  # what does not fit was answered all the same
+            self._refused_since, self._answered, others = None, True, True
+        delay = retry.delay(self._job.retry, chances, again, self._jitter(), others)
+        down = self._is_down(task.row.index, again, chances, attempt.latency_s, delay is None)
         if down:  # an outage: the row has done nothing wrong and stays pending
             billed = task.chances.maybe_billed + again.maybe_billed
-            chances = msgspec.structs.replace(task.chances, maybe_billed=billed)
-        if again.mismatch:  # what does not fit was answered all the same
-            self._refused_since, self._answered = None, True
-        others = self._refused_since is None
-        delay = retry.delay(self._job.retry, chances, again, self._jitter(), others)
-        if again.refused:
+            goods = chances.goods
+            chances = msgspec.structs.replace(task.chances, maybe_billed=billed, goods=goods)
+            delay = retry.delay(self._job.retry, chances, again, self._jitter(), others)
+        if again.refused or again.wait:
             self._hold(again, attempt, others)
         if delay is None and self.stopped is None:
             error = Error(again.error_class, again.message, again.code)
@@ -282,15 +293,28 @@ class Asking:
         self._progress.retries += 1
         self._feed.put_back(_lighter(task, self._prompter.reads_files), delay)
 
-    def _is_down(self, task: Task, again: TryAgain, took: float) -> bool:
-        """Whether the endpoint is (or turns out now to be) down, so that this was no fault of a row."""
+    def _is_down(
+        self, row: int, again: TryAgain, chances: Chances, took: float, last: bool
+    ) -> bool:
+        """Whether the endpoint is (or turns out now to be) down, so that this was no fault of a row.
+
+        A row that failed before, while others were answered, is no evidence.  When the `last`
+        chance of one that did not is gone, and others fail with it, it is the endpoint.
+        """
         if again.refused or again.at_once:
             return False
         if again.once or again.mismatch:
             self._limiter.answered(took)
             return False
-        why, unreachable = again.message, again.unreachable
-        down = self._limiter.failed(task.row.index, why, took, unreachable=unreachable)
+        health = self._limiter.health
+        innocent = chances.goods == health.goods
+        why = " ".join(again.message.split())[:WHY_LENGTH]
+        down = self._limiter.failed(
+            row, why, took, unreachable=again.unreachable, innocent=innocent
+        )
+        if not down and last and innocent and self._answered and health.of_several_rows():
+            self._limiter.turned_away(why)
+            down = True
         if down:
             self._lose_patience(time.monotonic())
         return down
@@ -307,7 +331,8 @@ class Asking:
             self._record(Refusal(request, tries, Error(of_row, pause.message, pause.code)))
             self._feed.finish(task)
             return
-        self._limiter.turned_away(f"{pause.error_class}, HTTP {attempt.status}")
+        why = f"{pause.error_class}, HTTP {attempt.status}"
+        self._limiter.turned_away(why, attempt.latency_s)
         self._lose_patience(time.monotonic())
         chances = msgspec.structs.replace(task.chances, turned_away=times)
         self._put_back(Task(task.row, request, tries, chances), FIRST_PROBE)
@@ -326,14 +351,20 @@ class Asking:
         answers no other, before a backoff), and the run ends when that takes too long.
         """
         now, wait, policy = time.monotonic(), refusal.wait, self._job.retry
-        self._refused_since = self._refused_since or now
-        if (wait or 0.0) > policy.max_wait or now - self._refused_since > policy.max_wait:
+        if refusal.refused:
+            self._refused_since = self._refused_since or now
+        waited = now - (self._refused_since or now)
+        if (wait or 0.0) > policy.max_wait or waited > policy.max_wait:
             self._stop(stops.out_of_patience(wait or refusal.reset or 0.0, refusal.message))
             return
-        reason = f"{attempt.status} {refusal.message[:60]}"
+        said = " ".join(refusal.message.split())[:WHY_LENGTH].rstrip(". ")
+        reason = f"{attempt.status} {said}"
         limiter = self._limiter
+        if not refusal.refused:  # it failed, and says when to come back
+            limiter.close_until(now + (wait or 0.0), reason)
+            return
         limiter.refused(wait, refusal.reset, attempt.latency_s, reason)
-        if wait is None and not others:
+        if not others and (wait or 0.0) < SHORT_WAIT:
             closed = retry.backoff(policy, max(1, limiter.refusals), self._jitter())
             limiter.close_until(now + closed, reason)
 

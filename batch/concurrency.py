@@ -8,7 +8,7 @@ flight.  From round to round the limit
   that queues instead of refusing must not be flooded.  It then stays near the fewest that reach the
   best rate, the knee;
 * grows by a twentieth after a clean round, by two after a second one in a row, and so on; shrinks
-  by a fifth once per episode of refusals (429), and stands still while the server fails (5xx).
+  by a fifth once per episode of refusals (429), and stands still while the server often fails (5xx).
 
 Additive growth and multiplicative cuts are those of Chiu and Jain (1989); the knee is what gradient
 limiters look for, too (Netflix's concurrency-limits).
@@ -37,6 +37,8 @@ STALE_ROUNDS, STALE_SHARE = 10, 0.8
 """After so many rounds below this share of the best rate, what was known of the server is
 forgotten.
 """
+OFTEN = 0.2
+"""Failures per answer (5xx) beyond which a round is no reason to send more."""
 BACK = 0.1
 """The share of the former limit with which an endpoint that was away is asked at first."""
 
@@ -59,6 +61,7 @@ class Concurrency:
         self._stale = 0
         self._work = 0.0
         self._peak = 0
+        self._faults = 0
         self._clean = True
         self._clean_rounds = 0  # in a row
         self._episode_ends = 0.0
@@ -85,7 +88,8 @@ class Concurrency:
             before = self.limit
             self._end_round(self._work / seconds)
             self._start_round(now)
-            self._skip = in_flight if self.limit > before * 1.1 else 0
+            measured = self._before_outage is None  # coming back, nothing is measured
+            self._skip = in_flight if measured and self.limit > before * 1.1 else 0
 
     def refused(self, now: float, wait: float = 0.0) -> None:
         """The server had no room.  Cuts once per episode: as long as it asked to wait, and a
@@ -102,12 +106,12 @@ class Concurrency:
 
     def at_least(self, limit: int) -> None:
         """Something else protects the server: begin from here."""
-        if not self._fixed and self._doubling:
+        if not self._fixed and self._doubling and self._before_outage is None:
             self._limit = max(self._limit, min(float(limit), self._most))
 
     def failed(self) -> None:
-        """The server failed: no reason to send less, none to send more."""
-        self._clean = False
+        """The server failed: no reason to send less; when it fails often, none to send more."""
+        self._faults += 1
 
     def went_down(self) -> None:
         """The endpoint is away."""
@@ -122,13 +126,13 @@ class Concurrency:
 
     def _start_round(self, now: float) -> None:
         self._began, self._answers, self._work = now, 0, 0.0
-        self._peak, self._clean = 0, True
+        self._peak, self._faults, self._clean = 0, 0, True
 
     def _end_round(self, rate: float) -> None:
         if self._peak < USED * self.limit:
             return
         step = self._remember(rate)
-        if not self._clean:
+        if not self._clean or self._faults > OFTEN * self._answers:
             self._clean_rounds = 0
             return
         self._clean_rounds += 1

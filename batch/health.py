@@ -9,6 +9,7 @@ fails while others succeed does not open it.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import deque
 
 UNREACHABLE = 3
@@ -17,6 +18,10 @@ FAULTS = 20
 """Failed attempts in a row, of more than one row."""
 SHARE, WINDOW = 0.8, 100
 """… or this share of the last attempts."""
+MOST_SENDS = 1_000
+"""Requests since the trouble began that are remembered."""
+SMOOTHING = 0.1
+"""How much the latest answer counts for what is usual."""
 FIRST_PROBE, PROBE = 1.0, 5.0
 """Seconds to the first probe, and between later ones."""
 
@@ -30,15 +35,22 @@ class Health:
         self._unreachable = 0
         self._faults = 0
         self._trouble_since = 0.0  # when the first of the faults in a row was heard of
+        self._sends: deque[float] = deque(maxlen=MOST_SENDS)  # since then
+        self._good_sent = 0.0  # when the latest request left that was answered
+        self._usual = 0.0  # seconds an answer takes
+        self.goods = 0
         self._rows: set[int] = set()  # of the faults in a row; two are enough to know
         self._last: deque[bool] = deque(maxlen=WINDOW)
         self._next_probe = 0.0
 
-    def good(self, sent: float) -> bool:
+    def good(self, now: float, sent: float) -> bool:
         """The endpoint has answered what was sent at that moment: it may have refused, but it is
         there.  Whether it had been away.
         """
         self._last.append(True)
+        self.goods += 1
+        self._good_sent = max(self._good_sent, sent)
+        self._usual += SMOOTHING * (now - sent - self._usual)
         was_away = self.since is not None
         if sent < (self._trouble_since if self.since is None else self.since):
             return False
@@ -54,15 +66,27 @@ class Health:
         self._last.append(False)
         if self._faults == 0:
             self._trouble_since = now
+            self._sends.clear()
         elif sent < self._trouble_since:
             return self.since is not None
         self._faults += 1
         self._unreachable = self._unreachable + 1 if unreachable else 0
         if len(self._rows) < 2:
             self._rows.add(row)
-        if self.since is None and self._is_down():
+        if self.since is None and self._is_down(now, now - sent):
             self.open(why, now)
         return self.since is not None
+
+    def of_several_rows(self) -> bool:
+        """Whether nothing has been answered since more rows than one began to fail."""
+        return len(self._rows) > 1
+
+    def turn_away(self, why: str, now: float, sent: float) -> None:
+        """What was sent at that moment was refused as a whole; others have been answered since, or
+        the endpoint is closed to us.
+        """
+        if sent >= self._good_sent:
+            self.open(why, now)
 
     def open(self, why: str, now: float) -> None:
         """Let nothing but probes out from now on."""
@@ -76,10 +100,19 @@ class Health:
 
     def sent(self, now: float) -> None:
         """A request has left; while the circuit is open it is a probe."""
+        if self._faults:
+            self._sends.append(now)
         if self.since is not None:
             self._next_probe = now + PROBE
 
-    def _is_down(self) -> bool:
+    def _is_down(self, now: float, took: float) -> bool:
+        """Fast failures overtake slow answers: a series tells something when it holds most of what
+        should have failed by now, or has lasted longer than an answer takes.
+        """
+        lasted = now - self._trouble_since > 1 + 1.5 * self._usual
+        due = bisect_right(self._sends, now - 2 * took)
+        if self._faults < SHARE * due and not lasted:
+            return False
         if self._unreachable >= UNREACHABLE:
             return True
         if len(self._rows) < 2:

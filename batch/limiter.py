@@ -34,7 +34,9 @@ LISTENED = 1.0
 """Seconds between two looks at the limits in answers' headers."""
 SHOWN = 5.0
 """Seconds for which a wait for a rate is shown after it ended: the next one follows at once."""
-SPARE = 0.25
+MARGIN = 0.005
+"""Seconds beyond the moment that a server names: it may have rounded down."""
+SPARE = 0.5
 """The share of a minute's tokens that caps of answers in flight may reserve beyond what is likely."""
 MOST_CREDIT = 0.35
 """The share of what a request takes that may be paid by what others did not use."""
@@ -108,7 +110,7 @@ class Limiter:
         self._learnt = Bucket("learnt requests/min", None)
         self._pace = Pace()
         fixed = known_slots or isinstance(limits.concurrency, int)
-        start = max(START, _in_a_second(limits.requests_per_minute or 0.0))
+        start = max(START, _in_flight(limits.requests_per_minute or 0.0))
         self._concurrency = Concurrency(most, start, fixed=fixed)
         self._estimates = Estimates()
         self._reserved: dict[int, Estimate] = {}  # row -> tokens
@@ -119,6 +121,8 @@ class Limiter:
         self._changed = asyncio.Event()
         self._standing: asyncio.Timeout | None = None
         self._listened = -LISTENED
+        self._heard = ratelimits.Announced()
+        self._closed = False
         self._held_by, self._held_at = "", -SHOWN
 
     # What is learnt
@@ -136,7 +140,7 @@ class Limiter:
     def answered(self, took: float) -> None:
         """The endpoint has answered, be it with a row's error: what waited for a probe may go."""
         now = self._clock()
-        if self.health.good(now - took):
+        if self.health.good(now, now - took):
             self._concurrency.came_back(now)
             self._wake()
 
@@ -156,21 +160,29 @@ class Limiter:
         if wait is None and reset is not None:
             wait = min(reset, FIRST_RESET if self.refusals < 2 else LONGEST_RESET)
         if wait:
-            self.close_until(now + wait, reason)
+            self.close_until(now + wait + MARGIN, reason)
 
-    def failed(self, row: int, why: str, took: float, *, unreachable: bool = False) -> bool:
-        """The endpoint failed.  Whether it is down."""
+    def failed(
+        self, row: int, why: str, took: float, *, unreachable: bool = False, innocent: bool = True
+    ) -> bool:
+        """The endpoint failed.  Whether it is down: only rows that have not failed before, while
+        others were answered, are evidence.
+        """
         self._concurrency.failed()
+        if not innocent:
+            return self.health.since is not None
         now = self._clock()
         down = self.health.fault(row, why, now, now - took, unreachable=unreachable)
         if down:
             self._concurrency.went_down()
         return down
 
-    def turned_away(self, why: str) -> None:
+    def turned_away(self, why: str, took: float = 0.0) -> None:
         """The endpoint refuses what it took before."""
-        self.health.open(why, self._clock())
-        self._concurrency.went_down()
+        now = self._clock()
+        self.health.turn_away(why, now, now - took)
+        if self.health.since is not None:
+            self._concurrency.went_down()
 
     def hear(self, headers: Mapping[str, str], wall_time: float) -> None:
         """Take in what an answer's headers say of limits; the smaller of that and the configured
@@ -180,8 +192,10 @@ class Limiter:
         if now - self._listened < LISTENED or not any("ratelimit" in name for name in headers):
             return
         heard = ratelimits.announced(headers, wall_time)
-        if heard != ratelimits.Announced():
-            self._listened = now
+        if heard != self._heard:  # said once, it may have been misread
+            self._heard = heard
+            return
+        self._listened = now
         limits = self._limits
         self._obey(self._requests, limits.requests_per_minute, heard.requests_per_minute)
         self._obey(self._tokens, limits.tokens_per_minute, heard.tokens_per_minute)
@@ -200,6 +214,8 @@ class Limiter:
         To be called by whoever has the `turn`.  Raises TooLarge.
         """
         needed = self._needed(request)
+        if self._closed:
+            return False
         if not self._is_free():
             try:
                 async with asyncio.timeout(None) as self._standing:
@@ -216,6 +232,7 @@ class Limiter:
 
     def close(self) -> None:
         """Let go whoever stands at the front; nothing is asked any more."""
+        self._closed = True
         standing, self._standing = self._standing, None
         if standing is not None:
             standing.reschedule(asyncio.get_running_loop().time())
@@ -254,12 +271,13 @@ class Limiter:
     def _needed(self, request: Request) -> Estimate:
         per_minute = self._tokens.per_minute
         if per_minute is None:
-            return Estimate(0, 0)
+            return Estimate(0, 0, 0)
         needed = self._estimates.of(request)
-        if needed.most > per_minute:
+        if needed.largest > per_minute:
             raise TooLarge(
-                f"may take {needed.most:,} tokens, and {per_minute:,.0f} a minute are all there are"
+                f"may take {needed.largest:,} tokens, and {per_minute:,.0f} a minute are all there are"
             )
+        self._concurrency.at_least(_in_flight(per_minute / needed.likely))
         return needed
 
     def _is_free(self) -> bool:
@@ -306,6 +324,8 @@ class Limiter:
         if bucket.has(amount):
             await bucket.take(amount)
             return
+        self._heard = ratelimits.Announced()
+        self._closed = False
         self._held_by, self._held_at = bucket.name, self._clock()
         await bucket.take(amount)
         self._held_at = self._clock()
@@ -315,18 +335,17 @@ class Limiter:
         self._learnt.set(None if rate is None else rate * 60)
         if first and rate is not None:
             self._say(
-                f"the server refuses requests (429): going on with {rate * 60:,.0f} a minute,"
+                f"the server refuses requests: going on with {rate * 60:,.0f} a minute,"
                 " and a little more every second"
             )
 
     def _obey(self, bucket: Bucket, configured: float | None, heard: float | None) -> None:
-        if heard is None or (configured is not None and configured <= heard):
+        if heard is None or not bucket.set(min(heard, configured or heard)):
             return
-        if bucket.set(heard):
-            if bucket is self._requests:
-                self._concurrency.at_least(_in_a_second(heard))
-            than = "" if configured is None else f", fewer than the {configured:,.0f} of the job"
-            self._say(f"the server announces {heard:,.0f} {bucket.name}{than}: kept to")
+        if bucket is self._requests:
+            self._concurrency.at_least(_in_flight(heard))
+        than = "" if configured is None else f" (the job allows {configured:,.0f})"
+        self._say(f"the server announces {heard:,.0f} {bucket.name}{than}: the smaller is kept to")
 
     def _wake(self) -> None:
         self._changed.set()
@@ -391,6 +410,6 @@ class Bucket:
             amount -= step
 
 
-def _in_a_second(per_minute: float) -> int:
-    """A rate that is known protects the server: a second's worth of it may be in flight at once."""
-    return round(per_minute / 60)
+def _in_flight(per_minute: float) -> int:
+    """A rate that is known protects the server: half a minute's worth may be in flight at once."""
+    return round(per_minute / 2)

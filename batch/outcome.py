@@ -321,7 +321,7 @@ def _refused(status: int, error: ServerError, attempt: Attempt, now: float) -> O
         return Stop(error_class, message, error.code)
     wait = ratelimits.wait_seconds(attempt.headers, now)
     again = ratelimits.should_retry(attempt.headers)
-    if error_class in TRANSIENT and again is not False:
+    if error_class in TRANSIENT and (again is not False or wait is not None):
         refused = status == 429 or (status in (503, 529) and wait is not None)
         reset = ratelimits.reset_seconds(attempt.headers, now) if refused else None
         billed = status in MAYBE_BILLED

@@ -27,7 +27,7 @@ EPOCH, EPOCH_MS = 1e9, 1e11
 """From the first on, a number is a moment in seconds since the epoch, from the second in ms."""
 
 _DURATION = re.compile(
-    r"(?:([\d.]+)d)?(?:([\d.]+)h)?(?:([\d.]+)m(?!s))?(?:([\d.]+)s)?(?:([\d.]+)ms)?"
+    "(?:{n}d)?(?:{n}h)?(?:{n}m(?!s))?(?:{n}s)?(?:{n}ms)?".replace("{n}", r"(\d+(?:\.\d+)?)")
 )
 _UNITS = (86400.0, 3600.0, 60.0, 1.0, 0.001)
 
@@ -55,7 +55,9 @@ def _per_minute(headers: Mapping[str, str], what: str, now: float) -> float | No
         reset = _reset(headers.get(form.format(part="reset", what=what)), now)
         if limit is None or remaining is None or reset is None or not 0 <= remaining < limit:
             continue
-        if SHORTEST_MINUTE <= reset * limit / (limit - remaining) <= LONGEST_MINUTE:
+        least = reset - 1 if reset.is_integer() else reset  # it may have been rounded up
+        share = (limit - remaining) / limit
+        if least / share >= SHORTEST_MINUTE and reset / share <= LONGEST_MINUTE:
             return limit
     return None
 

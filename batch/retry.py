@@ -41,20 +41,26 @@ MOST_REFUSED = 20
 
 
 class Chances(msgspec.Struct, frozen=True):
-    """What a row has used up of its chances.  `refused` ones (429 and its like) are counted apart."""
+    """What a row has used up of its chances.  `refused` ones (429 and its like) are counted apart,
+    those of them that came while others were answered once more; `goods` is how many answers there
+    had been when it first failed.
+    """
 
     counted: int = 0
     maybe_billed: int = 0
     refused: int = 0
+    refused_alone: int = 0
     at_once: int = 0
     once: int = 0
     turned_away: int = 0
     mismatches: int = 0
+    goods: int | None = None
 
-    def and_then(self, outcome: TryAgain) -> Chances:
+    def and_then(self, outcome: TryAgain, others_succeed: bool = False) -> Chances:
         """The chances used after one more attempt that ended so."""
         if outcome.refused:
-            return msgspec.structs.replace(self, refused=self.refused + 1)
+            alone = self.refused_alone + others_succeed
+            return msgspec.structs.replace(self, refused=self.refused + 1, refused_alone=alone)
         if outcome.mismatch:
             return msgspec.structs.replace(self, mismatches=self.mismatches + 1)
         if outcome.at_once and self.at_once < MOST_AT_ONCE:
@@ -83,7 +89,7 @@ def delay(
         return None
     if chances.once > 1:
         return None
-    if outcome.refused and chances.refused >= MOST_REFUSED and others_succeed:
+    if outcome.refused and chances.refused_alone >= MOST_REFUSED:
         return None
     if outcome.mismatch:
         return 0.0 if chances.mismatches < policy.schema_attempts else None

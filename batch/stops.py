@@ -25,9 +25,10 @@ def refused(error_class: str, message: str, attempt: Attempt) -> Stopped:
 
 def out_of_patience(wait: float, message: str) -> Stopped:
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(time.time() + wait))
+    hint = f"come back after {when}" if wait else "come back later: it does not say when"
     return Stopped(
         f"the server has no room and retry.max_wait is over: {message}",
-        hint=f"come back after {when}",
+        hint=hint,
     )
 
 

@@ -17,15 +17,20 @@ from batch.model import Request, Usage
 PRIOR_TOKENS, PRIOR_BYTES = 250, 1_000
 TEXT = 4096
 """Bytes; a smaller body is taken for text."""
+ENOUGH = 5
+"""Answers after which no other one is expected to be much longer than the longest."""
 UNKNOWN_OUTPUT = 500
 """Tokens, where nothing has been answered and nothing caps it."""
 
 
 class Estimate(msgspec.Struct, frozen=True):
-    """Tokens one request is likely to take, input and output together, and those it may take."""
+    """Tokens one request is likely to take, input and output together; those it will hardly exceed,
+    going by earlier answers; and those it may take.
+    """
 
     likely: int
     most: int
+    largest: int
 
 
 @dataclass
@@ -33,6 +38,7 @@ class _Sums:
     input_tokens: int = PRIOR_TOKENS
     input_bytes: int = PRIOR_BYTES
     output_tokens: int = 0
+    most_output: int = 0
     answers: int = 0
 
 
@@ -49,8 +55,11 @@ class Estimates:
         likely = UNKNOWN_OUTPUT if cap is None else cap
         if known.answers:
             likely = round(1.5 * known.output_tokens / known.answers)
-        most = likely if cap is None else cap
-        return Estimate(asked + min(likely, most), asked + most)
+        largest = likely if cap is None else cap
+        most = largest
+        if known.answers >= ENOUGH:
+            most = min(largest, round(1.5 * known.most_output))
+        return Estimate(asked + min(likely, most), asked + most, asked + largest)
 
     def learn(self, request: Request, usage: Usage) -> None:
         """Take an answer's usage in."""
@@ -60,6 +69,7 @@ class Estimates:
             known.input_bytes += _text_bytes(request.body)
         if usage.output_tokens is not None:
             known.output_tokens += usage.output_tokens
+            known.most_output = max(known.most_output, usage.output_tokens)
             known.answers += 1
 
 

@@ -43,7 +43,7 @@ class Waits:
         self._log = log
         self._kind = ""
         self._since = 0.0
-        self._said = False
+        self._why = ""  # as it was said
 
     def see(self, obstacle: Obstacle | None, now: float) -> None:
         """Take note of what is in the way at this moment, if anything is."""
@@ -51,16 +51,16 @@ class Waits:
         if kind != self._kind:
             self._over(now)
             self._kind, self._since = kind, now
-        if obstacle and not self._said and now - self._since >= PATIENCE:
-            self._said = True
-            self._log.event("waiting", why=obstacle.why)
-            if kind != "rate":  # the bar shows it; a limit that is used up is how it should be
+        if obstacle and obstacle.why != self._why and now - self._since >= PATIENCE:
+            if kind != "rate" and not self._why:  # a limit that is used up is how it should be
                 self._progress.say(obstacle.why)
+            self._why = obstacle.why
+            self._log.event("waiting", why=obstacle.why)
 
     def _over(self, now: float) -> None:
-        if self._said:
+        if self._why:
             seconds = now - self._since
             self._log.event("going on", after_s=round(seconds, 1))
             if self._kind == "down":
                 self._progress.say(f"the endpoint is back after {duration(seconds)}")
-        self._said = False
+        self._why = ""

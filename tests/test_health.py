@@ -29,14 +29,14 @@ def test_faults_among_answers_do_not_open_it() -> None:
     health = Health()
     for row in range(1_000):
         assert not health.fault(row, "500", 0.0, 0.0)
-        health.good(200.0)
+        health.good(200.0, 200.0)
 
 
 def test_opens_when_four_of_five_attempts_fail() -> None:
     health = Health()
     for row in range(100):
         if row % 10 == 0:
-            health.good(200.0)
+            health.good(200.0, 200.0)
         else:
             health.fault(row, "500", 0.0, 0.0)
 
@@ -65,7 +65,7 @@ def test_an_answer_closes_it() -> None:
     health = Health()
     health.open("401", 100.0)
 
-    health.good(200.0)
+    health.good(200.0, 200.0)
 
     assert health.since is None
     assert health.wait(100.0) == 0
@@ -85,12 +85,12 @@ def test_answers_to_what_was_sent_before_the_trouble_do_not_hide_it() -> None:
     health = Health()
     for row in range(FAULTS - 1):
         health.fault(row, "503", 10.0, 10.0)
-        health.good(9.0)
+        health.good(10.0, 9.0)
 
     assert health.fault(FAULTS, "503", 11.0, 10.5)
-    assert not health.good(9.5)
+    assert not health.good(11.0, 9.5)
     assert health.since == 11.0
-    assert health.good(12.0)
+    assert health.good(12.5, 12.0)
     assert health.since is None
 
 

@@ -47,6 +47,7 @@ class Phase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     wait: float | str | None = None
     announces: bool = False
     down: bool = False
+    failing: float = 0.0
     tokens: int = 10
     tokens_per_second: float | None = None
 
@@ -98,8 +99,8 @@ class Server:
 
     async def _answer(self, phase: Phase) -> Answer:
         latency = phase.latency * self._chance.lognormvariate(0, phase.spread)
-        if phase.down:
-            await asyncio.sleep(phase.latency)
+        if phase.down or self._chance.random() < phase.failing:
+            await asyncio.sleep(phase.latency if phase.down else 0.01)
             return Answer(503)
         waits = [self._short("requests", 1, phase.per_second, phase.burst)]
         burst = phase.burst * phase.tokens
@@ -146,7 +147,9 @@ class Server:
         return said
 
 
-async def work(limiter: Limiter, server: Server, usage: Callable[[], Usage]) -> None:
+async def work(
+    limiter: Limiter, server: Server, usage: Callable[[], Usage], output_cap: int
+) -> None:
     """Rows without end, by as many workers as may be in flight; one that failed comes back."""
     loop, rows, waiting = asyncio.get_running_loop(), iter(range(10**9)), Waiting[int]()
     others_succeed, refused, chance = True, Counter[int](), random.Random(2)
@@ -156,7 +159,7 @@ async def work(limiter: Limiter, server: Server, usage: Callable[[], Usage]) -> 
         while True:
             async with limiter.turn:
                 row = waiting.pop_due(loop.time())
-                asked = request(next(rows) if row is None else row, output_cap=100)
+                asked = request(next(rows) if row is None else row, output_cap=output_cap)
                 await limiter.admit(asked)
             began = loop.time()
             answer = await server.ask()
@@ -199,7 +202,7 @@ async def observe(scenario: dict[str, Any]) -> Server:
 
     try:
         async with asyncio.timeout(scenario["seconds"]):
-            await work(limiter, server, usage)
+            await work(limiter, server, usage, scenario.get("output_cap", 100))
     except TimeoutError:
         return server
     raise AssertionError("rows without end have ended")
@@ -312,6 +315,7 @@ def test_a_rate_may_change_while_it_is_waited_for_and_brings_no_burst() -> None:
                 "x-ratelimit-remaining-requests": "0",
                 "x-ratelimit-reset-requests": "60s",
             }
+            loop.call_later(2 * at, limits.hear, said, 0.0)
             loop.call_later(2 * at, limits.hear, said, 0.0)
         await asyncio.sleep(0.01)
         return await leave(limits, *map(request, range(200)))

@@ -11,11 +11,11 @@ def request(size: int, output_cap: int | None = None, model: str = "m") -> Reque
 
 
 def test_begins_with_a_quarter_token_a_byte_and_the_cap() -> None:
-    assert Estimates().of(request(4_000, 200)) == Estimate(1_200, 1_200)
+    assert Estimates().of(request(4_000, 200)) == Estimate(1_200, 1_200, 1_200)
 
 
 def test_begins_with_a_guess_where_nothing_caps_the_answer() -> None:
-    assert Estimates().of(request(4)) == Estimate(1 + UNKNOWN_OUTPUT, 1 + UNKNOWN_OUTPUT)
+    assert Estimates().of(request(4)) == Estimate(*[1 + UNKNOWN_OUTPUT] * 3)
 
 
 def test_learns_what_each_model_takes() -> None:
@@ -25,19 +25,20 @@ def test_learns_what_each_model_takes() -> None:
 
     learnt = estimates.of(request(2_000, 100))
     assert 1_020 <= learnt.likely <= 1_030
-    assert learnt.most - learnt.likely == 70
-    assert estimates.of(request(2_000, 100, "other")) == Estimate(600, 600)
+    assert learnt.most == learnt.likely, "30 is half as much again as the longest"
+    assert learnt.largest - learnt.most == 70
+    assert estimates.of(request(2_000, 100, "other")) == Estimate(600, 600, 600)
 
 
 def test_an_unknown_usage_teaches_nothing() -> None:
     estimates = Estimates()
     estimates.learn(request(1_000), Usage())
 
-    assert estimates.of(request(1_000, 7)) == Estimate(257, 257)
+    assert estimates.of(request(1_000, 7)) == Estimate(257, 257, 257)
 
 
 def test_never_expects_more_than_the_cap() -> None:
     estimates = Estimates()
     estimates.learn(request(100), Usage(input_tokens=25, output_tokens=1_000))
 
-    assert estimates.of(request(100, 50)) == Estimate(75, 75)
+    assert estimates.of(request(100, 50)) == Estimate(75, 75, 75)
