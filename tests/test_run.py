@@ -191,7 +191,7 @@ def test_duckdb_pandas_and_polars_read_the_output_at_any_time(api, start, tmp_pa
     ]
     api.always = Step(500)
     process = start("run", "in.jsonl", *asking(api, "-c", 64, *settings))
-    until(lambda: len(api.ledger) >= 50, process)
+    until(lambda: len(api.ledger) >= 20, process)
     assert counts() == [0, 0, 0]
     api.script = {"text 00099": [500, ...]}
     api.always = None
