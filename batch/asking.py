@@ -64,11 +64,13 @@ class Asking:
         *,
         reuse: Reuse | None = None,
         checker: Checker | None = None,
+        holds_vectors: bool = True,
         succeeded: bool = False,
         accept_empty: bool = False,
         host: str | None = None,
     ) -> None:
-        """`checker` holds answers to the job's schema, if it has one; `succeeded` tells that the run
+        """`checker` holds answers to the job's schema, if it has one; `holds_vectors` tells that the
+        output has a column for them; `succeeded` tells that the run
         holds answers already; `accept_empty` that the person knows that many of them are empty.
         Rows are held to the bounds of the server `host`, if one is named.
         """
@@ -84,6 +86,7 @@ class Asking:
         self._reuse = reuse
         self._host = host
         self._checker = checker
+        self._holds_vectors = holds_vectors
         self._succeeded = succeeded
         self._answered = False  # in this start: a key refused before that is wrong, and no outage
         self._refused_since: float | None = None
@@ -217,7 +220,10 @@ class Asking:
         self._refused_since = None
         self._succeeded = self._answered = True
         self._settle("rows")  # others succeed: what was refused was the rows' own fault
-        result = results.accepted(request, tries, completion, self._job.output.response)
+        keep = self._job.output.response
+        result = results.accepted(
+            request, tries, completion, keep, holds_vectors=self._holds_vectors
+        )
         self._store.write(result)
         if "model_differs" in result.flags:
             self._notice(

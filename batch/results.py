@@ -51,15 +51,21 @@ def accepted(
     tries: tuple[Try, ...],
     completion: Completion,
     response: Literal["auto"] | bool,
+    *,
+    holds_vectors: bool = True,
 ) -> Result:
-    """The result of a row that was answered."""
+    """The result of a row that was answered.  The raw answer is kept where the run has no column
+    for the vector in it.
+    """
     flags = completion.flags
     if _differs(request.model, completion.served_model):
         flags = [*flags, "model_differs"]
     if completion.embedding is None and len(completion.choices) < request.choices:
         flags = [*flags, "choices_missing"]
     first = completion.choices[0] if completion.choices else None
-    keep = response is True or (response == "auto" and (completion.unheld or _remarkable(flags)))
+    homeless = completion.embedding is not None and not holds_vectors
+    remarkable = completion.unheld or _remarkable(flags)
+    keep = homeless or response is True or (response == "auto" and remarkable)
     return Result(
         **_about(request, tries, completion.usage),
         status="ok",

@@ -95,6 +95,30 @@ def test_embeddings_are_exported_as_the_batch_api_writes_them(api: FakeAPI, tmp_
     ]
 
 
+def batch_line(url: str, body: dict[str, Any]) -> dict[str, Any]:
+    return {"method": "POST", "url": url, "body": {"model": "m", **body}}
+
+
+CHAT_LINE = batch_line("/v1/chat/completions", {"messages": [USER]})
+VECTOR_LINE = batch_line("/v1/embeddings", {"input": "Snow is"})
+
+
+def test_vectors_have_their_column_when_any_row_asks_for_one(api: FakeAPI, tmp_path):
+    done = ran(api, tmp_path, [CHAT_LINE, VECTOR_LINE], {})
+    assert [row["completion"] for row in done.rows] == [answer_to("Snow is"), None]
+    assert [row["embedding"] for row in done.rows] == [None, embedding_of("Snow is")]
+
+
+def test_a_vector_that_nobody_foresaw_is_kept_in_the_raw_answer(api: FakeAPI, tmp_path):
+    kept = {"output": {"response": False}}
+    ran(api, tmp_path, [CHAT_LINE], {}, **kept)
+    *_, last = ran(api, tmp_path, [CHAT_LINE, VECTOR_LINE], {}, **kept).rows  # the input grew
+    assert "embedding" not in last
+    assert msgspec.json.decode(last["response_json"])["data"][0]["embedding"] == embedding_of(
+        "Snow is"
+    )
+
+
 def test_a_chat_has_no_column_of_embeddings(api: FakeAPI, tmp_path):
     (row,) = ran(api, tmp_path, [{**PROMPTS[0], "embedding": "mine"}], {}).rows
     assert row["embedding"] == "mine" and "input_embedding" not in row
