@@ -375,7 +375,8 @@ class Asking:
             self._stop(stops.mostly_invalid(INVALID_WINDOW, error.message))
         misfit = error.error_class == "schema_mismatch"
         if misfit and self._first.mostly_empty(True):
-            self._stop(stops.mostly_misfits(EMPTY_WINDOW, error.message))
+            why = stops.perhaps_unheeded(refusal.request.api, error.message)
+            self._stop(stops.mostly_misfits(EMPTY_WINDOW, why))
 
     def _stop(self, reason: BatchError) -> None:
         """Give out nothing more; the first reason counts."""

@@ -161,6 +161,14 @@ def test_a_streamed_answer_is_parsed_too(api, batchmill, tmp_path):
     assert [row["parsed"] for row in rows(tmp_path / "out")] == [GOOD] * 2
 
 
+def test_misfits_of_the_responses_api_name_the_other_one(api, batchmill, tmp_path):
+    api.always = says("never")
+    once = ("--set", "retry.schema_attempts=1", "--set", "request.api=responses")
+    stopped = run(api, batchmill, tmp_path, 60, *once)
+    assert stopped.exit_code == 3
+    assert 'try api = "chat"' in stopped.stderr
+
+
 def test_a_schema_that_no_answer_fits_stops_the_run(api, batchmill, tmp_path):
     api.always = says("never")
     once = ("--set", "retry.schema_attempts=1", "-c", 1)

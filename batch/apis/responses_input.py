@@ -99,6 +99,18 @@ def _format(response_format: Any) -> Table:
     return {"format": _flat(response_format, "json_schema")}
 
 
+def response_format(body: Table) -> Table | None:
+    """The format in `text` as a chat says it; None where there is none."""
+    text = body.get("text")
+    format_ = text.get("format") if isinstance(text, dict) else None
+    if not isinstance(format_, dict):
+        return None
+    if format_.get("type") != "json_schema":
+        return format_
+    inner = {key: value for key, value in format_.items() if key != "type"}
+    return {"type": "json_schema", "json_schema": inner}
+
+
 def _flat(table: Table, name: str) -> Table:
     """`{type, name: {…}}` -> `{type, …}`."""
     inner = table.get(name)
