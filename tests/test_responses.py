@@ -434,6 +434,19 @@ def test_the_raw_answer_is_kept_exactly_when_no_column_holds_it(fields, unheld):
     assert responses.parse(answer(**fields)).unheld is unheld
 
 
+@pytest.mark.parametrize(
+    ("item", "completion", "flags"),
+    [
+        ({"type": "image_generation_call", "id": "i", "result": "AA=="}, None, []),
+        (message({"type": "output_audio", "data": "AA==", "transcript": "Snow."}), "Snow.", []),
+        ({"type": "image_generation_call", "id": "i", "result": None}, None, ["empty"]),
+    ],
+)
+def test_an_answer_in_sound_or_pictures_is_not_empty(item, completion, flags):
+    read = responses.parse(answer(output=[item]))
+    assert (read.choices[0].completion, read.flags, read.unheld) == (completion, flags, True)
+
+
 def test_an_empty_answer_that_does_not_say_why_is_refused():
     with pytest.raises(BadAnswer, match="empty"):
         responses.parse(answer(status=None))

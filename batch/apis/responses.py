@@ -45,6 +45,8 @@ HELD_IN_ITEM = {
     "refusal": frozenset({"type", "id", "status", "refusal"}),
 }
 """Kind of an item, or of a part of a message -> its fields that our columns hold."""
+IDENTITY = frozenset({"type", "id", "status"})
+"""What every item says of itself."""
 
 
 def body(messages: Sequence[Item] | None, parameters: Item) -> Item:
@@ -71,7 +73,7 @@ def parse(answer: Any) -> Completion:
     parts = list(_parts(output))
     choice = Choice(
         index=0,
-        completion=_joined(parts, "output_text", "text"),
+        completion=_said(parts),
         finish_reason=_finish_reason(answer, output),
         refusal=_joined(parts, "refusal", "refusal"),
         reasoning=_reasoning(output),
@@ -82,7 +84,8 @@ def parse(answer: Any) -> Completion:
         ]
         or None,
     )
-    return answers.completion(answer, [choice], _holds_more(answer, [*output, *parts]))
+    wordless = frozenset({0}) if any(map(_is_wordless, parts)) else frozenset[int]()
+    return answers.completion(answer, [choice], _holds_more(answer, [*output, *parts]), wordless)
 
 
 def _output(answer: Item) -> list[Item]:
@@ -106,6 +109,12 @@ def _parts(output: Sequence[Item]) -> Iterator[Item]:
             yield {"type": "output_text", "text": content}
         else:
             yield from dicts(content)
+
+
+def _said(parts: Sequence[Item]) -> str | None:
+    """The text, or what is said in sound where there is none."""
+    written = _joined(parts, "output_text", "text")
+    return written or _joined(parts, "output_audio", "transcript") or written
 
 
 def _joined(parts: Sequence[Item], kind: str, field: str) -> str | None:
@@ -156,6 +165,11 @@ def _item_holds_more(item: Item) -> bool:
     held = HELD_IN_ITEM.get(text(item.get("type")) or "")
     both = bool(item.get("content")) and bool(item.get("summary"))
     return held is None or both or beyond(item, held)
+
+
+def _is_wordless(item: Item) -> bool:
+    """Whether an item or part of another kind (a picture, sound, a search) tells something."""
+    return text(item.get("type")) not in HELD_IN_ITEM and beyond(item, IDENTITY)
 
 
 class Fold(Chunks):
