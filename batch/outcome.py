@@ -184,6 +184,9 @@ PHRASES = (
     (re.compile(r"request too large.*limit \d+, requested \d+", re.I | re.S), "too_large"),
 )  # fmt: skip
 
+UNSUPPORTED = re.compile(r"\b(?:image|audio) input is not supported", re.I)
+"""What llama.cpp says, with a 500, to a picture its model cannot see; it says so to every try."""
+
 TRUNCATED = re.compile(
     r"(?:invalid|malformed|parse|decode)\b.{0,30}\bjson\b(?! schema)|\bjson (?:parse|decode)", re.I
 )
@@ -315,6 +318,8 @@ def _refused(status: int, error: ServerError, attempt: Attempt, now: float) -> O
     if named in (None, "rate_limited"):  # the code of a limit that no waiting helps against, too
         named = _class_by_phrase(error, status) or named
     error_class = named or by_status
+    if UNSUPPORTED.search(error.message):
+        error_class = "invalid_request"
     if status == 429 and error_class not in ("quota", "too_large"):
         error_class = "rate_limited"
     if error_class in STOPPING:

@@ -77,6 +77,8 @@ def check(job_: Job, source: Input, prompter: Prompter, terms: Terms) -> Rehears
         target = endpoint.target(job_.endpoint, terms.environment)
         offered = models.Meanwhile(job_.endpoint, target)
     found = _check_rows(job_, source, prompter, terms)
+    if job_.endpoint.local and "embeddings" in found.apis:
+        raise InputError(f"{source.names[0]}: the embedded model gives no embeddings")
     if offered is None:
         return found
     notice = models.unlisted(set(found.models), offered.names())

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 
 from batch.apis import APIS, Parameters, build
+from batch.errors import InputError
 from batch.model import Request
 from batch.outcome import BadAnswer
 from batch.prompts import BadRow, Question
@@ -107,6 +108,12 @@ def test_vectors_have_their_column_when_any_row_asks_for_one(api: FakeAPI, tmp_p
     done = ran(api, tmp_path, [CHAT_LINE, VECTOR_LINE], {})
     assert [row["completion"] for row in done.rows] == [answer_to("Snow is"), None]
     assert [row["embedding"] for row in done.rows] == [None, embedding_of("Snow is")]
+
+
+def test_the_embedded_model_is_asked_for_no_vector(tmp_path):
+    with pytest.raises(InputError, match=r"in\.jsonl: the embedded model gives no embeddings"):
+        ran(None, tmp_path, [CHAT_LINE, VECTOR_LINE], {}, endpoint={"base_url": "local"})
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_vector_that_nobody_foresaw_is_kept_in_the_raw_answer(api: FakeAPI, tmp_path):
