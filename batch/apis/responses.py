@@ -23,6 +23,14 @@ Item = dict[str, Any]
 REASONS = {"max_output_tokens": "length", "content_filter": "content_filter"}
 """Why an answer is incomplete -> the finish reason of a chat."""
 
+CALLS = {"function_call": "arguments", "custom_tool_call": "input"}
+"""Kind of an item that calls a tool -> its field with what the tool is given."""
+CALL_DELTAS = {
+    "response.function_call_arguments.delta": "function_call",
+    "response.custom_tool_call_input.delta": "custom_tool_call",
+}
+"""Kind of an event that brings a piece of that field -> kind of the item."""
+
 HELD = frozenset(
     {"id", "object", "created_at", "completed_at", "status", "error", "incomplete_details",
      "model", "output", "output_text", "service_tier", "usage"}
@@ -41,6 +49,7 @@ HELD_IN_ITEM = {
     "message": frozenset({"type", "id", "role", "status", "content", "phase"}),
     "reasoning": frozenset({"type", "id", "status", "content", "summary"}),
     "function_call": frozenset({"type", "id", "status", "call_id", "name", "arguments"}),
+    "custom_tool_call": frozenset({"type", "id", "status", "call_id", "name", "input"}),
     "output_text": frozenset({"type", "id", "status", "text"}),
     "refusal": frozenset({"type", "id", "status", "refusal"}),
 }
@@ -80,7 +89,7 @@ def parse(answer: Any) -> Completion:
         tool_calls=[
             answers.tool_call(item.get("call_id") or item.get("id"), item)
             for item in output
-            if item.get("type") == "function_call"
+            if item.get("type") in CALLS
         ]
         or None,
     )
@@ -143,7 +152,7 @@ def _finish_reason(answer: Item, output: Sequence[Item]) -> str | None:
         return status
     if _at_its_limit(answer):
         return "length"
-    called = any(item.get("type") == "function_call" for item in output)
+    called = any(item.get("type") in CALLS for item in output)
     return "tool_calls" if called else "stop"
 
 
@@ -201,18 +210,19 @@ class Fold(Chunks):
         elif kind == "response.output_item.done" and isinstance(item, dict):
             self._items.append(item)
         elif kind == "response.output_item.added" and isinstance(item, dict):
-            if item.get("type") == "function_call":
+            if item.get("type") in CALLS:
                 self._calls[_key(chunk, item)] = item
         elif kind.endswith(".delta") and isinstance(delta, str):
             self._add_delta(kind, chunk, delta)
 
     def _add_delta(self, kind: str, chunk: Item, delta: str) -> None:
         self.started = self.started or bool(delta)
-        if kind != "response.function_call_arguments.delta":
+        if kind not in CALL_DELTAS:
             self._texts.setdefault(kind, []).append(delta)
             return
-        call = self._calls.setdefault(_key(chunk, {}), {"type": "function_call"})
-        call["arguments"] = (text(call.get("arguments")) or "") + delta
+        called = CALL_DELTAS[kind]
+        call = self._calls.setdefault(_key(chunk, {}), {"type": called})
+        call[CALLS[called]] = (text(call.get(CALLS[called])) or "") + delta
 
     def _folded(self) -> Item:
         answer = dict(self._answer)
