@@ -208,7 +208,8 @@ class Asking:
                 self._ask_without_options(task, request, attempt)
             case Reject(error_class, message, code):
                 tries = (*task.tries, Try(attempt, error_class, attempt.maybe_billed))
-                self._rejected(Refusal(request, tries, Error(error_class, message, code)))
+                error = Error(error_class, message, code, judged.completion)
+                self._rejected(Refusal(request, tries, error))
                 self._feed.finish(task)
             case Stop(error_class, message, code):
                 self._stop(stops.refused(error_class, message, attempt))
@@ -249,7 +250,7 @@ class Asking:
         if again.refused:
             self._hold(again, attempt, others)
         if delay is None and self.stopped is None:
-            error = Error(again.error_class, again.message, again.code)
+            error = Error(again.error_class, again.message, again.code, again.completion)
             conclude = self._rejected if again.once else self._record
             conclude(Refusal(request, tries, error))
             self._feed.finish(task)

@@ -36,7 +36,8 @@ class TryAgain(msgspec.Struct, frozen=True):
     `maybe_billed`: the answer may have been computed and charged.
     `at_once`: nothing is wrong with the server, a kept-alive socket had been closed.  `once`: one
     more try may help, two will not.
-    `unreachable`: there was no connection.  `mismatch`: an answer that does not fit the schema.
+    `unreachable`: there was no connection.  `mismatch`: an answer that does not fit the schema,
+    which `completion` is.
     """
 
     error_class: str
@@ -50,6 +51,7 @@ class TryAgain(msgspec.Struct, frozen=True):
     once: bool = False
     unreachable: bool = False
     mismatch: bool = False
+    completion: Completion | None = None
 
 
 class Pause(msgspec.Struct, frozen=True):
@@ -64,13 +66,15 @@ class Pause(msgspec.Struct, frozen=True):
 
 class Reject(msgspec.Struct, frozen=True):
     """The row cannot succeed as it is.  `stream_options`: it is these that the server does not take,
-    and they ask for nothing but the usage of a stream.
+    and they ask for nothing but the usage of a stream.  `completion` is the answer of a row that
+    fails for what it says.
     """
 
     error_class: str
     message: str
     code: str | None = None
     stream_options: bool = False
+    completion: Completion | None = None
 
 
 class Stop(msgspec.Struct, frozen=True):

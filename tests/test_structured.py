@@ -78,6 +78,8 @@ def test_an_answer_that_does_not_fit_is_asked_again_and_its_cost_counted(api, ba
     assert "so so" in misfit["response_json"]
     assert [misfit["parsed"], misfit["output_tokens"]] == [None, 15]
     assert cut["error_class"] == "schema_mismatch" and "raise max_tokens" in cut["error_message"]
+    for row, finish, flags in ((misfit, "stop", []), (cut, "length", ["length"])):
+        assert (row["finish_reason"], row["flags"], row["served_model"]) == (finish, flags, "m")
 
 
 def test_attempts_at_the_schema_are_a_key(api, batchmill, tmp_path):
