@@ -97,7 +97,10 @@ def test_an_error_names_file_line_table_and_key(tmp_path, text, said):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("[prompt]\nimages = 'photo'", "job.toml:4: [prompt] images: the embedded model reads text"),
+        (
+            "[prompt]\nimages = 'photo'",
+            "job.toml:4: [prompt] images: the embedded model reads text",
+        ),
         ("[prompt]\naudio = ['a']", "job.toml:4: [prompt] audio: the embedded model reads text"),
         ("[request]\napi = 'embeddings'", "job.toml:4: [request] api: the embedded model gives no"),
     ],

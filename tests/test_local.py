@@ -141,7 +141,11 @@ def test_the_sample_job_with_a_schema_is_held_to_it_by_either_api(
 ) -> None:
     sample = REPOSITORY / "jobs" / "sentiment_schema.toml"
     tables = job.at(job.read(sample), sample.parent)
-    tables |= {"limit": 2, "retry": {"schema_attempts": 1}, "output": {"path": str(tmp_path / "run")}}
+    tables |= {
+        "limit": 2,
+        "retry": {"schema_attempts": 1},
+        "output": {"path": str(tmp_path / "run")},
+    }
     tables["request"] |= {"api": name, "stream": stream}
     how = run.How(environment={}, say=lambda _: None, quiet=True)
     assert run.run(job.check(tables), tmp_path / "run", how).exit_code == 0

@@ -256,7 +256,9 @@ def test_a_parameter_that_cannot_be_said_is_an_error_that_names_it(lost):
 def test_a_call_of_a_custom_tool_and_its_output_keep_their_kind():
     call = {"id": "c", "type": "custom", "custom": {"name": "sql", "input": "SELECT"}}
     said = {"role": "tool", "tool_call_id": "c", "content": "42"}
-    items = sent([USER, {"role": "assistant", "content": None, "tool_calls": [call]}, said])["input"]
+    items = sent([USER, {"role": "assistant", "content": None, "tool_calls": [call]}, said])[
+        "input"
+    ]
     assert items[1:] == [
         {"type": "custom_tool_call", "call_id": "c", "name": "sql", "input": "SELECT"},
         {"type": "custom_tool_call_output", "call_id": "c", "output": "42"},

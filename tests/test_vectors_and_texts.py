@@ -11,6 +11,7 @@ import msgspec
 import pyarrow as pa
 import pytest
 
+from batch import looking
 from batch.apis import APIS, Parameters, build
 from batch.errors import InputError
 from batch.model import Request
@@ -94,6 +95,30 @@ def test_embeddings_are_exported_as_the_batch_api_writes_them(api: FakeAPI, tmp_
         embedding_of("Snow is"),
         embedding_of("Coal is"),
     ]
+
+
+@pytest.mark.parametrize("name", ["chat", "completions", "responses"])
+@pytest.mark.parametrize("by_row", [False, True])
+def test_a_rebuilt_answer_has_the_shape_of_its_api(api: FakeAPI, tmp_path, name, by_row):
+    api.always = Step(content="Snow is white.", finish_reason="length")
+    body = {"messages": [USER]} if name == "chat" else {"prompt": "Snow is", "input": "Snow is"}
+    asked = batch_line(f"/v1{APIS[name].PATH}", body) if by_row else PROMPTS[0]
+    request = {} if by_row else {"api": name}
+    (row,) = ran(api, tmp_path, [asked], request, output={"response": False}).rows
+    assert row["response_json"] is None
+    (_, _) = looking.export(tmp_path / "run", tmp_path / "x.jsonl", "openai-batch")
+    line = msgspec.json.decode((tmp_path / "x.jsonl").read_bytes())
+    read = APIS[name].parse(line["response"]["body"])
+    assert (read.choices[0].completion, read.flags) == ("Snow is white.", ["length"])
+    objects = {"chat": "chat.completion", "completions": "text_completion"}
+    assert line["response"]["body"]["object"] == objects.get(name, "response")
+
+
+def test_choices_of_a_rebuilt_answer_are_all_there(api: FakeAPI, tmp_path):
+    ran(api, tmp_path, PROMPTS[:1], {"n": 2})
+    list(looking.export(tmp_path / "run", tmp_path / "x.jsonl", "openai-batch"))
+    body = msgspec.json.decode((tmp_path / "x.jsonl").read_bytes())["response"]["body"]
+    assert [choice["index"] for choice in body["choices"]] == [0, 1]
 
 
 def batch_line(url: str, body: dict[str, Any]) -> dict[str, Any]:
