@@ -71,11 +71,13 @@ class Asking:
         *,
         reuse: Reuse | None = None,
         checker: Checker | None = None,
+        holds_vectors: bool = True,
         succeeded: bool = False,
         accept_empty: bool = False,
         host: str | None = None,
     ) -> None:
-        """`checker` holds answers to the job's schema, if it has one; `succeeded` tells that the run
+        """`checker` holds answers to the job's schema, if it has one; `holds_vectors` tells that the
+        output has a column for them; `succeeded` tells that the run
         holds answers already; `accept_empty` that the person knows that many of them are empty.
         Rows are held to the bounds of the server `host`, if one is named.
         """
@@ -91,6 +93,7 @@ class Asking:
         self._reuse = reuse
         self._host = host
         self._checker = checker
+        self._holds_vectors = holds_vectors
         self._succeeded = succeeded
         self._answered = False  # in this start: a key refused before that is wrong, and no outage
         self._refused_since: float | None = None
@@ -212,7 +215,8 @@ class Asking:
                 self._ask_without_options(task, request, attempt)
             case Reject(error_class, message, code):
                 tries = (*task.tries, Try(attempt, error_class, attempt.maybe_billed))
-                self._rejected(Refusal(request, tries, Error(error_class, message, code)))
+                error = Error(error_class, message, code, judged.completion)
+                self._rejected(Refusal(request, tries, error))
                 self._feed.finish(task)
             case Stop(error_class, message, code):
                 self._stop(stops.refused(error_class, message, attempt))
@@ -224,7 +228,10 @@ class Asking:
         self._refused_since = None
         self._succeeded = self._answered = True
         self._settle("rows")  # others succeed: what was refused was the rows' own fault
-        result = results.accepted(request, tries, completion, self._job.output.response)
+        keep = self._job.output.response
+        result = results.accepted(
+            request, tries, completion, keep, holds_vectors=self._holds_vectors
+        )
         self._store.write(result)
         if "model_differs" in result.flags:
             self._notice(
@@ -254,7 +261,7 @@ class Asking:
         if again.refused or again.wait:
             self._hold(again, attempt, others)
         if delay is None and self.stopped is None:
-            error = Error(again.error_class, again.message, again.code)
+            error = Error(again.error_class, again.message, again.code, again.completion)
             conclude = self._rejected if again.once else self._record
             conclude(Refusal(request, tries, error))
             self._feed.finish(task)
@@ -400,7 +407,8 @@ class Asking:
             self._stop(stops.mostly_invalid(INVALID_WINDOW, error.message))
         misfit = error.error_class == "schema_mismatch"
         if misfit and self._first.mostly_empty(True):
-            self._stop(stops.mostly_misfits(EMPTY_WINDOW, error.message))
+            why = stops.perhaps_unheeded(refusal.request.api, error.message)
+            self._stop(stops.mostly_misfits(EMPTY_WINDOW, why))
 
     def _stop(self, reason: BatchError) -> None:
         """Give out nothing more; the first reason counts."""

@@ -76,8 +76,10 @@ class Checker:
             return judged
         if first.finish_reason == "length":
             cut = f"cut off before it was whole, raise max_tokens ({found.problem})"
-            return Reject("schema_mismatch", cut)
-        return TryAgain("schema_mismatch", found.problem, mismatch=True)
+            return Reject("schema_mismatch", cut, completion=judged.completion)
+        return TryAgain(
+            "schema_mismatch", found.problem, mismatch=True, completion=judged.completion
+        )
 
     def again(self, known: Result) -> Result | None:
         """An answer that another run took, with what is parsed of it here; None when it does not

@@ -26,7 +26,7 @@ import yarl
 from aiohttp.client_reqrep import ClientRequest
 
 from batch import __version__
-from batch.apis import APIS, Fold, without_stream_options
+from batch.apis import APIS, Fold, with_response_format, without_stream_options
 from batch.bodies import decode
 from batch.endpoint import Endpoint, Target, url_of
 from batch.errors import UsageError
@@ -141,7 +141,9 @@ class Client:
         await self._session.close()
 
     def adapted(self, request: Request) -> Request:
-        """`request` as this endpoint takes it, by what it has refused before."""
+        """`request` as this endpoint takes it, by what it is and what it has refused before."""
+        if self._endpoint.local:
+            request = with_response_format(request)
         return request if self.takes_stream_options else without_stream_options(request)
 
     async def send(self, request: Request) -> Attempt:

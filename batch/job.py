@@ -149,12 +149,26 @@ def check(tables: dict[str, Any], source: Path | None = None) -> Job:
     """
     try:
         request = _parameters(tables.get("request", {}))
-        return msgspec.convert({**tables, "request": request}, Job)
+        made = msgspec.convert({**tables, "request": request}, Job)
     except msgspec.ValidationError as error:
         raise JobError(_explained(str(error), tables, source)) from None
     except BadSchema as error:
         problem = f"schema: {error} - at `$.request`"
         raise JobError(_explained(problem, tables, source)) from None
+    if made.endpoint.local:
+        _check_local(made, source)
+    return made
+
+
+def _check_local(made: Job, source: Path | None) -> None:
+    """Raises JobError for what the embedded model cannot do, whichever it is."""
+    for name in ("images", "audio"):
+        if getattr(made.prompt, name):
+            where = place(["prompt", name], source)
+            raise JobError(f"{where}[prompt] {name}: the embedded model reads text only")
+    if made.request.api == "embeddings":
+        where = place(["request", "api"], source)
+        raise JobError(f"{where}[request] api: the embedded model gives no embeddings")
 
 
 def _parameters(request: Any) -> Any:
@@ -166,6 +180,8 @@ def _parameters(request: Any) -> Any:
     if "schema" in ours:
         if "response_format" in sent:
             raise BadSchema("response_format says it too; keep one of them")
+        if isinstance(text := sent.get("text"), dict) and "format" in text:
+            raise BadSchema("text.format says it too; keep one of them")
         ours["schema"] = schemas.expanded(ours["schema"])
         sent["response_format"] = schemas.response_format(ours["schema"])
     return {**ours, "sent": sent}

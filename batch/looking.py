@@ -127,10 +127,11 @@ def export(run: Path, output: Path, format_: str) -> Iterator[Path]:
     """Write the results to one file (and, for openai-batch, the failed rows to another); gives
     their paths.
     """
-    _, how = opened(run)
+    known, how = opened(run)
     tables = contents.tables(run, how)
     if format_ == "openai-batch":
-        yield from (output, exporting.openai_batch(output, tables))
+        api = known.job.get("request", {}).get("api", Parameters().api)
+        yield from (output, exporting.openai_batch(output, tables, api))
     else:
         exporting.write(output, format_, tables, how.schema)
         yield output

@@ -36,7 +36,8 @@ class TryAgain(msgspec.Struct, frozen=True):
     `maybe_billed`: the answer may have been computed and charged.
     `at_once`: nothing is wrong with the server, a kept-alive socket had been closed.  `once`: one
     more try may help, two will not.
-    `unreachable`: there was no connection.  `mismatch`: an answer that does not fit the schema.
+    `unreachable`: there was no connection.  `mismatch`: an answer that does not fit the schema,
+    which `completion` is.
     """
 
     error_class: str
@@ -50,6 +51,7 @@ class TryAgain(msgspec.Struct, frozen=True):
     once: bool = False
     unreachable: bool = False
     mismatch: bool = False
+    completion: Completion | None = None
 
 
 class Pause(msgspec.Struct, frozen=True):
@@ -64,13 +66,15 @@ class Pause(msgspec.Struct, frozen=True):
 
 class Reject(msgspec.Struct, frozen=True):
     """The row cannot succeed as it is.  `stream_options`: it is these that the server does not take,
-    and they ask for nothing but the usage of a stream.
+    and they ask for nothing but the usage of a stream.  `completion` is the answer of a row that
+    fails for what it says.
     """
 
     error_class: str
     message: str
     code: str | None = None
     stream_options: bool = False
+    completion: Completion | None = None
 
 
 class Stop(msgspec.Struct, frozen=True):
@@ -183,6 +187,9 @@ PHRASES = (
     # OpenAI answers so to one request that is larger than the whole token limit; waiting does not help.
     (re.compile(r"request too large.*limit \d+, requested \d+", re.I | re.S), "too_large"),
 )  # fmt: skip
+
+UNSUPPORTED = re.compile(r"\b(?:image|audio) input is not supported", re.I)
+"""What llama.cpp says, with a 500, to a picture its model cannot see; it says so to every try."""
 
 TRUNCATED = re.compile(
     r"(?:invalid|malformed|parse|decode)\b.{0,30}\bjson\b(?! schema)|\bjson (?:parse|decode)", re.I
@@ -315,6 +322,8 @@ def _refused(status: int, error: ServerError, attempt: Attempt, now: float) -> O
     if named in (None, "rate_limited"):  # the code of a limit that no waiting helps against, too
         named = _class_by_phrase(error, status) or named
     error_class = named or by_status
+    if UNSUPPORTED.search(error.message):
+        error_class = "invalid_request"
     if status == 429 and error_class not in ("quota", "too_large"):
         error_class = "rate_limited"
     if error_class in STOPPING:

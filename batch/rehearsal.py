@@ -59,17 +59,30 @@ class Validity(msgspec.Struct):
     faults: list[Fault] = []
 
 
-def check(job_: Job, source: Input, prompter: Prompter, terms: Terms) -> str | None:
-    """Judge a job and the first rows of its input.  Gives a line of notice about its models, whose
-    list is fetched while the rows are read.  Raises JobError and InputError.
+class Rehearsed(msgspec.Struct, frozen=True):
+    """What the first rows ask: the APIs and models, and a line of notice where one is due."""
+
+    apis: frozenset[str] = frozenset()
+    models: frozenset[str] = frozenset()
+    notice: str | None = None
+
+
+def check(job_: Job, source: Input, prompter: Prompter, terms: Terms) -> Rehearsed:
+    """Judge a job and the first rows of its input.  The notice is about its models, whose list is
+    fetched while the rows are read.  Raises JobError and InputError.
     """
     check_parameters(job_, terms)
     offered = None
     if terms.bounds and not job_.endpoint.local:
         target = endpoint.target(job_.endpoint, terms.environment)
         offered = models.Meanwhile(job_.endpoint, target)
-    wanted = _check_rows(job_, source, prompter, terms)
-    return None if offered is None else models.unlisted(wanted, offered.names())
+    found = _check_rows(job_, source, prompter, terms)
+    if job_.endpoint.local and "embeddings" in found.apis:
+        raise InputError(f"{source.names[0]}: the embedded model gives no embeddings")
+    if offered is None:
+        return found
+    notice = models.unlisted(set(found.models), offered.names())
+    return msgspec.structs.replace(found, notice=notice)
 
 
 def checker_of(job_: Job) -> Checker | None:
@@ -101,16 +114,16 @@ def _host(job_: Job, terms: Terms) -> str:
     return endpoint.host_of(endpoint.address(job_.endpoint, terms.environment))
 
 
-def _check_rows(job_: Job, source: Input, prompter: Prompter, terms: Terms) -> set[str]:
-    """Render the first rows; gives the models they ask.  Raises InputError naming the place of the
-    first fault.
-    """
-    size, empty, wanted = 0, True, set()
+def _check_rows(job_: Job, source: Input, prompter: Prompter, terms: Terms) -> Rehearsed:
+    """Render the first rows.  Raises InputError naming the place of the first fault."""
+    size, empty = 0, True
+    spoken, wanted = set(), set()
     host = bounding_host(job_, prompter, terms)
     for row in first_rows(source, min(CHECKED_ROWS, job_.limit or CHECKED_ROWS)):
         empty = False
         try:
             request = _request(job_, row, prompter, host)
+            spoken.add(request.api)
             wanted.add(request.model or "")
             size += len(request.body)
         except BadRow as fault:
@@ -120,7 +133,7 @@ def _check_rows(job_: Job, source: Input, prompter: Prompter, terms: Terms) -> s
             break
     if empty:
         raise _no_rows(source)
-    return wanted
+    return Rehearsed(frozenset(spoken), frozenset(wanted))
 
 
 def _no_rows(source: Input) -> InputError:

@@ -25,11 +25,12 @@ class Try(msgspec.Struct, frozen=True):
 
 
 class Error(msgspec.Struct, frozen=True):
-    """Why a row failed."""
+    """Why a row failed; `completion` is the answer that was not what was wanted, if one came."""
 
     error_class: str
     message: str
     code: str | None = None
+    completion: Completion | None = None
 
 
 def remembered(attempt: Attempt) -> Attempt:
@@ -51,15 +52,17 @@ def accepted(
     tries: tuple[Try, ...],
     completion: Completion,
     response: Literal["auto"] | bool,
+    *,
+    holds_vectors: bool = True,
 ) -> Result:
-    """The result of a row that was answered."""
-    flags = completion.flags
-    if _differs(request.model, completion.served_model):
-        flags = [*flags, "model_differs"]
-    if completion.embedding is None and len(completion.choices) < request.choices:
-        flags = [*flags, "choices_missing"]
+    """The result of a row that was answered.  The raw answer is kept where the run has no column
+    for the vector in it.
+    """
+    flags = _flags(request, completion)
     first = completion.choices[0] if completion.choices else None
-    keep = response is True or (response == "auto" and (completion.unheld or _remarkable(flags)))
+    homeless = completion.embedding is not None and not holds_vectors
+    remarkable = completion.unheld or _remarkable(flags)
+    keep = homeless or response is True or (response == "auto" and remarkable)
     return Result(
         **_about(request, tries, completion.usage),
         status="ok",
@@ -97,9 +100,31 @@ def failed(
     return Result(
         **_about(request, tries, _usage(last)),
         **why,
+        **_how_answered(request, error.completion),
         usage_json=_json(answer.get("usage")),
         response_json=_text(last) if response is not False and last.answer is not None else None,
     )
+
+
+def _how_answered(request: Request, completion: Completion | None) -> dict[str, Any]:
+    """How an answer came that was not what was wanted; its text is in the raw answer."""
+    if completion is None:
+        return {}
+    return {
+        "flags": _flags(request, completion),
+        "finish_reason": completion.choices[0].finish_reason if completion.choices else None,
+        "served_model": completion.served_model,
+        "service_tier": completion.service_tier,
+    }
+
+
+def _flags(request: Request, completion: Completion) -> list[str]:
+    flags = completion.flags
+    if _differs(request.model, completion.served_model):
+        flags = [*flags, "model_differs"]
+    if completion.embedding is None and len(completion.choices) < request.choices:
+        flags = [*flags, "choices_missing"]
+    return flags
 
 
 def _about(request: Request, tries: tuple[Try, ...], last_usage: Usage | None) -> dict[str, Any]:

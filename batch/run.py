@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 
 import msgspec
@@ -23,9 +23,9 @@ from batch.feed import Feed
 from batch.job import Job
 from batch.limiter import Limiter
 from batch.progress import Progress
-from batch.prompts import BadRow, Prompter
+from batch.prompts import Prompter
 from batch.readers import Input
-from batch.rehearsal import Terms
+from batch.rehearsal import Rehearsed, Terms
 from batch.signals import interruptible
 from batch.store import folder, lock, plan
 from batch.store.files import Disk
@@ -74,19 +74,19 @@ def run(job_: Job, run_folder: Path, how: How) -> Ended:
         looking.opened(how.reuse)
     with interruptible(), ExitStack() as stack:
         source = rehearsal.source_of(job_, how.input_format, stack)
-        notice = None
+        rehearsed = Rehearsed()
         if anew or _same_run(job_, run_folder, source) is None:
-            notice = rehearsal.check(job_, source, prompter, how)
+            rehearsed = rehearsal.check(job_, source, prompter, how)
         elif how.again is not None and how.again.settings:
             rehearsal.check_parameters(asked, how)
         target = _target(asked, how, stack)
         if anew and plan.read(run_folder) is not None:
             kept, how = _set_aside(run_folder, how)
             job_, source = _input_in(kept, job_, run_folder, source)
-        opened = _open(job_, run_folder, source, checker, how, stack)
+        opened = _open(job_, run_folder, source, checker, rehearsed, how, stack)
         how.say(f"asking {rehearsal.place(asked, target.base_url, asked.request.api)}")
-        if notice is not None:
-            how.say(notice)
+        if rehearsed.notice is not None:
+            how.say(rehearsed.notice)
         return _in_a_loop(_ask(asked, prompter, checker, target, opened, how))
 
 
@@ -157,6 +157,7 @@ def _open(
     run_folder: Path,
     source: Input,
     checker: Checker | None,
+    rehearsed: Rehearsed,
     how: How,
     stack: ExitStack,
 ) -> Opened:
@@ -171,7 +172,7 @@ def _open(
     if job_.input == "-":
         job_, source = _keep_standard_input(disk, job_, run_folder, source)
     if known is None:
-        _begin(disk, job_, run_folder, source, checker, how)
+        _begin(disk, job_, run_folder, source, checker, rehearsed, how)
     now = _plan(job_, source, known, how)
     layout = looking.layout(run_folder, now)
     found, damages = recover(disk, run_folder)
@@ -199,10 +200,16 @@ def _keep_standard_input(
 
 
 def _begin(
-    disk: Disk, job_: Job, run_folder: Path, source: Input, checker: Checker | None, how: How
+    disk: Disk,
+    job_: Job,
+    run_folder: Path,
+    source: Input,
+    checker: Checker | None,
+    rehearsed: Rehearsed,
+    how: How,
 ) -> None:
     carried = source.schema(None if job_.keep is None else tuple(job_.keep))
-    embedding = _asks_for_embeddings(job_, source)
+    embedding = "embeddings" in {job_.request.api, *rehearsed.apis}
     own = columns.chosen(job_.output.request, embedding, checker.type if checker else None)
     schema, renamed = columns.schema(carried, own)
     if checker is not None and checker.untypable is not None:
@@ -212,15 +219,6 @@ def _begin(
             continue
         how.say(f"the input's column {old!r} is carried as {new!r}: the name is taken")
     folder.begin(disk, run_folder, schema)
-
-
-def _asks_for_embeddings(job_: Job, source: Input) -> bool:
-    """Whether the job says so, or the first row of its input does."""
-    api = job_.request.api
-    for row in rehearsal.first_rows(source, 1):
-        with suppress(BadRow):
-            api = Prompter(job_.prompt, job_.id_column).question(row).api or api
-    return api == "embeddings"
 
 
 def _plan(job_: Job, source: Input, known: Plan | None, how: How) -> Plan:
@@ -298,6 +296,7 @@ async def _ask(
             opened.log,
             reuse=reuse,
             checker=checker,
+            holds_vectors=columns.EMBEDDING in opened.layout.own,
             succeeded=before.totals().rows_ok > 0,
             accept_empty=how.yes,
             host=rehearsal.bounding_host(job_, prompter, how),

@@ -65,3 +65,9 @@ def mostly_invalid(rows: int, message: str) -> Stopped:
         f"more than half of the last {rows:,} rows were rejected as invalid: {message}",
         hint="look at them (batchmill show RUN --failed), then go on with --yes",
     )
+
+
+def perhaps_unheeded(api: str, message: str) -> str:
+    """Why answers do not fit; there are servers that obey a schema in a chat alone."""
+    advice = '; this server may not heed `text.format`: try api = "chat"'
+    return message + advice if api == "responses" else message

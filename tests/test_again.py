@@ -438,6 +438,8 @@ def test_a_choice_that_cannot_be_is_refused(api, batchmill, tmp_path):
         ("--class", "server_eror"): "known: bad_response, blocked, connection",
         ("--flag", "lenght"): "content_filter, empty",
         ("--set", "input=x"): "a retry cannot change that",
+        ("--set", "request.api=embeddings"): "a retry cannot change that",
+        ("--set", "request={api='embeddings'}"): "a retry cannot change that",
         ("--set", "limits.wibble=1"): "unknown key 'wibble'",
     }
     for choice, said in choices.items():

@@ -606,6 +606,30 @@ def test_chat_flags_an_answer_that_is_less_than_one(said, flags):
     assert APIS["chat"].parse(whole(said)).flags == flags
 
 
+@pytest.mark.parametrize(
+    ("said", "completion"),
+    [
+        ({"content": None, "audio": {"data": "AA==", "transcript": "Snow."}}, "Snow."),
+        ({"content": "", "audio": {"data": "AA==", "transcript": "Snow."}}, "Snow."),
+        ({"content": "It", "audio": {"data": "AA==", "transcript": "Snow."}}, "It"),
+        ({"content": None, "audio": {"data": "AA=="}}, None),
+        ({"content": None, "images": [{"image_url": {"url": "data:,"}}]}, None),
+        ({"content": [{"type": "image_url", "image_url": {"url": "data:,"}}]}, None),
+    ],
+)
+def test_chat_that_answers_in_sound_or_pictures_is_not_empty(said, completion):
+    read = APIS["chat"].parse(whole(choice("stop", **said)))
+    assert (read.choices[0].completion, read.flags, read.unheld) == (completion, [], True)
+
+
+def test_chat_has_started_with_the_first_sound():
+    fold = APIS["chat"].Fold()
+    for delta, started in (({"role": "assistant"}, False), ({"audio": {"data": "AA"}}, True)):
+        chunk = {"choices": [{"index": 0, "delta": delta}]}
+        fold.add(Event("", json.dumps(chunk).encode()))
+        assert fold.started is started
+
+
 @pytest.mark.parametrize("usage", [None, {}, {"prompt_tokens": 3}, {"prompt_tokens": -1}])
 def test_chat_flags_usage_that_is_not_known(usage):
     answer = {**whole(choice("stop", content="a")), "usage": usage}

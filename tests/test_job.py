@@ -94,6 +94,23 @@ def test_an_error_names_file_line_table_and_key(tmp_path, text, said):
     assert complaint(tmp_path, text).startswith(said)
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "[prompt]\nimages = 'photo'",
+            "job.toml:4: [prompt] images: the embedded model reads text",
+        ),
+        ("[prompt]\naudio = ['a']", "job.toml:4: [prompt] audio: the embedded model reads text"),
+        ("[request]\napi = 'embeddings'", "job.toml:4: [request] api: the embedded model gives no"),
+    ],
+)
+def test_what_the_embedded_model_cannot_do_is_refused(tmp_path, text, said):
+    assert complaint(tmp_path, f"[endpoint]\nbase_url = 'local'\n{text}").startswith(said)
+    path = save(tmp_path, text)
+    assert not job.check(job.read(path), path).endpoint.local
+
+
 def test_a_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(JobError, match=r"no such job file: .*nothing\.toml"):
         job.read(tmp_path / "nothing.toml")
@@ -241,6 +258,10 @@ def test_a_schema_may_be_a_file_beside_the_job(tmp_path):
         (
             'schema = { a = "string" }\nresponse_format = { type = "json_object" }',
             r"\[request\] schema: response_format says it too",
+        ),
+        (
+            'api = "responses"\nschema = { a = "string" }\ntext.format.type = "json_object"',
+            r"job\.toml:3: \[request\] schema: text.format says it too",
         ),
         ('schema = "none.json"', r"\[request\] schema: cannot read .*none\.json"),
         ('schema = "{broken"', r"\[request\] schema: cannot read: "),

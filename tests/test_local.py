@@ -16,9 +16,9 @@ from typing import Any
 import psutil
 import pytest
 
-from batch import local
+from batch import job, local, run
 from batch.errors import UsageError
-from tests.reading import ran
+from tests.reading import ran, rows
 
 pytest.importorskip(
     "xllamacpp", reason="the extra `local` is not installed: the embedded model is UNTESTED"
@@ -132,6 +132,26 @@ def test_says_the_same_by_chat_and_responses_whole_and_streamed(
             assert all(row["flags"] == ["model_differs"] for row in done.rows), "none is cut"
             said.append([(row["completion"], row["output_tokens"]) for row in done.rows])
     assert said[1:] == [said[0]] * 3
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("name", ["chat", "responses"])
+def test_the_sample_job_with_a_schema_is_held_to_it_by_either_api(
+    name: str, stream: bool, tmp_path: Path
+) -> None:
+    sample = REPOSITORY / "jobs" / "sentiment_schema.toml"
+    tables = job.at(job.read(sample), sample.parent)
+    tables |= {
+        "limit": 2,
+        "retry": {"schema_attempts": 1},
+        "output": {"path": str(tmp_path / "run")},
+    }
+    tables["request"] |= {"api": name, "stream": stream}
+    how = run.How(environment={}, say=lambda _: None, quiet=True)
+    assert run.run(job.check(tables), tmp_path / "run", how).exit_code == 0
+    for row in rows(tmp_path / "run"):
+        assert row["parsed"]["sentiment"] in ("positive", "negative")
+        assert json.loads(row["completion"]) == row["parsed"]
 
 
 def test_offers_one_model_to_whoever_has_the_key(server: local.Local) -> None:

@@ -47,6 +47,7 @@ TOOLS: dict[str, Any] = {
 SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}
 USER = {"role": "user", "content": "Snow?"}
 CALL = {"id": "c1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+CUSTOM_CALL = {"id": "c2", "type": "custom", "custom": {"name": "sql", "input": "SELECT"}}
 HISTORY = [
     {"role": "system", "content": "Short."},
     {"role": "developer", "content": "Shorter."},
@@ -55,6 +56,8 @@ HISTORY = [
     USER,
     {"role": "assistant", "content": None, "tool_calls": [CALL]},
     {"role": "tool", "tool_call_id": "c1", "content": "white"},
+    {"role": "assistant", "content": None, "tool_calls": [CUSTOM_CALL]},
+    {"role": "tool", "tool_call_id": "c2", "content": "42"},
 ]
 SEEN = [
     {

@@ -202,6 +202,13 @@ def test_obeys_x_should_retry():
     assert isinstance(judge(500, error(), headers={"x-should-retry": "false"}), Reject)
 
 
+@pytest.mark.parametrize("kind", ["image", "audio"])
+@pytest.mark.parametrize("status", [400, 500, 503])
+def test_a_server_that_reads_no_such_thing_is_not_down(status, kind):
+    said = error(f"{kind} input is not supported - hint: you may need to provide the mmproj")
+    assert verdict(judge(status, said)) == (Reject, "invalid_request")
+
+
 def test_a_firewall_blocks_one_row_and_not_the_run():
     page = b"<!DOCTYPE html><html><title>Attention\n Required!</title>for 203.0.113.7"
     judged = judge(403, raw=page)

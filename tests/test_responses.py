@@ -13,6 +13,7 @@ from batch.apis import APIS, Parameters, build
 from batch.model import Attempt, ToolCall
 from batch.outcome import Accept, BadAnswer, Reject, Stop, TryAgain
 from batch.prompts import BadRow, Question
+from batch.sse import Event
 from tests.fake_api import FakeAPI, Step
 from tests.reading import ran
 
@@ -252,8 +253,34 @@ def test_a_parameter_that_cannot_be_said_is_an_error_that_names_it(lost):
         build(Question(body=body, api="responses"), Parameters(), 0)
 
 
-def test_a_call_that_is_no_function_is_an_error():
-    call = {"id": "c", "type": "custom", "custom": {"name": "sql", "input": "x"}}
+def test_a_call_of_a_custom_tool_and_its_output_keep_their_kind():
+    call = {"id": "c", "type": "custom", "custom": {"name": "sql", "input": "SELECT"}}
+    said = {"role": "tool", "tool_call_id": "c", "content": "42"}
+    items = sent([USER, {"role": "assistant", "content": None, "tool_calls": [call]}, said])[
+        "input"
+    ]
+    assert items[1:] == [
+        {"type": "custom_tool_call", "call_id": "c", "name": "sql", "input": "SELECT"},
+        {"type": "custom_tool_call_output", "call_id": "c", "output": "42"},
+    ]
+
+
+def test_a_custom_tool_is_called_the_same_whole_and_streamed():
+    item = {"type": "custom_tool_call", "id": "i", "call_id": "c", "name": "sql", "input": "SELECT"}
+    added = {"type": "response.output_item.added", "output_index": 0, "item": {**item, "input": ""}}
+    delta = {"type": "response.custom_tool_call_input.delta", "output_index": 0, "item_id": "i"}
+    fold = responses.Fold()
+    for event in (added, {**delta, "delta": "SEL"}, {**delta, "delta": "ECT"}):
+        fold.add(Event("message", json.dumps(event).encode()))
+    fold.add(Event("message", json.dumps({"type": "response.completed", "response": {}}).encode()))
+    whole = responses.parse(answer(output=[item]))
+    assert whole.choices[0].tool_calls == [ToolCall("c", "sql", "SELECT")]
+    assert (whole.choices[0].finish_reason, whole.flags, whole.unheld) == ("tool_calls", [], False)
+    assert responses.parse(fold.answer()).choices == whole.choices
+
+
+def test_a_call_of_an_unknown_kind_is_an_error():
+    call = {"id": "c", "type": "telepathy", "telepathy": {}}
     with pytest.raises(BadRow, match="tool call"):
         sent([USER, {"role": "assistant", "tool_calls": [call]}])
 
@@ -432,6 +459,19 @@ def test_a_failed_answer_counts_by_the_code_in_it(code, kind, error_class):
 )
 def test_the_raw_answer_is_kept_exactly_when_no_column_holds_it(fields, unheld):
     assert responses.parse(answer(**fields)).unheld is unheld
+
+
+@pytest.mark.parametrize(
+    ("item", "completion", "flags"),
+    [
+        ({"type": "image_generation_call", "id": "i", "result": "AA=="}, None, []),
+        (message({"type": "output_audio", "data": "AA==", "transcript": "Snow."}), "Snow.", []),
+        ({"type": "image_generation_call", "id": "i", "result": None}, None, ["empty"]),
+    ],
+)
+def test_an_answer_in_sound_or_pictures_is_not_empty(item, completion, flags):
+    read = responses.parse(answer(output=[item]))
+    assert (read.choices[0].completion, read.flags, read.unheld) == (completion, flags, True)
 
 
 def test_an_empty_answer_that_does_not_say_why_is_refused():

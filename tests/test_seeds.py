@@ -341,6 +341,23 @@ def test_seed_004_multi_vendor(api: FakeAPI, tmp_path, stream):
     assert bodies(api) == [{**VENDORS, **HELLO, **options}]
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_seed_004_multi_vendor_answers_in_sound_alone(api: FakeAPI, tmp_path, stream):
+    sound = {"content": None, "audio": {"data": "AAAA", "transcript": "Snow."}}
+    pieces = [{"audio": {"data": "AA"}}, {"audio": {"data": "AA", "transcript": "Snow."}}]
+    ended = {"index": 0, "finish_reason": "stop"}
+    events = [{"model": "m", "choices": [{"index": 0, "delta": piece}]} for piece in pieces]
+    last = {"model": "m", "choices": [{**ended, "delta": {}}], "usage": USED}
+    body = {"model": "m", "choices": [{**ended, "message": sound}], "usage": USED}
+    api.always = Step(events=[*events, last, "[DONE]"]) if stream else Step(body=body)
+    asked = {"modalities": ["text", "audio"], "stream": stream, "model": "m"}
+    done = ran(api, tmp_path, [HELLO] * 60, asked)
+    assert (done.exit_code, done.stopped) == (0, None)
+    for row in done.rows:
+        assert (row["completion"], row["flags"]) == ("Snow.", [])
+        assert json.loads(row["response_json"])["choices"][0]["message"]["audio"]["data"] == "AAAA"
+
+
 def test_seed_004_multi_vendor_tool_exchange(api: FakeAPI, tmp_path):
     """What a tool said goes back as the row's history, and an ordinary answer comes."""
     exchange = [

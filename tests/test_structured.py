@@ -78,6 +78,8 @@ def test_an_answer_that_does_not_fit_is_asked_again_and_its_cost_counted(api, ba
     assert "so so" in misfit["response_json"]
     assert [misfit["parsed"], misfit["output_tokens"]] == [None, 15]
     assert cut["error_class"] == "schema_mismatch" and "raise max_tokens" in cut["error_message"]
+    for row, finish, flags in ((misfit, "stop", []), (cut, "length", ["length"])):
+        assert (row["finish_reason"], row["flags"], row["served_model"]) == (finish, flags, "m")
 
 
 def test_attempts_at_the_schema_are_a_key(api, batchmill, tmp_path):
@@ -159,6 +161,14 @@ def test_a_streamed_answer_is_parsed_too(api, batchmill, tmp_path):
     api.always = says(GOOD)
     assert run(api, batchmill, tmp_path, 2, "--set", "request.stream=true").exit_code == 0
     assert [row["parsed"] for row in rows(tmp_path / "out")] == [GOOD] * 2
+
+
+def test_misfits_of_the_responses_api_name_the_other_one(api, batchmill, tmp_path):
+    api.always = says("never")
+    once = ("--set", "retry.schema_attempts=1", "--set", "request.api=responses")
+    stopped = run(api, batchmill, tmp_path, 60, *once)
+    assert stopped.exit_code == 3
+    assert 'try api = "chat"' in stopped.stderr
 
 
 def test_a_schema_that_no_answer_fits_stops_the_run(api, batchmill, tmp_path):

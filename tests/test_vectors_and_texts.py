@@ -11,7 +11,9 @@ import msgspec
 import pyarrow as pa
 import pytest
 
+from batch import looking
 from batch.apis import APIS, Parameters, build
+from batch.errors import InputError
 from batch.model import Request
 from batch.outcome import BadAnswer
 from batch.prompts import BadRow, Question
@@ -93,6 +95,60 @@ def test_embeddings_are_exported_as_the_batch_api_writes_them(api: FakeAPI, tmp_
         embedding_of("Snow is"),
         embedding_of("Coal is"),
     ]
+
+
+@pytest.mark.parametrize("name", ["chat", "completions", "responses"])
+@pytest.mark.parametrize("by_row", [False, True])
+def test_a_rebuilt_answer_has_the_shape_of_its_api(api: FakeAPI, tmp_path, name, by_row):
+    api.always = Step(content="Snow is white.", finish_reason="length")
+    body = {"messages": [USER]} if name == "chat" else {"prompt": "Snow is", "input": "Snow is"}
+    asked = batch_line(f"/v1{APIS[name].PATH}", body) if by_row else PROMPTS[0]
+    request = {} if by_row else {"api": name}
+    (row,) = ran(api, tmp_path, [asked], request, output={"response": False}).rows
+    assert row["response_json"] is None
+    (_, _) = looking.export(tmp_path / "run", tmp_path / "x.jsonl", "openai-batch")
+    line = msgspec.json.decode((tmp_path / "x.jsonl").read_bytes())
+    read = APIS[name].parse(line["response"]["body"])
+    assert (read.choices[0].completion, read.flags) == ("Snow is white.", ["length"])
+    objects = {"chat": "chat.completion", "completions": "text_completion"}
+    assert line["response"]["body"]["object"] == objects.get(name, "response")
+
+
+def test_choices_of_a_rebuilt_answer_are_all_there(api: FakeAPI, tmp_path):
+    ran(api, tmp_path, PROMPTS[:1], {"n": 2})
+    list(looking.export(tmp_path / "run", tmp_path / "x.jsonl", "openai-batch"))
+    body = msgspec.json.decode((tmp_path / "x.jsonl").read_bytes())["response"]["body"]
+    assert [choice["index"] for choice in body["choices"]] == [0, 1]
+
+
+def batch_line(url: str, body: dict[str, Any]) -> dict[str, Any]:
+    return {"method": "POST", "url": url, "body": {"model": "m", **body}}
+
+
+CHAT_LINE = batch_line("/v1/chat/completions", {"messages": [USER]})
+VECTOR_LINE = batch_line("/v1/embeddings", {"input": "Snow is"})
+
+
+def test_vectors_have_their_column_when_any_row_asks_for_one(api: FakeAPI, tmp_path):
+    done = ran(api, tmp_path, [CHAT_LINE, VECTOR_LINE], {})
+    assert [row["completion"] for row in done.rows] == [answer_to("Snow is"), None]
+    assert [row["embedding"] for row in done.rows] == [None, embedding_of("Snow is")]
+
+
+def test_the_embedded_model_is_asked_for_no_vector(tmp_path):
+    with pytest.raises(InputError, match=r"in\.jsonl: the embedded model gives no embeddings"):
+        ran(None, tmp_path, [CHAT_LINE, VECTOR_LINE], {}, endpoint={"base_url": "local"})
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_vector_that_nobody_foresaw_is_kept_in_the_raw_answer(api: FakeAPI, tmp_path):
+    kept = {"output": {"response": False}}
+    ran(api, tmp_path, [CHAT_LINE], {}, **kept)
+    *_, last = ran(api, tmp_path, [CHAT_LINE, VECTOR_LINE], {}, **kept).rows  # the input grew
+    assert "embedding" not in last
+    assert msgspec.json.decode(last["response_json"])["data"][0]["embedding"] == embedding_of(
+        "Snow is"
+    )
 
 
 def test_a_chat_has_no_column_of_embeddings(api: FakeAPI, tmp_path):

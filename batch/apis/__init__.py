@@ -14,7 +14,7 @@ import msgspec
 
 from batch import preflight
 from batch import schema as schemas
-from batch.apis import chat_completions, completions, embeddings, responses
+from batch.apis import chat_completions, completions, embeddings, responses, responses_input
 from batch.model import Completion, Request
 from batch.prompts import BadRow, Question
 from batch.sse import Event
@@ -136,6 +136,20 @@ def without_stream_options(request: Request) -> Request:
     del body["stream_options"]
     lighter = msgspec.json.encode(body)
     return msgspec.structs.replace(request, body=lighter, stream_options=False)
+
+
+def with_response_format(request: Request) -> Request:
+    """The same question for llama.cpp, which passes over `text.format` in the responses API and
+    obeys `response_format` there.
+    """
+    if request.api != "responses" or b'"format"' not in request.body:
+        return request
+    body = msgspec.json.decode(request.body)
+    wanted = responses_input.response_format(body)
+    if wanted is None or "response_format" in body:
+        return request
+    encoded = msgspec.json.encode({**body, "response_format": wanted})
+    return msgspec.structs.replace(request, body=encoded)
 
 
 def _output_cap(body: dict[str, Any], choices: int) -> int | None:

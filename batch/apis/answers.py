@@ -38,11 +38,19 @@ def table(answer: Any) -> dict[str, Any]:
     return answer
 
 
-def completion(answer: dict[str, Any], choices: Sequence[Choice], unheld: bool) -> Completion:
-    """The Completion of `choices`, which stand in `answer`.  Raises BadAnswer for an empty choice
-    that does not say why it is.
+def completion(
+    answer: dict[str, Any],
+    choices: Sequence[Choice],
+    unheld: bool,
+    wordless: frozenset[int] = frozenset(),
+) -> Completion:
+    """The Completion of `choices`, which stand in `answer`; those with an index among `wordless`
+    gave something that is no text, such as a picture.  Raises BadAnswer for an empty choice that
+    does not say why it is.
     """
     for choice in choices:
+        if choice.index in wordless:
+            continue
         if not _says_something(choice) and choice.finish_reason not in ENDS - CALLS:
             reason = choice.finish_reason
             raise BadAnswer(f"the answer is empty and does not say why (finish_reason {reason!r})")
@@ -54,7 +62,7 @@ def completion(answer: dict[str, Any], choices: Sequence[Choice], unheld: bool) 
         service_tier=text(answer.get("service_tier")),
         usage=counted,
         usage_json=usage_json(answer),
-        flags=_flags(read[0], counted),
+        flags=_flags(read[0], counted, read[0].index in wordless),
         unheld=unheld,
     )
 
@@ -100,13 +108,13 @@ def _says_something(choice: Choice) -> bool:
     return bool(choice.completion or choice.refusal or choice.tool_calls or choice.reasoning)
 
 
-def _flags(first: Choice, counted: Usage | None) -> list[str]:
+def _flags(first: Choice, counted: Usage | None, wordless: bool) -> list[str]:
     flags = []
     if first.finish_reason in ("length", "content_filter"):
         flags.append(first.finish_reason)
     if first.refusal:
         flags.append("refusal")
-    if not (first.completion or first.refusal or first.tool_calls):
+    if not (first.completion or first.refusal or first.tool_calls or wordless):
         flags.append("empty")
     if first.finish_reason not in ENDS:
         flags.append("finish_unknown")

@@ -36,6 +36,7 @@ HELD_IN_MESSAGE = frozenset(
 )
 HELD_IN_DETAIL = frozenset({"type", "text", "summary", "format", "index", "id"})
 HELD_IN_PART = frozenset({"type", "text"})
+WORDLESS = ("audio", "images")
 AUDIO = frozenset({"data", "transcript"})
 """Texts of a streamed `audio` that come in pieces."""
 
@@ -59,7 +60,12 @@ def parse(answer: Any) -> Completion:
     if not isinstance(choices, list) or not choices:
         raise BadAnswer("the answer has no choices")
     read = [_choice(position, raw) for position, raw in enumerate(choices)]
-    return answers.completion(answer, read, _holds_more(answer, choices))
+    wordless = frozenset(
+        choice.index
+        for choice, raw in zip(read, choices, strict=True)
+        if _is_wordless(raw["message"])
+    )
+    return answers.completion(answer, read, _holds_more(answer, choices), wordless)
 
 
 def _choice(position: int, raw: Any) -> Choice:
@@ -68,7 +74,7 @@ def _choice(position: int, raw: Any) -> Choice:
         raise BadAnswer("a choice of the answer has no message")
     return Choice(
         index=index(raw, position),
-        completion=_content(message.get("content")),
+        completion=_said(message),
         finish_reason=finish_reason(raw),
         refusal=text(message.get("refusal")),
         reasoning=_reasoning(message),
@@ -90,6 +96,21 @@ def _content(content: Any) -> str | None:
         return text(content)
     parts = (part.get("text") for part in dicts(content))
     return "".join(part for part in parts if isinstance(part, str)) or None
+
+
+def _said(message: dict[str, Any]) -> str | None:
+    """The text, or what is said in sound where there is none."""
+    written, audio = _content(message.get("content")), message.get("audio")
+    spoken = text(audio.get("transcript")) if isinstance(audio, dict) else None
+    return written or spoken or written
+
+
+def _is_wordless(message: dict[str, Any]) -> bool:
+    """Whether a message holds sound or pictures."""
+    parts = dicts(message.get("content"))
+    return any(message.get(name) for name in WORDLESS) or any(
+        beyond(part, HELD_IN_PART) for part in parts
+    )
 
 
 def _reasoning(message: dict[str, Any]) -> str | None:
@@ -211,7 +232,7 @@ class _Choice:
             self._texts.setdefault(key, []).append(value)
             return bool(value)
         self._message[key] = merged(self._message.get(key), value, AUDIO)
-        return False
+        return key in WORDLESS and bool(value)
 
     def _add_tool_calls(self, deltas: Any) -> bool:
         calls = dicts(deltas)

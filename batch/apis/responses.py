@@ -23,6 +23,14 @@ Item = dict[str, Any]
 REASONS = {"max_output_tokens": "length", "content_filter": "content_filter"}
 """Why an answer is incomplete -> the finish reason of a chat."""
 
+CALLS = {"function_call": "arguments", "custom_tool_call": "input"}
+"""Kind of an item that calls a tool -> its field with what the tool is given."""
+CALL_DELTAS = {
+    "response.function_call_arguments.delta": "function_call",
+    "response.custom_tool_call_input.delta": "custom_tool_call",
+}
+"""Kind of an event that brings a piece of that field -> kind of the item."""
+
 HELD = frozenset(
     {"id", "object", "created_at", "completed_at", "status", "error", "incomplete_details",
      "model", "output", "output_text", "service_tier", "usage"}
@@ -41,10 +49,13 @@ HELD_IN_ITEM = {
     "message": frozenset({"type", "id", "role", "status", "content", "phase"}),
     "reasoning": frozenset({"type", "id", "status", "content", "summary"}),
     "function_call": frozenset({"type", "id", "status", "call_id", "name", "arguments"}),
+    "custom_tool_call": frozenset({"type", "id", "status", "call_id", "name", "input"}),
     "output_text": frozenset({"type", "id", "status", "text"}),
     "refusal": frozenset({"type", "id", "status", "refusal"}),
 }
 """Kind of an item, or of a part of a message -> its fields that our columns hold."""
+IDENTITY = frozenset({"type", "id", "status"})
+"""What every item says of itself."""
 
 
 def body(messages: Sequence[Item] | None, parameters: Item) -> Item:
@@ -71,18 +82,19 @@ def parse(answer: Any) -> Completion:
     parts = list(_parts(output))
     choice = Choice(
         index=0,
-        completion=_joined(parts, "output_text", "text"),
+        completion=_said(parts),
         finish_reason=_finish_reason(answer, output),
         refusal=_joined(parts, "refusal", "refusal"),
         reasoning=_reasoning(output),
         tool_calls=[
             answers.tool_call(item.get("call_id") or item.get("id"), item)
             for item in output
-            if item.get("type") == "function_call"
+            if item.get("type") in CALLS
         ]
         or None,
     )
-    return answers.completion(answer, [choice], _holds_more(answer, [*output, *parts]))
+    wordless = frozenset({0}) if any(map(_is_wordless, parts)) else frozenset[int]()
+    return answers.completion(answer, [choice], _holds_more(answer, [*output, *parts]), wordless)
 
 
 def _output(answer: Item) -> list[Item]:
@@ -106,6 +118,12 @@ def _parts(output: Sequence[Item]) -> Iterator[Item]:
             yield {"type": "output_text", "text": content}
         else:
             yield from dicts(content)
+
+
+def _said(parts: Sequence[Item]) -> str | None:
+    """The text, or what is said in sound where there is none."""
+    written = _joined(parts, "output_text", "text")
+    return written or _joined(parts, "output_audio", "transcript") or written
 
 
 def _joined(parts: Sequence[Item], kind: str, field: str) -> str | None:
@@ -134,7 +152,7 @@ def _finish_reason(answer: Item, output: Sequence[Item]) -> str | None:
         return status
     if _at_its_limit(answer):
         return "length"
-    called = any(item.get("type") == "function_call" for item in output)
+    called = any(item.get("type") in CALLS for item in output)
     return "tool_calls" if called else "stop"
 
 
@@ -156,6 +174,11 @@ def _item_holds_more(item: Item) -> bool:
     held = HELD_IN_ITEM.get(text(item.get("type")) or "")
     both = bool(item.get("content")) and bool(item.get("summary"))
     return held is None or both or beyond(item, held)
+
+
+def _is_wordless(item: Item) -> bool:
+    """Whether an item or part of another kind (a picture, sound, a search) tells something."""
+    return text(item.get("type")) not in HELD_IN_ITEM and beyond(item, IDENTITY)
 
 
 class Fold(Chunks):
@@ -187,18 +210,19 @@ class Fold(Chunks):
         elif kind == "response.output_item.done" and isinstance(item, dict):
             self._items.append(item)
         elif kind == "response.output_item.added" and isinstance(item, dict):
-            if item.get("type") == "function_call":
+            if item.get("type") in CALLS:
                 self._calls[_key(chunk, item)] = item
         elif kind.endswith(".delta") and isinstance(delta, str):
             self._add_delta(kind, chunk, delta)
 
     def _add_delta(self, kind: str, chunk: Item, delta: str) -> None:
         self.started = self.started or bool(delta)
-        if kind != "response.function_call_arguments.delta":
+        if kind not in CALL_DELTAS:
             self._texts.setdefault(kind, []).append(delta)
             return
-        call = self._calls.setdefault(_key(chunk, {}), {"type": "function_call"})
-        call["arguments"] = (text(call.get("arguments")) or "") + delta
+        called = CALL_DELTAS[kind]
+        call = self._calls.setdefault(_key(chunk, {}), {"type": called})
+        call[CALLS[called]] = (text(call.get(CALLS[called])) or "") + delta
 
     def _folded(self) -> Item:
         answer = dict(self._answer)

@@ -99,6 +99,18 @@ def _format(response_format: Any) -> Table:
     return {"format": _flat(response_format, "json_schema")}
 
 
+def response_format(body: Table) -> Table | None:
+    """The format in `text` as a chat says it; None where there is none."""
+    text = body.get("text")
+    format_ = text.get("format") if isinstance(text, dict) else None
+    if not isinstance(format_, dict):
+        return None
+    if format_.get("type") != "json_schema":
+        return format_
+    inner = {key: value for key, value in format_.items() if key != "type"}
+    return {"type": "json_schema", "json_schema": inner}
+
+
 def _flat(table: Table, name: str) -> Table:
     """`{type, name: {…}}` -> `{type, …}`."""
     inner = table.get(name)
@@ -149,19 +161,32 @@ def question(messages: Sequence[Any]) -> Table:
 
 def _input(messages: Sequence[Any]) -> str | list[Any]:
     """A lone text of the user as it is, which is what the simplest servers take."""
-    items = [item for message in messages for item in _items(message)]
+    custom = _custom_calls(messages)
+    items = [item for message in messages for item in _items(message, custom)]
     lone = items[0] if len(items) == 1 else {}
     plain = lone.keys() == {"role", "content"} and lone["role"] == "user"
     return lone["content"] if plain and isinstance(lone["content"], str) else items
 
 
-def _items(message: Any) -> Iterator[Table]:
+def _custom_calls(messages: Sequence[Any]) -> frozenset[str]:
+    """The ids of all calls of custom tools, whose outputs are items of another kind."""
+    calls = (
+        call
+        for message in messages
+        if isinstance(message, dict) and isinstance(message.get("tool_calls"), list)
+        for call in message["tool_calls"]
+    )
+    ids = (call.get("id") for call in calls if isinstance(call, dict) and "custom" in call)
+    return frozenset(id_ for id_ in ids if isinstance(id_, str))
+
+
+def _items(message: Any, custom: frozenset[str]) -> Iterator[Table]:
     """The items of one message: tool calls and their outputs are items of their own."""
     if not isinstance(message, dict):
         raise BadRow("a message is no JSON object")
     said = {key: value for key, value in message.items() if value is not None}
     if said.get("role") == "tool":
-        yield _output(said)
+        yield _output(said, custom)
         return
     calls = said.pop("tool_calls", None) or ()
     if said.get("role") == "assistant":
@@ -172,8 +197,10 @@ def _items(message: Any) -> Iterator[Table]:
         yield _call(call)
 
 
-def _output(said: Table) -> Table:
-    made = {"type": "function_call_output", "call_id": said.get("tool_call_id")}
+def _output(said: Table, custom: frozenset[str]) -> Table:
+    id_ = said.get("tool_call_id")
+    kind = "custom_tool_call_output" if id_ in custom else "function_call_output"
+    made = {"type": kind, "call_id": id_}
     return {**made, "output": _parts(said.get("content", ""))}
 
 
@@ -190,10 +217,11 @@ def _spoken(said: Table) -> Iterator[Table]:
 
 
 def _call(call: Any) -> Table:
-    function = call.get("function") if isinstance(call, dict) else None
-    if not isinstance(function, dict):
-        raise BadRow("a tool call of another kind than a function has no form in the responses API")
-    return {"type": "function_call", "call_id": call.get("id"), **function}
+    called = call if isinstance(call, dict) else {}
+    for kind, item in (("function", "function_call"), ("custom", "custom_tool_call")):
+        if isinstance(inner := called.get(kind), dict):
+            return {"type": item, "call_id": called.get("id"), **inner}
+    raise BadRow("a tool call of this kind has no form in the responses API")
 
 
 def _parts(content: Any) -> Any:

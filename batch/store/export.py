@@ -15,6 +15,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from batch.store import batch_lines
 from batch.store.files import refused
 
 Tables = Iterable[pa.Table]
@@ -67,10 +68,10 @@ def write(path: Path, format_: str, tables: Tables, schema: pa.Schema) -> None:
         FORMATS[format_](tables, schema, file)
 
 
-def openai_batch(path: Path, tables: Tables) -> Path:
+def openai_batch(path: Path, tables: Tables, api: str) -> Path:
     """The answers as OpenAI's Batch API gives them; failed rows go to the file that is returned.
 
-    Needs the raw answers: a row whose answer was not kept is rebuilt from its columns.
+    `api` is that of the job; a row whose raw answer was not kept is rebuilt from its columns.
     """
     errors = path.with_name(f"{path.stem}.errors{path.suffix}")
     encoder = msgspec.json.Encoder()
@@ -78,46 +79,8 @@ def openai_batch(path: Path, tables: Tables) -> Path:
         for table in tables:
             for row in table.to_pylist():
                 file = answered if row["status"] == "ok" else failed
-                file.write(encoder.encode(_batch_line(row)) + b"\n")
+                file.write(encoder.encode(batch_lines.line(row, api)) + b"\n")
     return errors
-
-
-def _batch_line(row: dict[str, Any]) -> dict[str, Any]:
-    line = {"id": f"batch_req_{row['row']}", "custom_id": row["custom_id"] or str(row["row"])}
-    if row["status"] == "ok":
-        body = msgspec.Raw(row["response_json"].encode()) if row["response_json"] else _rebuilt(row)
-        response = {"status_code": 200, "request_id": row["request_id"], "body": body}
-        return {**line, "response": response, "error": None}
-    error = {"code": row["error_code"] or row["error_class"], "message": row["error_message"]}
-    if not row["http_status"] or row["http_status"] < 400:
-        return {**line, "response": None, "error": error}
-    body = {"error": {**error, "type": row["error_class"], "param": None}}
-    response = {"status_code": row["http_status"], "request_id": row["request_id"], "body": body}
-    return {**line, "response": response, "error": None}
-
-
-def _rebuilt(row: dict[str, Any]) -> dict[str, Any]:
-    usage = msgspec.Raw(row["usage_json"].encode()) if row["usage_json"] else None
-    calls = [
-        {
-            "id": call["id"],
-            "type": "function",
-            "function": {k: call[k] for k in ("name", "arguments")},
-        }
-        for call in row["tool_calls"] or ()
-    ]
-    message = {"role": "assistant", "content": row["completion"], "refusal": row["refusal"]}
-    choice = {
-        "index": 0,
-        "message": {**message, **({"tool_calls": calls} if calls else {})},
-        "finish_reason": row["finish_reason"],
-    }
-    model = row["served_model"] or row["model"]
-    said = ("completion", "finish_reason", "refusal", "tool_calls", "reasoning")
-    if isinstance(row.get("embedding"), list) and all(row[name] is None for name in said):
-        item = {"object": "embedding", "index": 0, "embedding": row["embedding"]}
-        return {"object": "list", "data": [item], "model": model, "usage": usage}
-    return {"object": "chat.completion", "model": model, "choices": [choice], "usage": usage}
 
 
 @contextmanager
