@@ -125,7 +125,7 @@ def again(
         key
         for key in changed
         if key.split(".")[0] in ("input", "output", "keep", "id_column")
-        or key in ("request", "request.api")  # its columns are others, and paid answers would give way to none
+        or key in ("request", "request.api")  # another API has other columns
         or key.startswith("request.schema")
     ]
     if beyond:
