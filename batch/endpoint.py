@@ -103,7 +103,11 @@ def target(endpoint: Endpoint, environment: dict[str, str]) -> Target:
 
 def address(endpoint: Endpoint, environment: dict[str, str]) -> str:
     """The base URL that is meant, with its scheme.  Raises JobError when it is none."""
-    given = endpoint.base_url or environment.get("OPENAI_BASE_URL") or OPENAI
+    given = endpoint.base_url
+    if given is None:
+        given = environment.get("OPENAI_BASE_URL") or OPENAI
+    elif not given.strip():  # a variable that is not set, perhaps: not meant for another server
+        raise JobError(_no_url(given))
     return _with_scheme(given.strip())
 
 

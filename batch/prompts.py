@@ -216,6 +216,13 @@ def _decoded(value: Any) -> Any:
 
 
 def _api_of(url: Any) -> str | None:
-    if not isinstance(url, str):
+    """The API that the `url` of a batch line means, None where there is no url.  Raises BadRow for
+    one that is none of ours, which would be asked, and paid for, at another.
+    """
+    if not isinstance(url, str) or not url:
         return None
-    return next((api for end, api in PATHS.items() if url.rstrip("/").endswith(end)), None)
+    path = url.partition("?")[0].rstrip("/")
+    for end, api in PATHS.items():
+        if path.endswith(end):
+            return api
+    raise BadRow(f"url: {url!r} is no API that is spoken here (known: {', '.join(PATHS)})")

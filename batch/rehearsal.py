@@ -146,10 +146,7 @@ def first_rows(source: Input, count: int) -> Iterator[Row]:
 
 def _request(job_: Job, row: Row, prompter: Prompter, host: str | None) -> Request:
     """The request of a row, held to the bounds of `host`, if there is one.  Raises BadRow."""
-    request = apis.build(prompter.question(row), job_.request, row.index)
-    if host is not None:
-        preflight.check(request, host)
-    return request
+    return apis.bounded(prompter.question(row), job_.request, row.index, host)
 
 
 def source_of(job_: Job, input_format: str | None, stack: ExitStack) -> Input:

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from batch import job
+from batch.apis import APIS, Parameters, bounded
 from batch.errors import JobError
-from batch.preflight import CLIENT_SIDE, of_body, of_parameters
+from batch.preflight import CLIENT_SIDE, OutOfBounds, of_body, of_parameters
+from batch.prompts import Question
 from tests.fake_api import FakeAPI, Step
 from tests.reading import asking, rows, texts, write
 
@@ -44,7 +46,8 @@ def found_in(messages: Any) -> list[str]:
         ("tool_choice", {"type": "function", "name": "look_up"}),
         ("tool_choice", {"type": "allowed_tools", "mode": "auto"}),
         *(("stream", value) for value in (True, False)),
-        *(("input", value) for value in ("text", ["a", "b"], [1, 2], [USER])),
+        *(("input", value) for value in ("text", "", ["a", "b"], [1, 2], [USER])),
+        *(("prompt", value) for value in ("text", "", ["a", "b"], {"id": "pmpt_1"})),
         ("modalities", ["text", "audio"]),
         ("top_k", -1),
         ("chat_template_kwargs", {"enable_thinking": False}),
@@ -86,7 +89,8 @@ def test_what_servers_accept_is_not_found(parameter, value):
         ("stream", "yes", "expected true or false"),
         ("modalities", "audio", "expected a list"),
         ("input", [], "expected text, or a list that is not empty"),
-        ("input", "", "expected text, or a list that is not empty"),
+        ("prompt", [], "expected text, or a list that is not empty"),
+        ("prompt", 3, "expected text, or a list that is not empty"),
     ],
 )
 def test_a_parameter_out_of_bounds_is_named_with_what_it_should_be(parameter, value, said):
@@ -143,7 +147,44 @@ def test_messages_that_no_server_takes_are_named_by_number(messages, said):
 def test_other_apis_need_no_messages():
     assert not list(of_body("responses", {"model": "m", "input": "Hi"}))
     assert not list(of_body("completions", {"model": "m", "prompt": "Hi"}))
-    assert [str(f) for f in of_body("embeddings", {"model": "m"})] == ["input: is missing"]
+
+
+@pytest.mark.parametrize(
+    ("api", "body", "said"),
+    [
+        ("embeddings", {}, ["input: is missing"]),
+        ("embeddings", {"input": ""}, ['input: expected a text that is not empty, not ""']),
+        ("responses", {}, ["input: is missing"]),
+        ("responses", {"input": ""}, []),
+        ("responses", {"prompt": {"id": "pmpt_1"}}, []),
+        ("responses", {"previous_response_id": "resp_1"}, []),
+        ("completions", {}, ["prompt: is missing"]),
+        ("completions", {"prompt": ""}, []),
+    ],
+)
+def test_a_body_that_asks_nothing_is_found(api, body, said):
+    assert [str(finding) for finding in of_body(api, {"model": "m", **body})] == said
+
+
+@pytest.mark.parametrize("key", ["api_key", "timeout", "extra_body"])
+def test_a_setting_of_a_client_in_a_row_is_found(key):
+    (finding,) = of_body("chat", {"model": "m", "messages": [USER], key: "secret"})
+    assert str(finding).startswith(f"{key}: no server reads this; write ")
+    assert "secret" not in str(finding)
+
+
+@pytest.mark.parametrize("api", list(APIS))
+@pytest.mark.parametrize(
+    "message", [{"role": "usr", "content": "x"}, {"role": "assistant", "content": 5}]
+)
+def test_messages_are_judged_whatever_api_they_go_to(api, message):
+    questions = [
+        Question(messages=[message]),
+        Question(body={"messages": [message]}, api=api),
+    ]
+    for question in questions:
+        with pytest.raises(OutOfBounds, match=r"^messages\[0\]: (role|content): expected"):
+            bounded(question, Parameters(api, "m"), 0, "")
 
 
 @pytest.mark.parametrize(
