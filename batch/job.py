@@ -166,6 +166,8 @@ def _parameters(request: Any) -> Any:
     if "schema" in ours:
         if "response_format" in sent:
             raise BadSchema("response_format says it too; keep one of them")
+        if isinstance(text := sent.get("text"), dict) and "format" in text:
+            raise BadSchema("text.format says it too; keep one of them")
         ours["schema"] = schemas.expanded(ours["schema"])
         sent["response_format"] = schemas.response_format(ours["schema"])
     return {**ours, "sent": sent}

@@ -13,6 +13,7 @@ from batch.apis import APIS, Parameters, build
 from batch.model import Attempt, ToolCall
 from batch.outcome import Accept, BadAnswer, Reject, Stop, TryAgain
 from batch.prompts import BadRow, Question
+from batch.sse import Event
 from tests.fake_api import FakeAPI, Step
 from tests.reading import ran
 
@@ -252,8 +253,23 @@ def test_a_parameter_that_cannot_be_said_is_an_error_that_names_it(lost):
         build(Question(body=body, api="responses"), Parameters(), 0)
 
 
-def test_a_call_that_is_no_function_is_an_error():
+def test_calls_of_custom_tools_and_their_outputs_are_items_of_that_kind():
     call = {"id": "c", "type": "custom", "custom": {"name": "sql", "input": "x"}}
+    items = sent(
+        [
+            USER,
+            {"role": "assistant", "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": "c", "content": "3"},
+        ]
+    )["input"]
+    assert items[1:] == [
+        {"type": "custom_tool_call", "call_id": "c", "name": "sql", "input": "x"},
+        {"type": "custom_tool_call_output", "call_id": "c", "output": "3"},
+    ]
+
+
+def test_a_call_of_another_kind_is_an_error():
+    call = {"id": "c", "type": "computer", "computer": {}}
     with pytest.raises(BadRow, match="tool call"):
         sent([USER, {"role": "assistant", "tool_calls": [call]}])
 
@@ -342,6 +358,31 @@ def test_all_that_an_answer_says_has_a_column():
     assert choice.tool_calls == [ToolCall("c1", "look", "{}")]
     assert (read.served_model, read.service_tier, read.unheld) == ("m-1", "flex", False)
     assert (read.usage.input_tokens, read.usage.output_tokens) == (9, 4)
+
+
+CUSTOM = {"type": "custom_tool_call", "call_id": "c1", "name": "sql", "input": "select 1"}
+
+
+def test_a_call_of_a_custom_tool_is_a_tool_call():
+    read = responses.parse(answer(output=[CUSTOM]))
+    assert read.choices[0].tool_calls == [ToolCall("c1", "sql", "select 1")]
+    assert (read.choices[0].finish_reason, read.flags, read.unheld) == ("tool_calls", [], False)
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_streamed_call_of_a_custom_tool_is_put_together(named):
+    fold = responses.Fold()
+    added = {"type": "response.output_item.added", "item": {**CUSTOM, "id": "i", "input": ""}}
+    delta = {"type": "response.custom_tool_call_input.delta", "item_id": "i", "output_index": 0}
+    if named:
+        fold.add(Event("", msgspec.json.encode({**added, "output_index": 0})))
+    for piece in ("select", " 1"):
+        fold.add(Event("", msgspec.json.encode({**delta, "delta": piece})))
+    fold.add(Event("", b'{"type": "response.completed", "response": {"status": "completed"}}'))
+    (call,) = responses.parse(fold.answer()).choices[0].tool_calls
+    assert call.arguments == "select 1"
+    assert call.name == ("sql" if named else None)
+    assert fold.started
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,14 @@ Item = dict[str, Any]
 REASONS = {"max_output_tokens": "length", "content_filter": "content_filter"}
 """Why an answer is incomplete -> the finish reason of a chat."""
 
+CALLS = ("function_call", "custom_tool_call")
+"""Kinds of items that call a tool: of JSON, and of free text."""
+DELTAS_OF_CALLS = {
+    "response.function_call_arguments.delta": ("function_call", "arguments"),
+    "response.custom_tool_call_input.delta": ("custom_tool_call", "input"),
+}
+"""Event of a stream -> the kind of item, and its field, that goes on."""
+
 HELD = frozenset(
     {"id", "object", "created_at", "completed_at", "status", "error", "incomplete_details",
      "model", "output", "output_text", "service_tier", "usage"}
@@ -41,6 +49,7 @@ HELD_IN_ITEM = {
     "message": frozenset({"type", "id", "role", "status", "content", "phase"}),
     "reasoning": frozenset({"type", "id", "status", "content", "summary"}),
     "function_call": frozenset({"type", "id", "status", "call_id", "name", "arguments"}),
+    "custom_tool_call": frozenset({"type", "id", "status", "call_id", "name", "input"}),
     "output_text": frozenset({"type", "id", "status", "text"}),
     "refusal": frozenset({"type", "id", "status", "refusal"}),
 }
@@ -78,7 +87,7 @@ def parse(answer: Any) -> Completion:
         tool_calls=[
             answers.tool_call(item.get("call_id") or item.get("id"), item)
             for item in output
-            if item.get("type") == "function_call"
+            if item.get("type") in CALLS
         ]
         or None,
     )
@@ -134,7 +143,7 @@ def _finish_reason(answer: Item, output: Sequence[Item]) -> str | None:
         return status
     if _at_its_limit(answer):
         return "length"
-    called = any(item.get("type") == "function_call" for item in output)
+    called = any(item.get("type") in CALLS for item in output)
     return "tool_calls" if called else "stop"
 
 
@@ -187,18 +196,19 @@ class Fold(Chunks):
         elif kind == "response.output_item.done" and isinstance(item, dict):
             self._items.append(item)
         elif kind == "response.output_item.added" and isinstance(item, dict):
-            if item.get("type") == "function_call":
+            if item.get("type") in CALLS:
                 self._calls[_key(chunk, item)] = item
         elif kind.endswith(".delta") and isinstance(delta, str):
             self._add_delta(kind, chunk, delta)
 
     def _add_delta(self, kind: str, chunk: Item, delta: str) -> None:
         self.started = self.started or bool(delta)
-        if kind != "response.function_call_arguments.delta":
+        if kind not in DELTAS_OF_CALLS:
             self._texts.setdefault(kind, []).append(delta)
             return
-        call = self._calls.setdefault(_key(chunk, {}), {"type": "function_call"})
-        call["arguments"] = (text(call.get("arguments")) or "") + delta
+        type_, field = DELTAS_OF_CALLS[kind]
+        call = self._calls.setdefault(_key(chunk, {}), {"type": type_})
+        call[field] = (text(call.get(field)) or "") + delta
 
     def _folded(self) -> Item:
         answer = dict(self._answer)

@@ -44,6 +44,10 @@ PARTS = {"text": "input_text", "image_url": "input_image", "file": "input_file"}
 """Kind of a part of a chat message -> what it is called here; another keeps its name."""
 
 
+CALLS = {"function": "function_call", "custom": "custom_tool_call"}
+"""Kind of a tool call in a chat -> the item it is here."""
+
+
 def parameters(chat: Table) -> Table:
     """Parameters of a chat, and those that are in these words already, in these words.  Raises
     BadRow for what cannot be said.
@@ -149,10 +153,21 @@ def question(messages: Sequence[Any]) -> Table:
 
 def _input(messages: Sequence[Any]) -> str | list[Any]:
     """A lone text of the user as it is, which is what the simplest servers take."""
-    items = [item for message in messages for item in _items(message)]
+    items = _answering([item for message in messages for item in _items(message)])
     lone = items[0] if len(items) == 1 else {}
     plain = lone.keys() == {"role", "content"} and lone["role"] == "user"
     return lone["content"] if plain and isinstance(lone["content"], str) else items
+
+
+def _answering(items: list[Table]) -> list[Table]:
+    """`items`, of which the outputs of custom tools are called so: a chat knows one kind."""
+    custom = [item["call_id"] for item in items if item.get("type") == CALLS["custom"]]
+    return [
+        {**item, "type": "custom_tool_call_output"}
+        if item.get("type") == "function_call_output" and item["call_id"] in custom
+        else item
+        for item in items
+    ]
 
 
 def _items(message: Any) -> Iterator[Table]:
@@ -190,10 +205,13 @@ def _spoken(said: Table) -> Iterator[Table]:
 
 
 def _call(call: Any) -> Table:
-    function = call.get("function") if isinstance(call, dict) else None
-    if not isinstance(function, dict):
-        raise BadRow("a tool call of another kind than a function has no form in the responses API")
-    return {"type": "function_call", "call_id": call.get("id"), **function}
+    for kind, type_ in CALLS.items():
+        said = call.get(kind) if isinstance(call, dict) else None
+        if isinstance(said, dict):
+            return {"type": type_, "call_id": call.get("id"), **said}
+    raise BadRow(
+        f"a tool call is no {' and no '.join(CALLS)}: the responses API has no form for it"
+    )
 
 
 def _parts(content: Any) -> Any:
