@@ -111,6 +111,12 @@ def address(endpoint: Endpoint, environment: dict[str, str]) -> str:
     return _with_scheme(given.strip())
 
 
+def check(endpoint: Endpoint) -> None:
+    """Raises JobError for a base URL in the job that is none, or would give a secret away."""
+    if endpoint.base_url is not None and not endpoint.local:
+        _checked(address(endpoint, {}), endpoint)
+
+
 def _with_scheme(given: str) -> str:
     """`given` without scheme gets http where it is a server of one's own, https elsewhere."""
     if "://" in given:

@@ -104,7 +104,7 @@ class Prompter:
     def _spoken(self, values: dict[str, Any], custom_id: str | None) -> Question:
         """A row that brings its own request."""
         if isinstance(body := _decoded(values.get("body")), dict):
-            return Question(body=body, api=_api_of(values.get("url")), custom_id=custom_id)
+            return Question(body=body, api=api_of(values.get("url")), custom_id=custom_id)
         before = self._rendered(values)
         messages = _decoded(values.get("messages"))
         if isinstance(messages, list) and messages:
@@ -215,7 +215,7 @@ def _decoded(value: Any) -> Any:
         return value
 
 
-def _api_of(url: Any) -> str | None:
+def api_of(url: Any) -> str | None:
     """The API that the `url` of a batch line means, None where there is no url.  Raises BadRow for
     one that is none of ours, which would be asked, and paid for, at another.
     """

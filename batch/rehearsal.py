@@ -10,7 +10,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import msgspec
@@ -72,9 +72,14 @@ def check(job_: Job, source: Input, prompter: Prompter, terms: Terms) -> str | N
     return None if offered is None else models.unlisted(wanted, offered.names())
 
 
-def checker_of(job_: Job) -> Checker | None:
+def checker_of(job_: Job, terms: Terms) -> Checker | None:
     """What holds answers to the schema of a job that has one.  Raises JobError for one that is none."""
-    return None if job_.request.schema is None else Checker(job_.request.schema)
+    if job_.request.schema is None:
+        return None
+    try:
+        return Checker(job_.request.schema)
+    except JobError as error:
+        raise JobError(f"{job.place(['request', 'schema'], terms.job_file)}{error}") from None
 
 
 def check_parameters(job_: Job, terms: Terms) -> None:
@@ -162,6 +167,15 @@ def source_of(job_: Job, input_format: str | None, stack: ExitStack) -> Input:
     return readers.resolve(str(path), kept, input_format)
 
 
+def first_api(job_: Job, source: Input, prompter: Prompter) -> str:
+    """The API that the first row asks: its own, or that of the job."""
+    if not prompter.templated:
+        for row in first_rows(source, 1):
+            with suppress(BadRow):
+                return prompter.question(row).api or job_.request.api
+    return job_.request.api
+
+
 def place(job_: Job, base_url: str, api: str) -> str:
     """Where requests to an API go, for a person."""
     if job_.endpoint.local:
@@ -172,7 +186,7 @@ def place(job_: Job, base_url: str, api: str) -> str:
 def preview(job_: Job, terms: Terms, rows: int = 3) -> Iterator[str]:
     """The requests of the first rows, as they would be sent; nothing is."""
     prompter = Prompter(job_.prompt, job_.id_column)
-    checker_of(job_)
+    checker_of(job_, terms)
     check_parameters(job_, terms)
     host = bounding_host(job_, prompter, terms)
     with ExitStack() as stack:
@@ -194,7 +208,7 @@ def validate(job_: Job, terms: Terms, most_faults: int) -> Validity:
     faults are kept, all are counted.  Raises JobError and InputError for what is no single row's.
     """
     prompter = Prompter(job_.prompt, job_.id_column)
-    checker_of(job_)
+    checker_of(job_, terms)
     check_parameters(job_, terms)
     host = bounding_host(job_, prompter, terms)
     found, wanted = Validity(), set()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
+from subprocess import PIPE
 from typing import Any
 
 import pytest
@@ -298,11 +300,37 @@ def test_validate_judges_every_row_and_sends_nothing(api: FakeAPI, batchmill, tm
 
 
 @pytest.mark.parametrize(
-    "wrong", [("--set", "request.n=0"), ("-p", "{{ text"), ("--set", "keep=['z']")]
+    "wrong",
+    [
+        ("--set", "request.n=0"),
+        ("-p", "{{ text"),
+        ("--set", "keep=['z']"),
+        ("--schema", '{"a": "strng"}'),
+        ("--base-url", "htp://foo"),
+    ],
 )
 def test_validate_tells_a_bad_job_from_bad_rows(batchmill, tmp_path, wrong):
     write(tmp_path / "in.jsonl", texts(1))
     assert batchmill("validate", "in.jsonl", "-m", "m", "-p", "x", *wrong).exit_code == 2
+
+
+def test_a_schema_that_is_none_is_named_with_its_place(batchmill, tmp_path):
+    write(tmp_path / "in.jsonl", texts(1))
+    schema = '{ type = "object", properties = { a = { type = "strng" } } }'
+    (tmp_path / "job.toml").write_text(
+        f'input = "in.jsonl"\n[request]\nmodel = "m"\nschema = {schema}\n'
+    )
+    told = batchmill("validate", "job.toml", "-p", "x")
+    assert told.exit_code == 2
+    assert told.stderr.startswith("error: job.toml:4: [request] schema: at properties/a/type: ")
+
+
+def test_ctrl_c_before_anything_is_asked_is_said_in_one_line(start, tmp_path):
+    process = start("run", "-", "-m", "m", "-p", "x", "--base-url", "h.example", stdin=PIPE)
+    process.stdin.write("{}\n" * 100_000)  # more than a pipe holds: now it is being read
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    assert (process.returncode, said) == (130, "error: interrupted\n")
 
 
 def test_a_misspelt_model_is_found_before_anything_is_sent(api: FakeAPI, batchmill, tmp_path):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import json
 import struct
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -11,6 +13,7 @@ import msgspec
 import pyarrow as pa
 import pytest
 
+from batch import looking
 from batch.apis import APIS, Parameters, build
 from batch.model import Request
 from batch.outcome import BadAnswer
@@ -93,6 +96,56 @@ def test_embeddings_are_exported_as_the_batch_api_writes_them(api: FakeAPI, tmp_
         embedding_of("Snow is"),
         embedding_of("Coal is"),
     ]
+
+
+def exported(folder: Path) -> list[dict[str, Any]]:
+    """The bodies of the answers in `folder/run`, as the Batch API would have given them."""
+    list(looking.export(folder / "run", folder / "x.jsonl", "openai-batch"))
+    lines = (folder / "x.jsonl").read_bytes().splitlines()
+    return [msgspec.json.decode(line)["response"]["body"] for line in lines]
+
+
+@pytest.mark.parametrize("finish", ["stop", "length"])
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("chat", "chat.completion"), ("responses", "response"), ("completions", "text_completion")],
+)
+def test_an_answer_is_exported_in_the_shape_of_its_api(api, tmp_path, name, kind, finish):
+    api.always = Step(finish_reason=finish)
+    request = {"api": name, "max_tokens": 50}
+    done = ran(api, tmp_path, PROMPTS, request, output={"response": False})
+    assert [row["response_json"] for row in done.rows] == [None, None]
+    for body, row in zip(exported(tmp_path), done.rows, strict=True):
+        read = APIS[name].parse(body)
+        assert body["object"] == kind
+        assert read.choices[0].completion == row["completion"]
+        assert read.choices[0].finish_reason == row["finish_reason"] == finish
+        assert read.usage.output_tokens == row["output_tokens"]
+
+
+def test_the_line_of_a_batch_file_says_in_which_shape_it_is_exported(api, tmp_path):
+    asked = {
+        "/v1/responses": {"input": "Is snow white?"},
+        "/v1/completions": {"prompt": "Snow is"},
+        "/v1/chat/completions": {"messages": [{"role": "user", "content": "Snow?"}]},
+    }
+    lines = [
+        {"custom_id": url, "method": "POST", "url": url, "body": {"model": "m", **body}}
+        for url, body in asked.items()
+    ]
+    ran(api, tmp_path, lines, {}, output={"response": False})
+    kinds = [body["object"] for body in exported(tmp_path)]
+    assert kinds == ["response", "text_completion", "chat.completion"]
+
+
+def test_what_is_said_of_a_batch_file_of_embeddings(api, tmp_path, batchmill):
+    line = {"custom_id": "a", "method": "POST", "url": "/v1/embeddings"}
+    line["body"] = {"model": "m", "input": "Snow is"}
+    (tmp_path / "in.jsonl").write_text(json.dumps(line))
+    ended = batchmill("run", "in.jsonl", "--base-url", api.url)
+    assert ended.exit_code == 0, ended.stderr
+    assert f"asking {api.url}/embeddings\n" in ended.stderr
+    assert "  embedding   8 floats\n" in batchmill("show", "runs/in").stdout
 
 
 def test_a_chat_has_no_column_of_embeddings(api: FakeAPI, tmp_path):

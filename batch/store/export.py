@@ -67,10 +67,14 @@ def write(path: Path, format_: str, tables: Tables, schema: pa.Schema) -> None:
         FORMATS[format_](tables, schema, file)
 
 
-def openai_batch(path: Path, tables: Tables) -> Path:
+ApiOf = Callable[[dict[str, Any]], str]
+
+
+def openai_batch(path: Path, tables: Tables, api_of: ApiOf) -> Path:
     """The answers as OpenAI's Batch API gives them; failed rows go to the file that is returned.
 
-    Needs the raw answers: a row whose answer was not kept is rebuilt from its columns.
+    Needs the raw answers: a row whose answer was not kept is rebuilt from its columns, in the shape
+    of the API that `api_of` the row names.
     """
     errors = path.with_name(f"{path.stem}.errors{path.suffix}")
     encoder = msgspec.json.Encoder()
@@ -78,14 +82,15 @@ def openai_batch(path: Path, tables: Tables) -> Path:
         for table in tables:
             for row in table.to_pylist():
                 file = answered if row["status"] == "ok" else failed
-                file.write(encoder.encode(_batch_line(row)) + b"\n")
+                file.write(encoder.encode(_batch_line(row, api_of(row))) + b"\n")
     return errors
 
 
-def _batch_line(row: dict[str, Any]) -> dict[str, Any]:
+def _batch_line(row: dict[str, Any], api: str) -> dict[str, Any]:
     line = {"id": f"batch_req_{row['row']}", "custom_id": row["custom_id"] or str(row["row"])}
     if row["status"] == "ok":
-        body = msgspec.Raw(row["response_json"].encode()) if row["response_json"] else _rebuilt(row)
+        kept = row["response_json"]
+        body = msgspec.Raw(kept.encode()) if kept else _rebuilt(row, api)
         response = {"status_code": 200, "request_id": row["request_id"], "body": body}
         return {**line, "response": response, "error": None}
     error = {"code": row["error_code"] or row["error_class"], "message": row["error_message"]}
@@ -96,8 +101,23 @@ def _batch_line(row: dict[str, Any]) -> dict[str, Any]:
     return {**line, "response": response, "error": None}
 
 
-def _rebuilt(row: dict[str, Any]) -> dict[str, Any]:
+def _rebuilt(row: dict[str, Any], api: str) -> dict[str, Any]:
     usage = msgspec.Raw(row["usage_json"].encode()) if row["usage_json"] else None
+    said = {"model": row["served_model"] or row["model"], "usage": usage}
+    if api == "embeddings":
+        item = {"object": "embedding", "index": 0, "embedding": row.get("embedding")}
+        return {"object": "list", "data": [item], **said}
+    if api == "responses":
+        return {"object": "response", **_status(row), "output": list(_items(row)), **said}
+    choice = {"index": 0, "finish_reason": row["finish_reason"]}
+    if api == "completions":
+        choice |= {"text": row["completion"]}
+        return {"object": "text_completion", "choices": [choice], **said}
+    choice |= {"message": _message(row)}
+    return {"object": "chat.completion", "choices": [choice], **said}
+
+
+def _message(row: dict[str, Any]) -> dict[str, Any]:
     calls = [
         {
             "id": call["id"],
@@ -107,17 +127,34 @@ def _rebuilt(row: dict[str, Any]) -> dict[str, Any]:
         for call in row["tool_calls"] or ()
     ]
     message = {"role": "assistant", "content": row["completion"], "refusal": row["refusal"]}
-    choice = {
-        "index": 0,
-        "message": {**message, **({"tool_calls": calls} if calls else {})},
-        "finish_reason": row["finish_reason"],
+    return {**message, **({"tool_calls": calls} if calls else {})}
+
+
+def _status(row: dict[str, Any]) -> dict[str, Any]:
+    """A finish reason in the words of the responses API."""
+    reasons = {"length": "max_output_tokens", "content_filter": "content_filter"}
+    reason = reasons.get(row["finish_reason"])
+    details = None if reason is None else {"reason": reason}
+    return {
+        "status": "completed" if reason is None else "incomplete",
+        "incomplete_details": details,
     }
-    model = row["served_model"] or row["model"]
-    said = ("completion", "finish_reason", "refusal", "tool_calls", "reasoning")
-    if isinstance(row.get("embedding"), list) and all(row[name] is None for name in said):
-        item = {"object": "embedding", "index": 0, "embedding": row["embedding"]}
-        return {"object": "list", "data": [item], "model": model, "usage": usage}
-    return {"object": "chat.completion", "model": model, "choices": [choice], "usage": usage}
+
+
+def _items(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    if row["reasoning"] is not None:
+        part = {"type": "reasoning_text", "text": row["reasoning"]}
+        yield {"type": "reasoning", "summary": [], "content": [part]}
+    content = []
+    if row["completion"] is not None:
+        content.append({"type": "output_text", "text": row["completion"], "annotations": []})
+    if row["refusal"] is not None:
+        content.append({"type": "refusal", "refusal": row["refusal"]})
+    if content:
+        yield {"type": "message", "role": "assistant", "status": "completed", "content": content}
+    for call in row["tool_calls"] or ():
+        named = {k: call[k] for k in ("name", "arguments")}
+        yield {"type": "function_call", "call_id": call["id"], **named}
 
 
 @contextmanager
