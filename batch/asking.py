@@ -17,7 +17,7 @@ from typing import Literal
 
 import msgspec
 
-from batch import apis, outcome, preflight, results, retry, signals, stops
+from batch import apis, outcome, results, retry, signals, stops
 from batch.apis import APIS
 from batch.checker import Checker
 from batch.client import Client
@@ -178,10 +178,8 @@ class Asking:
         return None
 
     def _built(self, row: Row) -> Request:
-        request = apis.build(self._prompter.question(row), self._job.request, row.index)
-        if self._host is not None:
-            preflight.check(request, self._host)
-        return request
+        question = self._prompter.question(row)
+        return apis.bounded(question, self._job.request, row.index, self._host)
 
     def _known(self, request: Request) -> Result | None:
         """An earlier run's answer; what was parsed of it then may be of another type."""

@@ -16,6 +16,7 @@ from batch import bodies, parsed
 from batch.errors import JobError
 from batch.model import Choice, Result
 from batch.outcome import Accept, Outcome, Reject, TryAgain
+from batch.schema import CONTAINERS, TYPES
 
 MOST_STARTS = 20
 """Places in a text at which a JSON value is looked for: a text of nothing but brackets ends."""
@@ -46,9 +47,13 @@ class Checker:
         try:
             self._validator = jsonschema_rs.validator_for(schema, retriever=_nothing_remote)
         except jsonschema_rs.ValidationError as error:
-            place = "/".join(map(str, error.instance_path))
-            where = f"at {place}: " if place else ""
-            raise JobError(f"[request] schema: {where}{error.message}") from None
+            path = [str(step) for step in error.instance_path]
+            where = f"at {'/'.join(path)}: " if path else ""
+            problem = error.message
+            if path[-1:] == ["type"]:
+                known = ", ".join(TYPES + CONTAINERS)
+                problem = f"{error.instance!r} is no type (known: {known})"
+            raise JobError(f"[request] schema: {where}{problem}") from None
         try:
             self.type: pa.DataType = parsed.column_type(schema)
             self.untypable: str | None = None

@@ -103,8 +103,18 @@ def target(endpoint: Endpoint, environment: dict[str, str]) -> Target:
 
 def address(endpoint: Endpoint, environment: dict[str, str]) -> str:
     """The base URL that is meant, with its scheme.  Raises JobError when it is none."""
-    given = endpoint.base_url or environment.get("OPENAI_BASE_URL") or OPENAI
+    given = endpoint.base_url
+    if given is None:
+        given = environment.get("OPENAI_BASE_URL") or OPENAI
+    elif not given.strip():  # a variable that is not set, perhaps: not meant for another server
+        raise JobError(_no_url(given))
     return _with_scheme(given.strip())
+
+
+def check(endpoint: Endpoint) -> None:
+    """Raises JobError for a base URL in the job that is none, or would give a secret away."""
+    if endpoint.base_url is not None and not endpoint.local:
+        _checked(address(endpoint, {}), endpoint)
 
 
 def _with_scheme(given: str) -> str:

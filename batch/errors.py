@@ -6,6 +6,7 @@ BatchError
 │   ├── JobError         a key of the job file (names file, line and key)
 │   └── InputError       a row or file of the input (names file:line)
 ├── Stopped          3   the endpoint, key, quota or cap ended the run; it can be resumed
+│   └── Doubtful         a person has to look at what came, then --yes goes on
 ├── Refused          4   locked or not ours; nothing was changed
 │   └── Different        the run in the folder is that of another job or input
 ├── StorageError     5   local disk
@@ -42,6 +43,14 @@ class InputError(UsageError):
 
 class Stopped(BatchError):
     exit_code = 3
+
+
+class Doubtful(Stopped):
+    """What came so far is hardly what was meant; `look` are the flags of `show` that tell the rows."""
+
+    def __init__(self, message: str, *, look: str, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.look = look
 
 
 class Refused(BatchError):

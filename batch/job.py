@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from batch import endpoint as endpoints
 from batch import schema as schemas
 from batch.apis import Parameters
 from batch.endpoint import Endpoint
@@ -77,8 +78,10 @@ def _placed(path: Path, problem: str) -> str:
     return f"{path}:{place.partition(',')[0]}: {text}" if text else f"{path}: {problem}"
 
 
-def at(tables: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """`tables` with relative paths taken from `folder`, and the prompt's file read in."""
+def at(tables: dict[str, Any], folder: Path, source: Path | None = None) -> dict[str, Any]:
+    """`tables` with relative paths taken from `folder`, and the files of prompt and schema read in.
+    Raises JobError, which names the place in the job file `source`.
+    """
     made = {key: dict(value) if isinstance(value, dict) else value for key, value in tables.items()}
     if "input" in made:
         given = made["input"]
@@ -90,7 +93,7 @@ def at(tables: dict[str, Any], folder: Path) -> dict[str, Any]:
     output, prompt, endpoint = (made.get(name) for name in ("output", "prompt", "endpoint"))
     request = made.get("request")
     if isinstance(request, dict) and isinstance(request.get("schema"), str):
-        request["schema"] = _schema(request["schema"], folder)
+        request["schema"] = _schema(request["schema"], folder, source)
     if isinstance(output, dict) and isinstance(output.get("path"), str):
         output["path"] = _absolute(output["path"], folder)
     if isinstance(prompt, dict) and isinstance(prompt.get("files_from"), list):
@@ -104,19 +107,25 @@ def at(tables: dict[str, Any], folder: Path) -> dict[str, Any]:
         try:
             prompt.setdefault("user", file.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError) as error:
-            raise JobError(f"[prompt] file: cannot read {file}: {error}") from None
+            where = place(["prompt", "file"], source)
+            raise JobError(f"{where}[prompt] file: cannot read {file}: {_why(error)}") from None
     return made
 
 
-def _schema(given: str, folder: Path) -> Any:
+def _why(error: Exception) -> str:
+    """What is wrong with a file, without its name."""
+    return (isinstance(error, OSError) and error.strerror) or str(error)
+
+
+def _schema(given: str, folder: Path, source: Path | None) -> Any:
     """A schema given as the path of a JSON file, or as JSON itself."""
     inline = given.lstrip().startswith("{")
     file = folder / Path(given).expanduser()
     try:
         return msgspec.json.decode(given if inline else file.read_bytes())
     except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
-        what = "" if inline else f" {file}"
-        raise JobError(f"[request] schema: cannot read{what}: {error}") from None
+        where, what = place(["request", "schema"], source), "" if inline else f" {file}"
+        raise JobError(f"{where}[request] schema: cannot read{what}: {_why(error)}") from None
 
 
 def _absolute(path: Any, folder: Path) -> Any:
@@ -155,6 +164,10 @@ def check(tables: dict[str, Any], source: Path | None = None) -> Job:
     except BadSchema as error:
         problem = f"schema: {error} - at `$.request`"
         raise JobError(_explained(problem, tables, source)) from None
+    try:
+        endpoints.check(made.endpoint)
+    except JobError as error:
+        raise JobError(f"{place(['endpoint', 'base_url'], source)}{error}") from None
     if made.endpoint.local:
         _check_local(made, source)
     return made

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ from batch.apis import Parameters
 from batch.errors import UsageError
 from batch.job import Job
 from batch.model import Row
-from batch.prompts import BadRow, Prompter
+from batch.outcome import BadAnswer
+from batch.prompts import BadRow, Prompter, api_of
 from batch.readers import Input
 from batch.store import contents, folder, plan
 from batch.store import export as exporting
@@ -101,6 +103,33 @@ def _prompter(run: Path) -> tuple[Prompter, list[tuple[str, str, bool]]]:
     nested = [(field.metadata or {}).get(columns.ROLE) == b"json" for field in fields]
     text = msgspec.structs.replace(made.prompt, images=None, audio=None)  # files may be gone by now
     return Prompter(text), list(zip([field.name for field in fields], before, nested, strict=True))
+
+
+def api(run: Path, values: dict[str, Any]) -> str:
+    """The API that a row asked: that of its batch line, else that of the job."""
+    job_ = _job(run)
+    named = None
+    if not job_.get("prompt", {}).get("user") and values.get("body") is not None:
+        with suppress(BadRow):
+            named = api_of(values.get("url"))
+    return named or str(job_.get("request", {}).get("api", "chat"))
+
+
+@lru_cache(maxsize=1)
+def _job(run: Path) -> dict[str, Any]:
+    return opened(run)[0].job
+
+
+def last_answer(run: Path, values: dict[str, Any]) -> str | None:
+    """What the model said in a row that failed all the same; None where nothing of it was kept."""
+    if values["status"] != "failed" or not values["response_json"]:
+        return None
+    try:
+        raw = msgspec.json.decode(values["response_json"])
+        choices = apis.APIS[api(run, values)].parse(raw).choices
+    except (msgspec.DecodeError, BadAnswer):
+        return None
+    return choices[0].completion if choices else None
 
 
 def _decoded(value: Any, nested: bool) -> Any:

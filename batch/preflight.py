@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from batch.model import Request
-from batch.prompts import BadRow
+from batch.prompts import BadRow, Question
 
 WAY_OUT = "--no-preflight leaves that to the server"
 
@@ -49,6 +49,15 @@ ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 TOOL_CHOICES = ("auto", "none", "required", "any")
 """Mistral says `any` where others say `required`."""
 MOST_STOPS = 4
+
+ASKED_IN = {
+    "responses": ("input", "prompt", "previous_response_id", "conversation"),
+    "completions": ("prompt",),
+    "embeddings": ("input",),
+}
+"""API -> the keys of a body one of which says what is asked.  The responses API goes on with what
+the server keeps: https://platform.openai.com/docs/api-reference/responses/create
+"""
 
 OPENAI_HOST = re.compile(r"(?:.+\.)?api\.openai\.com")
 REASONING = re.compile(r"(?:ft:)?(?:o\d|gpt-5)(?![a-z0-9])")
@@ -94,17 +103,33 @@ def of_parameters(api: str, parameters: Mapping[str, Any], host: str = "") -> It
 
 def of_body(api: str, body: Mapping[str, Any], host: str = "") -> Iterator[Finding]:
     """What is wrong with a whole request."""
+    if misplaced := client_side(body):
+        yield misplaced
     yield from of_parameters(api, body, host)
     if api == "chat":
-        yield from _of_messages(body.get("messages"))
-    elif api == "embeddings" and body.get("input") is None:
-        yield Finding("input", "is missing")
+        yield from of_messages(body.get("messages"))
+    elif all(body.get(name) is None for name in ASKED_IN[api]):
+        yield Finding(ASKED_IN[api][0], "is missing")
+    elif api == "embeddings" and body["input"] == "":
+        yield Finding("input", 'expected a text that is not empty, not ""')
 
 
 def check(request: Request, host: str = "") -> None:
     """Raises OutOfBounds for the first thing that is wrong with a request."""
     for finding in of_body(request.api, msgspec.json.decode(request.body), host):
         raise OutOfBounds(str(finding))
+
+
+def check_messages(question: Question) -> None:
+    """Raises OutOfBounds for messages of a row that are none, whatever API they are put in the
+    words of afterwards.
+    """
+    asked = question.messages
+    if asked is None and question.body is not None:
+        asked = question.body.get("messages")
+    if asked is not None:
+        for finding in of_messages(asked):
+            raise OutOfBounds(str(finding))
 
 
 def _refuses_max_tokens(api: str, parameters: Mapping[str, Any], host: str) -> bool:
@@ -118,7 +143,8 @@ def _refuses_max_tokens(api: str, parameters: Mapping[str, Any], host: str) -> b
     )
 
 
-def _of_messages(messages: Any) -> Iterator[Finding]:
+def of_messages(messages: Any) -> Iterator[Finding]:
+    """What is wrong with the messages of a chat."""
     if not isinstance(messages, list) or not messages:
         yield Finding("messages", "expected at least one")
         return
@@ -217,8 +243,13 @@ def _list(value: Any) -> str | None:
 
 
 def _something(value: Any) -> str | None:
-    inside = isinstance(value, str | list) and len(value) > 0
+    inside = isinstance(value, str) or (isinstance(value, list) and len(value) > 0)
     return None if inside else "expected text, or a list that is not empty"
+
+
+def _something_or_stored(value: Any) -> str | None:
+    """The responses API has a table here that names a prompt kept by the server."""
+    return None if isinstance(value, dict) else _something(value)
 
 
 BOUNDS: dict[str, Callable[[Any], str | None]] = {
@@ -238,5 +269,6 @@ BOUNDS: dict[str, Callable[[Any], str | None]] = {
     "tool_choice": _tool_choice,
     "modalities": _list,
     "input": _something,
+    "prompt": _something_or_stored,
 }
 """Parameter -> what is wrong with a value of it, None when nothing is."""

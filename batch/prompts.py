@@ -104,7 +104,7 @@ class Prompter:
     def _spoken(self, values: dict[str, Any], custom_id: str | None) -> Question:
         """A row that brings its own request."""
         if isinstance(body := _decoded(values.get("body")), dict):
-            return Question(body=body, api=_api_of(values.get("url")), custom_id=custom_id)
+            return Question(body=body, api=api_of(values.get("url")), custom_id=custom_id)
         before = self._rendered(values)
         messages = _decoded(values.get("messages"))
         if isinstance(messages, list) and messages:
@@ -215,7 +215,14 @@ def _decoded(value: Any) -> Any:
         return value
 
 
-def _api_of(url: Any) -> str | None:
-    if not isinstance(url, str):
+def api_of(url: Any) -> str | None:
+    """The API that the `url` of a batch line means, None where there is no url.  Raises BadRow for
+    one that is none of ours, which would be asked, and paid for, at another.
+    """
+    if not isinstance(url, str) or not url:
         return None
-    return next((api for end, api in PATHS.items() if url.rstrip("/").endswith(end)), None)
+    path = url.partition("?")[0].rstrip("/")
+    for end, api in PATHS.items():
+        if path.endswith(end):
+            return api
+    raise BadRow(f"url: {url!r} is no API that is spoken here (known: {', '.join(PATHS)})")

@@ -10,7 +10,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import msgspec
@@ -85,9 +85,14 @@ def check(job_: Job, source: Input, prompter: Prompter, terms: Terms) -> Rehears
     return msgspec.structs.replace(found, notice=notice)
 
 
-def checker_of(job_: Job) -> Checker | None:
+def checker_of(job_: Job, terms: Terms) -> Checker | None:
     """What holds answers to the schema of a job that has one.  Raises JobError for one that is none."""
-    return None if job_.request.schema is None else Checker(job_.request.schema)
+    if job_.request.schema is None:
+        return None
+    try:
+        return Checker(job_.request.schema)
+    except JobError as error:
+        raise JobError(f"{job.place(['request', 'schema'], terms.job_file)}{error}") from None
 
 
 def check_parameters(job_: Job, terms: Terms) -> None:
@@ -159,10 +164,7 @@ def first_rows(source: Input, count: int) -> Iterator[Row]:
 
 def _request(job_: Job, row: Row, prompter: Prompter, host: str | None) -> Request:
     """The request of a row, held to the bounds of `host`, if there is one.  Raises BadRow."""
-    request = apis.build(prompter.question(row), job_.request, row.index)
-    if host is not None:
-        preflight.check(request, host)
-    return request
+    return apis.bounded(prompter.question(row), job_.request, row.index, host)
 
 
 def source_of(job_: Job, input_format: str | None, stack: ExitStack) -> Input:
@@ -178,6 +180,15 @@ def source_of(job_: Job, input_format: str | None, stack: ExitStack) -> Input:
     return readers.resolve(str(path), kept, input_format)
 
 
+def first_api(job_: Job, source: Input, prompter: Prompter) -> str:
+    """The API that the first row asks: its own, or that of the job."""
+    if not prompter.templated:
+        for row in first_rows(source, 1):
+            with suppress(BadRow):
+                return prompter.question(row).api or job_.request.api
+    return job_.request.api
+
+
 def place(job_: Job, base_url: str, api: str) -> str:
     """Where requests to an API go, for a person."""
     if job_.endpoint.local:
@@ -188,7 +199,7 @@ def place(job_: Job, base_url: str, api: str) -> str:
 def preview(job_: Job, terms: Terms, rows: int = 3) -> Iterator[str]:
     """The requests of the first rows, as they would be sent; nothing is."""
     prompter = Prompter(job_.prompt, job_.id_column)
-    checker_of(job_)
+    checker_of(job_, terms)
     check_parameters(job_, terms)
     host = bounding_host(job_, prompter, terms)
     with ExitStack() as stack:
@@ -210,7 +221,7 @@ def validate(job_: Job, terms: Terms, most_faults: int) -> Validity:
     faults are kept, all are counted.  Raises JobError and InputError for what is no single row's.
     """
     prompter = Prompter(job_.prompt, job_.id_column)
-    checker_of(job_)
+    checker_of(job_, terms)
     check_parameters(job_, terms)
     host = bounding_host(job_, prompter, terms)
     found, wanted = Validity(), set()

@@ -38,6 +38,9 @@ from batch.store.writer import Store
 from batch.summary import Ended
 from batch.usage import Summary
 
+MOST_NAMED = 5
+"""Renamed columns that are told by name: a run that is exported and asked again has all of ours."""
+
 
 class How(Terms, frozen=True, kw_only=True):
     """How a job is run, beyond what the job says."""
@@ -66,7 +69,7 @@ class Opened(msgspec.Struct, frozen=True):
 def run(job_: Job, run_folder: Path, how: How) -> Ended:
     """Run a job in its folder, from wherever it stands.  Raises BatchError where nothing was begun."""
     prompter = Prompter(job_.prompt, job_.id_column)
-    checker = rehearsal.checker_of(job_)
+    checker = rehearsal.checker_of(job_, how)
     asked = _changed(job_, how.again)
     folder.check_ours(run_folder)
     anew = how.new or how.reuse is not None
@@ -84,10 +87,11 @@ def run(job_: Job, run_folder: Path, how: How) -> Ended:
             kept, how = _set_aside(run_folder, how)
             job_, source = _input_in(kept, job_, run_folder, source)
         opened = _open(job_, run_folder, source, checker, rehearsed, how, stack)
-        how.say(f"asking {rehearsal.place(asked, target.base_url, asked.request.api)}")
+        api = rehearsal.first_api(asked, source, prompter)
+        how.say(f"asking {rehearsal.place(asked, target.base_url, api)}")
         if rehearsed.notice is not None:
             how.say(rehearsed.notice)
-        return _in_a_loop(_ask(asked, prompter, checker, target, opened, how))
+        return _in_a_loop(lambda: _ask(asked, prompter, checker, target, opened, how))
 
 
 def _changed(job_: Job, again: Again | None) -> Job:
@@ -214,10 +218,11 @@ def _begin(
     schema, renamed = columns.schema(carried, own)
     if checker is not None and checker.untypable is not None:
         how.say(f"the column parsed holds JSON text: Parquet has no type where {checker.untypable}")
-    for old, new in renamed:
-        if old == "custom_id":  # of a batch line; our own column of that name says the same
-            continue
-        how.say(f"the input's column {old!r} is carried as {new!r}: the name is taken")
+    # the custom_id of a batch line is left out: our own column of that name says the same
+    if told := [f"{old} as {new}" for old, new in renamed if old != "custom_id"]:
+        more = f" and {len(told) - MOST_NAMED} more" if len(told) > MOST_NAMED else ""
+        names = ", ".join(told[:MOST_NAMED])
+        how.say(f"columns of the input whose names are taken are carried as others: {names}{more}")
     folder.begin(disk, run_folder, schema)
 
 
@@ -240,13 +245,15 @@ def _plan(job_: Job, source: Input, known: Plan | None, how: How) -> Plan:
     )
 
 
-def _in_a_loop(story: Coroutine[None, None, Ended]) -> Ended:
-    """uvloop takes a quarter off the CPU of a request, where it installs."""
+def _in_a_loop(story: Callable[[], Coroutine[None, None, Ended]]) -> Ended:
+    """uvloop takes a quarter off the CPU of a request, where it installs.  The story begins after
+    its import, in which somebody may press Ctrl-C.
+    """
     try:
         import uvloop
     except ImportError:
-        return asyncio.run(story)
-    return uvloop.run(story)
+        return asyncio.run(story())
+    return uvloop.run(story())
 
 
 async def _ask(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from batch.errors import Stopped
+from batch.errors import Doubtful, Stopped
 from batch.model import Attempt
 
 
@@ -39,17 +39,17 @@ def down(why: str, seconds: float) -> Stopped:
     )
 
 
-def mostly_empty(answers: int) -> Stopped:
-    return Stopped(
+def mostly_empty(answers: int) -> Doubtful:
+    return Doubtful(
         f"at least half of the first {answers} answers are empty",
-        hint="look at them (batchmill show RUN --flag empty), then go on with --yes",
+        look="--flag empty",
     )
 
 
-def mostly_misfits(rows: int, message: str) -> Stopped:
-    return Stopped(
+def mostly_misfits(rows: int, message: str) -> Doubtful:
+    return Doubtful(
         f"at least half of the first {rows} rows have no answer that fits the schema: {message}",
-        hint="look at them (batchmill show RUN --failed), then go on with --yes",
+        look="--failed",
     )
 
 
@@ -60,10 +60,10 @@ def all_invalid(status: int | None, message: str) -> Stopped:
     )
 
 
-def mostly_invalid(rows: int, message: str) -> Stopped:
-    return Stopped(
+def mostly_invalid(rows: int, message: str) -> Doubtful:
+    return Doubtful(
         f"more than half of the last {rows:,} rows were rejected as invalid: {message}",
-        hint="look at them (batchmill show RUN --failed), then go on with --yes",
+        look="--failed",
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from batch.errors import BatchError
+from batch.errors import BatchError, Doubtful
 from batch.outcome import TRANSIENT
 from batch.progress import duration
 from batch.usage import Summary, Totals
@@ -78,16 +78,29 @@ def opening(run: Path) -> str:
     return f"duckdb -c \"FROM '{quoted}/*.parquet'\"   or   pandas.read_parquet({folder!r})"
 
 
+def reason(stopped: BatchError, run: Path) -> str:
+    """Why a run stopped, and what to do about it."""
+    hints = [] if stopped.hint is None else [stopped.hint]
+    if isinstance(stopped, Doubtful):
+        hints.append(f"look at them: {_show(run)} {stopped.look}")
+    return "; ".join([str(stopped), *hints])
+
+
+def _show(run: Path) -> str:
+    return f"batchmill show {shlex.quote(str(_shown(run)))}"
+
+
 def next_step(ended: Ended, again: str) -> str | None:
     """The last line: what to do next, ready to paste.  `again` is the command that goes on."""
-    stopped = ended.stopped
-    if stopped is not None:
+    if isinstance(ended.stopped, Doubtful):
+        return f"to go on all the same: {again} --yes"
+    if ended.stopped is not None:
         return f"to go on: {again}"
     transient = sum(count for name, count in ended.whole.failures.items() if name in TRANSIENT)
     if transient:
         return f"to ask {transient:,} failed rows again: {again}"
     if ended.whole.failures:
-        return f"to see what failed: batchmill show {shlex.quote(str(_shown(ended.run)))} --failed"
+        return f"to see what failed: {_show(ended.run)} --failed"
     return None
 
 

@@ -32,6 +32,26 @@ def second_prompt(text):
     return f"{int(text[-5:])}: {text} -> {answer_to(text)}"
 
 
+def test_a_run_does_not_move_to_another_folder(api, batchmill, tmp_path):
+    write(tmp_path / "in.jsonl", texts(2))
+    assert batchmill("run", "in.jsonl", *asking(api, "-o", "first")).exit_code == 0
+    refused = batchmill("run", "first", "-o", "second")
+    assert refused.exit_code == 2
+    assert "first is a run and stays where it is" in refused.stderr
+    assert batchmill("run", "first", "-o", "first").exit_code == 0
+    assert len(api.ledger) == 2
+
+
+def test_an_exported_run_that_is_asked_again_has_one_line_for_all_renamed_columns(
+    api, batchmill, tmp_path
+):
+    write(tmp_path / "in.jsonl", texts(1))
+    assert batchmill("run", "in.jsonl", *asking(api, "-o", "first.jsonl")).exit_code == 0
+    ended = batchmill("run", "first.jsonl", *again(api, "-o", "second"))
+    (line,) = [line for line in ended.stderr.splitlines() if "carried" in line]
+    assert line.endswith(" more") and "row as input_row, " in line
+
+
 def test_carried_columns_and_answers_are_there_for_the_next_prompt(api, batchmill, tmp_path):
     answered = first_run(api, batchmill, tmp_path)
     ended = batchmill("run", "in.jsonl", *again(api, "-o", "second"), "--set", 'input="first"')

@@ -89,6 +89,8 @@ def test_without_a_base_url_it_is_that_of_the_environment_or_openai():
         ("openai", "expected http"),
         ("Local", 'or "local"'),
         ("/v1", "expected http"),
+        ("", "expected http"),
+        (" ", "expected http"),
         ("http:/h.example", "expected http"),
         ("https://", "expected http"),
         ("https://h.example:port/v1", "expected http"),

@@ -261,9 +261,12 @@ def test_a_schema_may_be_a_file_beside_the_job(tmp_path):
         ),
         (
             'api = "responses"\nschema = { a = "string" }\ntext.format.type = "json_object"',
-            r"job\.toml:3: \[request\] schema: text.format says it too",
+            r"job\.toml:3: \[request\] schema: text\.format says it too",
         ),
-        ('schema = "none.json"', r"\[request\] schema: cannot read .*none\.json"),
+        (
+            'schema = "none.json"',
+            r"job\.toml:2: \[request\] schema: cannot read [^\[]*/none\.json: No such file[^']*$",
+        ),
         ('schema = "{broken"', r"\[request\] schema: cannot read: "),
     ],
 )
@@ -271,6 +274,14 @@ def test_a_wrong_schema_is_named_with_its_place(tmp_path, request_, said):
     path = tmp_path / "job.toml"
     path.write_text(f"[request]\n{request_}\n")
     with pytest.raises(JobError, match=said):
+        job.check(job.at(job.read(path), tmp_path, path), path)
+
+
+@pytest.mark.parametrize("written", ["htp://foo", "", "https://user:pass@h.example"])
+def test_a_wrong_base_url_is_named_with_its_place(tmp_path, written):
+    path = tmp_path / "job.toml"
+    path.write_text(f'[endpoint]\n\nbase_url = "{written}"\n')
+    with pytest.raises(JobError, match=r"job\.toml:3: \[endpoint\] base_url: "):
         job.check(job.at(job.read(path), tmp_path), path)
 
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
+from subprocess import PIPE
 from typing import Any
 
 import pytest
 
 from batch import job
+from batch.apis import APIS, Parameters, bounded
 from batch.errors import JobError
-from batch.preflight import CLIENT_SIDE, of_body, of_parameters
+from batch.preflight import CLIENT_SIDE, OutOfBounds, of_body, of_parameters
+from batch.prompts import Question
 from tests.fake_api import FakeAPI, Step
 from tests.reading import asking, rows, texts, write
 
@@ -44,7 +48,8 @@ def found_in(messages: Any) -> list[str]:
         ("tool_choice", {"type": "function", "name": "look_up"}),
         ("tool_choice", {"type": "allowed_tools", "mode": "auto"}),
         *(("stream", value) for value in (True, False)),
-        *(("input", value) for value in ("text", ["a", "b"], [1, 2], [USER])),
+        *(("input", value) for value in ("text", "", ["a", "b"], [1, 2], [USER])),
+        *(("prompt", value) for value in ("text", "", ["a", "b"], {"id": "pmpt_1"})),
         ("modalities", ["text", "audio"]),
         ("top_k", -1),
         ("chat_template_kwargs", {"enable_thinking": False}),
@@ -86,7 +91,8 @@ def test_what_servers_accept_is_not_found(parameter, value):
         ("stream", "yes", "expected true or false"),
         ("modalities", "audio", "expected a list"),
         ("input", [], "expected text, or a list that is not empty"),
-        ("input", "", "expected text, or a list that is not empty"),
+        ("prompt", [], "expected text, or a list that is not empty"),
+        ("prompt", 3, "expected text, or a list that is not empty"),
     ],
 )
 def test_a_parameter_out_of_bounds_is_named_with_what_it_should_be(parameter, value, said):
@@ -143,7 +149,44 @@ def test_messages_that_no_server_takes_are_named_by_number(messages, said):
 def test_other_apis_need_no_messages():
     assert not list(of_body("responses", {"model": "m", "input": "Hi"}))
     assert not list(of_body("completions", {"model": "m", "prompt": "Hi"}))
-    assert [str(f) for f in of_body("embeddings", {"model": "m"})] == ["input: is missing"]
+
+
+@pytest.mark.parametrize(
+    ("api", "body", "said"),
+    [
+        ("embeddings", {}, ["input: is missing"]),
+        ("embeddings", {"input": ""}, ['input: expected a text that is not empty, not ""']),
+        ("responses", {}, ["input: is missing"]),
+        ("responses", {"input": ""}, []),
+        ("responses", {"prompt": {"id": "pmpt_1"}}, []),
+        ("responses", {"previous_response_id": "resp_1"}, []),
+        ("completions", {}, ["prompt: is missing"]),
+        ("completions", {"prompt": ""}, []),
+    ],
+)
+def test_a_body_that_asks_nothing_is_found(api, body, said):
+    assert [str(finding) for finding in of_body(api, {"model": "m", **body})] == said
+
+
+@pytest.mark.parametrize("key", ["api_key", "timeout", "extra_body"])
+def test_a_setting_of_a_client_in_a_row_is_found(key):
+    (finding,) = of_body("chat", {"model": "m", "messages": [USER], key: "secret"})
+    assert str(finding).startswith(f"{key}: no server reads this; write ")
+    assert "secret" not in str(finding)
+
+
+@pytest.mark.parametrize("api", list(APIS))
+@pytest.mark.parametrize(
+    "message", [{"role": "usr", "content": "x"}, {"role": "assistant", "content": 5}]
+)
+def test_messages_are_judged_whatever_api_they_go_to(api, message):
+    questions = [
+        Question(messages=[message]),
+        Question(body={"messages": [message]}, api=api),
+    ]
+    for question in questions:
+        with pytest.raises(OutOfBounds, match=r"^messages\[0\]: (role|content): expected"):
+            bounded(question, Parameters(api, "m"), 0, "")
 
 
 @pytest.mark.parametrize(
@@ -257,11 +300,37 @@ def test_validate_judges_every_row_and_sends_nothing(api: FakeAPI, batchmill, tm
 
 
 @pytest.mark.parametrize(
-    "wrong", [("--set", "request.n=0"), ("-p", "{{ text"), ("--set", "keep=['z']")]
+    "wrong",
+    [
+        ("--set", "request.n=0"),
+        ("-p", "{{ text"),
+        ("--set", "keep=['z']"),
+        ("--schema", '{"a": "strng"}'),
+        ("--base-url", "htp://foo"),
+    ],
 )
 def test_validate_tells_a_bad_job_from_bad_rows(batchmill, tmp_path, wrong):
     write(tmp_path / "in.jsonl", texts(1))
     assert batchmill("validate", "in.jsonl", "-m", "m", "-p", "x", *wrong).exit_code == 2
+
+
+def test_a_schema_that_is_none_is_named_with_its_place(batchmill, tmp_path):
+    write(tmp_path / "in.jsonl", texts(1))
+    schema = '{ type = "object", properties = { a = { type = "strng" } } }'
+    (tmp_path / "job.toml").write_text(
+        f'input = "in.jsonl"\n[request]\nmodel = "m"\nschema = {schema}\n'
+    )
+    told = batchmill("validate", "job.toml", "-p", "x")
+    assert told.exit_code == 2
+    assert told.stderr.startswith("error: job.toml:4: [request] schema: at properties/a/type: ")
+
+
+def test_ctrl_c_before_anything_is_asked_is_said_in_one_line(start, tmp_path):
+    process = start("run", "-", "-m", "m", "-p", "x", "--base-url", "h.example", stdin=PIPE)
+    process.stdin.write("{}\n" * 100_000)  # more than a pipe holds: now it is being read
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    assert (process.returncode, said) == (130, "error: interrupted\n")
 
 
 def test_a_misspelt_model_is_found_before_anything_is_sent(api: FakeAPI, batchmill, tmp_path):

@@ -112,8 +112,9 @@ def test_a_template_wins_over_what_the_row_brings():
         ("/v1/responses", "responses"),
         ("/v1/completions", "completions"),
         ("https://host/v1/embeddings/", "embeddings"),
-        ("/v1/else", None),
+        ("/v1/responses?api-version=1", "responses"),
         (None, None),
+        ("", None),
     ],
 )
 @pytest.mark.parametrize("wrap", [lambda value: value, json.dumps])
@@ -121,6 +122,11 @@ def test_a_batch_line_brings_its_body_and_api(url, api, wrap):
     body = {"model": "m", "messages": MESSAGES}
     asked = ask({"custom_id": "a", "method": "POST", "url": url, "body": wrap(body)})
     assert asked == Question(body=body, api=api, custom_id="a")
+
+
+@pytest.mark.parametrize("url", ["/v1/images/generations", "/v1/moderations", "/v1/else"])
+def test_a_batch_line_for_an_api_we_do_not_speak_is_not_sent_to_another(url):
+    assert f"url: '{url}'" in refusal({"url": url, "body": {"model": "m", "messages": MESSAGES}})
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 
 import duckdb
 import pyarrow as pa
@@ -177,6 +178,10 @@ def test_a_schema_that_no_answer_fits_stops_the_run(api, batchmill, tmp_path):
     stopped = run(api, batchmill, tmp_path, 60, *once)
     assert stopped.exit_code == 3
     assert "first 50 rows have no answer that fits the schema: no JSON: never" in stopped.stderr
+    assert "look at them: batchmill show out --failed" in stopped.stderr
+    shown = batchmill("show", "out", "--failed", "-n", 1).stdout
+    assert "  answer      never\n" in shown
+    go_on = stopped.stderr.splitlines()[-1].removeprefix("to go on all the same: batchmill ")
     assert len(rows(tmp_path / "out")) == 50
-    assert run(api, batchmill, tmp_path, 60, *once, "--yes").exit_code == 1
+    assert batchmill(*shlex.split(go_on)).exit_code == 1
     assert len(rows(tmp_path / "out")) == 60

@@ -126,6 +126,16 @@ def build(question: Question, parameters: Parameters, row: int) -> Request:
     )
 
 
+def bounded(question: Question, parameters: Parameters, row: int, host: str | None) -> Request:
+    """The request of one row, held to the bounds of `host`, if there is one.  Raises BadRow."""
+    if host is None:
+        return build(question, parameters, row)
+    preflight.check_messages(question)
+    request = build(question, parameters, row)
+    preflight.check(request, host)
+    return request
+
+
 def without_stream_options(request: Request) -> Request:
     """The same question for a server that takes no `stream_options`: its answer may come without
     usage.

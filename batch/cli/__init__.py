@@ -10,11 +10,12 @@ import importlib
 import os
 import sys
 from types import TracebackType
+from typing import Any
 
 import click
 
 from batch import __version__
-from batch.errors import BatchError
+from batch.errors import BatchError, Interrupted
 
 COMMANDS = {
     "run": "Start, resume or finish a run: always the same command.",
@@ -43,6 +44,13 @@ class Commands(click.Group):
         command = getattr(importlib.import_module(f"batch.cli.{name}"), name)
         assert isinstance(command, click.Command)
         return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Ctrl-C is said in words, and not with click's empty line."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise Interrupted("interrupted") from None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

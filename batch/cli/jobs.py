@@ -26,11 +26,13 @@ def read(what: str, flags: dict[str, Any], keys: dict[str, str]) -> tuple[Job, P
     here = Path.cwd()
     source = job_file(what)
     run: Path | None = None
+    before: str | None = None
     tables: dict[str, Any]
     if source is not None:
-        tables = job.at(job.read(path), path.parent.absolute())
+        tables = job.at(job.read(path), path.parent.absolute(), path)
     elif (known := plan.read(path)) is not None:
         tables, run = known.job, path
+        before = tables.get("output", {}).get("path")
     else:
         tables = job.at({"input": what}, here)
     for setting in flags["settings"]:
@@ -48,6 +50,11 @@ def read(what: str, flags: dict[str, Any], keys: dict[str, str]) -> tuple[Job, P
     if flags["prompt_file"] is not None:
         job.put(tables, "prompt.file", str(flags["prompt_file"]))
     made = job.check(job.at(tables, here), source)
+    if run is not None and made.output.path != before:
+        raise UsageError(
+            f"-o: {what} is a run and stays where it is; to ask its rows something else, name its"
+            f" folder as the `input` of a job file; to write them to a file: batchmill export {what}"
+        )
     return made, run or folder_of(made, path)
 
 
@@ -93,7 +100,9 @@ def output_file(made: Job) -> Path | None:
 def run_folder(what: Path) -> Path:
     """The run folder meant by RUN: itself, that of a job file, or that of a file written with -o."""
     if what.suffix == ".toml":
-        return folder_of(job.check(job.at(job.read(what), what.parent.absolute()), what), what)
+        return folder_of(
+            job.check(job.at(job.read(what), what.parent.absolute(), what), what), what
+        )
     beside = Path(f"{what}.run")
     return beside if not (what / plan.NAME).exists() and beside.is_dir() else what
 

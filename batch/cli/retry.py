@@ -29,8 +29,13 @@ import click
     help="A file of NAME=value lines.",
 )
 @click.option("--no-preflight", is_flag=True, help="Send parameters that servers usually refuse.")
+@click.option(
+    "--yes", is_flag=True, help="Go on where answers are mostly empty, invalid or misfits."
+)
 @click.option("--quiet", is_flag=True, help="Only errors and the last line.")
-def retry(run: Path, quiet: bool, env_file: Path | None, no_preflight: bool, **chosen: Any) -> int:
+def retry(
+    run: Path, quiet: bool, yes: bool, env_file: Path | None, no_preflight: bool, **chosen: Any
+) -> int:
     """Ask chosen rows of a run again; nothing else is asked.
 
     \b
@@ -47,6 +52,7 @@ def retry(run: Path, quiet: bool, env_file: Path | None, no_preflight: bool, **c
         job,
         run,
         quiet=quiet,
+        yes=yes,
         environment=jobs.environment(env_file),
         again=again,
         bounds=not no_preflight,

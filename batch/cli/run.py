@@ -93,7 +93,11 @@ FLAGS = {
 @click.option("--reuse", metavar="RUN", type=click.Path(path_type=Path),
               help="Start anew, and take every answer to the same request from RUN.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Show the first requests; send nothing.")
-@click.option("--yes", is_flag=True, help="Go on where the first answers are mostly empty.")
+@click.option(
+    "--yes",
+    is_flag=True,
+    help="Go on where answers are mostly empty, invalid or do not fit the schema.",
+)
 @click.option("--quiet", is_flag=True, help="Only errors and the last line.")
 def run(what: str, **flags: Any) -> int:
     """Send every row to the model; resume where an earlier start ended.
@@ -157,7 +161,7 @@ def carry_out(job: Job, folder: Path, *, quiet: bool, **how: Any) -> int:
         for line in summary.lines(ended, file if ended.stopped is None else None):
             say(line)
     if ended.stopped is not None:
-        say(f"error: {ended.stopped}" + (f"; {ended.stopped.hint}" if ended.stopped.hint else ""))
+        say(f"error: {summary.reason(ended.stopped, ended.run)}")
     if last := summary.next_step(ended, again_command()):
         say(last)
     return ended.exit_code

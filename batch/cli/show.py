@@ -43,10 +43,11 @@ def show(
         if as_json:
             click.echo(looking.as_json(values))
         else:
-            click.echo(printable("\n".join(_shown(values, looking.prompt(run, values)))))
+            prompt, answer = looking.prompt(run, values), looking.last_answer(run, values)
+            click.echo(printable("\n".join(_shown(values, prompt, answer))))
 
 
-def _shown(values: dict[str, Any], prompt: str | None) -> Iterator[str]:
+def _shown(values: dict[str, Any], prompt: str | None, answer: str | None) -> Iterator[str]:
     name = f" {values['custom_id']}" if values["custom_id"] is not None else ""
     flags = f" [{', '.join(values['flags'])}]" if values["flags"] else ""
     yield f"── row {values['row']}{name}: {values['status']}{flags}"
@@ -57,6 +58,10 @@ def _shown(values: dict[str, Any], prompt: str | None) -> Iterator[str]:
             yield from _block(column, values[column])
     if values.get("parsed") is not None:
         yield from _block("parsed", _json(values["parsed"]))
+    if isinstance(values.get("embedding"), list):
+        yield from _block("embedding", f"{len(values['embedding']):,} floats")
+    if answer is not None:
+        yield from _block("answer", answer)
     if values["error_class"] is not None:
         code = f" ({values['error_code']})" if values["error_code"] else ""
         yield from _block("error", f"{values['error_class']}{code}: {values['error_message']}")

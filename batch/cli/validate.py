@@ -15,6 +15,7 @@ FLAGS = {
     "prompt": "prompt.user",
     "system": "prompt.system",
     "api": "request.api",
+    "schema": "request.schema",
     "base_url": "endpoint.base_url",
     "limit": "limit",
 }
@@ -29,7 +30,8 @@ FLAGS = {
 @click.option(
     "--prompt-file", type=click.Path(dir_okay=False, path_type=Path), help="A file that holds -p."
 )
-@click.option("--api", help="Which API: chat.")
+@click.option("--api", help="Which API: chat, responses, completions or embeddings.")
+@click.option("--schema", metavar="FILE|JSON", help="What answers must look like.")
 @click.option("--base-url", metavar="URL", help="The endpoint whose bounds count.")
 @click.option("--local", is_flag=True, help="The embedded model.")
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first N rows.")
