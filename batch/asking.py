@@ -304,7 +304,7 @@ class Asking:
         """Whether the endpoint is (or turns out now to be) down, so that this was no fault of a row.
 
         A row that failed before, while others were answered, is no evidence.  When the `last`
-        chance of one that did not is gone, and others fail with it, it is the endpoint.
+        chance of one is gone, and rows that did not fail with it, it is the endpoint.
         """
         if again.refused or again.at_once:
             return False
@@ -317,7 +317,7 @@ class Asking:
         down = self._limiter.failed(
             row, why, took, unreachable=again.unreachable, innocent=innocent
         )
-        if not down and last and innocent and self._answered and health.of_several_rows():
+        if not down and last and self._answered and health.of_several_rows():
             self._limiter.turned_away(why)
             down = True
         if down:

@@ -40,6 +40,7 @@ class Health:
         self._usual = 0.0  # seconds an answer takes
         self.goods = 0
         self._rows: set[int] = set()  # of the faults in a row; two are enough to know
+        self._unanswered: set[int] = set()  # those since any answer came
         self._last: deque[bool] = deque(maxlen=WINDOW)
         self._next_probe = 0.0
 
@@ -51,6 +52,7 @@ class Health:
         self.goods += 1
         self._good_sent = max(self._good_sent, sent)
         self._usual += SMOOTHING * (now - sent - self._usual)
+        self._unanswered.clear()
         was_away = self.since is not None
         if sent < (self._trouble_since if self.since is None else self.since):
             return False
@@ -71,15 +73,21 @@ class Health:
             return self.since is not None
         self._faults += 1
         self._unreachable = self._unreachable + 1 if unreachable else 0
-        if len(self._rows) < 2:
-            self._rows.add(row)
+        for rows in (self._rows, self._unanswered):
+            if len(rows) < 2:
+                rows.add(row)
         if self.since is None and self._is_down(now, now - sent):
             self.open(why, now)
         return self.since is not None
 
+    def disregard(self) -> None:
+        """An attempt failed that tells nothing: its row had failed while others were answered."""
+        if self._sends:
+            self._sends.popleft()
+
     def of_several_rows(self) -> bool:
         """Whether nothing has been answered since more rows than one began to fail."""
-        return len(self._rows) > 1
+        return len(self._unanswered) > 1
 
     def turn_away(self, why: str, now: float, sent: float) -> None:
         """What was sent at that moment was refused as a whole; others have been answered since, or

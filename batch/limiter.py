@@ -170,6 +170,7 @@ class Limiter:
         """
         self._concurrency.failed()
         if not innocent:
+            self.health.disregard()
             return self.health.since is not None
         now = self._clock()
         down = self.health.fault(row, why, now, now - took, unreachable=unreachable)
@@ -324,8 +325,6 @@ class Limiter:
         if bucket.has(amount):
             await bucket.take(amount)
             return
-        self._heard = ratelimits.Announced()
-        self._closed = False
         self._held_by, self._held_at = bucket.name, self._clock()
         await bucket.take(amount)
         self._held_at = self._clock()

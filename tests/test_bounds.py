@@ -197,7 +197,7 @@ def test_too_few_open_files_are_said_before_anything_is_sent(api, start, tmp_pat
 def test_takes_as_many_open_files_as_it_may(api, start, tmp_path):
     prompts = texts(300)
     write(tmp_path / "in.jsonl", prompts)
-    api.latency = 0.05
+    api.latency = 0.5
     process = start("run", "in.jsonl", *asking(api, "-c", 150), preexec_fn=limited(64, 1024))
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 0, stderr

@@ -25,6 +25,29 @@ def test_one_row_that_always_fails_does_not_open_it() -> None:
     assert not any(health.fault(3, "500", 0.0, 0.0) for _ in range(5 * FAULTS))
 
 
+def test_rows_that_failed_before_an_answer_do_not_speak_for_the_endpoint() -> None:
+    health = Health()
+    failing(health, range(5), now=1.0)
+    assert health.of_several_rows()
+    health.good(1.1, 0.9)
+    failing(health, range(5, 6), now=1.2)
+    assert not health.of_several_rows()
+    failing(health, range(6, 7), now=1.3)
+    assert health.of_several_rows()
+
+
+def test_failures_that_tell_nothing_do_not_keep_it_closed() -> None:
+    health = Health()
+    failing(health, range(1), now=1.0)
+    for _ in range(2 * FAULTS):
+        health.sent(1.01)
+        health.disregard()
+    for row in range(1, FAULTS):
+        health.sent(1.02)
+        health.fault(row, "503", 1.03, 1.02)
+    assert health.since == 1.03
+
+
 def test_faults_among_answers_do_not_open_it() -> None:
     health = Health()
     for row in range(1_000):

@@ -75,6 +75,12 @@ def test_an_endpoint_that_fails_for_a_while_costs_no_row(api, tmp_path, status):
     assert refused <= 8 + 8 + 20 + 8 + SECONDS, "probes are few"
 
 
+def test_answers_that_were_on_their_way_when_an_outage_began_cost_no_row(api, tmp_path):
+    api.latency, prompts = 0.1, texts(200)
+    outage(api, 50, Step(503))
+    assert_all_answered(ask(api.url, tmp_path, prompts), prompts)
+
+
 def test_an_endpoint_that_is_gone_for_a_while_costs_no_row(api, tmp_path):
     api.latency, prompts, back = 0.01, texts(200), []
     meanwhile(
