@@ -138,7 +138,7 @@ def test_a_full_disk_stops_the_run_and_costs_no_answer(api, start, batchmill, tm
         mounted = subprocess.run(mount, capture_output=True, check=False).returncode == 0
     except OSError:
         mounted = False
-    if not mounted:
+    if not mounted:  # the limit on a file's size, above, tells the same story to everybody
         pytest.skip("only root may mount a disk")
     try:
         stopped_by_the_disk(api, start, batchmill, tmp_path, "small/run", "No space left", None)
