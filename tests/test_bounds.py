@@ -8,7 +8,6 @@ import re
 import resource
 import socket
 import ssl
-import subprocess
 import threading
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -19,7 +18,7 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.fake_api import FakeAPI, Step, answer_to
-from tests.reading import asking, completions, rows, texts, write
+from tests.reading import asking, completions, peak, rows, texts, write
 
 pytestmark = pytest.mark.skipif(
     os.uname().sysname != "Linux", reason="counts memory and files as Linux does"
@@ -106,21 +105,6 @@ def lean(tmp_path: Path) -> dict[str, str]:
     hidden.mkdir()
     (hidden / "pandas.py").write_text("raise ImportError")
     return {"PYTHONPATH": f"{hidden}{os.pathsep}{ROOT}"}
-
-
-def peak(process: subprocess.Popen[str]) -> int:
-    """Wait for a process; the most memory, in bytes, that it held at any time.
-
-    Read while it runs: what the kernel tells afterwards counts the memory of whoever started it.
-    """
-    most, status = 0, Path(f"/proc/{process.pid}/status")
-    while process.poll() is None:
-        with suppress(OSError):
-            if found := re.search(r"VmHWM:\s+(\d+) kB", status.read_text()):
-                most = int(found[1]) << 10
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(0.01)
-    return most
 
 
 X = b"x" * PIECE
