@@ -30,6 +30,7 @@ from batch.job import Job
 from batch.limiter import Limiter, TooLarge
 from batch.model import Attempt, Completion, Request, Result, Row, Usage
 from batch.outcome import Accept, Outcome, Pause, Reject, Stop, TryAgain
+from batch.prices import Pricer
 from batch.progress import Progress
 from batch.prompts import BadRow, Prompter
 from batch.results import Error, Try
@@ -103,6 +104,7 @@ class Asking:
         log: Log,
         jitter: Callable[[], float] = random.random,
         *,
+        pricer: Pricer,
         reuse: Reuse | None = None,
         checker: Checker | None = None,
         succeeded: bool = False,
@@ -122,6 +124,7 @@ class Asking:
         self._progress = progress
         self._log = log
         self._jitter = jitter
+        self._pricer = pricer
         self._reuse = reuse
         self._host = host
         self._checker = checker
@@ -252,7 +255,8 @@ class Asking:
         for held in self._held_back:  # others succeed: these were the rows' own fault
             self._record(held)
         self._held_back.clear()
-        result = results.accepted(request, tries, completion, self._job.output.response)
+        keep = self._job.output.response
+        result = results.accepted(request, tries, completion, keep, self._pricer)
         self._store.write(result)
         if "model_differs" in result.flags:
             self._notice(
@@ -399,7 +403,8 @@ class Asking:
     def _record(self, refusal: Refusal) -> None:
         """Write a row that has failed."""
         keep = self._job.output.response
-        self._store.write(results.failed(refusal.request, refusal.tries, refusal.error, keep))
+        request, tries, error = refusal.request, refusal.tries, refusal.error
+        self._store.write(results.failed(request, tries, error, keep, self._pricer))
         misfit = refusal.error.error_class == "schema_mismatch"
         if misfit and self._first.mostly_empty(True):
             self._stop(_mostly_misfits(refusal.error.message))

@@ -158,7 +158,11 @@ def carry_out(job: Job, folder: Path, *, quiet: bool, **how: Any) -> int:
             say(line)
     if ended.stopped is not None:
         say(f"error: {ended.stopped}" + (f"; {ended.stopped.hint}" if ended.stopped.hint else ""))
-    if last := summary.next_step(ended, again_command()):
+    last = summary.next_step(ended, again_command())
+    if not quiet or last is None:  # a cost that is not known is the last thing to be silent about
+        for line in summary.unpriced(ended):
+            say(line)
+    if last is not None:
         say(last)
     return ended.exit_code
 
