@@ -104,7 +104,7 @@ def unpriced(ended: Ended) -> list[str]:
         rows[name] = rows.get(name, 0) + max(0, totals.unpriced_rows - totals.unknown_usage_rows)
     named = sorted((pair for pair in rows.items() if pair[1]), key=lambda pair: (-pair[1], pair[0]))
     return [
-        f"no price is known for {name}: its {count:,} rows are not in the total;"
+        f"no price is known for {name}: rows that are not in the total: {count:,};"
         " put it under [prices]"
         for name, count in named[:MOST_UNPRICED]
     ] + [f"… and for {len(named) - MOST_UNPRICED:,} more models"] * (len(named) > MOST_UNPRICED)

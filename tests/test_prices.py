@@ -234,7 +234,7 @@ def test_a_price_that_is_unknown_is_said_and_never_nothing(tmp_path):
     priced = Result(row=2, **answered, model="gpt-5.4", cost_usd=0.5, cost_source="list")
     some = ended(tmp_path, unpriced, silent, priced)
     assert summary.unpriced(some) == [
-        "no price is known for of-our-own: its 1 rows are not in the total; put it under [prices]"
+        "no price is known for of-our-own: rows that are not in the total: 1; put it under [prices]"
     ]
     assert "cost      $0.5000, without 2 rows whose cost is unknown" in summary.lines(some)
     assert "cost      unknown" in summary.lines(ended(tmp_path, unpriced, silent))

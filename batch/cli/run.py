@@ -158,11 +158,10 @@ def carry_out(job: Job, folder: Path, *, quiet: bool, **how: Any) -> int:
             say(line)
     if ended.stopped is not None:
         say(f"error: {ended.stopped}" + (f"; {ended.stopped.hint}" if ended.stopped.hint else ""))
-    last = summary.next_step(ended, again_command())
-    if not quiet or last is None:  # a cost that is not known is the last thing to be silent about
+    if not quiet:
         for line in summary.unpriced(ended):
             say(line)
-    if last is not None:
+    if last := summary.next_step(ended, again_command()):
         say(last)
     return ended.exit_code
 
