@@ -29,6 +29,7 @@ from batch.job import Job
 from batch.limiter import Limiter, TooLarge
 from batch.model import Attempt, Completion, Request, Result, Row, Usage
 from batch.outcome import Accept, Outcome, Pause, Reject, Stop, TryAgain
+from batch.prices import Pricer
 from batch.progress import Progress
 from batch.prompts import BadRow, Prompter
 from batch.results import Error, Try
@@ -69,6 +70,7 @@ class Asking:
         log: Log,
         jitter: Callable[[], float] = random.random,
         *,
+        pricer: Pricer,
         reuse: Reuse | None = None,
         checker: Checker | None = None,
         holds_vectors: bool = True,
@@ -90,6 +92,7 @@ class Asking:
         self._progress = progress
         self._log = log
         self._jitter = jitter
+        self._pricer = pricer
         self._reuse = reuse
         self._host = host
         self._checker = checker
@@ -228,7 +231,7 @@ class Asking:
         self._settle("rows")  # others succeed: what was refused was the rows' own fault
         keep = self._job.output.response
         result = results.accepted(
-            request, tries, completion, keep, holds_vectors=self._holds_vectors
+            request, tries, completion, keep, self._pricer, holds_vectors=self._holds_vectors
         )
         self._store.write(result)
         if "model_differs" in result.flags:
@@ -399,8 +402,8 @@ class Asking:
     def _record(self, refusal: Refusal) -> None:
         """Write a row that has failed."""
         keep = self._job.output.response
-        self._store.write(results.failed(refusal.request, refusal.tries, refusal.error, keep))
-        error = refusal.error
+        request, tries, error = refusal.request, refusal.tries, refusal.error
+        self._store.write(results.failed(request, tries, error, keep, self._pricer))
         if self._invalid.mostly(error.error_class == "invalid_request"):
             self._stop(stops.mostly_invalid(INVALID_WINDOW, error.message))
         misfit = error.error_class == "schema_mismatch"

@@ -34,6 +34,9 @@ ADDED_UP = (
     *Usage.__struct_fields__,
     "cost_usd",
     "reported_cost_usd",
+    "unconfirmed_tokens",
+    "unconfirmed_cost_usd",
+    "unbounded_attempts",
 )
 COUNTED = (
     *(
