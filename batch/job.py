@@ -201,6 +201,15 @@ def _check_prices(prices: Any, source: Path | None) -> None:
             ) from None
 
 
+def prices_in(path: Path) -> dict[str, Price]:
+    """The table `[prices]` of a file, which may be a whole job.  Raises JobError."""
+    found = read(path).get("prices")
+    if not isinstance(found, dict) or not found:
+        raise JobError(f"{path}: it has no table [prices]")
+    _check_prices(found, path)
+    return msgspec.convert(found, dict[str, Price])
+
+
 def _parameters(request: Any) -> Any:
     """`[request]` takes any key: those that are not ours are sent as they are."""
     if not isinstance(request, dict):

@@ -86,6 +86,9 @@ class Rates(NamedTuple):
         return self.request + tokens / MILLION
 
 
+FREE = Rates(*[Decimal(0)] * 6)
+
+
 class Listed(NamedTuple):
     """A model in a list.  `rates` is None where the price of a token depends on the request."""
 
@@ -128,6 +131,22 @@ def seller(url: str, provider: str | None, *, private: bool, local: bool) -> Sel
     return Seller(found.id)
 
 
+class Quote(NamedTuple):
+    """The price of one model at one moment: straight `rates`, or `listed`, which depends on the
+    request.
+    """
+
+    source: str
+    rates: Rates | None
+    listed: Listed | None = None
+
+    def cost(self, used: Usage, at: float) -> Decimal | None:
+        """USD of a request at the moment `at`."""
+        if self.rates is not None or self.listed is None:
+            return None if self.rates is None else self.rates.cost(used)
+        return _listed_cost(self.listed, Reading(used), at)
+
+
 class Pricer:
     """Prices attempts of one run: `prices` are the job's own, by the exact name of the model that
     was served, else asked for.
@@ -162,6 +181,18 @@ class Pricer:
             assumed = None if priced is None else Cost(priced, "assumed")
         said = usage.reported_cost(attempt.answer, attempt.headers)
         return assumed if said is None else Cost(Decimal(repr(said)), "server")
+
+    def quote(self, names: tuple[str | None, ...], tier: str | None, at: float) -> Quote | None:
+        """The price of the first of `names` that has one at the moment `at`."""
+        for name in names:
+            if name in self._own:
+                return Quote("job", self._own[name])
+        if self._seller.local:
+            return Quote("local", FREE)
+        found = self._listed(names, tier, int(at // MINUTE))
+        if found is None:
+            return None
+        return Quote("assumed" if self._seller.unknown else "list", found.rates, found)
 
     def at_most(
         self, model: str | None, input_tokens: int, output_tokens: int, at: float

@@ -31,6 +31,8 @@ class Numbers(msgspec.Struct, frozen=True, kw_only=True):
 
     Costs are USD, times seconds, shares of 1.  `cost_usd` is None when nothing is known of it,
     `input_tokens` and `output_tokens` when no row tells them though some were answered.
+    `unconfirmed_*` is what may have been billed beyond it without being reported, at most, but for
+    `unbounded_attempts`, of which nothing is known (unconfirmed cost: None when no price is).
     `cost_per_row_usd` is all cost by the answered rows that have a price; `lost_*` is what went
     into attempts whose answer is not the row's; `cache_hit_rate` is the cached share of input where
     the server tells it; `output_tokens_per_second` is that of a single answer; percentiles are of
@@ -50,6 +52,10 @@ class Numbers(msgspec.Struct, frozen=True, kw_only=True):
     cost_usd: float | None
     unpriced_rows: int
     unknown_usage_rows: int
+    unconfirmed_tokens: int
+    unconfirmed_cost_usd: float | None
+    unbounded_attempts: int
+    unpriced_tokens: int
     cost_sources: dict[str, float]
     reported_cost_usd: float | None
     cost_per_row_usd: float | None
@@ -95,7 +101,7 @@ class Run(msgspec.Struct, frozen=True):
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that a report shows; `unpriced_models` maps a model to its rows that tell tokens
-    and have no cost.
+    and have no cost, and to those tokens.  `costing` says so when costs are not those recorded.
     """
 
     by: tuple[str, ...]
@@ -106,7 +112,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     models: list[Group]
     days: list[Group]
     failures: list[Failure]
-    unpriced_models: dict[str, int]
+    unpriced_models: dict[str, tuple[int, int]]
+    costing: str | None
     latencies: Spread
 
 
@@ -143,6 +150,7 @@ def of(
             for name, rows in sorted(sums.failures.items(), key=lambda pair: (-pair[1], pair[0]))
         ],
         unpriced_models=folded.unpriced_models(),
+        costing=costing.words,
         latencies=folded.spread("latency_s"),
     )
 
@@ -219,11 +227,14 @@ class _Folded:
         """How long answers took, over everything."""
         return self._spreads([]).get((), {}).get(kind, [])
 
-    def unpriced_models(self) -> dict[str, int]:
-        """Models of rows that tell tokens and have no cost, most rows first."""
-        lines = self._lines(self._sums, ["of.model"], SUMS)
-        found = {line["of.model"] or "?": line["unpriced_usage_rows"] or 0 for line in lines}
-        return {name: rows for name, rows in sorted(found.items(), key=lambda p: -p[1]) if rows}
+    def unpriced_models(self) -> dict[str, tuple[int, int]]:
+        """Models of rows that tell tokens and have no cost, most rows first: rows and tokens."""
+        found = {
+            line["of.model"] or "?": (line["unpriced_usage_rows"], line["unpriced_tokens"] or 0)
+            for line in self._lines(self._sums, ["of.model"], SUMS)
+            if line["unpriced_usage_rows"]
+        }
+        return dict(sorted(found.items(), key=lambda pair: -pair[1][0]))
 
     def _spreads(self, keys: list[str]) -> dict[tuple[Any, ...], dict[str, Spread]]:
         """By key and name of the time; they are kept by the keys that were asked for only."""
@@ -278,6 +289,14 @@ def _numbers(
         cost_usd=cost,
         unpriced_rows=count["unpriced_rows"],
         unknown_usage_rows=count["unknown_usage_rows"],
+        unconfirmed_tokens=count["unconfirmed_tokens"],
+        unconfirmed_cost_usd=(
+            None
+            if count["unconfirmed_tokens"] and not count["unconfirmed_cost_usd"]
+            else _usd(float(count["unconfirmed_cost_usd"]))
+        ),
+        unbounded_attempts=count["unbounded_attempts"],
+        unpriced_tokens=count["unpriced_tokens"],
         cost_sources=dict(sorted(sources.items())),
         reported_cost_usd=_usd(sums["reported_cost_usd"]),
         cost_per_row_usd=None if cost is None else _usd(_ratio(cost, count["priced_answers"])),

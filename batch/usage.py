@@ -283,18 +283,12 @@ class Totals(msgspec.Struct, omit_defaults=True):
         self.unconfirmed_tokens += result.unconfirmed_tokens or 0
         self.unconfirmed_cost_usd += result.unconfirmed_cost_usd or 0.0
         self.unbounded_attempts += result.unbounded_attempts
-        unknown = (
-            ok
-            and not result.reused
-            and (
-                result.input_tokens is None
-                or result.output_tokens is None
-                or "usage_unknown" in result.flags
-            )
-        )
+        silent = result.input_tokens is None or result.output_tokens is None
+        unknown = not result.reused and ("usage_unknown" in result.flags or (ok and silent))
         self.unknown_usage_rows += unknown
         used = result.input_tokens is not None or result.output_tokens is not None
-        self.unpriced_rows += (ok or used) and not result.reused and result.cost_usd is None
+        billed = not result.reused and (ok or used or unknown)
+        self.unpriced_rows += billed and result.cost_usd is None
 
     def merge(self, other: Totals) -> None:
         """Count all that `other` has counted."""

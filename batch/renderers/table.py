@@ -53,6 +53,12 @@ COLUMNS = (
         lambda n: words.NOTHING if n.cost_per_row_usd is None else words.money(n.cost_per_row_usd),
         lambda n: n.cost_per_row_usd is not None,
     ),
+    Column(
+        "unconfirmed",
+        14,
+        lambda n: f"≤ {words.money(n.unconfirmed_cost_usd)}",
+        lambda n: n.unconfirmed_cost_usd,
+    ),
     Column("lost", 9, lambda n: words.share(n.lost_tokens_share), lambda n: n.lost_tokens),
     Column(
         "tokens/s",
