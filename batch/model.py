@@ -159,6 +159,21 @@ class Completion(msgspec.Struct, frozen=True):
     parsed: str | None = None
 
 
+class Sent(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A request that left at the moment `at` (seconds since the epoch), when `before` attempts of
+    its row had been recorded: with so many tokens at most, `output_tokens` being None where it sets
+    no bound.  `free` tells that it was certainly not charged.
+    """
+
+    row: int
+    at: float
+    before: int = 0
+    model: str | None = None
+    input_tokens: int = 0
+    output_tokens: int | None = None
+    free: bool = False
+
+
 class AttemptRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     """One line of a row's `attempt_log`."""
 

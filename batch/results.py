@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any, Literal
 
 import msgspec
 
 from batch import tokens, usage
-from batch.model import Attempt, AttemptRecord, Completion, Request, Result, Usage
+from batch.model import Attempt, AttemptRecord, Completion, Request, Result, Sent, Usage
 from batch.prices import Cost, Pricer
 from batch.usage import Reading
 
@@ -57,6 +58,64 @@ def remembered(attempt: Attempt) -> Attempt:
     answer = attempt.answer if isinstance(attempt.answer, dict) else {}
     told = {key: answer[key] for key in ("model", "usage", "service_tier") if key in answer}
     return msgspec.structs.replace(attempt, raw=b"", answer=told)
+
+
+def cost_nothing(done: Try) -> bool:
+    """Whether a try that failed was certainly not charged."""
+    unseen = done.maybe_billed or done.error_class in (None, "schema_mismatch")
+    return not unseen and usage.of(done.attempt.answer).usage is None
+
+
+def bearing(result: Result, lost: Sequence[Sent], pricer: Pricer) -> Result:
+    """`result`, which also bears what an earlier start sent for its row before it was killed."""
+    bounded = [sent for sent in lost if sent.output_tokens is not None]
+    costs = [
+        pricer.at_most(sent.model, sent.input_tokens, sent.output_tokens or 0, sent.at)
+        for sent in bounded
+    ]
+    known = sum((cost for cost in costs if cost is not None), Decimal(0))
+    tokens = sum(sent.input_tokens + (sent.output_tokens or 0) for sent in bounded)
+    log = [*map(_of_lost, lost), *log_of(result)]
+    unknown = None in costs or (
+        result.unconfirmed_tokens is not None and result.unconfirmed_cost_usd is None
+    )
+    more: dict[str, Any] = {}
+    if bounded:
+        more["unconfirmed_tokens"] = (result.unconfirmed_tokens or 0) + tokens
+        cost = (result.unconfirmed_cost_usd or 0.0) + float(known)
+        more["unconfirmed_cost_usd"] = None if unknown else cost
+    return msgspec.structs.replace(
+        result,
+        **more,
+        attempts=result.attempts + len(lost),
+        maybe_billed_attempts=result.maybe_billed_attempts + len(lost),
+        unbounded_attempts=result.unbounded_attempts + len(lost) - len(bounded),
+        attempt_log=log if len(log) > 1 else None,
+    )
+
+
+def _of_lost(sent: Sent) -> AttemptRecord:
+    return AttemptRecord("", sent.at, 0.0, error_class="cut_off", maybe_billed=True)
+
+
+def log_of(result: Result) -> list[AttemptRecord]:
+    """The attempts at a row; that of one which has no log, as far as its columns tell it."""
+    if result.attempt_log is not None or result.attempts == 0 or result.started_at is None:
+        return result.attempt_log or []
+    return [
+        AttemptRecord(
+            endpoint=result.endpoint or "",
+            served_model=result.served_model,
+            http_status=result.http_status,
+            error_class=result.error_class,
+            started_at=result.started_at,
+            latency_s=result.latency_s or 0.0,
+            input_tokens=result.input_tokens,
+            output_tokens=result.output_tokens,
+            cost_usd=result.cost_usd,
+            maybe_billed=bool(result.maybe_billed_attempts),
+        )
+    ]
 
 
 def invalid(row: int, message: str) -> Result:
@@ -220,7 +279,7 @@ def _unconfirmed(request: Request, spent: list[Spent], pricer: Pricer) -> dict[s
     """
     if not spent:
         return {}
-    cap = 0 if request.api == "embeddings" else request.output_cap
+    cap = tokens.most_output(request)
     if cap is None or not request.body:
         return {"unbounded_attempts": len(spent)}
     most = tokens.most_input(request)

@@ -28,7 +28,7 @@ from batch.prompts import Prompter
 from batch.readers import Input
 from batch.rehearsal import Rehearsed, Terms
 from batch.signals import interruptible
-from batch.store import folder, lock, plan
+from batch.store import folder, lock, plan, sends
 from batch.store.files import Disk
 from batch.store.log import Log
 from batch.store.plan import Again, Plan
@@ -291,6 +291,7 @@ async def _ask(
         part_rows=job_.output.part_rows,
         on_done=progress.add,
         disk=opened.disk,
+        unanswered=sends.gathered(opened.disk, opened.run, opened.found),
     )
     feed = Feed(
         opened.run,

@@ -87,6 +87,11 @@ def most_input(request: Request) -> int:
     return _text_bytes(body) + MOST_MEDIA * inline
 
 
+def most_output(request: Request) -> int | None:
+    """Output tokens a request cannot exceed; None where it sets no bound."""
+    return 0 if request.api == "embeddings" else request.output_cap
+
+
 def _text_bytes(body: bytes) -> int:
     """The bytes of a body without what pictures and sound take as base64: those tokens are few."""
     size = len(body)

@@ -18,7 +18,8 @@ import pyarrow.parquet as pq
 from batch import columns
 from batch.columns import Column
 from batch.errors import Damaged
-from batch.model import AttemptRecord, Position, Result, Usage
+from batch.model import Position, Result, Usage
+from batch.results import log_of
 from batch.store import journal, parts, spool
 from batch.store.files import Disk
 from batch.usage import Summary
@@ -184,7 +185,7 @@ def after(earlier: Result, later: Result) -> Result:
     if later.reused:
         return later
     summed = {name: add_known(getattr(earlier, name), getattr(later, name)) for name in ADDED_UP}
-    log = [*_log(earlier), *_log(later)]
+    log = [*log_of(earlier), *log_of(later)]
     kept = earlier if earlier.status == "ok" and later.status == "failed" else later
     return msgspec.structs.replace(kept, **summed, attempt_log=log if len(log) > 1 else None)
 
@@ -192,25 +193,6 @@ def after(earlier: Result, later: Result) -> Result:
 def add_known(one: float | None, other: float | None) -> float | None:
     """The sum of what is known."""
     return one + other if one is not None and other is not None else one if other is None else other
-
-
-def _log(result: Result) -> list[AttemptRecord]:
-    if result.attempt_log is not None or result.attempts == 0 or result.started_at is None:
-        return result.attempt_log or []
-    return [
-        AttemptRecord(
-            endpoint=result.endpoint or "",
-            served_model=result.served_model,
-            http_status=result.http_status,
-            error_class=result.error_class,
-            started_at=result.started_at,
-            latency_s=result.latency_s or 0.0,
-            input_tokens=result.input_tokens,
-            output_tokens=result.output_tokens,
-            cost_usd=result.cost_usd,
-            maybe_billed=bool(result.maybe_billed_attempts),
-        )
-    ]
 
 
 class _OldPart:
