@@ -16,9 +16,10 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
-from batch import cube, looking
+from batch import cube, endpoint, looking, prices
 from batch.cube import ALWAYS, RECORDED, SUMS, TIMES, Chosen, Costing, Cube, Period
 from batch.errors import UsageError
+from batch.prices import Price, Pricer
 from batch.store import contents, parts
 from batch.store.plan import Plan
 
@@ -87,6 +88,19 @@ class Failure(msgspec.Struct, frozen=True):
     example: str
 
 
+class Unanswered(msgspec.Struct, frozen=True):
+    """Requests that are in no result, be they in flight or lost in a kill; in no sum of rows.
+
+    They may be billed with `tokens` at most, which cost `cost_usd` (None: no price is known), but
+    for `unbounded` ones, of which nothing is known.
+    """
+
+    requests: int = 0
+    tokens: int = 0
+    cost_usd: float | None = 0.0
+    unbounded: int = 0
+
+
 class Run(msgspec.Struct, frozen=True):
     """A run that was counted; `state` as run.json says it (`running` may have been killed),
     `journalled_rows` were read from parts that are still open, `copies` were not counted again.
@@ -97,6 +111,7 @@ class Run(msgspec.Struct, frozen=True):
     state: str
     journalled_rows: int
     copies: list[str]
+    unanswered: Unanswered = Unanswered()
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -188,7 +203,37 @@ def _run(path: Path, known: Plan, copies: list[str]) -> Run:
     opened = [number for number in numbers if number is not None]
     entries = (contents.journalled(path, number) for number in opened)
     journalled = sum(len({entry.row for entry in found}) for found in entries)
-    return Run(str(path), known.run_id, known.state, journalled, copies)
+    unanswered = _unanswered(path, known)
+    return Run(str(path), known.run_id, known.state, journalled, copies, unanswered)
+
+
+def _unanswered(path: Path, known: Plan) -> Unanswered:
+    sents = contents.unanswered(path, looking.layout(path, known))
+    if not sents:
+        return Unanswered()
+    pricer = _pricer(known)
+    bounds = [(sent, sent.output_tokens) for sent in sents]
+    bounded = [(sent, output) for sent, output in bounds if output is not None]
+    costs = [
+        pricer.at_most(sent.model, sent.input_tokens, output, sent.at) for sent, output in bounded
+    ]
+    known_costs = [cost for cost in costs if cost is not None]
+    return Unanswered(
+        len(sents),
+        sum(sent.input_tokens + output for sent, output in bounded),
+        _usd(float(sum(known_costs))) if len(known_costs) == len(costs) else None,
+        len(sents) - len(bounded),
+    )
+
+
+def _pricer(known: Plan) -> Pricer:
+    """By the prices of the run's job and the list of whoever sells at its endpoint."""
+    table = known.job.get("endpoint") or {}
+    url, provider = table.get("base_url") or "", table.get("provider")
+    own = msgspec.convert(known.job.get("prices") or {}, dict[str, Price])
+    private = endpoint.is_private(endpoint.host_of(url))
+    local = url == "local" or url.startswith("local:")
+    return Pricer(own, prices.seller(url, provider, private=private, local=local))
 
 
 class _Folded:

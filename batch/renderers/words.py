@@ -6,7 +6,7 @@ import math
 from datetime import date
 
 from batch.progress import printable
-from batch.report import Group, Numbers, Report
+from batch.report import Group, Numbers, Report, Unanswered
 
 NOTHING = "–"
 MODELS_NAMED = 4
@@ -115,8 +115,22 @@ def _covered(report: Report) -> list[tuple[str, str]]:
             found.append(
                 ("open", f"{line(run.run)}: {rows(run.journalled_rows)} are read from {parts}")
             )
+        if run.unanswered.requests:
+            found.append(("unknown", f"{line(run.run)}: {_sent(run.unanswered)}"))
         found += [("copy", f"{line(copy)} is {line(run.run)}, counted once") for copy in run.copies]
     return found
+
+
+def _sent(unanswered: Unanswered) -> str:
+    """What may be billed beyond all sums of rows."""
+    number = unanswered.requests
+    requests = f"{number:,} request{'' if number == 1 else 's'}"
+    usd = unanswered.cost_usd
+    price = "an unknown cost" if usd is None else money(usd)
+    bound = f"at most {price} ({unanswered.tokens:,} tokens) for them"
+    if unanswered.unbounded:
+        bound += f", {unanswered.unbounded:,} of which set no bound (no max_tokens)"
+    return f"{requests} in flight, or lost in a kill, may be billed: {bound}"
 
 
 def _work(totals: Numbers) -> list[tuple[str, str]]:

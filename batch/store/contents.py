@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batch.errors import Damaged
-from batch.store import journal, parts
+from batch.model import Sent
+from batch.store import journal, parts, sends
 from batch.store.seal import Layout, Merge
 
 
@@ -40,6 +41,18 @@ def part(run: Path, number: int, layout: Layout) -> Iterator[pa.Table]:
     elif sealed.exists():  # also when it was sealed while we looked
         for batch in pq.ParquetFile(sealed, pre_buffer=False).iter_batches(1024):
             yield pa.Table.from_batches([batch], schema=layout.schema)
+
+
+def unanswered(run: Path, layout: Layout) -> list[Sent]:
+    """What was sent and is in no result: in flight, or lost in a kill."""
+    lines = sends.read(run)
+    if not lines:
+        return []
+    attempts: dict[int, int] = {}
+    for number in numbers(run):
+        columns = chosen(run, number, layout, ["row", "attempts"]).columns
+        attempts.update(zip(*(column.to_pylist() for column in columns), strict=True))
+    return [sent for sents in sends.unrecorded(lines, attempts).values() for sent in sents]
 
 
 def journalled(run: Path, number: int) -> list[journal.Entry]:
