@@ -40,8 +40,7 @@ class Spent(msgspec.Struct, frozen=True):
         """Whether all that may have been billed is known: an answer's usage, or that there was
         none.
         """
-        answered = self.done.error_class in (None, "schema_mismatch")
-        return self.reading.known or not (answered or self.done.maybe_billed)
+        return self.reading.known or not perhaps_charged(self.done)
 
 
 class Error(msgspec.Struct, frozen=True):
@@ -60,10 +59,17 @@ def remembered(attempt: Attempt) -> Attempt:
     return msgspec.structs.replace(attempt, raw=b"", answer=told)
 
 
+def perhaps_charged(done: Try) -> bool:
+    """Whether a try was answered, or may have been without anybody seeing it.  That a kept-alive
+    socket had been closed shows only after the request was written to it.
+    """
+    answered = done.error_class in (None, "schema_mismatch")
+    return answered or done.maybe_billed or done.attempt.fault == "reused_socket"
+
+
 def cost_nothing(done: Try) -> bool:
-    """Whether a try that failed was certainly not charged."""
-    unseen = done.maybe_billed or done.error_class in (None, "schema_mismatch")
-    return not unseen and usage.of(done.attempt.answer).usage is None
+    """Whether a try was certainly not charged."""
+    return not perhaps_charged(done) and usage.of(done.attempt.answer).usage is None
 
 
 def bearing(result: Result, lost: Sequence[Sent], pricer: Pricer) -> Result:

@@ -29,7 +29,8 @@ from tests.reading import rows, texts, write
 CAP = 40
 PRICES = {"m": {"input": 2.0, "output": 10.0}}
 TOKEN_USD = {"input": 2e-6, "output": 10e-6}
-MOST_STARTS = 8
+MOST_STARTS = 4
+"""Undisturbed ones, after which a run has ended."""
 SILENT = Step(usage=None)
 FAULTS = (
     *(429, 500, 503, 504, Step(close=True), Step(reset=True), Step(cut=30), Step(body="{")),
@@ -52,7 +53,7 @@ class Told:
 
 def preload() -> None:
     """Let starts of the program be forks of a process that has everything imported."""
-    _CONTEXT.set_forkserver_preload(["batch.run", "tests.fault_runs"])
+    _CONTEXT.set_forkserver_preload(["batch.run", "tests.reading"])
 
 
 def one(api: FakeAPI, folder: Path, seed: int) -> Told:
@@ -67,13 +68,17 @@ def one(api: FakeAPI, folder: Path, seed: int) -> Told:
     api.script = _script(prompts, chance)
     api.latency = chance.choice([0.0, 0.005, 0.03])
     kills = 0
-    for start in range(MOST_STARTS):
-        last = start >= chance.randint(2, MOST_STARTS - 2)
+    disturbed = chance.randint(2, 5)
+    for start in range(disturbed + MOST_STARTS):
+        last = start >= disturbed
         if last:
             api.script = {}
         process = _CONTEXT.Process(target=_start, args=(tables, folder / "run"), daemon=True)
         process.start()
-        kills += _disturbed(process, api, chance) if not last else _waited(process)
+        if last:
+            _waited(process)
+        else:
+            kills += _disturbed(process, api, chance.randint(0, len(prompts) // 2), chance)
         if (folder / "run" / "run.json").exists():
             _check_so_far(api, folder / "run")
         if last and process.exitcode in (0, 1):
@@ -107,38 +112,36 @@ def _script(prompts: list[str], chance: random.Random) -> dict[str, Any]:
 
 def _start(tables: dict[str, Any], folder: Path) -> None:
     """One start of the run, in a process of its own."""
-    how = run.How(
-        environment={}, say=lambda _: None, quiet=True, bounds=False, preflight=False, yes=True
-    )
+    how = run.How(environment={}, say=lambda _: None, quiet=True, bounds=False, yes=True)
     os._exit(run.run(job.check(tables), folder, how).exit_code)
 
 
-def _disturbed(process: BaseProcess, api: FakeAPI, chance: random.Random) -> int:
-    """Kill the process once some more requests have come, or signal it twice, or let it be;
+def _disturbed(process: BaseProcess, api: FakeAPI, more: int, chance: random.Random) -> bool:
+    """Kill the process once so many more requests have come, or signal it twice, or let it be;
     whether it was killed.
     """
-    more = len(api.ledger) + chance.randint(0, 30)
+    more += len(api.ledger)
     end = time.monotonic() + 20
     while len(api.ledger) < more and process.is_alive() and time.monotonic() < end:
         time.sleep(0.002)
     time.sleep(chance.choice([0, 0, chance.uniform(0, 0.3)]))
     kind = chance.random()
     if not process.is_alive() or process.pid is None or kind > 0.9:
-        return _waited(process)
+        _waited(process)
+        return False
     if kind > 0.7:
         os.kill(process.pid, signal.SIGTERM)
         time.sleep(0.02)
         os.kill(process.pid, signal.SIGTERM)
-        return _waited(process)
-    process.kill()
+    else:
+        process.kill()
     _waited(process)
-    return 1
+    return kind <= 0.7
 
 
-def _waited(process: BaseProcess) -> int:
+def _waited(process: BaseProcess) -> None:
     process.join(60)
     assert process.exitcode is not None, "it does not end"
-    return 0
 
 
 def _bill(asked: Asked) -> int:
