@@ -11,7 +11,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import random
-import signal
 import sys
 import tempfile
 import time
@@ -126,13 +125,13 @@ def _disturbed(process: BaseProcess, api: FakeAPI, more: int, chance: random.Ran
         time.sleep(0.002)
     time.sleep(chance.choice([0, 0, chance.uniform(0, 0.3)]))
     kind = chance.random()
-    if not process.is_alive() or process.pid is None or kind > 0.9:
+    if kind > 0.9:
         _waited(process)
         return False
     if kind > 0.7:
-        os.kill(process.pid, signal.SIGTERM)
+        process.terminate()
         time.sleep(0.02)
-        os.kill(process.pid, signal.SIGTERM)
+        process.terminate()
     else:
         process.kill()
     _waited(process)
@@ -215,17 +214,22 @@ def main() -> None:
     first = int(sys.argv[2]) if len(sys.argv) > 2 else 0
     preload()
     api = FakeAPI()
-    told = []
+    told, wrong = [], 0
     for seed in range(first, first + runs):
         with tempfile.TemporaryDirectory() as scratch:
             try:
                 told.append(one(api, Path(scratch), seed))
             except AssertionError as error:
-                raise AssertionError(f"seed {seed}: {error}") from error
+                print(f"seed {seed}: {error}")
+                wrong += 1
     api.close()
     names = Told.__annotations__
     sums = {name: sum(getattr(each, name) for each in told) for name in names}
-    print(f"{len(told)} runs: " + ", ".join(f"{count:,} {name}" for name, count in sums.items()))
+    print(
+        f"{wrong} of {runs} runs were wrong; the others: "
+        + ", ".join(f"{count:,} {name}" for name, count in sums.items())
+    )
+    sys.exit(wrong > 0)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ import pytest
 
 from tests import fault_runs
 
-
 fault_runs.preload()
 
 

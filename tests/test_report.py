@@ -21,8 +21,8 @@ from batch.cli import batchmill as program
 from batch.cli.report import FORMATS
 from batch.errors import Damaged, JobError, UsageError
 from batch.model import Attempt, AttemptRecord, Position, Result
-from batch.progress import printable
-from batch.renderers import RENDERERS, charts, words
+from batch.progress import money, printable
+from batch.renderers import RENDERERS, charts
 from batch.renderers.charts import Point
 from batch.store import folder, parts, plan
 from batch.store.files import Disk
@@ -580,8 +580,14 @@ def test_a_killed_run_is_reported_with_its_journals_and_left_as_it_is(
     assert found["totals"]["rows_ok"] == 29
     assert by(found, "text") == dict.fromkeys(texts(29), 1)
     assert found["runs"][0]["journalled_rows"] == 9
-    assert ": 9 rows are read from parts that are still open" in " ".join(shown(run).split())
+    words = " ".join(shown(run).split())
+    assert ": 9 rows are read from parts that are still open" in words
+    assert ": 1 request in flight, or lost in a kill, may be billed: " in words
+    lost = found["runs"][0]["unanswered"]
+    assert (lost["requests"], lost["tokens"], lost["unbounded"]) == (1, 0, 1)
     assert tree(run) == before
+    (run / "open/part-00000001/input.arrow").unlink()  # a later start was killed before its own
+    assert by(as_json(run, "--by", "text"), "text") == {**dict.fromkeys(texts(20), 1), None: 9}
 
 
 def test_a_report_beside_a_running_process_sees_whole_parts(api, start, tmp_path):
@@ -745,7 +751,7 @@ def test_the_table_is_no_wider_than_a_terminal_and_keeps_what_matters_most(tmp_p
     ],
 )
 def test_money_has_as_many_decimals_as_it_needs(usd, said):
-    assert words.money(usd) == said
+    assert money(usd) == said
 
 
 @pytest.mark.parametrize(

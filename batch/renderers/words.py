@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from datetime import date
 
-from batch.progress import printable
+from batch.progress import money, printable
 from batch.report import Group, Numbers, Report, Unanswered
 
 NOTHING = "–"
@@ -20,19 +19,6 @@ SOURCES = {
     "file": "prices of the file",
 }
 """What `cost_source` means."""
-
-
-def money(usd: float | None) -> str:
-    """12.3 -> $12.30, 0.00123456 -> $0.00123: cents, and below a dollar three digits of at most
-    six decimals.
-    """
-    if usd is None:
-        return "unknown"
-    if 0 < usd < 1e-6:
-        return "<$0.000001"
-    decimals = 2 if usd == 0 or usd >= 1 else min(6, max(2, 2 - math.floor(math.log10(usd))))
-    whole, _, cents = f"{usd:,.{decimals}f}".partition(".")
-    return f"${whole}.{cents[:2]}{cents[2:].rstrip('0')}"
 
 
 def cost(numbers: Numbers, unknown: str = "unknown") -> str:

@@ -98,14 +98,22 @@ class Merge:
     """One merge: tables in row order, and what they add up to."""
 
     def __init__(
-        self, opened: Path, old: Path | None, entries: Sequence[journal.Entry], layout: Layout
+        self,
+        opened: Path,
+        old: Path | None,
+        entries: Sequence[journal.Entry],
+        layout: Layout,
+        *,
+        spooled: bool = True,
     ) -> None:
+        """`spooled` tells that the spool must be whole; else what it lacks is null."""
         self._journal = opened / journal.NAME
         self._entries: dict[int, list[journal.Entry]] = {}
         for entry in entries:
             self._entries.setdefault(entry.row, []).append(entry)
         self._old = None if old is None else _OldPart(old)
-        self._spool = _SpoolSlices(opened / spool.NAME)
+        whole = spooled or _is_whole(opened / spool.NAME, max(self._entries, default=-1))
+        self._spool = _SpoolSlices(opened / spool.NAME) if whole else None
         self._layout = layout
         self._summary = Summary()
         self._rows = sorted(
@@ -173,6 +181,9 @@ class Merge:
                 yield result
 
     def _carried(self, rows: list[int]) -> list[pa.ChunkedArray]:
+        if self._spool is None:
+            fields = list(self._layout.schema)[: -len(self._layout.own)]
+            return [pa.chunked_array([pa.nulls(len(rows), field.type)]) for field in fields]
         pieces = [self._layout.carry(table) for table in self._spool.take(rows)]
         return [pa.chunked_array(list(arrays)) for arrays in zip(*pieces, strict=True)]
 
@@ -236,6 +247,15 @@ def results(path: Path) -> Iterator[Result]:
     file = pq.ParquetFile(path, pre_buffer=False)
     for batch in file.iter_batches(1024, columns=list(COUNTED)):
         yield from map(columns.result, batch.to_pylist())
+
+
+def _is_whole(path: Path, last_row: int) -> bool:
+    """Whether a spool reaches as far as `last_row`."""
+    found = spool.read(path)
+    if found is None:
+        return False
+    start, batches = found
+    return start.start_row + sum(len(batch.table) for batch in batches) > last_row
 
 
 class _SpoolSlices:
