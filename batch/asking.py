@@ -17,7 +17,7 @@ from typing import Literal
 
 import msgspec
 
-from batch import apis, outcome, results, retry, signals, stops
+from batch import apis, outcome, results, retry, signals, stops, tokens
 from batch.apis import APIS
 from batch.checker import Checker
 from batch.client import Client
@@ -29,6 +29,7 @@ from batch.job import Job
 from batch.limiter import Limiter, TooLarge
 from batch.model import Attempt, Completion, Request, Result, Row, Usage
 from batch.outcome import Accept, Outcome, Pause, Reject, Stop, TryAgain
+from batch.prices import Pricer
 from batch.progress import Progress
 from batch.prompts import BadRow, Prompter
 from batch.results import Error, Try
@@ -69,6 +70,7 @@ class Asking:
         log: Log,
         jitter: Callable[[], float] = random.random,
         *,
+        pricer: Pricer,
         reuse: Reuse | None = None,
         checker: Checker | None = None,
         holds_vectors: bool = True,
@@ -90,6 +92,7 @@ class Asking:
         self._progress = progress
         self._log = log
         self._jitter = jitter
+        self._pricer = pricer
         self._reuse = reuse
         self._host = host
         self._checker = checker
@@ -119,6 +122,8 @@ class Asking:
             while (asked := await self._next()) is not None:
                 task, request = asked
                 request = self._client.adapted(request)
+                most = tokens.most_input(request)
+                self._store.sent(request.row, request.model, most, tokens.most_output(request))
                 attempt = await self._client.send(request)
                 self._conclude(task, request, attempt)
                 await self._store.room()
@@ -173,7 +178,7 @@ class Asking:
             if known is None:
                 return request
             result = known
-        self._store.write(result)
+        self._write(result)
         self._feed.finish(task)
         return None
 
@@ -217,6 +222,7 @@ class Asking:
                 self._rejected(Refusal(request, tries, error))
                 self._feed.finish(task)
             case Stop(error_class, message, code):
+                self._drop(Try(attempt, error_class), request.row)
                 self._stop(stops.refused(error_class, message, attempt))
                 self._feed.finish(task)
 
@@ -228,9 +234,9 @@ class Asking:
         self._settle("rows")  # others succeed: what was refused was the rows' own fault
         keep = self._job.output.response
         result = results.accepted(
-            request, tries, completion, keep, holds_vectors=self._holds_vectors
+            request, tries, completion, keep, self._pricer, holds_vectors=self._holds_vectors
         )
-        self._store.write(result)
+        self._write(result)
         if "model_differs" in result.flags:
             self._notice(
                 "model_differs",
@@ -292,6 +298,7 @@ class Asking:
             self._progress.say(text)
 
     def _put_back(self, task: Task, delay: float) -> None:
+        self._drop(task.tries[-1], task.row.index)
         if self.stopped is not None:
             self._feed.finish(task)
             return
@@ -381,6 +388,7 @@ class Asking:
         if refusal.error.error_class != "invalid_request" or self._succeeded:
             self._record(refusal)
             return
+        self._drop(refusal.tries[-1], refusal.request.row)
         self._settle(self._held_back.add(refusal))
 
     def _settle(self, fault: Literal["job", "rows"] | None) -> None:
@@ -396,11 +404,22 @@ class Asking:
         for refusal in held:
             self._record(refusal)
 
+    def _drop(self, done: Try, row: int) -> None:
+        """A try that makes no result yet, and perhaps never will."""
+        if results.cost_nothing(done):
+            self._store.cost_nothing(row)
+
+    def _write(self, result: Result) -> None:
+        """Take a row's result, which bears what was sent for it before a kill."""
+        if lost := self._store.lost(result.row):
+            result = results.bearing(result, lost, self._pricer)
+        self._store.write(result)
+
     def _record(self, refusal: Refusal) -> None:
         """Write a row that has failed."""
         keep = self._job.output.response
-        self._store.write(results.failed(refusal.request, refusal.tries, refusal.error, keep))
-        error = refusal.error
+        request, tries, error = refusal.request, refusal.tries, refusal.error
+        self._write(results.failed(request, tries, error, keep, self._pricer))
         if self._invalid.mostly(error.error_class == "invalid_request"):
             self._stop(stops.mostly_invalid(INVALID_WINDOW, error.message))
         misfit = error.error_class == "schema_mismatch"

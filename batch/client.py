@@ -34,6 +34,7 @@ from batch.model import Attempt, Request
 from batch.outcome import BadAnswer
 from batch.scrub import Scrubber
 from batch.sse import Event, EventReader, TooLarge
+from batch.usage import COST_HEADER
 
 MAX_BODY = 16 << 20
 """Decoded bytes one answer may have."""
@@ -60,6 +61,7 @@ KEPT_HEADERS = frozenset(
         "x-should-retry",
         "x-request-id",
         "request-id",
+        COST_HEADER,
     }
 )
 KEPT_PREFIXES = ("x-ratelimit-", "anthropic-ratelimit-")

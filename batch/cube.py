@@ -30,18 +30,21 @@ SUMS = (
     *("rows_ok", "rows_failed", "rows_reused", "attempts", "maybe_billed_attempts"),
     *("input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens"),
     *("cost_usd", "reported_cost_usd", "unpriced_rows", "unknown_usage_rows"),
-    *("usage_rows", "priced_answers", "unpriced_usage_rows", "cacheable_tokens"),
+    *("unconfirmed_tokens", "unconfirmed_cost_usd", "unbounded_attempts"),
+    *("usage_rows", "priced_answers", "unpriced_usage_rows", "unpriced_tokens", "cacheable_tokens"),
     *("timed_tokens", "timed_seconds", "lost_tokens", "lost_cost_usd", "lost_unpriced"),
 )
 """What is added up.  Not in usage.parquet: `usage_rows` tell their tokens, `priced_answers` are
-answered rows with a cost, `unpriced_usage_rows` tell their tokens and have no cost,
+answered rows with a cost, `unpriced_usage_rows` tell their tokens (`unpriced_tokens`) and have no
+cost,
 `cacheable_tokens` are input of rows that tell what was cached, `timed_*` output and latency of rows
 answered at the first attempt, `lost_*` belong to attempts whose answer is not the row's
 (`lost_unpriced` counts those of them that tell tokens and no cost).
 """
 
 NEEDED = (
-    *("status", "reused", "attempts", "maybe_billed_attempts", "attempt_log"),
+    *("status", "reused", "flags", "attempts", "maybe_billed_attempts", "attempt_log"),
+    *("unconfirmed_tokens", "unconfirmed_cost_usd", "unbounded_attempts"),
     *("input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens"),
     *("reported_cost_usd", "latency_s", "ttft_s", "started_at", "model", "served_model"),
     *("error_class", "error_message"),
@@ -53,14 +56,17 @@ TIMES = ("latency_s", "ttft_s")
 
 
 class Costing(NamedTuple):
-    """Where costs come from: the columns it looks at, and cost in USD and its source, row by row."""
+    """Where costs come from: the columns it looks at; cost in USD and its source, row by row of a
+    run; and, where that is not what was recorded, a word on it.
+    """
 
     columns: tuple[str, ...]
-    of: Callable[[pa.Table], tuple[pa.ChunkedArray, pa.ChunkedArray]]
+    of: Callable[[pa.Table, Plan], tuple[pa.ChunkedArray, pa.ChunkedArray]]
+    words: str | None = None
 
 
 RECORDED = Costing(
-    ("cost_usd", "cost_source"), lambda rows: (rows["cost_usd"], rows["cost_source"])
+    ("cost_usd", "cost_source"), lambda rows, _: (rows["cost_usd"], rows["cost_source"])
 )
 """As they were when the row was asked."""
 
@@ -171,9 +177,9 @@ class Cube:
         for rows in _ahead(run, sorted(names)):
             held.append(self._period.of(rows))
             if sum(map(len, held)) >= HELD_ROWS:
-                self._count(held, wanted)
+                self._count(run.known, held, wanted)
                 held = []
-        self._count(held, wanted)
+        self._count(run.known, held, wanted)
 
     def sums(self) -> pa.Table:
         """A line for every `by.…`, `of.model`, `of.day` and `source` (of the cost) there is."""
@@ -183,7 +189,7 @@ class Cube:
         """How many `rows` took so many `seconds`, by `kind` (an index of TIMES) and `by.…`."""
         return self._latencies.whole()
 
-    def _count(self, held: list[pa.Table], wanted: dict[str, Key | None]) -> None:
+    def _count(self, run: Plan, held: list[pa.Table], wanted: dict[str, Key | None]) -> None:
         if not sum(map(len, held)):
             return
         rows = pa.concat_tables(held).combine_chunks()
@@ -191,10 +197,11 @@ class Cube:
             name: pa.nulls(len(rows), pa.string()) if key is None else key.of(rows)
             for name, key in wanted.items()
         }
-        cost, source = self._costing.of(rows)
+        cost, source = self._costing.of(rows, run)
         keys = pa.table({**values, "source": source})
         self._sums.add(_with(keys, _counted(rows, cost)))
-        for parents, lost in _lost(rows):
+        anew = None if self._costing is RECORDED else self._costing
+        for parents, lost in _lost(rows, run, anew):
             self._sums.add(_with(keys.take(parents), lost))
         for spread in _spreads(rows, keys.select([f"by.{name}" for name in self._by])):
             self._latencies.add(spread)
@@ -273,6 +280,8 @@ def _counted(rows: pa.Table, cost: pa.ChunkedArray) -> dict[str, pa.ChunkedArray
     used = pc.and_(asked, pc.or_(pc.is_valid(tokens_in), pc.is_valid(tokens_out)))
     unpriced = pc.and_(asked, pc.is_null(cost))
     told = pc.and_(pc.is_valid(tokens_in), pc.is_valid(tokens_out))
+    silent = pc.or_(pc.and_(answered, pc.invert(told)), pc.and_(asked, _flagged(rows)))
+    tokens = pc.add(pc.fill_null(tokens_in, 0), pc.fill_null(tokens_out, 0))
     timed = pc.and_(pc.and_(answered, pc.equal(rows["attempts"], 1)), pc.is_valid(tokens_out))
     return {
         **{name: rows[name] for name in SUMS if name in rows.column_names},
@@ -280,19 +289,31 @@ def _counted(rows: pa.Table, cost: pa.ChunkedArray) -> dict[str, pa.ChunkedArray
         "rows_failed": pc.invert(ok),
         "rows_reused": pc.invert(asked),
         "cost_usd": pc.if_else(asked, cost, 0.0),
-        "unpriced_rows": pc.and_(unpriced, pc.or_(ok, used)),
-        "unknown_usage_rows": pc.and_(answered, pc.invert(told)),
+        "unpriced_rows": pc.and_(unpriced, pc.or_(pc.or_(ok, used), silent)),
+        "unknown_usage_rows": silent,
         "usage_rows": used,
         "priced_answers": pc.and_(answered, pc.is_valid(cost)),
         "unpriced_usage_rows": pc.and_(unpriced, used),
+        "unpriced_tokens": pc.if_else(pc.and_(unpriced, used), tokens, 0),
         "cacheable_tokens": pc.if_else(pc.is_valid(rows["cached_tokens"]), tokens_in, None),
         "timed_tokens": pc.if_else(timed, tokens_out, None),
         "timed_seconds": pc.if_else(timed, rows["latency_s"], None),
     }
 
 
-def _lost(rows: pa.Table) -> Iterator[tuple[pa.Array, dict[str, pa.Array]]]:
-    """Attempts whose answer is not the row's: the rows they belong to, and what they add.
+def _flagged(rows: pa.Table) -> pa.Array:
+    """Whether a row has the flag `usage_unknown`."""
+    flags = rows["flags"].combine_chunks()
+    found = pc.equal(pc.list_flatten(flags), "usage_unknown")
+    flagged = pc.list_parent_indices(flags).filter(found)
+    return pc.is_in(pa.array(range(len(rows)), flagged.type), value_set=flagged)
+
+
+def _lost(
+    rows: pa.Table, run: Plan, anew: Costing | None
+) -> Iterator[tuple[pa.Array, dict[str, pa.Array]]]:
+    """Attempts whose answer is not the row's: the rows they belong to, and what they add, at the
+    prices of `anew` where there are such.
 
     The row's own attempt is the last one that was accepted, else the last.
     """
@@ -311,8 +332,22 @@ def _lost(rows: pa.Table) -> Iterator[tuple[pa.Array, dict[str, pa.Array]]]:
     )
     told = pc.or_(pc.is_valid(tokens_in), pc.is_valid(tokens_out))
     tokens = pc.add(pc.fill_null(tokens_in, 0), pc.fill_null(tokens_out, 0))
+    if anew is not None:
+        cost, _ = anew.of(_as_rows(rows, parents, tries), run)
     unpriced = pc.and_(told, pc.is_null(cost))
     yield parents, {"lost_tokens": tokens, "lost_cost_usd": cost, "lost_unpriced": unpriced}
+
+
+def _as_rows(rows: pa.Table, parents: pa.Array, tries: pa.Array) -> pa.Table:
+    """Attempts as rows of their own; which of their tokens were cached is not known."""
+    of_tries = {field.name: pc.struct_field(tries, field.name) for field in tries.type}
+    made = rows.take(parents)
+    for place, field in enumerate(made.schema):
+        if field.name in of_tries:
+            made = made.set_column(place, field.name, of_tries[field.name].cast(field.type))
+        elif field.name.endswith("_tokens"):
+            made = made.set_column(place, field.name, pa.nulls(len(made), field.type))
+    return made
 
 
 def _spreads(rows: pa.Table, keys: pa.Table) -> Iterator[pa.Table]:

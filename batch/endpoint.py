@@ -14,6 +14,7 @@ from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 import msgspec
 
+from batch import prices
 from batch.errors import JobError, UsageError
 from batch.prompts import PATHS
 
@@ -38,7 +39,7 @@ SECRET_WORDS = ("key=", "token=", "secret=", "password=", "sig=")
 
 class Endpoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[endpoint]` of a job.  Timeouts are seconds; `idle_timeout` counts after the first byte
-    of a stream.
+    of a stream; `provider` is whose price list holds, by the name that the lists have for it.
     """
 
     base_url: str | None = None
@@ -48,6 +49,11 @@ class Endpoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     idle_timeout: Seconds = 120.0
     total_timeout: Seconds = 900.0
     allow_http: bool = False
+    provider: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.provider is not None:
+            prices.check_provider(self.provider)
 
     @property
     def local(self) -> bool:

@@ -38,6 +38,7 @@ class _Reopen(msgspec.Struct, frozen=True):
     found: Found
     to_do: bytes
     taken_back: Summary
+    attempts: dict[int, int]  # recorded of the rows that are taken back
 
 
 class _Slice(msgspec.Struct, frozen=True):
@@ -174,11 +175,11 @@ class Feed:
 
     def _take_step(self, step: _Step) -> None:
         match step:
-            case _Reopen(found, wanted, taken_back):
+            case _Reopen(found, wanted, taken_back, attempts):
                 if found.rows is None:
-                    self._store.resume_last(found, wanted)
+                    self._store.resume_last(found, wanted, attempts)
                 else:
-                    self._parts[found.number] = self._store.reopen(found, wanted)
+                    self._parts[found.number] = self._store.reopen(found, wanted, attempts)
                 self._on_taken_back(taken_back)
             case _Slice(batch, None, _):
                 first = self._store.take_in(batch)
@@ -227,23 +228,25 @@ def _last(run: Path, part: Found, redo: Redo, limit: int | None) -> _Reopen:
     """The last part, which is still open: its slice is taken in anew, up to its last result at least."""
     taken_back = Summary()
     wanted: dict[int, bool] = {}
+    attempts: dict[int, int] = {}
     for result in finished(run, part):
         again = redo.wants(result)
         wanted[result.row - part.start_row] = again
         if again:
             taken_back.add(result)
+            attempts[result.row] = result.attempts
     known = range(1 + max(wanted, default=-1))
     to_do = bytes(wanted.get(row, redo.missing) for row in known)
-    return _Reopen(part, _up_to(limit, part, to_do), taken_back)
+    return _Reopen(part, _up_to(limit, part, to_do), taken_back, attempts)
 
 
 def _again(run: Path, source: Input, part: Found, redo: Redo, limit: int | None) -> Iterator[_Step]:
     assert part.rows is not None
-    wanted, taken_back = to_do(run, part, redo)
+    wanted, taken_back, attempts = to_do(run, part, redo)
     wanted = _up_to(limit, part, wanted)
     if not any(wanted) and not part.generation:
         return
-    yield _Reopen(part, wanted, taken_back)
+    yield _Reopen(part, wanted, taken_back, attempts)
     first = part.start_row
     for batch in _slice_of(run, source, part):
         yield _Slice(batch, part, first)

@@ -20,6 +20,7 @@ from batch.apis import Parameters
 from batch.endpoint import Endpoint
 from batch.errors import JobError
 from batch.limiter import Limits
+from batch.prices import Price
 from batch.prompts import Prompt
 from batch.retry import Retry
 from batch.schema import BadSchema
@@ -41,6 +42,7 @@ class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     limits: Limits = Limits()
     retry: Retry = Retry()
     output: Output = Output()
+    prices: dict[str, Price] = {}
 
 
 TABLES = {
@@ -157,6 +159,7 @@ def check(tables: dict[str, Any], source: Path | None = None) -> Job:
     None for flags alone.
     """
     try:
+        _check_prices(tables.get("prices"), source)
         request = _parameters(tables.get("request", {}))
         made = msgspec.convert({**tables, "request": request}, Job)
     except msgspec.ValidationError as error:
@@ -182,6 +185,29 @@ def _check_local(made: Job, source: Path | None) -> None:
     if made.request.api == "embeddings":
         where = place(["request", "api"], source)
         raise JobError(f"{where}[request] api: the embedded model gives no embeddings")
+
+
+def _check_prices(prices: Any, source: Path | None) -> None:
+    """Name the model where its prices are wrong.  A name with a dot that is not quoted is a table."""
+    for model, price in prices.items() if isinstance(prices, dict) else ():
+        try:
+            msgspec.convert(price, Price)
+        except msgspec.ValidationError as error:
+            problem = str(error).partition(" - at `$")[0].replace("`", "")
+            keys = ", ".join(Price.__struct_fields__)
+            raise JobError(
+                f"{place(['prices', model], source)}[prices] {model!r}: {problem}"
+                f' (known: {keys}; names stand in quotes: "{model}")'
+            ) from None
+
+
+def prices_in(path: Path) -> dict[str, Price]:
+    """The table `[prices]` of a file, which may be a whole job.  Raises JobError."""
+    found = read(path).get("prices")
+    if not isinstance(found, dict) or not found:
+        raise JobError(f"{path}: it has no table [prices]")
+    _check_prices(found, path)
+    return msgspec.convert(found, dict[str, Price])
 
 
 def _parameters(request: Any) -> Any:
@@ -285,12 +311,25 @@ def _line_of(keys: list[str], lines: list[str]) -> int | None:
     for number, line in enumerate(lines, 1):
         stripped = line.strip()
         if header := re.match(r"\[\s*([^\[\]]+?)\s*\]", stripped):
-            table = [part.strip(" \"'") for part in header[1].split(".")]
+            table = _keys(header[1])
             if table == keys:
                 return number
-        elif assigned := re.match(r"([\w.\"'-]+)\s*=", stripped):
-            path = table + [part.strip("\"'") for part in assigned[1].split(".")]
+        elif assigned := re.match(r"([^=#]+?)\s*=", stripped):
+            path = table + _keys(assigned[1])
             inline = path == parents and re.search(rf"\b{re.escape(last)}\b\s*=", stripped)
             if path == keys or inline:
                 return number
     return None
+
+
+def _keys(written: str) -> list[str]:
+    """The parts of a dotted key; none where it is no key."""
+    try:
+        value: Any = tomllib.loads(f"{written} = 0")
+    except tomllib.TOMLDecodeError:
+        return []
+    keys = []
+    while isinstance(value, dict):
+        [(key, value)] = value.items()
+        keys.append(key)
+    return keys

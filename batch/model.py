@@ -112,6 +112,21 @@ class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
     reasoning_tokens: int | None = None
 
 
+class Parts(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Tokens of a kind that some models price apart, each inside the Usage it belongs to, and
+    searches of the web.  `cache_write_1h` are those cache-write tokens that are kept for an hour.
+    """
+
+    input_audio: int | None = None
+    input_image: int | None = None
+    cached_audio: int | None = None
+    cached_image: int | None = None
+    cache_write_1h: int | None = None
+    output_audio: int | None = None
+    output_image: int | None = None
+    web_searches: int | None = None
+
+
 class ToolCall(msgspec.Struct, frozen=True):
     id: str | None
     name: str | None
@@ -129,19 +144,34 @@ class Choice(msgspec.Struct, frozen=True, omit_defaults=True):
 
 class Completion(msgspec.Struct, frozen=True):
     """What an accepted answer says, in our words.  `unheld` tells that it holds more than our
-    columns do; `parsed` is the JSON in it that fits the job's schema.
+    columns do; `parsed` is the JSON in it that fits the job's schema; `parts` are inside `usage`.
     """
 
     choices: list[Choice] = []
     served_model: str | None = None
     service_tier: str | None = None
     usage: Usage | None = None
+    parts: Parts = Parts()
     usage_json: str | None = None
-    reported_cost_usd: float | None = None
     embedding: list[float] | None = None
     flags: list[str] = []
     unheld: bool = False
     parsed: str | None = None
+
+
+class Sent(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A request that left at the moment `at` (seconds since the epoch), when `before` attempts of
+    its row had been recorded: with so many tokens at most, `output_tokens` being None where it sets
+    no bound.  `free` tells that it was certainly not charged.
+    """
+
+    row: int
+    at: float
+    before: int = 0
+    model: str | None = None
+    input_tokens: int = 0
+    output_tokens: int | None = None
+    free: bool = False
 
 
 class AttemptRecord(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -192,6 +222,9 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     reused: bool = False
     attempts: int = 0
     maybe_billed_attempts: int = 0
+    unconfirmed_tokens: int | None = None
+    unconfirmed_cost_usd: float | None = None
+    unbounded_attempts: int = 0
     attempt_log: list[AttemptRecord] | None = None
     http_status: int | None = None
     error_class: str | None = None

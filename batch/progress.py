@@ -6,6 +6,7 @@ Counts what is durable.  Nothing here decides anything.
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 import time
@@ -48,6 +49,9 @@ class Progress:
         self.failed = held.rows_failed
         self.input_tokens = held.input_tokens
         self.output_tokens = held.output_tokens
+        self.spent = held.cost_usd
+        self._priced = max(0, self.done - held.rows_reused - held.unpriced_rows)
+        self._unpriced = held.unpriced_rows
         if not quiet and stream.isatty():
             self._bar = tqdm(
                 initial=self.done,
@@ -73,12 +77,16 @@ class Progress:
 
     def add(self, results: list[Result]) -> None:
         """Count rows that have become durable."""
+        unpriced = self.asked_now.unpriced_rows
         for result in results:
             self.asked_now.add(result)
             self.ok += result.status == "ok"
             self.failed += result.status != "ok"
             self.input_tokens += result.input_tokens or 0
             self.output_tokens += result.output_tokens or 0
+            self.spent += result.cost_usd or 0.0
+        self._priced += sum(each.cost_usd is not None and not each.reused for each in results)
+        self._unpriced += self.asked_now.unpriced_rows - unpriced
         self.tick()
 
     def take_back(self, summary: Summary) -> None:
@@ -127,9 +135,23 @@ class Progress:
             f"{self.failed:,} failed" if self.failed else "",
             f"{self.retries:,} retries" if self.retries else "",
             f"{short(self.input_tokens)}→{short(self.output_tokens)} tok",
+            self._money(),
             self._state(),
         ]
         return printable(", ".join(word for word in words if word))
+
+    def _money(self) -> str:
+        """What is spent, and what all rows will come to at the cost of those that were answered; of
+        rows without a price nothing is known.
+        """
+        if not self.spent:
+            return "cost unknown" if self._unpriced else ""
+        least = "≥ " if self._unpriced else ""
+        total, done = self._total(), self.done
+        if total is None or total <= done or not self._priced:
+            return f"{least}{money(self.spent)}"
+        projected = self.spent * (1 + (total - done) / self._priced)
+        return f"{least}{money(self.spent)} of about {money(projected)}"
 
     def _line(self) -> str:
         total = self._total()
@@ -157,6 +179,19 @@ def short(count: int) -> str:
         if count >= size:
             return f"{count / size:.3g}{unit}"
     return str(count)
+
+
+def money(usd: float | None) -> str:
+    """12.3 -> $12.30, 0.00123456 -> $0.00123: cents, and below a dollar three digits of at most
+    six decimals.
+    """
+    if usd is None:
+        return "unknown"
+    if 0 < usd < 1e-6:
+        return "<$0.000001"
+    decimals = 2 if usd == 0 or usd >= 1 else min(6, max(2, 2 - math.floor(math.log10(usd))))
+    whole, _, cents = f"{usd:,.{decimals}f}".partition(".")
+    return f"${whole}.{cents[:2]}{cents[2:].rstrip('0')}"
 
 
 def duration(seconds: float) -> str:

@@ -16,9 +16,10 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
-from batch import cube, looking
+from batch import cube, endpoint, looking, prices
 from batch.cube import ALWAYS, RECORDED, SUMS, TIMES, Chosen, Costing, Cube, Period
 from batch.errors import UsageError
+from batch.prices import Price, Pricer
 from batch.store import contents, parts
 from batch.store.plan import Plan
 
@@ -31,6 +32,8 @@ class Numbers(msgspec.Struct, frozen=True, kw_only=True):
 
     Costs are USD, times seconds, shares of 1.  `cost_usd` is None when nothing is known of it,
     `input_tokens` and `output_tokens` when no row tells them though some were answered.
+    `unconfirmed_*` is what may have been billed beyond it without being reported, at most, but for
+    `unbounded_attempts`, of which nothing is known (unconfirmed cost: None when no price is).
     `cost_per_row_usd` is all cost by the answered rows that have a price; `lost_*` is what went
     into attempts whose answer is not the row's; `cache_hit_rate` is the cached share of input where
     the server tells it; `output_tokens_per_second` is that of a single answer; percentiles are of
@@ -50,6 +53,10 @@ class Numbers(msgspec.Struct, frozen=True, kw_only=True):
     cost_usd: float | None
     unpriced_rows: int
     unknown_usage_rows: int
+    unconfirmed_tokens: int
+    unconfirmed_cost_usd: float | None
+    unbounded_attempts: int
+    unpriced_tokens: int
     cost_sources: dict[str, float]
     reported_cost_usd: float | None
     cost_per_row_usd: float | None
@@ -81,6 +88,19 @@ class Failure(msgspec.Struct, frozen=True):
     example: str
 
 
+class Unanswered(msgspec.Struct, frozen=True):
+    """Requests that are in no result, be they in flight or lost in a kill; in no sum of rows.
+
+    They may be billed with `tokens` at most, which cost `cost_usd` (None: no price is known), but
+    for `unbounded` ones, of which nothing is known.
+    """
+
+    requests: int = 0
+    tokens: int = 0
+    cost_usd: float | None = 0.0
+    unbounded: int = 0
+
+
 class Run(msgspec.Struct, frozen=True):
     """A run that was counted; `state` as run.json says it (`running` may have been killed),
     `journalled_rows` were read from parts that are still open, `copies` were not counted again.
@@ -91,11 +111,12 @@ class Run(msgspec.Struct, frozen=True):
     state: str
     journalled_rows: int
     copies: list[str]
+    unanswered: Unanswered = Unanswered()
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that a report shows; `unpriced_models` maps a model to its rows that tell tokens
-    and have no cost.
+    and have no cost, and to those tokens.  `costing` says so when costs are not those recorded.
     """
 
     by: tuple[str, ...]
@@ -106,7 +127,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     models: list[Group]
     days: list[Group]
     failures: list[Failure]
-    unpriced_models: dict[str, int]
+    unpriced_models: dict[str, tuple[int, int]]
+    costing: str | None
     latencies: Spread
 
 
@@ -143,6 +165,7 @@ def of(
             for name, rows in sorted(sums.failures.items(), key=lambda pair: (-pair[1], pair[0]))
         ],
         unpriced_models=folded.unpriced_models(),
+        costing=costing.words,
         latencies=folded.spread("latency_s"),
     )
 
@@ -180,7 +203,37 @@ def _run(path: Path, known: Plan, copies: list[str]) -> Run:
     opened = [number for number in numbers if number is not None]
     entries = (contents.journalled(path, number) for number in opened)
     journalled = sum(len({entry.row for entry in found}) for found in entries)
-    return Run(str(path), known.run_id, known.state, journalled, copies)
+    unanswered = _unanswered(path, known)
+    return Run(str(path), known.run_id, known.state, journalled, copies, unanswered)
+
+
+def _unanswered(path: Path, known: Plan) -> Unanswered:
+    sents = contents.unanswered(path, looking.layout(path, known))
+    if not sents:
+        return Unanswered()
+    pricer = _pricer(known)
+    bounds = [(sent, sent.output_tokens) for sent in sents]
+    bounded = [(sent, output) for sent, output in bounds if output is not None]
+    costs = [
+        pricer.at_most(sent.model, sent.input_tokens, output, sent.at) for sent, output in bounded
+    ]
+    known_costs = [cost for cost in costs if cost is not None]
+    return Unanswered(
+        len(sents),
+        sum(sent.input_tokens + output for sent, output in bounded),
+        _usd(float(sum(known_costs))) if len(known_costs) == len(costs) else None,
+        len(sents) - len(bounded),
+    )
+
+
+def _pricer(known: Plan) -> Pricer:
+    """By the prices of the run's job and the list of whoever sells at its endpoint."""
+    table = known.job.get("endpoint") or {}
+    url, provider = table.get("base_url") or "", table.get("provider")
+    own = msgspec.convert(known.job.get("prices") or {}, dict[str, Price])
+    private = endpoint.is_private(endpoint.host_of(url))
+    local = url == "local" or url.startswith("local:")
+    return Pricer(own, prices.seller(url, provider, private=private, local=local))
 
 
 class _Folded:
@@ -219,11 +272,14 @@ class _Folded:
         """How long answers took, over everything."""
         return self._spreads([]).get((), {}).get(kind, [])
 
-    def unpriced_models(self) -> dict[str, int]:
-        """Models of rows that tell tokens and have no cost, most rows first."""
-        lines = self._lines(self._sums, ["of.model"], SUMS)
-        found = {line["of.model"] or "?": line["unpriced_usage_rows"] or 0 for line in lines}
-        return {name: rows for name, rows in sorted(found.items(), key=lambda p: -p[1]) if rows}
+    def unpriced_models(self) -> dict[str, tuple[int, int]]:
+        """Models of rows that tell tokens and have no cost, most rows first: rows and tokens."""
+        found = {
+            line["of.model"] or "?": (line["unpriced_usage_rows"], line["unpriced_tokens"] or 0)
+            for line in self._lines(self._sums, ["of.model"], SUMS)
+            if line["unpriced_usage_rows"]
+        }
+        return dict(sorted(found.items(), key=lambda pair: -pair[1][0]))
 
     def _spreads(self, keys: list[str]) -> dict[tuple[Any, ...], dict[str, Spread]]:
         """By key and name of the time; they are kept by the keys that were asked for only."""
@@ -278,6 +334,14 @@ def _numbers(
         cost_usd=cost,
         unpriced_rows=count["unpriced_rows"],
         unknown_usage_rows=count["unknown_usage_rows"],
+        unconfirmed_tokens=count["unconfirmed_tokens"],
+        unconfirmed_cost_usd=(
+            None
+            if count["unconfirmed_tokens"] and not count["unconfirmed_cost_usd"]
+            else _usd(float(count["unconfirmed_cost_usd"]))
+        ),
+        unbounded_attempts=count["unbounded_attempts"],
+        unpriced_tokens=count["unpriced_tokens"],
         cost_sources=dict(sorted(sources.items())),
         reported_cost_usd=_usd(sums["reported_cost_usd"]),
         cost_per_row_usd=None if cost is None else _usd(_ratio(cost, count["priced_answers"])),

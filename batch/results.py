@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any, Literal
 
 import msgspec
 
-from batch import usage
-from batch.model import Attempt, AttemptRecord, Completion, Request, Result, Usage
+from batch import tokens, usage
+from batch.model import Attempt, AttemptRecord, Completion, Request, Result, Sent, Usage
+from batch.prices import Cost, Pricer
+from batch.usage import Reading
 
 MESSAGE_LENGTH = 500
 
@@ -24,6 +28,21 @@ class Try(msgspec.Struct, frozen=True):
     maybe_billed: bool = False
 
 
+class Spent(msgspec.Struct, frozen=True):
+    """What a try used and cost, as far as the server said."""
+
+    done: Try
+    reading: Reading
+    cost: Cost | None
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether all that may have been billed is known: an answer's usage, or that there was
+        none.
+        """
+        return self.reading.known or not perhaps_charged(self.done)
+
+
 class Error(msgspec.Struct, frozen=True):
     """Why a row failed; `completion` is the answer that was not what was wanted, if one came."""
 
@@ -36,8 +55,73 @@ class Error(msgspec.Struct, frozen=True):
 def remembered(attempt: Attempt) -> Attempt:
     """What of an attempt is still told once another one follows; its body may be large."""
     answer = attempt.answer if isinstance(attempt.answer, dict) else {}
-    told = {key: answer[key] for key in ("model", "usage") if key in answer}
+    told = {key: answer[key] for key in ("model", "usage", "service_tier") if key in answer}
     return msgspec.structs.replace(attempt, raw=b"", answer=told)
+
+
+def perhaps_charged(done: Try) -> bool:
+    """Whether a try was answered, or may have been without anybody seeing it.  That a kept-alive
+    socket had been closed shows only after the request was written to it.
+    """
+    answered = done.error_class in (None, "schema_mismatch")
+    return answered or done.maybe_billed or done.attempt.fault == "reused_socket"
+
+
+def cost_nothing(done: Try) -> bool:
+    """Whether a try was certainly not charged."""
+    return not perhaps_charged(done) and usage.of(done.attempt.answer).usage is None
+
+
+def bearing(result: Result, lost: Sequence[Sent], pricer: Pricer) -> Result:
+    """`result`, which also bears what an earlier start sent for its row before it was killed."""
+    bounded = [sent for sent in lost if sent.output_tokens is not None]
+    costs = [
+        pricer.at_most(sent.model, sent.input_tokens, sent.output_tokens or 0, sent.at)
+        for sent in bounded
+    ]
+    known = sum((cost for cost in costs if cost is not None), Decimal(0))
+    tokens = sum(sent.input_tokens + (sent.output_tokens or 0) for sent in bounded)
+    log = [*map(_of_lost, lost), *log_of(result)]
+    unknown = None in costs or (
+        result.unconfirmed_tokens is not None and result.unconfirmed_cost_usd is None
+    )
+    more: dict[str, Any] = {}
+    if bounded:
+        more["unconfirmed_tokens"] = (result.unconfirmed_tokens or 0) + tokens
+        cost = (result.unconfirmed_cost_usd or 0.0) + float(known)
+        more["unconfirmed_cost_usd"] = None if unknown else cost
+    return msgspec.structs.replace(
+        result,
+        **more,
+        attempts=result.attempts + len(lost),
+        maybe_billed_attempts=result.maybe_billed_attempts + len(lost),
+        unbounded_attempts=result.unbounded_attempts + len(lost) - len(bounded),
+        attempt_log=log if len(log) > 1 else None,
+    )
+
+
+def _of_lost(sent: Sent) -> AttemptRecord:
+    return AttemptRecord("", sent.at, 0.0, error_class="cut_off", maybe_billed=True)
+
+
+def log_of(result: Result) -> list[AttemptRecord]:
+    """The attempts at a row; that of one which has no log, as far as its columns tell it."""
+    if result.attempt_log is not None or result.attempts == 0 or result.started_at is None:
+        return result.attempt_log or []
+    return [
+        AttemptRecord(
+            endpoint=result.endpoint or "",
+            served_model=result.served_model,
+            http_status=result.http_status,
+            error_class=result.error_class,
+            started_at=result.started_at,
+            latency_s=result.latency_s or 0.0,
+            input_tokens=result.input_tokens,
+            output_tokens=result.output_tokens,
+            cost_usd=result.cost_usd,
+            maybe_billed=bool(result.maybe_billed_attempts),
+        )
+    ]
 
 
 def invalid(row: int, message: str) -> Result:
@@ -52,6 +136,7 @@ def accepted(
     tries: tuple[Try, ...],
     completion: Completion,
     response: Literal["auto"] | bool,
+    pricer: Pricer,
     *,
     holds_vectors: bool = True,
 ) -> Result:
@@ -64,7 +149,7 @@ def accepted(
     remarkable = completion.unheld or _remarkable(flags)
     keep = homeless or response is True or (response == "auto" and remarkable)
     return Result(
-        **_about(request, tries, completion.usage),
+        **_about(request, tries, _read(completion), pricer),
         status="ok",
         flags=flags,
         completion=first.completion if first else None,
@@ -78,13 +163,16 @@ def accepted(
         served_model=completion.served_model,
         service_tier=completion.service_tier,
         usage_json=completion.usage_json,
-        reported_cost_usd=completion.reported_cost_usd,
         response_json=_text(tries[-1].attempt) if keep else None,
     )
 
 
 def failed(
-    request: Request, tries: tuple[Try, ...], error: Error, response: Literal["auto"] | bool
+    request: Request,
+    tries: tuple[Try, ...],
+    error: Error,
+    response: Literal["auto"] | bool,
+    pricer: Pricer,
 ) -> Result:
     """The result of a row whose last try ended in `error`, or that was never tried for it."""
     why: dict[str, Any] = {
@@ -98,7 +186,7 @@ def failed(
     last = tries[-1].attempt
     answer = last.answer if isinstance(last.answer, dict) else {}
     return Result(
-        **_about(request, tries, _usage(last)),
+        **_about(request, tries, usage.of(last.answer), pricer),
         **why,
         **_how_answered(request, error.completion),
         usage_json=_json(answer.get("usage")),
@@ -127,18 +215,30 @@ def _flags(request: Request, completion: Completion) -> list[str]:
     return flags
 
 
-def _about(request: Request, tries: tuple[Try, ...], last_usage: Usage | None) -> dict[str, Any]:
+def _read(completion: Completion) -> Reading:
+    """The usage of an answer, as it was read when the answer was."""
+    doubtful = "usage_unknown" in completion.flags
+    return Reading(completion.usage, completion.parts, doubtful)
+
+
+def _about(
+    request: Request, tries: tuple[Try, ...], last_reading: Reading, pricer: Pricer
+) -> dict[str, Any]:
     """What every result says of its request and its attempts."""
     last = tries[-1].attempt
-    spent = last_usage
-    for earlier in tries[:-1]:
-        spent = usage.add(spent, _usage(earlier.attempt))
+    readings = [*(usage.of(done.attempt.answer) for done in tries[:-1]), last_reading]
+    spent = [
+        Spent(done, reading, pricer.cost(done.attempt, reading, request.model))
+        for done, reading in zip(tries, readings, strict=True)
+    ]
     return {
         **_of(request),
-        **({} if spent is None else msgspec.structs.asdict(spent)),
+        **_tokens(readings),
+        **_money(spent),
+        **_unconfirmed(request, [each for each in spent if not each.confirmed], pricer),
         "attempts": len(tries),
         "maybe_billed_attempts": sum(done.maybe_billed for done in tries),
-        "attempt_log": [_record(done) for done in tries] if len(tries) > 1 else None,
+        "attempt_log": [_record(each) for each in spent] if len(tries) > 1 else None,
         "http_status": last.status,
         "latency_s": last.latency_s,
         "ttft_s": last.ttft_s,
@@ -147,6 +247,66 @@ def _about(request: Request, tries: tuple[Try, ...], last_usage: Usage | None) -
         "endpoint": last.endpoint,
         "request_id": last.headers.get("x-request-id") or last.headers.get("request-id"),
     }
+
+
+def _tokens(readings: list[Reading]) -> dict[str, int | None]:
+    """What all attempts used, as far as it was reported."""
+    added: Usage | None = None
+    for reading in readings:
+        added = usage.add(added, reading.usage)
+    return {} if added is None else msgspec.structs.asdict(added)
+
+
+def _money(spent: list[Spent]) -> dict[str, Any]:
+    """What all attempts cost; nothing where one that was billed has no known cost."""
+    said = [
+        cost
+        for each in spent
+        if (cost := usage.reported_cost(each.done.attempt.answer, each.done.attempt.headers))
+        is not None
+    ]
+    told: dict[str, Any] = {"reported_cost_usd": sum(said)} if said else {}
+    costs = [each.cost for each in spent if each.cost is not None]
+    if not costs or any(each.cost is None and _billed(each) for each in spent):
+        return told
+    total = sum((cost.usd for cost in costs), Decimal(0))
+    return {**told, "cost_usd": float(total), "cost_source": costs[-1].source}
+
+
+def _billed(spent: Spent) -> bool:
+    """Whether the server has certainly billed it."""
+    answered = spent.done.error_class in (None, "schema_mismatch")
+    return answered or spent.reading.usage is not None
+
+
+def _unconfirmed(request: Request, spent: list[Spent], pricer: Pricer) -> dict[str, Any]:
+    """What may have been billed beyond what servers reported, at most: the body's bytes as tokens,
+    and all the output that the request allows.  Where it sets no bound there is none.
+    """
+    if not spent:
+        return {}
+    cap = tokens.most_output(request)
+    if cap is None or not request.body:
+        return {"unbounded_attempts": len(spent)}
+    most = tokens.most_input(request)
+    bounds = [_missing(each.reading.usage or Usage(), most, cap) for each in spent]
+    costs = [
+        pricer.at_most(request.model, *bound, each.done.attempt.started_at)
+        for each, bound in zip(spent, bounds, strict=True)
+    ]
+    known = [cost for cost in costs if cost is not None]
+    return {
+        "unconfirmed_tokens": sum(map(sum, bounds)),
+        "unconfirmed_cost_usd": float(sum(known)) if len(known) == len(costs) else None,
+    }
+
+
+def _missing(known: Usage, most_input: int, cap: int) -> tuple[int, int]:
+    """Input and output at most of what is not known of them."""
+    return (
+        most_input if known.input_tokens is None else 0,
+        cap if known.output_tokens is None else 0,
+    )
 
 
 def _of(request: Request) -> dict[str, Any]:
@@ -158,24 +318,21 @@ def _of(request: Request) -> dict[str, Any]:
     }
 
 
-def _record(done: Try) -> AttemptRecord:
-    attempt, spent = done.attempt, _usage(done.attempt) or Usage()
+def _record(spent: Spent) -> AttemptRecord:
+    attempt, used = spent.done.attempt, spent.reading.usage or Usage()
     served = attempt.answer.get("model") if isinstance(attempt.answer, dict) else None
     return AttemptRecord(
         endpoint=attempt.endpoint,
         served_model=served if isinstance(served, str) else None,
         http_status=attempt.status,
-        error_class=done.error_class,
+        error_class=spent.done.error_class,
         started_at=attempt.started_at,
         latency_s=attempt.latency_s,
-        input_tokens=spent.input_tokens,
-        output_tokens=spent.output_tokens,
-        maybe_billed=done.maybe_billed,
+        input_tokens=used.input_tokens,
+        output_tokens=used.output_tokens,
+        cost_usd=None if spent.cost is None else float(spent.cost.usd),
+        maybe_billed=spent.done.maybe_billed,
     )
-
-
-def _usage(attempt: Attempt) -> Usage | None:
-    return usage.read(attempt.answer.get("usage")) if isinstance(attempt.answer, dict) else None
 
 
 def _differs(asked: str | None, served: str | None) -> bool:

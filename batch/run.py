@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from batch import columns, endpoint, job, looking, readers, rehearsal
+from batch import columns, endpoint, job, looking, prices, readers, rehearsal
 from batch.asking import Asking
 from batch.checker import Checker
 from batch.client import Client
@@ -23,12 +23,13 @@ from batch.errors import BatchError, Different, Interrupted, StorageError
 from batch.feed import Feed
 from batch.job import Job
 from batch.limiter import Limiter
+from batch.prices import Pricer
 from batch.progress import Progress
 from batch.prompts import Prompter
 from batch.readers import Input
 from batch.rehearsal import Rehearsed, Terms
 from batch.signals import interruptible
-from batch.store import folder, lock, plan
+from batch.store import folder, lock, plan, sends
 from batch.store.files import Disk
 from batch.store.log import Log
 from batch.store.plan import Again, Plan
@@ -99,7 +100,8 @@ def run(job_: Job, run_folder: Path, how: How) -> Ended:
         how.say(f"asking {rehearsal.place(asked, target.base_url, api)}")
         if rehearsed.notice is not None:
             how.say(rehearsed.notice)
-        return _in_a_loop(lambda: _ask(asked, prompter, checker, target, opened, how))
+        pricer = _pricer(asked, target)
+        return _in_a_loop(lambda: _ask(asked, prompter, checker, target, pricer, opened, how))
 
 
 def _changed(job_: Job, again: Again | None) -> Job:
@@ -162,6 +164,14 @@ def _target(job_: Job, how: How, stack: ExitStack) -> Target:
     slots = min(local.PARALLEL, _workers(job_))
     served = stack.enter_context(local.serving(Path(path) if path else None, parallel=slots))
     return Target(served.base_url, {"Authorization": f"Bearer {served.api_key}"}, "local")
+
+
+def _pricer(job_: Job, target: Target) -> Pricer:
+    """What prices the answers.  For a public host the lists are loaded here: 0.3 s."""
+    private = endpoint.is_private(endpoint.host_of(target.base_url))
+    provider, local = job_.endpoint.provider, job_.endpoint.local
+    sells = prices.seller(target.base_url, provider, private=private, local=local)
+    return Pricer(job_.prices, sells)
 
 
 def _open(
@@ -232,7 +242,8 @@ def _plan(job_: Job, source: Input, known: Plan | None, how: How) -> Plan:
     tables, prints = job.tables_of(job_), msgspec.to_builtins(source.fingerprints())
     if known is None:
         reuse = None if how.reuse is None else str(how.reuse.absolute())
-        return msgspec.structs.replace(plan.new(tables, prints, source.format), reuse=reuse)
+        made = plan.new(tables, prints, source.format)
+        return msgspec.structs.replace(made, reuse=reuse, prices=prices.snapshot())
     kept = {
         key: known.job[key] for key in ("keep",) if key in known.job
     }  # the columns do not change any more
@@ -243,6 +254,7 @@ def _plan(job_: Job, source: Input, known: Plan | None, how: How) -> Plan:
         inputs=prints,
         resumed=known.resumed + 1,
         state="running",
+        prices=prices.snapshot(),
         retries=[*known.retries, how.again] if how.again else known.retries,
     )
 
@@ -263,6 +275,7 @@ async def _ask(
     prompter: Prompter,
     checker: Checker | None,
     target: Target,
+    pricer: Pricer,
     opened: Opened,
     how: How,
 ) -> Ended:
@@ -280,6 +293,7 @@ async def _ask(
         part_rows=job_.output.part_rows,
         on_done=progress.add,
         disk=opened.disk,
+        unanswered=sends.gathered(opened.disk, opened.run, opened.found),
     )
     feed = Feed(
         opened.run,
@@ -303,6 +317,7 @@ async def _ask(
             store,
             progress,
             opened.log,
+            pricer=pricer,
             reuse=reuse,
             checker=checker,
             holds_vectors=columns.EMBEDDING in opened.layout.own,

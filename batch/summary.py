@@ -34,6 +34,10 @@ MEANINGS = {
 """One sentence a person can act on for every error class a row can have."""
 
 
+MOST_UNPRICED = 5
+"""Models without a price that are named."""
+
+
 class Ended(msgspec.Struct, frozen=True):
     """How a start of a run ended: `whole` is what the run holds, `now` what this start asked."""
 
@@ -62,6 +66,7 @@ def lines(ended: Ended, file: Path | None = None) -> list[str]:
     failures = sorted(ended.whole.failures.items(), key=lambda pair: -pair[1])
     said += [_failure(ended.whole, name) for name, _ in failures]
     said.append(_tokens(totals))
+    said.append(_cost(totals))
     said.append(_time(ended))
     if file is not None:
         said.append(f"results   {_shown(file)}")
@@ -102,6 +107,43 @@ def next_step(ended: Ended, again: str) -> str | None:
     if ended.whole.failures:
         return f"to see what failed: {_show(ended.run)} --failed"
     return None
+
+
+def unpriced(ended: Ended) -> list[str]:
+    """A line for every model that has no price, most rows first; its rows are in no total."""
+    rows: dict[str, int] = {}
+    for group, totals in ended.whole.rows():
+        name = group.served_model or group.model or "?"
+        rows[name] = rows.get(name, 0) + max(0, totals.unpriced_rows - totals.unknown_usage_rows)
+    named = sorted((pair for pair in rows.items() if pair[1]), key=lambda pair: (-pair[1], pair[0]))
+    return [
+        f"no price is known for {name}: rows that are not in the total: {count:,};"
+        " put it under [prices]"
+        for name, count in named[:MOST_UNPRICED]
+    ] + [f"… and for {len(named) - MOST_UNPRICED:,} more models"] * (len(named) > MOST_UNPRICED)
+
+
+def usd(amount: float) -> str:
+    """An amount for a person: cents, and as many digits more as a small amount needs."""
+    digits = 2 if amount >= 1 or amount == 0 else 4 if amount >= 0.01 else 6
+    return f"${amount:,.{digits}f}"
+
+
+def _cost(totals: Totals) -> str:
+    """What is known, and what is not: never $0 for unknown."""
+    billed = totals.rows_ok - totals.rows_reused
+    nothing = totals.unpriced_rows and totals.unpriced_rows == billed and not totals.cost_usd
+    said = "unknown" if nothing else usd(totals.cost_usd)
+    if totals.unpriced_rows and not nothing:
+        said += f", without {totals.unpriced_rows:,} rows whose cost is unknown"
+    if totals.unconfirmed_cost_usd or totals.unconfirmed_tokens:
+        most = f"{totals.unconfirmed_tokens:,} tokens"
+        if totals.unconfirmed_cost_usd:
+            most = f"{usd(totals.unconfirmed_cost_usd)} ({most})"
+        said += f"; at most {most} more may have been billed without being reported"
+    if totals.unbounded_attempts:
+        said += f"; {totals.unbounded_attempts:,} unreported attempts have no bound (no max_tokens)"
+    return f"cost      {said}"
 
 
 def _rows(ended: Ended, totals: Totals) -> str:

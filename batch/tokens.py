@@ -19,6 +19,10 @@ TEXT = 4096
 """Bytes; a smaller body is taken for text."""
 ENOUGH = 5
 """Answers after which no other one is expected to be much longer than the longest."""
+INLINE = (b";base64,", b'"data":"')
+"""What stands before a picture or sound in a body."""
+MOST_MEDIA = 20_000
+"""Tokens: a large picture takes a few thousand, ten minutes of sound as many."""
 UNKNOWN_OUTPUT = 500
 """Tokens, where nothing has been answered and nothing caps it."""
 
@@ -73,10 +77,25 @@ class Estimates:
             known.answers += 1
 
 
+def most_input(request: Request) -> int:
+    """Input tokens a request cannot exceed: no vendor makes more than one of a byte of text (what
+    its template adds is less than the JSON around it); a picture or sound sent inline counts
+    MOST_MEDIA each.
+    """
+    body = request.body
+    inline = sum(body.count(begins) for begins in INLINE) if len(body) > TEXT else 0
+    return _text_bytes(body) + MOST_MEDIA * inline
+
+
+def most_output(request: Request) -> int | None:
+    """Output tokens a request cannot exceed; None where it sets no bound."""
+    return 0 if request.api == "embeddings" else request.output_cap
+
+
 def _text_bytes(body: bytes) -> int:
     """The bytes of a body without what pictures and sound take as base64: those tokens are few."""
     size = len(body)
-    for begins in (b";base64,", b'"data":"') if size > TEXT else ():
+    for begins in INLINE if size > TEXT else ():
         at = body.find(begins)
         while at >= 0:
             end = body.find(b'"', at + len(begins))

@@ -1,12 +1,18 @@
 """One algebra of token counts.
 
 Servers spell usage in many ways; here it is Usage (model.py): input with cached and cache-write
-tokens inside, output with reasoning inside.  A count that cannot be (negative, fractional, a string
-of letters) is unknown, never 0.
+tokens inside, output with reasoning inside.  A count that cannot be (negative, fractional, a text,
+a part larger than its whole) is unknown, never 0, and makes its reading doubtful.
+
+Who counts how: https://platform.openai.com/docs/api-reference/chat/object (all inside),
+https://docs.anthropic.com/en/api/messages (`input_tokens` without what was cached),
+https://docs.x.ai/docs/api-reference (chat: `completion_tokens` without reasoning),
+https://ai.google.dev/gemini-api/docs/openai (thoughts only in `total_tokens`).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -14,30 +20,194 @@ from typing import Any
 
 import msgspec
 
-from batch.model import Result, Usage
+from batch.model import Parts, Result, Usage
 
 MOST_TOKENS = 2**53
 """No answer has more; a larger count is a mistake of the server."""
 
+INPUT = ("prompt_tokens", "input_tokens")
+INSIDE_INPUT = ("prompt_tokens_details", "input_tokens_details")
+CACHED = ("cached_tokens", "prompt_cache_hit_tokens", "cache_read_input_tokens")
+WRITTEN = ("cache_write_tokens", "cache_creation_tokens", "cache_creation_input_tokens")
+OUTPUT = ("completion_tokens", "output_tokens")
+INSIDE_OUTPUT = ("completion_tokens_details", "output_tokens_details")
+REASONING = ("reasoning_tokens", "thinking_tokens")
+EXCLUSIVE = ("cache_read_input_tokens", "cache_creation_input_tokens")
+"""Beside `input_tokens` these are not in it; beside `prompt_tokens` they are."""
+
+TICKS = 1e10
+"""Of xAI's `cost_in_usd_ticks`, to the dollar."""
+COST_HEADER = "x-litellm-response-cost"
+"""In which LiteLLM's proxy says the cost of an answer, in USD."""
+
+
+NO_PARTS = Parts()
+
+
+class Reading(msgspec.Struct, frozen=True):
+    """What a usage object says.  `doubtful` tells that some of it cannot be."""
+
+    usage: Usage | None = None
+    parts: Parts = NO_PARTS
+    doubtful: bool = False
+
+    @property
+    def known(self) -> bool:
+        """Whether input and output are known and nothing in it is doubtful."""
+        used = self.usage
+        told = used is not None and used.input_tokens is not None and used.output_tokens is not None
+        return told and not self.doubtful
+
+
+NOTHING = Reading()
+
+
+def of(answer: Any) -> Reading:
+    """The usage in an answer of any of our APIs."""
+    if not isinstance(answer, dict) or answer.get("usage") is None:
+        return NOTHING
+    model = answer.get("model")
+    return reading(answer["usage"], "gemini" in model if isinstance(model, str) else False)
+
 
 def read(usage: Any) -> Usage | None:
-    """The usage object of an answer, in the spelling of chat completions or of responses; None
-    when unusable.
+    """The counts of a usage object; None when it holds none."""
+    return reading(usage).usage
+
+
+def reading(usage: Any, thoughts_in_total: bool = False) -> Reading:
+    """A usage object in the spelling of chat completions, of responses or of Anthropic.
+
+    `thoughts_in_total`: what `total_tokens` holds beyond input and output are thoughts (Gemini).
     """
     if not isinstance(usage, dict):
+        return Reading(doubtful=usage is not None)
+    sheet = _Sheet(usage)
+    whole, cached, written = _input(sheet)
+    output, reasoning = _output(sheet, whole, thoughts_in_total)
+    cached, written = sheet.inside(whole, cached, written)
+    (reasoning,) = sheet.inside(output, reasoning)
+    known = Usage(whole, cached, written, output, reasoning)
+    parts = _parts(sheet, known) if sheet.inside_input or sheet.inside_output else NO_PARTS
+    if written and isinstance(kept := usage.get("cache_creation"), dict):
+        (hour,) = sheet.inside(written, sheet.first(kept, "ephemeral_1h_input_tokens"))
+        parts = msgspec.structs.replace(parts, cache_write_1h=hour or None)
+    if isinstance(tools := usage.get("server_tool_use"), dict):
+        searches = sheet.first(tools, "web_search_requests") or None
+        parts = msgspec.structs.replace(parts, web_searches=searches)
+    return Reading(None if known == Usage() else known, parts, sheet.doubtful)
+
+
+class _Sheet:
+    """A usage object that is being read; `doubtful` once something in it cannot be."""
+
+    def __init__(self, usage: dict[str, Any]) -> None:
+        self.usage = usage
+        self.inside_input = _table(usage, INSIDE_INPUT)
+        self.inside_output = _table(usage, INSIDE_OUTPUT)
+        self.doubtful = False
+
+    def first(self, table: dict[str, Any], *names: str) -> int | None:
+        """The first of the counts that is there."""
+        for name in names:
+            value = table.get(name)
+            if value is None:
+                continue
+            if (count := _count(value)) is not None:
+                return count
+            self.doubtful = True
         return None
-    inside_input = _table(usage, "prompt_tokens_details", "input_tokens_details")
-    inside_output = _table(usage, "completion_tokens_details", "output_tokens_details")
-    known = Usage(
-        input_tokens=_first(usage, "prompt_tokens", "input_tokens"),
-        cached_tokens=_first(inside_input, "cached_tokens")
-        if inside_input
-        else _first(usage, "cached_tokens", "prompt_cache_hit_tokens", "cache_read_input_tokens"),
-        cache_write_tokens=_first(inside_input, "cache_write_tokens"),
-        output_tokens=_first(usage, "completion_tokens", "output_tokens"),
-        reasoning_tokens=_first(inside_output, "reasoning_tokens"),
-    )
-    return None if known == Usage() else known
+
+    def inside(self, whole: int | None, *parts: int | None) -> tuple[int | None, ...]:
+        """`parts`, unknown where together they are more than the whole."""
+        if whole is None or sum(part or 0 for part in parts) <= whole:
+            return parts
+        self.doubtful = True
+        return (None,) * len(parts)
+
+    def kinds(self, whole: int | None, table: dict[str, Any]) -> tuple[int | None, ...]:
+        """Tokens of sound and of pictures inside `whole`; None where there are none."""
+        if not (table.get("audio_tokens") or table.get("image_tokens")):
+            return None, None
+        told = self.first(table, "audio_tokens"), self.first(table, "image_tokens")
+        return tuple(count or None for count in self.inside(whole, *told))
+
+
+def _input(sheet: _Sheet) -> tuple[int | None, int | None, int | None]:
+    """Input, and what of it was read from and written to a cache."""
+    usage, inside = sheet.usage, sheet.inside_input
+    whole = sheet.first(usage, *INPUT)
+    cached = sheet.first(inside, *CACHED) if inside else None
+    written = sheet.first(inside, *WRITTEN) if inside else None
+    cached = sheet.first(usage, *CACHED) if cached is None else cached
+    written = sheet.first(usage, *WRITTEN) if written is None else written
+    apart = not inside and "prompt_tokens" not in usage and any(name in usage for name in EXCLUSIVE)
+    if apart and whole is not None:
+        whole += (cached or 0) + (written or 0)
+    return whole, cached, written
+
+
+def _output(
+    sheet: _Sheet, whole: int | None, thoughts_in_total: bool
+) -> tuple[int | None, int | None]:
+    """Output, and the reasoning in it: added where the total tells that it was left out."""
+    output = sheet.first(sheet.usage, *OUTPUT)
+    reasoning = sheet.first(sheet.inside_output, *REASONING)
+    if reasoning is None:
+        reasoning = sheet.first(sheet.usage, *REASONING)
+    total = _count(sheet.usage.get("total_tokens"))
+    if total is None or whole is None or output is None:
+        return output, reasoning
+    apart = total - whole - output
+    if apart > 0 and (apart == reasoning or (thoughts_in_total and reasoning is None)):
+        return output + apart, apart
+    return output, reasoning
+
+
+def _parts(sheet: _Sheet, known: Usage) -> Parts:
+    """Sound and pictures; what is 0 or impossible is not told."""
+    of_input, of_output = sheet.inside_input, sheet.inside_output
+    of_cached = of_input.get("cached_tokens_details")
+    heard, seen = sheet.kinds(known.input_tokens, of_input)
+    said, drawn = sheet.kinds(known.output_tokens, of_output)
+    again = sheet.kinds(known.cached_tokens, of_cached if isinstance(of_cached, dict) else {})
+    told = (heard, seen, *again, None, said, drawn)
+    return Parts(*told) if any(told) else NO_PARTS
+
+
+def tier(answer: Any) -> str | None:
+    """The service tier that an answer says it had: beside the usage or (Anthropic) in it."""
+    if not isinstance(answer, dict):
+        return None
+    used = answer.get("usage")
+    within = used.get("service_tier") if isinstance(used, dict) else None
+    told = answer.get("service_tier") or within
+    return told if isinstance(told, str) else None
+
+
+def reported_cost(answer: Any, headers: dict[str, str]) -> float | None:
+    """USD that the server itself says an answer cost: OpenRouter's `usage.cost`, Perplexity's
+    `usage.cost.total_cost`, DeepInfra's `usage.estimated_cost`, xAI's ticks, LiteLLM's header.
+    """
+    used = answer.get("usage") if isinstance(answer, dict) else None
+    if isinstance(used, dict):
+        cost, ticks = used.get("cost", used.get("estimated_cost")), used.get("cost_in_usd_ticks")
+        if isinstance(cost, dict):
+            cost = cost.get("total_cost")
+        if (said := _usd(cost)) is not None:
+            return said
+        if (count := _usd(ticks)) is not None:
+            return count / TICKS
+    try:
+        return _usd(float(headers[COST_HEADER])) if COST_HEADER in headers else None
+    except ValueError:
+        return None
+
+
+def _usd(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if 0 <= value <= MOST_TOKENS and math.isfinite(value) else None
 
 
 def add(one: Usage | None, other: Usage | None) -> Usage | None:
@@ -53,21 +223,17 @@ def _plus(one: int | None, other: int | None) -> int | None:
     return one + other if one is not None and other is not None else one if other is None else other
 
 
-def _table(usage: dict[str, Any], *names: str) -> dict[str, Any]:
-    return next((value for name in names if isinstance(value := usage.get(name), dict)), {})
-
-
-def _first(table: dict[str, Any], *names: str) -> int | None:
-    return next((count for name in names if (count := _count(table.get(name))) is not None), None)
+def _table(usage: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    for name in names:
+        if isinstance(value := usage.get(name), dict):
+            return value
+    return {}
 
 
 def _count(value: Any) -> int | None:
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 17:
+    if type(value) is float and value.is_integer():
         value = int(value)
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    usable = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST_TOKENS
-    return value if usable else None
+    return value if type(value) is int and 0 <= value <= MOST_TOKENS else None
 
 
 class Group(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -94,6 +260,9 @@ class Totals(msgspec.Struct, omit_defaults=True):
     output_tokens: int = 0
     reasoning_tokens: int = 0
     cost_usd: float = 0.0
+    unconfirmed_tokens: int = 0
+    unconfirmed_cost_usd: float = 0.0
+    unbounded_attempts: int = 0
     unpriced_rows: int = 0
     unknown_usage_rows: int = 0
 
@@ -111,14 +280,15 @@ class Totals(msgspec.Struct, omit_defaults=True):
         self.output_tokens += result.output_tokens or 0
         self.reasoning_tokens += result.reasoning_tokens or 0
         self.cost_usd += result.cost_usd or 0.0
-        unknown = (
-            ok
-            and not result.reused
-            and (result.input_tokens is None or result.output_tokens is None)
-        )
+        self.unconfirmed_tokens += result.unconfirmed_tokens or 0
+        self.unconfirmed_cost_usd += result.unconfirmed_cost_usd or 0.0
+        self.unbounded_attempts += result.unbounded_attempts
+        silent = result.input_tokens is None or result.output_tokens is None
+        unknown = not result.reused and ("usage_unknown" in result.flags or (ok and silent))
         self.unknown_usage_rows += unknown
         used = result.input_tokens is not None or result.output_tokens is not None
-        self.unpriced_rows += (ok or used) and not result.reused and result.cost_usd is None
+        billed = not result.reused and (ok or used or unknown)
+        self.unpriced_rows += billed and result.cost_usd is None
 
     def merge(self, other: Totals) -> None:
         """Count all that `other` has counted."""

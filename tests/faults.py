@@ -377,7 +377,8 @@ def bodies() -> Iterator[Fault]:
 
 def usages() -> Iterator[Fault]:
     negative = {"prompt_tokens": -1, "completion_tokens": -1}
-    unknown = (ABSENT, None, {}, {"prompt_tokens": None, "completion_tokens": None}, negative, "many",
+    text = {"prompt_tokens": "12", "completion_tokens": "3"}
+    unknown = (ABSENT, text, None, {}, {"prompt_tokens": None, "completion_tokens": None}, negative, "many",
                {"prompt_tokens": 2**64, "completion_tokens": 1.5})  # fmt: skip
     for usage in unknown:
         shown = "absent" if usage is ABSENT else usage
@@ -385,11 +386,12 @@ def usages() -> Iterator[Fault]:
         yield Fault("B9", f"usage {shown}", says(TEXT, usage=usage), comes)
     known = (
         ({"prompt_tokens": 0, "completion_tokens": 0}, 0),
-        ({"prompt_tokens": "12", "completion_tokens": "3"}, 12),
         ({**USED, "total_tokens": 99}, 3),
-        ({**USED, "prompt_tokens_details": {"cached_tokens": 9}}, 3),
         ({**USED, "prompt_tokens_details": None}, 3),
     )
+    misfit = {**USED, "prompt_tokens_details": {"cached_tokens": 9}}
+    comes = answers("said", "usage_unknown", input_tokens=3, cached_tokens=None, cost_usd=None)
+    yield Fault("B9", f"usage {misfit}", says(TEXT, usage=misfit), comes)
     for usage, tokens in known:
         yield Fault(
             "B9", f"usage {usage}", says(TEXT, usage=usage), answers("said", input_tokens=tokens)

@@ -25,7 +25,7 @@ from batch import columns, readers
 from batch.errors import StorageError
 from batch.feed import Feed
 from batch.model import Result
-from batch.store import folder, journal, parts, plan, spool
+from batch.store import folder, journal, parts, plan, sends, spool
 from batch.store.files import Disk
 from batch.store.recover import Damage, Found, Redo, recover
 from batch.store.seal import Layout
@@ -92,7 +92,13 @@ class Run:
             folder.begin(disk, self.folder, schema)
         found, self.damages = recover(disk, self.folder)
         store = Store(
-            self.folder, layout, found, part_rows=self.part_rows, on_done=self._done, disk=disk
+            self.folder,
+            layout,
+            found,
+            part_rows=self.part_rows,
+            on_done=self._done,
+            disk=disk,
+            unanswered=sends.gathered(disk, self.folder, found),
         )
         return source, found, store
 
@@ -122,7 +128,11 @@ class Run:
     async def _work(self, feed: Feed, store: Store) -> None:
         try:
             while (task := await feed.take()) is not None:
-                store.write(self._answer(task.row.index))
+                row = task.row.index
+                store.sent(row, "m", 10, 5)
+                await asyncio.sleep(0)
+                result, lost = self._answer(row), len(store.lost(row))
+                store.write(msgspec.structs.replace(result, attempts=result.attempts + lost))
                 feed.finish(task)
                 await asyncio.sleep(0.0005 if task.row.index % 5 == 0 else 0)
                 if self._left is not None:
@@ -473,6 +483,29 @@ def test_a_power_cut_after_any_step_loses_no_row_that_was_done(tmp_path, recorde
         later.finish()
         shutil.rmtree(root)
     assert position > 200
+
+
+def test_after_a_kill_at_any_moment_every_request_is_counted_once(tmp_path, recorded):
+    run, log = recorded
+    platter, position, sent = Platter(run.root), 0, 0
+    for end in moments(log)[::6]:
+        for call in log[position:end]:
+            if call[0] != "done":
+                platter.replay(*call)
+            sent += call[0] == "write" and call[1].name.startswith("sent-")
+        position = end
+        root = tmp_path / f"{end}"
+        root.mkdir()
+        platter.everything(root)
+        shutil.copytree(run.root / "in", root / "in")
+        later = Run(root, number=10_000, asked=[*run.fails])
+        while not later.start(Quick(), stop_after=4):
+            pass
+        new = len(later.asked) - len(run.fails)
+        assert sum(row["attempts"] for row in rows(later.folder)) == sent + new
+        assert list((later.folder / "open").iterdir()) == []
+        shutil.rmtree(root)
+    assert sent > ROWS
 
 
 # Bytes that are not what was written

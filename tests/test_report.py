@@ -19,10 +19,10 @@ from click.testing import CliRunner
 from batch import columns, report
 from batch.cli import batchmill as program
 from batch.cli.report import FORMATS
-from batch.errors import Damaged, UsageError
-from batch.model import AttemptRecord, Position, Result
-from batch.progress import printable
-from batch.renderers import RENDERERS, charts, words
+from batch.errors import Damaged, JobError, UsageError
+from batch.model import Attempt, AttemptRecord, Position, Result
+from batch.progress import money, printable
+from batch.renderers import RENDERERS, charts
 from batch.renderers.charts import Point
 from batch.store import folder, parts, plan
 from batch.store.files import Disk
@@ -190,6 +190,10 @@ def test_totals_are_those_of_the_rows_and_of_usage_parquet(tmp_path):
         "cost_usd": 0.06,
         "unpriced_rows": 2,
         "unknown_usage_rows": 1,
+        "unconfirmed_tokens": 0,
+        "unconfirmed_cost_usd": 0.0,
+        "unbounded_attempts": 0,
+        "unpriced_tokens": 150,
         "cost_sources": {"job": 0.03, "list": 0.03},
         "reported_cost_usd": None,
         "cost_per_row_usd": 0.02,
@@ -241,11 +245,14 @@ SILENT = answered(input_tokens=None, output_tokens=None, cost_usd=None, cost_sou
     ("results", "said"),
     [
         ([answered(cost_usd=12.34)], "cost      $12.34, list prices\n"),
-        ([UNPRICED], "cost      unknown (1 row of model-x has no price)\n"),
-        ([UNPRICED, UNPRICED, SILENT], "(2 rows of model-x have no price, 1 row told no tokens)\n"),
+        ([UNPRICED], "cost      unknown (1 row of model-x (150 tokens) has no price)\n"),
+        (
+            [UNPRICED, UNPRICED, SILENT],
+            "(2 rows of model-x (300 tokens) have no price, 1 row told no tokens)\n",
+        ),
         (
             [answered(cost_usd=12.34), UNPRICED],
-            "cost      at least $12.34, list prices (1 row of model-x has no price)\n",
+            "cost      at least $12.34, list prices (1 row of model-x (150 tokens) has no price)\n",
         ),
         (
             [answered(cost_usd=2), answered(cost_usd=1, cost_source="assumed")],
@@ -270,7 +277,7 @@ def test_what_costs_nothing_does_not_make_the_rest_cheap(tmp_path):
     found = as_json(run)
     assert found["totals"]["cost_usd"] is None
     assert [group["cost_usd"] for group in found["groups"]] == [0.0, None]
-    assert "cost      unknown (1 row of model-x has no price)\n" in shown(run)
+    assert "cost      unknown (1 row of model-x (150 tokens) has no price)\n" in shown(run)
 
 
 def test_a_failed_row_that_used_tokens_is_priced_or_said_to_be_unpriced(tmp_path):
@@ -285,6 +292,123 @@ def test_unknown_usage_is_not_zero(tmp_path):
     totals = as_json(run)["totals"]
     assert (totals["input_tokens"], totals["output_tokens"]) == (None, None)
     assert "tokens    unknown in, unknown out; unknown for 1 row\n" in shown(run)
+
+
+def test_a_row_whose_tokens_are_in_doubt_is_counted_whatever_became_of_it(tmp_path):
+    doubtful = answered(flags=["model_differs", "usage_unknown"], cost_usd=None, cost_source=None)
+    failed = msgspec.structs.replace(SILENT, status="failed", flags=["usage_unknown"])
+    run = recorded(tmp_path / "run", [answered(), doubtful, failed, answered(flags=["length"])])
+    totals = as_json(run)["totals"]
+    assert (totals["unknown_usage_rows"], totals["unpriced_rows"]) == (2, 2)
+    assert kept(run) == {name: totals[name] for name in TOTALS}
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        (
+            answered(unconfirmed_tokens=500, unconfirmed_cost_usd=0.5),
+            "at most $0.50 (500 tokens) more",
+        ),
+        (answered(unconfirmed_tokens=500), "at most an unknown cost (500 tokens) more"),
+        (answered(unbounded_attempts=3), "3 attempts without a bound (no max_tokens) more"),
+    ],
+)
+def test_what_may_have_been_billed_is_shown_beside_the_cost(tmp_path, row, said):
+    run = recorded(tmp_path / "run", [answered(), row])
+    for name in ("table", "md", "html"):
+        assert said.split(" (")[0] in " ".join(shown(run, "--format", name).split()), name
+    assert said in " ".join(shown(run).split())
+    totals = as_json(run)["totals"]
+    for name in ("unconfirmed_tokens", "unbounded_attempts"):
+        assert totals[name] == (getattr(row, name) or 0)
+    assert totals["cost_usd"] == 0.02
+
+
+def test_what_was_lost_to_retries_is_told_in_money(tmp_path):
+    log = [
+        AttemptRecord("h", JANUARY, 1.0, None, 200, "schema_mismatch", 100, 50, cost_usd=0.01),
+        AttemptRecord("h", JANUARY, 1.0, None, 200, None, 100, 50, cost_usd=0.01),
+    ]
+    row = answered(input_tokens=200, output_tokens=100, cost_usd=0.02, attempts=2, attempt_log=log)
+    run = recorded(tmp_path / "run", [row, answered(cost_usd=0.02)])
+    assert "lost      $0.01 (25% of the cost), 33.3% of the tokens" in shown(run).replace(
+        "25.0%", "25%"
+    )
+
+
+PUBLIC = {"endpoint": "api.openai.com/v1", "served_model": "gpt-5.4"}
+OTHER_PRICES = """
+[prices]
+"gpt-5.4" = { input = 1000, output = 0 }
+"""
+
+
+@pytest.mark.parametrize(
+    ("row", "by_file", "by_lists"),
+    [
+        (answered(**PUBLIC), (0.1, "file"), (100 * 2.5e-6 + 50 * 15e-6, "list")),
+        (answered(**PUBLIC | {"served_model": None, "model": "gpt-5.4"}), (0.1, "file"), None),
+        (answered(endpoint="local"), (0.01, "list"), (0.0, "local")),
+        (answered(), (0.01, "list"), (None, None)),
+        (answered(cost_source="server"), (0.01, "server"), (0.01, "server")),
+        (SILENT, (None, None), (None, None)),
+        (UNPRICED, (None, None), (None, None)),
+    ],
+)
+def test_costs_are_computed_anew_from_tokens(tmp_path, row, by_file, by_lists):
+    run = recorded(tmp_path / "run", [row])
+    file = tmp_path / "prices.toml"
+    file.write_text(OTHER_PRICES)
+    for flags, expected in ((("--prices", file), by_file), (("--reprice",), by_lists)):
+        if expected is None:
+            continue
+        found = as_json(run, *flags)
+        usd, source = expected
+        assert found["totals"]["cost_usd"] == (usd and pytest.approx(usd))
+        assert found["totals"]["cost_sources"] == ({} if source is None else {source: usd})
+        assert found["costing"].startswith("anew by ")
+        assert "prices    anew by " in shown(run, *flags)
+    assert as_json(run)["costing"] == "recorded"
+
+
+def test_a_long_request_is_priced_anew_as_when_it_was_answered(tmp_path):
+    from batch.prices import Pricer, Seller
+    from batch.usage import reading
+
+    pricer = Pricer({}, Seller("openai"))
+    rows, costs = [], []
+    for tokens in (1_000, 300_000, 900_000):
+        row = answered(**PUBLIC, input_tokens=tokens, cached_tokens=500)
+        used = {
+            "prompt_tokens": tokens,
+            "completion_tokens": 50,
+            "prompt_tokens_details": {"cached_tokens": 500},
+        }
+        attempt = Attempt("h", JANUARY, 1.0, 200, answer={"model": "gpt-5.4", "usage": used})
+        costs.append(float(pricer.cost(attempt, reading(used), None).usd))
+        rows.append(row)
+    found = as_json(recorded(tmp_path / "run", rows), "--reprice")
+    assert found["totals"]["cost_usd"] == pytest.approx(sum(costs))
+
+
+def test_what_was_lost_is_priced_anew_too(tmp_path):
+    log = [
+        AttemptRecord("h", JANUARY, 1.0, "gpt-5.4", 200, "schema_mismatch", 100, 50, cost_usd=9.0),
+        AttemptRecord("h", JANUARY, 1.0, "gpt-5.4", 200, None, 100, 50, cost_usd=9.0),
+    ]
+    row = answered(**PUBLIC, input_tokens=200, cost_usd=18.0, attempts=2, attempt_log=log)
+    file = tmp_path / "prices.toml"
+    file.write_text(OTHER_PRICES)
+    totals = as_json(recorded(tmp_path / "run", [row]), "--prices", file)["totals"]
+    assert (totals["cost_usd"], totals["lost_cost_usd"]) == (0.2, 0.1)
+
+
+def test_a_file_without_prices_is_refused(tmp_path):
+    run = recorded(tmp_path / "run", [answered()])
+    (tmp_path / "x.toml").write_text("input = 'a.csv'")
+    ended = CliRunner().invoke(program, ["report", str(run), "--prices", str(tmp_path / "x.toml")])
+    assert isinstance(ended.exception, JobError)
 
 
 def test_an_answer_that_was_kept_is_not_lost_whatever_came_after_it(tmp_path):
@@ -456,8 +580,14 @@ def test_a_killed_run_is_reported_with_its_journals_and_left_as_it_is(
     assert found["totals"]["rows_ok"] == 29
     assert by(found, "text") == dict.fromkeys(texts(29), 1)
     assert found["runs"][0]["journalled_rows"] == 9
-    assert ": 9 rows are read from parts that are still open" in " ".join(shown(run).split())
+    words = " ".join(shown(run).split())
+    assert ": 9 rows are read from parts that are still open" in words
+    assert ": 1 request in flight, or lost in a kill, may be billed: " in words
+    lost = found["runs"][0]["unanswered"]
+    assert (lost["requests"], lost["tokens"], lost["unbounded"]) == (1, 0, 1)
     assert tree(run) == before
+    (run / "open/part-00000001/input.arrow").unlink()  # a later start was killed before its own
+    assert by(as_json(run, "--by", "text"), "text") == {**dict.fromkeys(texts(20), 1), None: 9}
 
 
 def test_a_report_beside_a_running_process_sees_whole_parts(api, start, tmp_path):
@@ -621,7 +751,7 @@ def test_the_table_is_no_wider_than_a_terminal_and_keeps_what_matters_most(tmp_p
     ],
 )
 def test_money_has_as_many_decimals_as_it_needs(usd, said):
-    assert words.money(usd) == said
+    assert money(usd) == said
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batch import usage
-from batch.model import Result, Usage
+from batch.model import Parts, Result, Usage
 from batch.usage import Group, Summary, Totals
 
 CHAT = {
@@ -37,7 +37,8 @@ def test_reads_cached_tokens_outside_of_the_details(spelled):
 
 
 @pytest.mark.parametrize(
-    "impossible", [-1, 1.5, "many", "-3", True, None, [], {}, 2**60, float("inf"), float("nan"), ""]
+    "impossible",
+    [-1, 1.5, "many", "12", "-3", True, None, [], {}, 2**60, float("inf"), float("nan"), ""],
 )
 def test_a_count_that_cannot_be_is_unknown(impossible):
     assert usage.read({"prompt_tokens": impossible, "completion_tokens": 5}) == Usage(
@@ -46,9 +47,89 @@ def test_a_count_that_cannot_be_is_unknown(impossible):
     assert usage.read({"prompt_tokens": impossible}) is None
 
 
-@pytest.mark.parametrize("same", ["7", 7.0, 7])
-def test_a_count_may_be_written_as_text_or_float(same):
+@pytest.mark.parametrize("same", [7.0, 7])
+def test_a_count_may_be_written_as_float(same):
     assert usage.read({"prompt_tokens": same}) == Usage(7)
+
+
+ANTHROPIC = {"input_tokens": 10, "output_tokens": 5}
+READ, WRITTEN = "cache_read_input_tokens", "cache_creation_input_tokens"
+XAI = {"completion_tokens_details": {"reasoning_tokens": 7}}
+IN_TEN = {"prompt_tokens": 10, "completion_tokens": 5}
+
+
+@pytest.mark.parametrize(
+    ("spelled", "counts"),
+    [
+        ({**ANTHROPIC, READ: 4, WRITTEN: 2}, Usage(16, 4, 2, 5)),
+        ({**ANTHROPIC, READ: 400}, Usage(410, 400, None, 5)),
+        ({**ANTHROPIC, READ: 0, WRITTEN: 0}, Usage(10, 0, 0, 5)),
+        ({**IN_TEN, READ: 4, WRITTEN: 2}, Usage(10, 4, 2, 5)),
+        ({**RESPONSES, READ: 4}, Usage(10, 4, 2, 5, 3)),
+        ({**IN_TEN, **XAI, "total_tokens": 22}, Usage(10, output_tokens=12, reasoning_tokens=7)),
+        ({**CHAT, "total_tokens": 15}, Usage(10, 4, 2, 5, 3)),
+        ({**IN_TEN, "total_tokens": 99}, Usage(10, output_tokens=5)),
+    ],
+)
+def test_what_is_counted_apart_is_put_inside(spelled, counts):
+    read = usage.reading(spelled)
+    assert (read.usage, read.doubtful) == (counts, False)
+
+
+@pytest.mark.parametrize(("model", "output"), [("gemini-3.1-pro", 65), ("gpt-5.4", 5)])
+def test_thoughts_that_only_a_total_tells_are_output_of_gemini(model, output):
+    answer = {"model": model, "usage": {**IN_TEN, "total_tokens": 75}}
+    assert usage.of(answer).usage.output_tokens == output
+
+
+@pytest.mark.parametrize(
+    ("spelled", "counts"),
+    [
+        ({**IN_TEN, "cached_tokens": 11}, Usage(10, output_tokens=5)),
+        ({**IN_TEN, "cached_tokens": -1}, Usage(10, output_tokens=5)),
+        ({**CHAT, "prompt_tokens": 5}, Usage(5, None, None, 5, 3)),
+        ({**IN_TEN, **XAI}, Usage(10, output_tokens=5)),
+        ({**IN_TEN, "prompt_tokens": "10"}, Usage(output_tokens=5)),
+        ({**IN_TEN, "completion_tokens": float("nan")}, Usage(10)),
+        ({**IN_TEN, "prompt_tokens_details": {"audio_tokens": 11}}, Usage(10, output_tokens=5)),
+        ({**ANTHROPIC, READ: "4"}, Usage(10, output_tokens=5)),
+    ],
+)
+def test_what_cannot_be_is_unknown_and_makes_the_rest_doubtful(spelled, counts):
+    read = usage.reading(spelled)
+    assert (read.usage, read.doubtful, read.known) == (counts, True, False)
+
+
+def test_reads_what_is_priced_apart():
+    spelled = {
+        **CHAT,
+        "prompt_tokens_details": {"cached_tokens": 4, "audio_tokens": 3, "image_tokens": 2},
+        "completion_tokens_details": {"audio_tokens": 1},
+    }
+    assert usage.reading(spelled).parts == Parts(input_audio=3, input_image=2, output_audio=1)
+    kept = {**ANTHROPIC, WRITTEN: 6, "cache_creation": {"ephemeral_1h_input_tokens": 5}}
+    assert usage.reading(kept).parts == Parts(cache_write_1h=5)
+
+
+@pytest.mark.parametrize(
+    ("used", "headers", "usd"),
+    [
+        ({"cost": 0.0042}, {}, 0.0042),
+        ({"cost": {"total_cost": 0.006}}, {}, 0.006),
+        ({"estimated_cost": 1e-5}, {}, 1e-5),
+        ({"cost_in_usd_ticks": 49_100_000}, {}, 0.00491),
+        ({}, {usage.COST_HEADER: "0.000612"}, 0.000612),
+        ({}, {usage.COST_HEADER: "free"}, None),
+        ({"cost": 0}, {}, 0.0),
+        ({"cost": -1}, {}, None),
+        ({"cost": "1"}, {}, None),
+        ({"cost": float("nan")}, {}, None),
+        ({"cost": True}, {}, None),
+        (None, {}, None),
+    ],
+)
+def test_reads_what_the_server_says_it_cost(used, headers, usd):
+    assert usage.reported_cost({"usage": used}, headers) == usd
 
 
 def test_nothing_used_is_not_unknown():

@@ -11,8 +11,9 @@ from typing import Any
 import msgspec
 
 from batch import usage
-from batch.model import Choice, Completion, ToolCall, Usage
+from batch.model import Choice, Completion, ToolCall
 from batch.outcome import BadAnswer
+from batch.usage import Reading
 
 ENDS = frozenset(
     {
@@ -55,12 +56,13 @@ def completion(
             reason = choice.finish_reason
             raise BadAnswer(f"the answer is empty and does not say why (finish_reason {reason!r})")
     read = sorted(choices, key=lambda choice: choice.index)
-    counted = usage.read(answer.get("usage"))
+    counted = usage.of(answer)
     return Completion(
         choices=read,
         served_model=text(answer.get("model")),
-        service_tier=text(answer.get("service_tier")),
-        usage=counted,
+        service_tier=usage.tier(answer),
+        usage=counted.usage,
+        parts=counted.parts,
         usage_json=usage_json(answer),
         flags=_flags(read[0], counted, read[0].index in wordless),
         unheld=unheld,
@@ -108,7 +110,7 @@ def _says_something(choice: Choice) -> bool:
     return bool(choice.completion or choice.refusal or choice.tool_calls or choice.reasoning)
 
 
-def _flags(first: Choice, counted: Usage | None, wordless: bool) -> list[str]:
+def _flags(first: Choice, counted: Reading, wordless: bool) -> list[str]:
     flags = []
     if first.finish_reason in ("length", "content_filter"):
         flags.append(first.finish_reason)
@@ -118,6 +120,6 @@ def _flags(first: Choice, counted: Usage | None, wordless: bool) -> list[str]:
         flags.append("empty")
     if first.finish_reason not in ENDS:
         flags.append("finish_unknown")
-    if counted is None or counted.input_tokens is None or counted.output_tokens is None:
+    if not counted.known:
         flags.append("usage_unknown")
     return flags

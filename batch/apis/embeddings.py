@@ -19,8 +19,9 @@ from batch.apis import answers
 from batch.apis.answers import beyond, dicts, index, text
 from batch.apis.chunks import Chunks
 from batch.apis.completions import only_text
-from batch.model import Completion, Usage
+from batch.model import Completion
 from batch.outcome import BadAnswer
+from batch.usage import Reading
 
 PATH = "/embeddings"
 
@@ -48,20 +49,22 @@ def parse(answer: Any) -> Completion:
     return Completion(
         embedding=_vector(first.get("embedding")),
         served_model=text(answer.get("model")),
-        service_tier=text(answer.get("service_tier")),
-        usage=counted,
+        service_tier=usage.tier(answer),
+        usage=counted.usage,
+        parts=counted.parts,
         usage_json=answers.usage_json(answer),
-        flags=[] if counted is not None else ["usage_unknown"],
+        flags=[] if counted.known else ["usage_unknown"],
         unheld=len(items) > 1 or beyond(answer, HELD) or beyond(first, HELD_IN_ITEM),
     )
 
 
-def _counted(answer: dict[str, Any]) -> Usage | None:
+def _counted(answer: dict[str, Any]) -> Reading:
     """No token is put out, and that is known."""
-    counted = usage.read(answer.get("usage"))
-    if counted is None or counted.input_tokens is None:
-        return None
-    return msgspec.structs.replace(counted, output_tokens=0)
+    counted = usage.of(answer)
+    if counted.usage is None or counted.usage.input_tokens is None:
+        return usage.NOTHING
+    whole = msgspec.structs.replace(counted.usage, output_tokens=0)
+    return msgspec.structs.replace(counted, usage=whole)
 
 
 def _vector(embedding: Any) -> list[float]:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from batch.errors import UsageError
+
+if TYPE_CHECKING:
+    from batch.cube import Costing
 
 FORMATS = ("table", "md", "json", "csv", "html")
 
@@ -22,9 +26,19 @@ FORMATS = ("table", "md", "json", "csv", "html")
 @click.option(
     "--until", metavar="WHEN", help="Only rows sent before then; a date is taken in whole."
 )
+@click.option("--prices", "file", metavar="FILE", type=click.Path(path_type=Path),
+              help="Costs anew by the table [prices] of a TOML file.")  # fmt: skip
+@click.option("--reprice", is_flag=True,
+              help="Costs anew by the public price lists as they are known now.")  # fmt: skip
 @click.option("--format", "format_", type=click.Choice(FORMATS), default="table", show_default=True)
 def report(
-    runs: tuple[Path, ...], by: tuple[str, ...], since: str | None, until: str | None, format_: str
+    runs: tuple[Path, ...],
+    by: tuple[str, ...],
+    since: str | None,
+    until: str | None,
+    file: Path | None,
+    reprice: bool,
+    format_: str,
 ) -> None:
     """What runs cost: tokens, money, time and failures, of one run, several, or all below a folder.
 
@@ -42,8 +56,20 @@ def report(
 
     pa.set_memory_pool(pa.system_memory_pool())  # a third less memory here than pyarrow's own
     period = Period(_moment("--since", since), _moment("--until", until, end=True))
-    made = reporting.of(jobs.runs(runs), tuple(dict.fromkeys(by)), period)
+    costing = _costing(file, reprice)
+    made = reporting.of(jobs.runs(runs), tuple(dict.fromkeys(by)), period, costing)
     click.echo(printable(RENDERERS[format_](made)), nl=False)
+
+
+def _costing(file: Path | None, reprice: bool) -> Costing:
+    """Whose prices are wanted: those recorded, unless a flag says otherwise."""
+    from batch import cube, job, repricing
+
+    own = {} if file is None else job.prices_in(file)
+    name = None if file is None else file.name
+    if reprice:
+        return repricing.by_lists(own, name)
+    return cube.RECORDED if name is None else repricing.by_file(own, name)
 
 
 def _moment(flag: str, text: str | None, end: bool = False) -> datetime | None:

@@ -109,6 +109,9 @@ def carry_out(job: Job, folder: Path, *, quiet: bool, **how: Any) -> int:
             say(line)
     if ended.stopped is not None:
         say(f"error: {summary.reason(ended.stopped, ended.run)}")
+    if not quiet:
+        for line in summary.unpriced(ended):
+            say(line)
     if last := summary.next_step(ended, again_command()):
         say(last)
     return ended.exit_code

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import jinja2
 
 from batch import __version__
-from batch.progress import short
+from batch.progress import money, short
 from batch.renderers import charts, table, words
 from batch.renderers.charts import Chart, Point
 from batch.renderers.table import Table
@@ -66,7 +66,7 @@ def _tiles(totals: Numbers) -> list[tuple[str, str, str]]:
     """The numbers that are looked for first: what, how much, and a word on it."""
     unpriced = f"{words.rows(totals.unpriced_rows)} unpriced" if totals.unpriced_rows else ""
     each = totals.cost_per_row_usd
-    per_row = unpriced or ("" if each is None else f"{words.money(each)} a row")
+    per_row = unpriced or ("" if each is None else f"{money(each)} a row")
     tried = totals.attempts
     p95 = f"p95 {words.seconds(totals.latency_p95_s)}"
     return [
@@ -129,7 +129,7 @@ def _cost_by_model(models: list[Group]) -> Figure:
 
 def _each(numbers: Numbers) -> str:
     each = numbers.cost_per_row_usd
-    return words.NOTHING if each is None else words.money(each)
+    return words.NOTHING if each is None else money(each)
 
 
 def _no_cost(groups: list[Group]) -> str:
@@ -176,7 +176,7 @@ def _cost_by_day(days: list[Group], when: str) -> Figure:
         for day in days
     ]
     scale = charts.scale(max(point.values[0] for point in points))
-    grid = [(value, words.money(value) if value else "$0") for value in scale]
+    grid = [(value, money(value) if value else "$0") for value in scale]
     lines = [
         [
             words.name(day),

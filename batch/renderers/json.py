@@ -23,6 +23,7 @@ def text(report: Report) -> str:
         },
         "groups": [_group(group) for group in report.groups],
         "failures": report.failures,
+        "costing": report.costing or "recorded",
     }
     return msgspec.json.format(msgspec.json.encode(made), indent=2).decode() + "\n"
 

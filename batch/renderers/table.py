@@ -8,6 +8,7 @@ from collections.abc import Callable
 from itertools import zip_longest
 from typing import NamedTuple
 
+from batch.progress import money
 from batch.renderers import words
 from batch.report import Group, Numbers, Report
 
@@ -50,8 +51,14 @@ COLUMNS = (
     Column(
         "per row",
         5,
-        lambda n: words.NOTHING if n.cost_per_row_usd is None else words.money(n.cost_per_row_usd),
+        lambda n: words.NOTHING if n.cost_per_row_usd is None else money(n.cost_per_row_usd),
         lambda n: n.cost_per_row_usd is not None,
+    ),
+    Column(
+        "unconfirmed",
+        14,
+        lambda n: f"≤ {money(n.unconfirmed_cost_usd)}",
+        lambda n: n.unconfirmed_cost_usd,
     ),
     Column("lost", 9, lambda n: words.share(n.lost_tokens_share), lambda n: n.lost_tokens),
     Column(

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from datetime import date
 
-from batch.progress import printable
-from batch.report import Group, Numbers, Report
+from batch.progress import money, printable
+from batch.report import Group, Numbers, Report, Unanswered
 
 NOTHING = "–"
 MODELS_NAMED = 4
@@ -17,21 +16,9 @@ SOURCES = {
     "list": "list prices",
     "assumed": "assumed: list prices of models of that name",
     "local": "local",
+    "file": "prices of the file",
 }
 """What `cost_source` means."""
-
-
-def money(usd: float | None) -> str:
-    """12.3 -> $12.30, 0.00123456 -> $0.00123: cents, and below a dollar three digits of at most
-    six decimals.
-    """
-    if usd is None:
-        return "unknown"
-    if 0 < usd < 1e-6:
-        return "<$0.000001"
-    decimals = 2 if usd == 0 or usd >= 1 else min(6, max(2, 2 - math.floor(math.log10(usd))))
-    whole, _, cents = f"{usd:,.{decimals}f}".partition(".")
-    return f"${whole}.{cents[:2]}{cents[2:].rstrip('0')}"
 
 
 def cost(numbers: Numbers, unknown: str = "unknown") -> str:
@@ -114,8 +101,22 @@ def _covered(report: Report) -> list[tuple[str, str]]:
             found.append(
                 ("open", f"{line(run.run)}: {rows(run.journalled_rows)} are read from {parts}")
             )
+        if run.unanswered.requests:
+            found.append(("unknown", f"{line(run.run)}: {_sent(run.unanswered)}"))
         found += [("copy", f"{line(copy)} is {line(run.run)}, counted once") for copy in run.copies]
     return found
+
+
+def _sent(unanswered: Unanswered) -> str:
+    """What may be billed beyond all sums of rows."""
+    number = unanswered.requests
+    requests = f"{number:,} request{'' if number == 1 else 's'}"
+    usd = unanswered.cost_usd
+    price = "an unknown cost" if usd is None else money(usd)
+    bound = f"at most {price} ({unanswered.tokens:,} tokens) for them"
+    if unanswered.unbounded:
+        bound += f", {unanswered.unbounded:,} of which set no bound (no max_tokens)"
+    return f"{requests} in flight, or lost in a kill, may be billed: {bound}"
 
 
 def _work(totals: Numbers) -> list[tuple[str, str]]:
@@ -143,12 +144,32 @@ def _cost(report: Report) -> list[tuple[str, str]]:
         of = "answered and has a price" if totals.unpriced_rows else "answered"
         found.append(("per row", f"{money(totals.cost_per_row_usd)} for each that was {of}"))
     if totals.lost_tokens:
-        lost = "" if totals.lost_cost_usd is None else f", {money(totals.lost_cost_usd)}"
-        part = share(totals.lost_tokens_share)
-        found.append(("lost", f"{part} of the tokens{lost}, in attempts that were tried again"))
+        lost = f"{share(totals.lost_tokens_share)} of the tokens"
+        if totals.lost_cost_usd:
+            part = totals.lost_cost_share
+            of = "" if part is None else f" ({share(part)} of the cost)"
+            lost = f"{money(totals.lost_cost_usd)}{of}, {lost}"
+        found.append(("lost", f"{lost}, in attempts that were tried again"))
+    if maybe := unconfirmed(totals):
+        found.append(("maybe", f"{maybe} more may have been billed without being reported"))
     if totals.reported_cost_usd is not None:
         found.append(("reported", f"{money(totals.reported_cost_usd)} by the servers themselves"))
+    if report.costing is not None:
+        found.append(("prices", report.costing))
     return found
+
+
+def unconfirmed(numbers: Numbers) -> str:
+    """What may have been billed beyond the cost, at most; empty when nothing may."""
+    words = ""
+    if numbers.unconfirmed_tokens:
+        usd = numbers.unconfirmed_cost_usd
+        price = "an unknown cost" if usd is None else money(usd)
+        words = f"at most {price} ({numbers.unconfirmed_tokens:,} tokens)"
+    if not numbers.unbounded_attempts:
+        return words
+    unbounded = f"{numbers.unbounded_attempts:,} attempts without a bound (no max_tokens)"
+    return f"{words} and {unbounded}" if words else unbounded
 
 
 def _known(totals: Numbers, missing: str) -> str:
@@ -167,13 +188,14 @@ def _missing(report: Report) -> str:
     """Why a part of the cost is not known."""
     models = list(report.unpriced_models.items())
     words = [
-        f"{rows(number)} of {line(name)} {'has' if number == 1 else 'have'} no price"
-        for name, number in models[:MODELS_NAMED]
+        f"{rows(number)} of {line(name)} ({tokens:,} tokens)"
+        f" {'has' if number == 1 else 'have'} no price"
+        for name, (number, tokens) in models[:MODELS_NAMED]
     ]
-    others = sum(number for _, number in models[MODELS_NAMED:])
+    others = sum(number for _, (number, _) in models[MODELS_NAMED:])
     if others:
         words.append(f"{rows(others)} of {len(models) - MODELS_NAMED} other models have no price")
-    silent = report.totals.unpriced_rows - sum(report.unpriced_models.values())
+    silent = report.totals.unpriced_rows - sum(n for n, _ in report.unpriced_models.values())
     if silent:
         words.append(f"{rows(silent)} told no tokens")
     return ", ".join(words)

@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batch.errors import Damaged
-from batch.store import journal, parts
+from batch.model import Sent
+from batch.store import journal, parts, sends
 from batch.store.seal import Layout, Merge
 
 
@@ -29,17 +30,33 @@ def numbers(run: Path) -> list[int]:
     return sorted({number for path in paths if (number := parts.number(path)) is not None})
 
 
-def part(run: Path, number: int, layout: Layout) -> Iterator[pa.Table]:
-    """The results of one part, those that are still in its journal included."""
+def part(run: Path, number: int, layout: Layout, *, spooled: bool = True) -> Iterator[pa.Table]:
+    """The results of one part, those that are still in its journal included.  Raises Damaged, also
+    where its rows are to be spooled anew: unless `spooled` is False, which makes their carried
+    columns null.
+    """
     sealed = _sealed(run, number)
     opened = run / "open" / parts.name(number)
     entries = journalled(run, number)
     if entries:
-        merge = Merge(opened, sealed if sealed.exists() else None, entries, layout)
+        old = sealed if sealed.exists() else None
+        merge = Merge(opened, old, entries, layout, spooled=spooled)
         yield from merge.tables()
     elif sealed.exists():  # also when it was sealed while we looked
         for batch in pq.ParquetFile(sealed, pre_buffer=False).iter_batches(1024):
             yield pa.Table.from_batches([batch], schema=layout.schema)
+
+
+def unanswered(run: Path, layout: Layout) -> list[Sent]:
+    """What was sent and is in no result: in flight, or lost in a kill."""
+    lines = sends.read(run)
+    if not lines:
+        return []
+    attempts: dict[int, int] = {}
+    for number in numbers(run):
+        columns = chosen(run, number, layout, ["row", "attempts"]).columns
+        attempts.update(zip(*(column.to_pylist() for column in columns), strict=True))
+    return [sent for sents in sends.unrecorded(lines, attempts).values() for sent in sents]
 
 
 def journalled(run: Path, number: int) -> list[journal.Entry]:
@@ -52,14 +69,14 @@ def journalled(run: Path, number: int) -> list[journal.Entry]:
 
 def chosen(run: Path, number: int, layout: Layout, names: Sequence[str]) -> pa.Table:
     """Some columns of one part, read as if nobody were writing: what is sealed meanwhile is read
-    anew.  Raises Damaged.
+    anew.  Raises Damaged.  What the input carried is null where a kill left it to be read again.
     """
     sealed = _sealed(run, number)
     if not (run / "open" / parts.name(number)).exists():
         return _read(sealed, names)
     before = _generation(run, number)
     try:
-        pieces = [table.select(list(names)) for table in part(run, number, layout)]
+        pieces = [t.select(list(names)) for t in part(run, number, layout, spooled=False)]
     except (Damaged, FileNotFoundError):
         if _generation(run, number) == before:
             raise

@@ -34,6 +34,24 @@ class Disk:
             self._write(file, data)
             self._sync(file, path)
 
+    def open_notes(self, path: Path) -> BinaryIO:
+        """A file to add lines to, made if it is not there; the caller closes it."""
+        return self._open(path, "ab")
+
+    def note(self, file: BinaryIO, data: bytes) -> None:
+        """Add `data` to what `open_notes` opened.  It survives a kill of the process, and is durable
+        only when the system writes it.
+        """
+        if self._refusal is not None:
+            raise self._refusal
+        try:
+            written = self.write(file, memoryview(data))
+        except OSError as error:
+            self._refusal = refused(error, Path(file.name))
+            raise self._refusal from None
+        if written < len(data):
+            self._write(file, data[written:])
+
     def put(self, path: Path, pieces: Iterable[bytes], temporary: Path) -> None:
         """Make `pieces` the whole content of `path`, all or nothing; durable on return.
 

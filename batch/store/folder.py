@@ -107,7 +107,7 @@ USAGE = pa.schema(
         ("run_id", pa.string()),
         *((name, pa.string()) for name in Group.__struct_fields__),
         *(
-            (name, pa.float64() if name == "cost_usd" else pa.int64())
+            (name, pa.float64() if name.endswith("_usd") else pa.int64())
             for name in Totals.__struct_fields__
         ),
     ]

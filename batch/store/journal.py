@@ -71,14 +71,14 @@ def scan(path: Path) -> Scan:
     header: Header | None = None
     entries: list[Entry] = []
     bad = bad_so_far = 0
-    for offset, payload in _lines(path):
-        if payload is None:
+    for offset, found in _lines(path):
+        if found is None:
             bad_so_far += 1
-        elif offset == 0 and _is_header(payload):
-            header = msgspec.json.decode(payload, type=Header)
+        elif offset == 0 and _is_header(found):
+            header = msgspec.json.decode(found, type=Header)
         else:
             bad, bad_so_far = bad + bad_so_far, 0
-            entries.append(Entry(_row_decoder.decode(payload).row, offset + 9, len(payload)))
+            entries.append(Entry(_row_decoder.decode(found).row, offset + 9, len(found)))
     return Scan(header, entries, bad, bad_so_far > 0)
 
 
@@ -87,19 +87,25 @@ def results(path: Path, entries: list[Entry]) -> Iterator[Result]:
     with path.open("rb") as file:
         for entry in entries:
             file.seek(entry.offset - 9)
-            payload = _payload(file.read(entry.length + 10))
-            if payload is None:
+            found = payload(file.read(entry.length + 10))
+            if found is None:
                 raise Damaged(
                     f"{path}: the result of row {entry.row} has changed since it was written"
                 )
-            yield _result_decoder.decode(payload)
+            yield _result_decoder.decode(found)
 
 
 def good_results(path: Path) -> Iterator[bytes]:
     """The lines of results that count, as they stand."""
-    for offset, payload in _lines(path):
-        if payload is not None and (offset or not _is_header(payload)):
-            yield b"%08x %s\n" % (zlib.crc32(payload), payload)
+    for found in payloads(path):
+        yield b"%08x %s\n" % (zlib.crc32(found), found)
+
+
+def payloads(path: Path) -> Iterator[bytes]:
+    """The JSON of the results that count."""
+    for offset, found in _lines(path):
+        if found is not None and (offset or not _is_header(found)):
+            yield found
 
 
 def _is_header(payload: bytes) -> bool:
@@ -115,11 +121,11 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes | None]]:
     offset = 0
     with file:
         for raw in file:
-            yield offset, _payload(raw)
+            yield offset, payload(raw)
             offset += len(raw)
 
 
-def _payload(raw: bytes) -> bytes | None:
+def payload(raw: bytes) -> bytes | None:
     """The JSON of a line; None where the line is not whole."""
-    payload = raw[9:-1]
-    return payload if raw[:9] == b"%08x " % zlib.crc32(payload) and raw[-1:] == b"\n" else None
+    found = raw[9:-1]
+    return found if raw[:9] == b"%08x " % zlib.crc32(found) and raw[-1:] == b"\n" else None

@@ -41,7 +41,9 @@ class Again(msgspec.Struct, frozen=True):
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What run.json says.  `job` holds the tables of the job as last run, without secrets."""
+    """What run.json says.  `job` holds the tables of the job as last run, without secrets; `prices`
+    names the price lists of the last start.
+    """
 
     run_id: str
     created_at: str
@@ -53,6 +55,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     resumed: int = 0
     retries: list[Again] = []
     reuse: str | None = None
+    prices: str | None = None
     state: str = "running"
     format: int = FORMAT
     batchmill: str = __version__

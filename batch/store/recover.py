@@ -110,19 +110,21 @@ def sealed(run: Path) -> dict[int, parts.Footer]:
     }
 
 
-def to_do(run: Path, part: Found, redo: Redo) -> tuple[bytes, Summary]:
-    """One byte a row of the part's slice, 1 where the row is to be asked, and what is thereby
-    taken back.
+def to_do(run: Path, part: Found, redo: Redo) -> tuple[bytes, Summary, dict[int, int]]:
+    """One byte a row of the part's slice, 1 where the row is to be asked, what is thereby taken
+    back, and the attempts that were recorded of that, by row.
     """
     assert part.rows is not None
     wanted = bytearray(bytes([redo.missing]) * part.rows)
     taken_back = Summary()
+    attempts: dict[int, int] = {}
     for result in finished(run, part):
         again = redo.wants(result)
         wanted[result.row - part.start_row] = again
         if again:
             taken_back.add(result)
-    return bytes(wanted), taken_back
+            attempts[result.row] = result.attempts
+    return bytes(wanted), taken_back, attempts
 
 
 def finished(run: Path, part: Found) -> Iterator[Result]:

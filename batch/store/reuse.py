@@ -74,6 +74,9 @@ class Reuse:
             cost_usd=0.0,
             cost_source=None,
             reported_cost_usd=None,
+            unconfirmed_tokens=None,
+            unconfirmed_cost_usd=None,
+            unbounded_attempts=0,
             reused=True,
         )
 

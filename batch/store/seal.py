@@ -18,7 +18,8 @@ import pyarrow.parquet as pq
 from batch import columns
 from batch.columns import Column
 from batch.errors import Damaged
-from batch.model import AttemptRecord, Position, Result, Usage
+from batch.model import Position, Result, Usage
+from batch.results import log_of
 from batch.store import journal, parts, spool
 from batch.store.files import Disk
 from batch.usage import Summary
@@ -34,6 +35,9 @@ ADDED_UP = (
     *Usage.__struct_fields__,
     "cost_usd",
     "reported_cost_usd",
+    "unconfirmed_tokens",
+    "unconfirmed_cost_usd",
+    "unbounded_attempts",
 )
 COUNTED = (
     *(
@@ -94,14 +98,22 @@ class Merge:
     """One merge: tables in row order, and what they add up to."""
 
     def __init__(
-        self, opened: Path, old: Path | None, entries: Sequence[journal.Entry], layout: Layout
+        self,
+        opened: Path,
+        old: Path | None,
+        entries: Sequence[journal.Entry],
+        layout: Layout,
+        *,
+        spooled: bool = True,
     ) -> None:
+        """`spooled` tells that the spool must be whole; else what it lacks is null."""
         self._journal = opened / journal.NAME
         self._entries: dict[int, list[journal.Entry]] = {}
         for entry in entries:
             self._entries.setdefault(entry.row, []).append(entry)
         self._old = None if old is None else _OldPart(old)
-        self._spool = _SpoolSlices(opened / spool.NAME)
+        whole = spooled or _is_whole(opened / spool.NAME, max(self._entries, default=-1))
+        self._spool = _SpoolSlices(opened / spool.NAME) if whole else None
         self._layout = layout
         self._summary = Summary()
         self._rows = sorted(
@@ -169,6 +181,9 @@ class Merge:
                 yield result
 
     def _carried(self, rows: list[int]) -> list[pa.ChunkedArray]:
+        if self._spool is None:
+            fields = list(self._layout.schema)[: -len(self._layout.own)]
+            return [pa.chunked_array([pa.nulls(len(rows), field.type)]) for field in fields]
         pieces = [self._layout.carry(table) for table in self._spool.take(rows)]
         return [pa.chunked_array(list(arrays)) for arrays in zip(*pieces, strict=True)]
 
@@ -181,7 +196,7 @@ def after(earlier: Result, later: Result) -> Result:
     if later.reused:
         return later
     summed = {name: add_known(getattr(earlier, name), getattr(later, name)) for name in ADDED_UP}
-    log = [*_log(earlier), *_log(later)]
+    log = [*log_of(earlier), *log_of(later)]
     kept = earlier if earlier.status == "ok" and later.status == "failed" else later
     return msgspec.structs.replace(kept, **summed, attempt_log=log if len(log) > 1 else None)
 
@@ -189,25 +204,6 @@ def after(earlier: Result, later: Result) -> Result:
 def add_known(one: float | None, other: float | None) -> float | None:
     """The sum of what is known."""
     return one + other if one is not None and other is not None else one if other is None else other
-
-
-def _log(result: Result) -> list[AttemptRecord]:
-    if result.attempt_log is not None or result.attempts == 0 or result.started_at is None:
-        return result.attempt_log or []
-    return [
-        AttemptRecord(
-            endpoint=result.endpoint or "",
-            served_model=result.served_model,
-            http_status=result.http_status,
-            error_class=result.error_class,
-            started_at=result.started_at,
-            latency_s=result.latency_s or 0.0,
-            input_tokens=result.input_tokens,
-            output_tokens=result.output_tokens,
-            cost_usd=result.cost_usd,
-            maybe_billed=bool(result.maybe_billed_attempts),
-        )
-    ]
 
 
 class _OldPart:
@@ -251,6 +247,15 @@ def results(path: Path) -> Iterator[Result]:
     file = pq.ParquetFile(path, pre_buffer=False)
     for batch in file.iter_batches(1024, columns=list(COUNTED)):
         yield from map(columns.result, batch.to_pylist())
+
+
+def _is_whole(path: Path, last_row: int) -> bool:
+    """Whether a spool reaches as far as `last_row`."""
+    found = spool.read(path)
+    if found is None:
+        return False
+    start, batches = found
+    return start.start_row + sum(len(batch.table) for batch in batches) > last_row
 
 
 class _SpoolSlices:

@@ -11,18 +11,19 @@ from __future__ import annotations
 import asyncio
 import time
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
 
 from batch.errors import StorageError
-from batch.model import Batch, Position, Result
+from batch.model import Batch, Position, Result, Sent
 from batch.store import journal, parts, spool
 from batch.store.files import Disk, refused
 from batch.store.recover import Found
 from batch.store.seal import Layout, Slice, seal
+from batch.store.sends import Sends, Unanswered
 from batch.store.spool import SpoolWriter, Start
 from batch.usage import Summary
 
@@ -31,6 +32,7 @@ MOST_UNSYNCED = 8 << 20
 """Bytes of results not yet on disk above which workers wait."""
 MOST_OPEN = 256
 """Open parts; a straggler does not hold up others, but 256 of them do."""
+NOTHING: Mapping[int, int] = {}
 PART_BYTES = 64 << 20
 """Bytes of input after which a part is full, whatever its number of rows."""
 
@@ -53,6 +55,7 @@ class OpenPart:
         self.spool_bytes = 0
         self.before = b""  # of its first rows, as far as an earlier start knew them: those to do
         self.behind = False  # the journal has results of rows that are not spooled again yet
+        self.attempts: Mapping[int, int] = {}  # of rows that are asked again, as recorded
         self.committing = False  # what was new is on its way to the disk
         self.new_spool: list[bytes] = []
         self.new_lines: list[bytes] = []
@@ -87,12 +90,15 @@ class Store:
         part_rows: int,
         on_done: Callable[[list[Result]], None],
         disk: Disk,
+        unanswered: Unanswered | None = None,
     ) -> None:
+        """`unanswered` is what earlier starts sent and nobody recorded."""
         self._run = run
         self._layout = layout
         self._part_rows = part_rows
         self._on_done = on_done
         self._disk = disk
+        self._sends = Sends(disk, run, unanswered or {})
         self._open: dict[int, OpenPart] = {}
         self._starts: list[int] = []  # of the open parts, sorted
         self._by_start: dict[int, OpenPart] = {}
@@ -141,24 +147,28 @@ class Store:
         """No more rows will come in this run."""
         self._close_current()
 
-    def reopen(self, found: Found, to_do: bytes) -> OpenPart:
-        """Open a part of an earlier start again, with one byte a row that says which are to do.
+    def reopen(self, found: Found, to_do: bytes, attempts: Mapping[int, int] = NOTHING) -> OpenPart:
+        """Open a part of an earlier start again, with one byte a row that says which are to do, and
+        the attempts recorded of those that have a result.
 
         Unless its spool covers its slice, `respool` that; then `filled`.
         """
         part = self._opened(found)
         part.to_do, part.left = bytearray(to_do), sum(to_do)
-        part.end = found.end
+        part.end, part.attempts = found.end, attempts
         part.behind = found.results > 0 and not found.spooled
         self._add(part)
         return part
 
-    def resume_last(self, found: Found, to_do: bytes) -> None:
+    def resume_last(
+        self, found: Found, to_do: bytes, attempts: Mapping[int, int] = NOTHING
+    ) -> None:
         """Open the last part again, which was not full yet: the input is taken in again from its
         start.  `to_do` has one byte a row up to the last that has a result.
         """
         part = self._current = self._opened(found)
         part.before, part.behind = to_do, len(to_do) > 0
+        part.attempts = attempts
         self._add(part)
 
     def respool(self, part: OpenPart, batch: Batch) -> None:
@@ -170,6 +180,28 @@ class Store:
         """The part's whole slice is spooled."""
         part.full, part.behind = True, False
         self._seal_if_settled(part)
+
+    # Requests out
+
+    def sent(
+        self, row: int, model: str | None, input_tokens: int, output_tokens: int | None
+    ) -> None:
+        """A request for `row` is about to leave, with so many tokens at most.  Raises StorageError."""
+        if self._failure is not None:
+            raise self._failure
+        part = self._part_of(row)
+        before = part.attempts.get(row, 0)
+        self._sends.leaves(
+            part.number, Sent(row, time.time(), before, model, input_tokens, output_tokens)
+        )
+
+    def cost_nothing(self, row: int) -> None:
+        """The last request for `row`, which has no result yet, was certainly not charged."""
+        self._sends.cost_nothing(self._part_of(row).number, row)
+
+    def lost(self, row: int) -> list[Sent]:
+        """What earlier starts sent for a row and no result counts: the next one has to."""
+        return self._sends.lost(row)
 
     # Results out
 
@@ -193,6 +225,7 @@ class Store:
         part.new_lines.append(line)
         part.new_results.append(result)
         self._unsynced += len(line)
+        self._sends.answered(result.row)
         self._dirty.set()
 
     async def room(self) -> None:
@@ -221,6 +254,7 @@ class Store:
             if self._failure is None:
                 await self._seal_the_rest()
         finally:
+            self._sends.end(durable=self._failure is None)
             self._commits.shutdown()
             self._seals.shutdown()
         if self._failure is not None:
@@ -368,9 +402,11 @@ class Store:
 
     async def _seal(self, part: OpenPart) -> None:
         loop = asyncio.get_running_loop()
+        self._sends.close(part.number)
+        unanswered = self._sends.waits_in(part.start_row, part.rows)
         try:
             self.footers[part.number] = await loop.run_in_executor(
-                self._seals, self._seal_now, part
+                self._seals, self._seal_now, part, unanswered
             )
         except StorageError as error:
             self._fail(error)
@@ -381,10 +417,12 @@ class Store:
         self._failure = self._failure or error
         self.on_change()
 
-    def _seal_now(self, part: OpenPart) -> parts.Footer:
+    def _seal_now(self, part: OpenPart, unanswered: bool) -> parts.Footer:
         """Takes about 15 us a row."""
         piece = Slice(part.number, part.generation, part.start_row, part.rows, part.start, part.end)
         footer = seal(self._disk, self._run, piece, self._layout)
+        if not unanswered:
+            self._sends.remove(part.number)
         self._disk.remove_folder(self._run / "open" / parts.name(part.number))
         return footer
 
@@ -402,6 +440,9 @@ class Store:
                 await self._seal(part)
 
     def _forget(self, part: OpenPart) -> None:
+        self._sends.close(part.number)
+        if not self._sends.waits_in(part.start_row, part.rows):
+            self._sends.remove(part.number)
         folder = self._run / "open" / parts.name(part.number)
         if folder.is_dir():
             self._disk.remove_folder(folder)

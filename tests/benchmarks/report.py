@@ -34,7 +34,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as scratch:
         run = Path(scratch) / "run"
         make(run, rows)
-        for flags in ((), ("--by", "customer"), ("--by", "day", "--format", "html")):
+        anew = (("--reprice",), ("--by", "day", "--format", "html"))
+        for flags in ((), ("--by", "customer"), *anew):
             seconds, megabytes = _measured(run, flags)
             print(f"report {' '.join(flags):<24} {seconds:6.2f} s {megabytes:6.0f} MB")
 

@@ -1,0 +1,194 @@
+"""What was sent and has no result yet: a line for every request, written before it leaves.
+
+The lines of the rows of part N stand in `open/sent-N`.  They are not synced: they survive a kill of
+the process, and of the last moments before a power cut some may be missing.  A line tells how many
+attempts of its row were recorded when it left.  While that number is still the same, nobody knows
+what became of it: an answer may have been computed and charged.  Any result of the row, which
+counts those attempts too, makes the number larger, so each is counted once, whatever was killed
+in between.
+
+A start gathers such lines of earlier ones in `open/sent`; the file of a part goes when the part is
+sealed, unless some of its rows are still unanswered (a second Ctrl-C).
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+import pyarrow.parquet as pq
+
+from batch.model import Sent
+from batch.store import journal
+from batch.store.files import Disk
+from batch.store.recover import Found
+
+GATHERED = "sent"
+MOST_OPEN = 32
+"""Files that are held open."""
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(Sent)
+
+
+class _Counted(msgspec.Struct):
+    row: int
+    attempts: int = 0
+
+
+_counted = msgspec.json.Decoder(_Counted)
+
+Unanswered = dict[int, list[Sent]]
+"""By row."""
+
+
+def name(part: int) -> str:
+    """The file in `open/` for the rows of a part."""
+    return f"{GATHERED}-{part:08d}"
+
+
+def gathered(disk: Disk, run: Path, found: list[Found]) -> Unanswered:
+    """What earlier starts sent and nobody recorded, durably in one file.  Under the lock, once the
+    folder is in order.
+    """
+    paths = _paths(run)
+    if not paths:
+        return {}
+    lines = read(run)
+    wanted = {row for part in found for row in lines if _holds(part, row)}
+    parts_with = [part for part in found if any(_holds(part, row) for row in wanted)]
+    unanswered = unrecorded(lines, _attempts(run, parts_with))
+    kept = [sent for row in sorted(unanswered) for sent in unanswered[row]]
+    if kept:
+        disk.put(run / "open" / GATHERED, map(_line, kept), run / "tmp")
+    for path in paths:
+        if not kept or path.name != GATHERED:
+            disk.remove(path)
+    disk.sync_folder(run / "open")
+    return unanswered
+
+
+def read(run: Path) -> Unanswered:
+    """All lines, those that certainly cost nothing taken out; a line twice is there once."""
+    found: dict[tuple[int, float], Sent] = {}
+    free: set[tuple[int, float]] = set()
+    for path in _paths(run):
+        for sent in _lines(path):
+            found[sent.row, sent.at] = sent
+            if sent.free:
+                free.add((sent.row, sent.at))
+    by_row: Unanswered = {}
+    for key, sent in found.items():
+        if key not in free:
+            by_row.setdefault(sent.row, []).append(sent)
+    return by_row
+
+
+def unrecorded(lines: Unanswered, attempts: Mapping[int, int]) -> Unanswered:
+    """Those whose rows have had no result since."""
+    left = {
+        row: [sent for sent in sents if sent.before == attempts.get(row, 0)]
+        for row, sents in lines.items()
+    }
+    return {row: sents for row, sents in left.items() if sents}
+
+
+class Sends:
+    """The files of the open parts, and what is in them; `unanswered` comes from earlier starts."""
+
+    def __init__(self, disk: Disk, run: Path, unanswered: Unanswered) -> None:
+        self._disk = disk
+        self._run = run
+        self._lost = dict(unanswered)
+        self._out: Unanswered = {row: [*sents] for row, sents in unanswered.items()}
+        self._files: dict[int, BinaryIO] = {}
+
+    def leaves(self, part: int, sent: Sent) -> None:
+        """A request is about to leave.  Raises StorageError.  Takes about 4 us."""
+        self._write(part, sent)
+        self._out.setdefault(sent.row, []).append(sent)
+
+    def cost_nothing(self, part: int, row: int) -> None:
+        """The last request of a row was certainly not charged."""
+        if sents := self._out.get(row):
+            self._write(part, msgspec.structs.replace(sents.pop(), free=True))
+
+    def lost(self, row: int) -> list[Sent]:
+        """What earlier starts sent for a row and nobody has recorded."""
+        return self._lost.get(row, [])
+
+    def answered(self, row: int) -> None:
+        """The row has a result, which counts all that was sent for it."""
+        self._out.pop(row, None)
+        self._lost.pop(row, None)
+
+    def waits_in(self, first: int, rows: int) -> bool:
+        """Whether something was sent for one of these rows that no result counts."""
+        return any(first <= row < first + rows and sents for row, sents in self._out.items())
+
+    def close(self, part: int) -> None:
+        """Nothing more leaves for a part, as far as is known."""
+        if (file := self._files.pop(part, None)) is not None:
+            file.close()
+
+    def remove(self, part: int) -> None:
+        """All rows of a part are answered.  Durable with the next sync of `open/`."""
+        self._disk.remove(self._run / "open" / name(part))
+
+    def end(self, durable: bool) -> None:
+        """Close all files; what was gathered goes once it is answered, and that is on the disk."""
+        for part in [*self._files]:
+            self.close(part)
+        path = self._run / "open" / GATHERED
+        if durable and path.exists() and not any(self._out.values()):
+            self._disk.remove(path)
+            self._disk.sync_folder(path.parent)
+
+    def _write(self, part: int, sent: Sent) -> None:
+        file = self._files.get(part)
+        if file is None:
+            if len(self._files) >= MOST_OPEN:
+                self.close(next(iter(self._files)))
+            file = self._disk.open_notes(self._run / "open" / name(part))
+            self._files[part] = file
+        self._disk.note(file, _line(sent))
+
+
+def _line(sent: Sent) -> bytes:
+    encoded = _encoder.encode(sent)
+    return b"%08x %s\n" % (zlib.crc32(encoded), encoded)
+
+
+def _lines(path: Path) -> Iterator[Sent]:
+    """The whole lines of a file; of none when it is gone."""
+    with suppress(FileNotFoundError), path.open("rb") as file:
+        for raw in file:
+            payload = journal.payload(raw)
+            if payload is not None:
+                yield _decoder.decode(payload)
+
+
+def _paths(run: Path) -> list[Path]:
+    return sorted((run / "open").glob(f"{GATHERED}*"))
+
+
+def _holds(part: Found, row: int) -> bool:
+    return part.start_row <= row and (part.rows is None or row < part.start_row + part.rows)
+
+
+def _attempts(run: Path, found: Iterable[Found]) -> dict[int, int]:
+    """Attempts recorded of each row that has a result."""
+    counted: dict[int, int] = {}
+    for part in found:
+        if part.footer is not None:
+            table = pq.read_table(part.path(run), columns=["row", "attempts"])
+            counted.update(zip(*(column.to_pylist() for column in table.columns), strict=True))
+        if part.generation:
+            for payload in journal.payloads(part.folder(run) / journal.NAME):
+                result = _counted.decode(payload)
+                counted[result.row] = counted.get(result.row, 0) + result.attempts
+    return counted

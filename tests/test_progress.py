@@ -1,0 +1,58 @@
+"""What the bar says of money."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from batch.model import Result
+from batch.progress import Progress
+from batch.usage import Summary
+
+ANSWERED = {"status": "ok", "input_tokens": 10, "output_tokens": 5, "attempts": 1}
+SILENT = {"status": "ok", "attempts": 1}
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def priced(row, usd):
+    return Result(row=row, **ANSWERED, cost_usd=usd, cost_source="job")
+
+
+def last_words(held, results, total):
+    """What the bar of a run of `total` rows shows, `held` of which it held before."""
+    before = Summary()
+    for result in held:
+        before.add(result)
+    stream = Terminal()
+    progress = Progress(before, stream=stream)
+    progress.expect(lambda: total)
+    progress.add(results)
+    progress.close()
+    return stream.getvalue().rpartition("\r")[2]
+
+
+@pytest.mark.parametrize(
+    ("held", "results", "total", "said"),
+    [
+        ([], [priced(0, 0.5), priced(1, 1.5)], 10, "$2.00 of about $10.00"),
+        ([priced(0, 3.0)], [priced(1, 1.0)], 4, "$4.00 of about $8.00"),
+        ([], [priced(0, 0.5), Result(row=1, **ANSWERED)], 4, "≥ $0.50 of about $1.50"),
+        ([], [priced(0, 0.5)], None, "$0.50"),
+        ([], [priced(0, 0.5)], 1, "$0.50"),
+        ([], [Result(row=0, **ANSWERED)], 4, "cost unknown"),
+        ([Result(row=0, **SILENT)], [], 4, "cost unknown"),
+    ],
+)
+def test_the_bar_shows_what_is_spent_and_what_it_will_come_to(held, results, total, said):
+    words = last_words(held, results, total)
+    assert f"tok, {said}" in words
+    assert ("of about" in words) == ("of about" in said)
+
+
+def test_what_costs_nothing_is_not_mentioned():
+    assert "$" not in last_words([], [priced(0, 0.0)], 4)
