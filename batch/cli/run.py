@@ -27,6 +27,7 @@ FLAGS = {
     "api_key_env": "endpoint.api_key_env",
     "rpm": "limits.requests_per_minute",
     "tpm": "limits.tokens_per_minute",
+    "max_cost": "limits.max_cost_usd",
     "limit": "limit",
 }
 """Flag -> the key of the job it sets."""
@@ -72,6 +73,9 @@ FLAGS = {
 @click.option("--local", is_flag=True, help="Ask the embedded model: no key, no network.")
 @click.option("--rpm", help="Requests per minute at most.")
 @click.option("--tpm", help="Tokens per minute at most.")
+@click.option(
+    "--max-cost", type=float, metavar="USD", help="What the run may cost at most, kills included."
+)
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first N rows.")
 @click.option(
     "--set",
@@ -165,7 +169,8 @@ def carry_out(job: Job, folder: Path, *, quiet: bool, **how: Any) -> int:
     if not quiet:
         for line in summary.unpriced(ended):
             say(line)
-    if last := summary.next_step(ended, again_command()):
+    cap_flag = "--max-cost " if how.get("again") is None else "--set limits.max_cost_usd="
+    if last := summary.next_step(ended, again_command(), cap_flag):
         say(last)
     return ended.exit_code
 
