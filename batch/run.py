@@ -16,7 +16,7 @@ import msgspec
 
 from batch import columns, endpoint, job, looking, prices, readers, rehearsal
 from batch.asking import Asking
-from batch.budget import Budget, Purse
+from batch.budget import SLICE, Budget, Purse
 from batch.checker import Checker
 from batch.client import Client
 from batch.endpoint import Target
@@ -383,6 +383,11 @@ def _purse(job_: Job, opened: Opened, before: Summary, pricer: Pricer, how: How)
     if missed and known.held_usd is not None:
         how.say(
             f"what {missed:,} rows cost that were asked without a cap is not known, nor in the cap"
+        )
+    lost = known.spent(held) - held
+    if lost > SLICE * Decimal(repr(cap)):
+        how.say(
+            f"{usd(lost)} beyond what the rows cost counts as spent: it was in flight at a kill"
         )
 
     def draw(amount: Decimal) -> None:

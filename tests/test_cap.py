@@ -124,6 +124,7 @@ def test_twenty_kills_never_let_more_out_than_the_cap(api, start, batchmill, tmp
         assert bill(api) <= float(drawn["drawn_usd"]) <= cap
     ended = batchmill(*command)
     assert ended.exit_code == 3, ended.stderr
+    assert "counts as spent: it was in flight at a kill" in ended.stderr
     assert cap - 20 * lost - 0.1 < bill(api) <= cap
 
 
