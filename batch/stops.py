@@ -78,7 +78,7 @@ def perhaps_unheeded(api: str, message: str) -> str:
 def cap_reached(cap: Decimal, spent: Decimal, wanted: Decimal) -> CapReached:
     """`spent` counts at the worst what nobody knows; `wanted` is what the next request may cost."""
     return CapReached(
-        f"the cap is reached: {usd(spent)} of {usd(cap)} (limits.max_cost_usd) may be spent, and the"
-        f" next request may cost {usd(wanted)}",
+        f"the cap is reached: {usd(spent)} of {usd(cap)} (limits.max_cost_usd) are spent or may be,"
+        f" and the next request may cost {usd(wanted)}",
         higher=float(max(2 * cap, (spent + wanted).quantize(Decimal("0.01"), ROUND_UP))),
     )

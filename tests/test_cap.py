@@ -139,6 +139,7 @@ def test_says_what_was_spent_and_how_to_go_on(api, batchmill, tmp_path):
     assert "\ncap left  $0.0" in ended.stderr
     assert last.startswith("to go on with a higher cap: batchmill run in.jsonl ")
     assert last.endswith(" --max-cost 1")
+    assert last.count("--max-cost") == 1
     ended = batchmill(*shlex.split(last.partition(": batchmill ")[2]))
     assert ended.exit_code == 3, ended.stderr
     assert 0.5 < bill(api) <= 1.0

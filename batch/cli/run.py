@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from batch.cli import say
-from batch.errors import Different, Refused
+from batch.errors import CapReached, Different, Refused
 
 if TYPE_CHECKING:
     from batch.job import Job
@@ -170,18 +170,22 @@ def carry_out(job: Job, folder: Path, *, quiet: bool, **how: Any) -> int:
         for line in summary.unpriced(ended):
             say(line)
     cap_flag = "--max-cost " if how.get("again") is None else "--set limits.max_cost_usd="
-    if last := summary.next_step(ended, again_command(), cap_flag):
+    again = again_command(*(["--max-cost"] if isinstance(ended.stopped, CapReached) else []))
+    if last := summary.next_step(ended, again, cap_flag):
         say(last)
     return ended.exit_code
 
 
-def again_command() -> str:
-    """The command that goes on where this one ended: the same, without what starts anew."""
+def again_command(*without: str) -> str:
+    """The command that goes on where this one ended: the same, without what starts anew, nor the
+    flags `without` and their values.
+    """
+    left_out = ("--reuse", *without)
     words = iter(sys.argv[1:])
     kept = []
     for word in words:
-        if word == "--reuse":
+        if word in left_out:
             next(words, None)
-        elif word != "--new" and not word.startswith("--reuse="):
+        elif word != "--new" and word.partition("=")[0] not in left_out:
             kept.append(word)
     return shlex.join(["batchmill", *kept])
