@@ -19,6 +19,7 @@ import msgspec
 
 from batch import apis, outcome, results, retry, signals, stops, tokens
 from batch.apis import APIS
+from batch.budget import Boundless, Purse
 from batch.checker import Checker
 from batch.client import Client
 from batch.doubts import EMPTY_WINDOW, INVALID_WINDOW, First, HeldBack, Invalid, Refusal, Timeouts
@@ -71,6 +72,7 @@ class Asking:
         jitter: Callable[[], float] = random.random,
         *,
         pricer: Pricer,
+        purse: Purse | None = None,
         reuse: Reuse | None = None,
         checker: Checker | None = None,
         holds_vectors: bool = True,
@@ -78,10 +80,11 @@ class Asking:
         accept_empty: bool = False,
         host: str | None = None,
     ) -> None:
-        """`checker` holds answers to the job's schema, if it has one; `holds_vectors` tells that the
-        output has a column for them; `succeeded` tells that the run
-        holds answers already; `accept_empty` that the person knows that many of them are empty.
-        Rows are held to the bounds of the server `host`, if one is named.
+        """`purse` holds what may be spent, if that is capped; `checker` holds answers to the job's
+        schema, if it has one; `holds_vectors` tells that the output has a column for them;
+        `succeeded` tells that the run holds answers already; `accept_empty` that the person knows
+        that many of them are empty. Rows are held to the bounds of the server `host`, if one is
+        named.
         """
         self._job = job
         self._prompter = prompter
@@ -93,6 +96,7 @@ class Asking:
         self._log = log
         self._jitter = jitter
         self._pricer = pricer
+        self._purse = purse
         self._reuse = reuse
         self._host = host
         self._checker = checker
@@ -148,12 +152,32 @@ class Asking:
 
     async def _admitted(self, task: Task, request: Request) -> bool:
         """Wait until the request may leave.  False when it never may, or the run has stopped."""
-        try:
-            if await self._limiter.admit(request):
-                return True
-        except TooLarge as error:
-            self._record(Refusal(request, task.tries, Error("too_large", str(error))))
+        if await self._affordable(task, request):
+            try:
+                if await self._limiter.admit(request):
+                    return True
+            except TooLarge as error:
+                self._record(Refusal(request, task.tries, Error("too_large", str(error))))
+            if self._purse is not None:
+                self._purse.give_back(request)
         self._feed.finish(task)
+        return False
+
+    async def _affordable(self, task: Task, request: Request) -> bool:
+        """Reserve what the request may cost.  False when the cap does not allow it, which stops the
+        run, or nobody can say what it may cost.
+        """
+        purse = self._purse
+        if purse is None:
+            return True
+        try:
+            if await purse.reserve(request):
+                return True
+        except Boundless as fault:
+            message = f"limits.max_cost_usd: {fault}"
+            self._record(Refusal(request, task.tries, Error("invalid_row", message)))
+            return False
+        self._stop(stops.cap_reached(purse.budget.cap, purse.budget.spent, purse.wanted))
         return False
 
     async def _request(self, task: Task) -> Request | None:
@@ -197,6 +221,9 @@ class Asking:
         parse, now = APIS[request.api].parse, time.time()
         judged = outcome.judge(attempt, parse, now, self._answered)
         self._limiter.release(request, _tokens(attempt, judged))
+        if self._purse is not None:
+            billed = isinstance(judged, TryAgain) and judged.maybe_billed
+            self._purse.settle(request, attempt, billed)
         self._limiter.hear(attempt.headers, now)
         if self._timeouts.many(attempt.fault == "timeout", time.monotonic()):
             self._notice(

@@ -6,7 +6,8 @@ BatchError
 │   ├── JobError         a key of the job file (names file, line and key)
 │   └── InputError       a row or file of the input (names file:line)
 ├── Stopped          3   the endpoint, key, quota or cap ended the run; it can be resumed
-│   └── Doubtful         a person has to look at what came, then --yes goes on
+│   ├── Doubtful         a person has to look at what came, then --yes goes on
+│   └── CapReached       the money the job allows is spent; a higher cap goes on
 ├── Refused          4   locked or not ours; nothing was changed
 │   └── Different        the run in the folder is that of another job or input
 ├── StorageError     5   local disk
@@ -51,6 +52,14 @@ class Doubtful(Stopped):
     def __init__(self, message: str, *, look: str, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.look = look
+
+
+class CapReached(Stopped):
+    """`limits.max_cost_usd` is used up; `higher` is a cap in USD with which the run would go on."""
+
+    def __init__(self, message: str, *, higher: float) -> None:
+        super().__init__(message)
+        self.higher = higher
 
 
 class Refused(BatchError):

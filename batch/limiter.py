@@ -24,6 +24,7 @@ from batch.tokens import Estimate, Estimates
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 PerMinute = Annotated[float, msgspec.Meta(gt=0)]
+USD = Annotated[float, msgspec.Meta(gt=0, le=1_000_000_000)]
 
 HEADROOM = 0.98
 """The share of a server's limit that is used: at the very limit, the jitter of a network is refused."""
@@ -48,6 +49,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tokens_per_minute: PerMinute | None = None
     concurrency: int | str = "auto"
     concurrency_max: Positive = 256
+    max_cost_usd: USD | None = None
 
     def __post_init__(self) -> None:
         number = self.concurrency

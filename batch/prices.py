@@ -198,8 +198,8 @@ class Pricer:
         self, model: str | None, input_tokens: int, output_tokens: int, at: float
     ) -> Decimal | None:
         """USD that a request for `model` at the moment `at` can cost with so many tokens at most:
-        at the dearest service tier, everything written to a cache, or all of it sound, where that
-        is dearer.  None when the price is unknown.
+        at the dearest service tier, everything written to a cache, thought, or all of it sound or
+        pictures, where that is dearer.  None when the price is unknown.
         """
         used = Usage(input_tokens, output_tokens=output_tokens)
         if model in self._own:
@@ -212,7 +212,10 @@ class Pricer:
         written = msgspec.structs.replace(used, cache_write_tokens=input_tokens)
         hour = Parts(cache_write_1h=input_tokens)
         sound = Parts(input_audio=input_tokens, output_audio=output_tokens)
-        worst = (Reading(used), Reading(written), Reading(written, hour), Reading(used, sound))
+        seen = Parts(input_image=input_tokens, output_image=output_tokens)
+        thought = msgspec.structs.replace(used, reasoning_tokens=output_tokens)
+        read = (Reading(used), Reading(used, sound), Reading(used, seen))
+        worst = (*read, Reading(written), Reading(written, hour), Reading(thought))
         prices = [
             _listed_cost(found._replace(tier=tier), reading, at)
             for tier in (None, *_tiers(found.model))

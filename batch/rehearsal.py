@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -17,11 +18,13 @@ import msgspec
 
 from batch import apis, endpoint, job, media, models, preflight, readers
 from batch.apis import APIS
+from batch.budget import Boundless, Worst
 from batch.checker import Checker
 from batch.errors import InputError, JobError, UsageError
 from batch.job import Job
 from batch.model import Request, Row
 from batch.preflight import OutOfBounds
+from batch.prices import Pricer
 from batch.prompts import BadRow, Prompter
 from batch.readers import Input
 
@@ -104,6 +107,28 @@ def check_parameters(job_: Job, terms: Terms) -> None:
     for finding in preflight.of_parameters(job_.request.api, shared, host):
         where = job.place(["request", finding.parameter], terms.job_file)
         raise JobError(f"{where}[request] {finding}", hint=preflight.WAY_OUT)
+
+
+def check_cap(
+    job_: Job, source: Input, prompter: Prompter, pricer: Pricer, job_file: Path | None
+) -> None:
+    """A job with a cap must be able to say what its requests cost at most: all are alike in that
+    where it says all but the text.  Raises JobError, naming the key to set.
+    """
+    if job_.limits.max_cost_usd is None:
+        return
+    worst, now = Worst(pricer), time.time()
+    for row in first_rows(source, min(CHECKED_ROWS, job_.limit or CHECKED_ROWS)):
+        try:
+            worst.of(_request(job_, row, prompter, None), now)
+        except BadRow:
+            continue
+        except Boundless as fault:
+            where = job.place(["limits", "max_cost_usd"], job_file)
+            where += "[limits] max_cost_usd" if prompter.templated else f"max_cost_usd: {row.where}"
+            raise JobError(f"{where}: {fault}") from None
+        if prompter.templated:
+            return
 
 
 def bounding_host(job_: Job, prompter: Prompter, terms: Terms) -> str | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from contextlib import ExitStack
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ import msgspec
 
 from batch import columns, endpoint, job, looking, prices, readers, rehearsal
 from batch.asking import Asking
+from batch.budget import SLICE, Budget, Purse
 from batch.checker import Checker
 from batch.client import Client
 from batch.endpoint import Target
@@ -29,7 +31,8 @@ from batch.prompts import Prompter
 from batch.readers import Input
 from batch.rehearsal import Rehearsed, Terms
 from batch.signals import interruptible
-from batch.store import folder, lock, plan, sends
+from batch.store import drawn, folder, lock, plan, sends
+from batch.store.drawn import Drawn
 from batch.store.files import Disk
 from batch.store.log import Log
 from batch.store.plan import Again, Plan
@@ -37,7 +40,7 @@ from batch.store.recover import Found, Redo, finished, recover
 from batch.store.reuse import Reuse
 from batch.store.seal import Layout
 from batch.store.writer import Store
-from batch.summary import Ended
+from batch.summary import Ended, usd
 from batch.usage import Summary
 
 if TYPE_CHECKING:
@@ -88,6 +91,8 @@ def run(job_: Job, run_folder: Path, how: How) -> Ended:
         elif how.again is not None and how.again.settings:
             rehearsal.check_parameters(asked, how)
         target = _target(asked, how, stack)
+        pricer = _pricer(asked, target)
+        rehearsal.check_cap(asked, source, prompter, pricer, how.job_file)
         if anew and plan.read(run_folder) is not None:
             kept, how = _set_aside(run_folder, how)
             job_, source = _input_in(kept, job_, run_folder, source)
@@ -100,7 +105,6 @@ def run(job_: Job, run_folder: Path, how: How) -> Ended:
         how.say(f"asking {rehearsal.place(asked, target.base_url, api)}")
         if rehearsed.notice is not None:
             how.say(rehearsed.notice)
-        pricer = _pricer(asked, target)
         return _in_a_loop(lambda: _ask(asked, prompter, checker, target, pricer, opened, how))
 
 
@@ -283,9 +287,10 @@ async def _ask(
     workers = _workers(job_)
     redo = _redo(how.again)
     before = _held(opened)
+    purse = _purse(job_, opened, before, pricer, how)
     progress = Progress(before, quiet=how.quiet)
     limiter = Limiter(job_.limits, workers, known_slots=job_.endpoint.local, say=progress.say)
-    progress.waits_for(limiter.words)
+    progress.waits_for(lambda: _words(limiter, purse))
     store = Store(
         opened.run,
         opened.layout,
@@ -318,6 +323,7 @@ async def _ask(
             progress,
             opened.log,
             pricer=pricer,
+            purse=purse,
             reuse=reuse,
             checker=checker,
             holds_vectors=columns.EMBEDDING in opened.layout.own,
@@ -337,7 +343,17 @@ async def _ask(
     whole = store.summary()
     if not isinstance(asking.stopped, StorageError):
         _finish(opened, rows, whole, _state(opened, how, asking.stopped))
-    ended = Ended(opened.run, whole, progress.asked_now, progress.elapsed(), rows, asking.stopped)
+        if purse is not None:
+            purse.budget.close()
+    ended = Ended(
+        opened.run,
+        whole,
+        progress.asked_now,
+        progress.elapsed(),
+        rows,
+        asking.stopped,
+        cap_left=None if purse is None else purse.budget.left,
+    )
     opened.log.event(
         "end",
         exit_code=ended.exit_code,
@@ -354,6 +370,39 @@ async def _ask_and_seal(asking: Asking, workers: int, store: Store, feed: Feed) 
             await asking.run(workers)
         finally:
             await feed.close()
+
+
+def _purse(job_: Job, opened: Opened, before: Summary, pricer: Pricer, how: How) -> Purse | None:
+    """What may still be spent; None where nothing caps it.  The rows that the run holds have cost
+    what they say, and what they cannot say at its most.
+    """
+    totals, cap = before.totals(), job_.limits.max_cost_usd
+    held = Decimal(repr(totals.cost_usd + totals.unconfirmed_cost_usd))
+    if cap is None:
+        drawn.begin_without_cap(opened.disk, opened.run, held)
+        return None
+    known = drawn.read(opened.run) or Drawn()
+    missed = totals.unpriced_rows + totals.unbounded_attempts
+    if missed and known.held_usd is not None:
+        how.say(
+            f"what {missed:,} rows cost that were asked without a cap is not known, nor in the cap"
+        )
+    lost = known.spent(held) - held
+    if lost > SLICE * Decimal(repr(cap)):
+        how.say(
+            f"{usd(lost)} beyond what the rows cost counts as spent: it was in flight at a kill"
+        )
+
+    def draw(amount: Decimal) -> None:
+        drawn.write(opened.disk, opened.run, Drawn(amount, held_usd=None))
+
+    return Purse(Budget(Decimal(repr(cap)), known.spent(held), draw), pricer)
+
+
+def _words(limiter: Limiter, purse: Purse | None) -> str:
+    """What the run waits for, and what is left of its cap."""
+    left = "" if purse is None else f"cap left {usd(purse.budget.left)}"
+    return ", ".join(word for word in (left, limiter.words()) if word)
 
 
 def _redo(again: Again | None) -> Redo:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from decimal import ROUND_UP, Decimal
 
-from batch.errors import Doubtful, Stopped
+from batch.errors import CapReached, Doubtful, Stopped
 from batch.model import Attempt
+from batch.summary import usd
 
 
 def refused(error_class: str, message: str, attempt: Attempt) -> Stopped:
@@ -64,3 +66,12 @@ def perhaps_unheeded(api: str, message: str) -> str:
     """Why answers do not fit; there are servers that obey a schema in a chat alone."""
     advice = '; this server may not heed `text.format`: try api = "chat"'
     return message + advice if api == "responses" else message
+
+
+def cap_reached(cap: Decimal, spent: Decimal, wanted: Decimal) -> CapReached:
+    """`spent` counts at the worst what nobody knows; `wanted` is what the next request may cost."""
+    return CapReached(
+        f"the cap is reached: {usd(spent)} of {usd(cap)} (limits.max_cost_usd) are spent or may be,"
+        f" and the next request may cost {usd(wanted)}",
+        higher=float(max(2 * cap, (spent + wanted).quantize(Decimal("0.01"), ROUND_UP))),
+    )

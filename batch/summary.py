@@ -5,11 +5,12 @@ are, what to do next.
 from __future__ import annotations
 
 import shlex
+from decimal import Decimal
 from pathlib import Path
 
 import msgspec
 
-from batch.errors import BatchError, Doubtful
+from batch.errors import BatchError, CapReached, Doubtful
 from batch.outcome import TRANSIENT
 from batch.progress import duration
 from batch.usage import Summary, Totals
@@ -39,7 +40,9 @@ MOST_UNPRICED = 5
 
 
 class Ended(msgspec.Struct, frozen=True):
-    """How a start of a run ended: `whole` is what the run holds, `now` what this start asked."""
+    """How a start of a run ended: `whole` is what the run holds, `now` what this start asked,
+    `cap_left` the USD that the next one may spend, None where nothing caps it.
+    """
 
     run: Path
     whole: Summary
@@ -47,6 +50,7 @@ class Ended(msgspec.Struct, frozen=True):
     seconds: float
     rows: int | None  # of the input; None while its end has not been read
     stopped: BatchError | None = None
+    cap_left: Decimal | None = None
 
     @property
     def exit_code(self) -> int:
@@ -67,6 +71,8 @@ def lines(ended: Ended, file: Path | None = None) -> list[str]:
     said += [_failure(ended.whole, name) for name, _ in failures]
     said.append(_tokens(totals))
     said.append(_cost(totals))
+    if ended.cap_left is not None:
+        said.append(f"cap left  {usd(ended.cap_left)}")
     said.append(_time(ended))
     if file is not None:
         said.append(f"results   {_shown(file)}")
@@ -95,10 +101,14 @@ def _show(run: Path) -> str:
     return f"batchmill show {shlex.quote(str(_shown(run)))}"
 
 
-def next_step(ended: Ended, again: str) -> str | None:
-    """The last line: what to do next, ready to paste.  `again` is the command that goes on."""
+def next_step(ended: Ended, again: str, cap_flag: str = "--max-cost ") -> str | None:
+    """The last line: what to do next, ready to paste.  `again` is the command that goes on, `cap_flag`
+    its flag that sets a cap.
+    """
     if isinstance(ended.stopped, Doubtful):
         return f"to go on all the same: {again} --yes"
+    if isinstance(ended.stopped, CapReached):
+        return f"to go on with a higher cap: {again} {cap_flag}{ended.stopped.higher:.12g}"
     if ended.stopped is not None:
         return f"to go on: {again}"
     transient = sum(count for name, count in ended.whole.failures.items() if name in TRANSIENT)
@@ -123,7 +133,7 @@ def unpriced(ended: Ended) -> list[str]:
     ] + [f"… and for {len(named) - MOST_UNPRICED:,} more models"] * (len(named) > MOST_UNPRICED)
 
 
-def usd(amount: float) -> str:
+def usd(amount: float | Decimal) -> str:
     """An amount for a person: cents, and as many digits more as a small amount needs."""
     digits = 2 if amount >= 1 or amount == 0 else 4 if amount >= 0.01 else 6
     return f"${amount:,.{digits}f}"

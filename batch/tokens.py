@@ -21,6 +21,8 @@ ENOUGH = 5
 """Answers after which no other one is expected to be much longer than the longest."""
 INLINE = (b";base64,", b'"data":"')
 """What stands before a picture or sound in a body."""
+ELSEWHERE = (b'url":"http', b'"file_id":"')
+"""What stands before one that the server fetches."""
 MOST_MEDIA = 20_000
 """Tokens: a large picture takes a few thousand, ten minutes of sound as many."""
 UNKNOWN_OUTPUT = 500
@@ -79,12 +81,11 @@ class Estimates:
 
 def most_input(request: Request) -> int:
     """Input tokens a request cannot exceed: no vendor makes more than one of a byte of text (what
-    its template adds is less than the JSON around it); a picture or sound sent inline counts
-    MOST_MEDIA each.
+    its template adds is less than the JSON around it); a picture or sound counts MOST_MEDIA each.
     """
     body = request.body
-    inline = sum(body.count(begins) for begins in INLINE) if len(body) > TEXT else 0
-    return _text_bytes(body) + MOST_MEDIA * inline
+    begins = (*INLINE, *ELSEWHERE) if len(body) > TEXT else ELSEWHERE
+    return _text_bytes(body) + MOST_MEDIA * sum(body.count(sign) for sign in begins)
 
 
 def most_output(request: Request) -> int | None:

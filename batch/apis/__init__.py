@@ -163,11 +163,16 @@ def with_response_format(request: Request) -> Request:
 
 
 def _output_cap(body: dict[str, Any], choices: int) -> int | None:
-    """The tokens all answers together may have; None where nothing says."""
-    for name in OUTPUT_CAPS:
-        if isinstance(cap := body.get(name), int):
-            return cap * max(1, choices)
-    return None
+    """The tokens all answers together may have, those that are thrown away (`best_of`) included;
+    None where nothing says.
+    """
+    caps = [cap for name in OUTPUT_CAPS if isinstance(cap := body.get(name), int) and cap > 0]
+    if not caps:
+        return None
+    prompt, best_of = body.get("prompt"), body.get("best_of")
+    several = isinstance(prompt, list) and not all(isinstance(part, int) for part in prompt)
+    answers = max(1, choices, best_of if isinstance(best_of, int) else 1)
+    return max(caps) * answers * (len(prompt) if several and prompt else 1)
 
 
 def _with_transport(encoded: bytes, body: dict[str, Any]) -> bytes:

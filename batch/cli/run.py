@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from batch.cli import options, say
-from batch.errors import Different, Refused
+from batch.errors import CapReached, Different, Refused
 
 if TYPE_CHECKING:
     from batch.job import Job
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 @options.key
 @click.option("--rpm", help="Requests per minute at most.")
 @click.option("--tpm", help="Tokens per minute at most.")
+@click.option(
+    "--max-cost", type=float, metavar="USD", help="What the run may cost at most, kills included."
+)
 @options.rows
 @options.settings
 @click.option("--on-bad-row", type=click.Choice(["stop", "record"]), default="stop",
@@ -112,18 +115,23 @@ def carry_out(job: Job, folder: Path, *, quiet: bool, **how: Any) -> int:
     if not quiet:
         for line in summary.unpriced(ended):
             say(line)
-    if last := summary.next_step(ended, again_command()):
+    cap_flag = "--max-cost " if how.get("again") is None else "--set limits.max_cost_usd="
+    again = again_command(*(["--max-cost"] if isinstance(ended.stopped, CapReached) else []))
+    if last := summary.next_step(ended, again, cap_flag):
         say(last)
     return ended.exit_code
 
 
-def again_command() -> str:
-    """The command that goes on where this one ended: the same, without what starts anew."""
+def again_command(*without: str) -> str:
+    """The command that goes on where this one ended: the same, without what starts anew, nor the
+    flags `without` and their values.
+    """
+    left_out = ("--reuse", *without)
     words = iter(sys.argv[1:])
     kept = []
     for word in words:
-        if word == "--reuse":
+        if word in left_out:
             next(words, None)
-        elif word != "--new" and not word.startswith("--reuse="):
+        elif word != "--new" and word.partition("=")[0] not in left_out:
             kept.append(word)
     return shlex.join(["batchmill", *kept])

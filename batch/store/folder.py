@@ -21,6 +21,7 @@ OURS = frozenset(
         "open",
         "tmp",
         "usage.parquet",
+        "budget.json",
         "run.log",
         "lock",
         "lock.soft",
