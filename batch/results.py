@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -72,17 +72,25 @@ def cost_nothing(done: Try) -> bool:
     return not perhaps_charged(done) and usage.of(done.attempt.answer).usage is None
 
 
+def worst_of(lost: Iterable[Sent], pricer: Pricer) -> tuple[Decimal, int]:
+    """USD that lost requests cost at most, and how many of them have no bound or no price."""
+    costs = [
+        None
+        if sent.output_tokens is None
+        else pricer.at_most(sent.model, sent.input_tokens, sent.output_tokens, sent.at)
+        for sent in lost
+    ]
+    known = [cost for cost in costs if cost is not None]
+    return sum(known, Decimal(0)), len(costs) - len(known)
+
+
 def bearing(result: Result, lost: Sequence[Sent], pricer: Pricer) -> Result:
     """`result`, which also bears what an earlier start sent for its row before it was killed."""
     bounded = [sent for sent in lost if sent.output_tokens is not None]
-    costs = [
-        pricer.at_most(sent.model, sent.input_tokens, sent.output_tokens or 0, sent.at)
-        for sent in bounded
-    ]
-    known = sum((cost for cost in costs if cost is not None), Decimal(0))
+    known, unpriced = worst_of(bounded, pricer)
     tokens = sum(sent.input_tokens + (sent.output_tokens or 0) for sent in bounded)
     log = [*map(_of_lost, lost), *log_of(result)]
-    unknown = None in costs or (
+    unknown = unpriced > 0 or (
         result.unconfirmed_tokens is not None and result.unconfirmed_cost_usd is None
     )
     more: dict[str, Any] = {}

@@ -7,6 +7,7 @@ first request.
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Callable, Coroutine
 from contextlib import ExitStack
 from decimal import Decimal
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from batch import columns, endpoint, job, looking, prices, readers, rehearsal
+from batch import columns, endpoint, job, looking, prices, readers, rehearsal, results
 from batch.asking import Asking
 from batch.budget import SLICE, Budget, Purse
 from batch.checker import Checker
@@ -39,6 +40,7 @@ from batch.store.plan import Again, Plan
 from batch.store.recover import Found, Redo, finished, recover
 from batch.store.reuse import Reuse
 from batch.store.seal import Layout
+from batch.store.sends import Unanswered
 from batch.store.writer import Store
 from batch.summary import Ended, usd
 from batch.usage import Summary
@@ -287,7 +289,8 @@ async def _ask(
     workers = _workers(job_)
     redo = _redo(how.again)
     before = _held(opened)
-    purse = _purse(job_, opened, before, pricer, how)
+    unanswered = sends.gathered(opened.disk, opened.run, opened.found)
+    purse = _purse(job_, opened, before, unanswered, pricer, how)
     progress = Progress(before, quiet=how.quiet)
     limiter = Limiter(job_.limits, workers, known_slots=job_.endpoint.local, say=progress.say)
     progress.waits_for(lambda: _words(limiter, purse))
@@ -298,7 +301,7 @@ async def _ask(
         part_rows=job_.output.part_rows,
         on_done=progress.add,
         disk=opened.disk,
-        unanswered=sends.gathered(opened.disk, opened.run, opened.found),
+        unanswered=unanswered,
     )
     feed = Feed(
         opened.run,
@@ -372,7 +375,9 @@ async def _ask_and_seal(asking: Asking, workers: int, store: Store, feed: Feed) 
             await feed.close()
 
 
-def _purse(job_: Job, opened: Opened, before: Summary, pricer: Pricer, how: How) -> Purse | None:
+def _purse(
+    job_: Job, opened: Opened, before: Summary, unanswered: Unanswered, pricer: Pricer, how: How
+) -> Purse | None:
     """What may still be spent; None where nothing caps it.  The rows that the run holds have cost
     what they say, and what they cannot say at its most.
     """
@@ -382,11 +387,14 @@ def _purse(job_: Job, opened: Opened, before: Summary, pricer: Pricer, how: How)
         drawn.begin_without_cap(opened.disk, opened.run, held)
         return None
     known = drawn.read(opened.run) or Drawn()
-    missed = totals.unpriced_rows + totals.unbounded_attempts
-    if missed and known.held_usd is not None:
-        how.say(
-            f"what {missed:,} rows cost that were asked without a cap is not known, nor in the cap"
-        )
+    if known.held_usd is not None:  # the start before had no cap; what it had in flight is lost
+        lost_usd, unbounded = results.worst_of(itertools.chain(*unanswered.values()), pricer)
+        held += lost_usd
+        missed = totals.unpriced_rows + totals.unbounded_attempts + unbounded
+        if missed:
+            how.say(
+                f"what {missed:,} rows cost that were asked without a cap is not known, nor in the cap"
+            )
     lost = known.spent(held) - held
     if lost > SLICE * Decimal(repr(cap)):
         how.say(

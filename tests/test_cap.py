@@ -128,6 +128,20 @@ def test_twenty_kills_never_let_more_out_than_the_cap(api, start, batchmill, tmp
     assert cap - 20 * lost - 0.1 < bill(api) <= cap
 
 
+def test_what_was_in_flight_at_a_kill_without_a_cap_counts_too(api, start, batchmill, tmp_path):
+    write(tmp_path / "in.jsonl", texts(100))
+    api.script = {"text": [Step(hang=True), ...]}
+    command = ("run", "in.jsonl", *asking(api, "-c", 8, *PRICED, *LENGTH))
+    process = start(*command)
+    until(lambda: len(api.ledger) == 8, process)
+    process.kill()
+    process.wait()
+    api.script = {}
+    ended = batchmill(*command, "--max-cost", 0.2)
+    assert ended.exit_code == 3, ended.stderr
+    assert len(api.ledger) == 8
+
+
 def test_says_what_was_spent_and_how_to_go_on(api, batchmill, tmp_path):
     write(tmp_path / "in.jsonl", texts(300))
     command = ("run", "in.jsonl", *asking(api, *PRICED, *LENGTH, "--max-cost", "0.5"))
