@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from batch import columns, endpoint, job, looking, prices, readers, rehearsal
+from batch import columns, consent, endpoint, job, looking, prices, readers, rehearsal
 from batch.asking import Asking
 from batch.checker import Checker
 from batch.client import Client
+from batch.consent import Standing
 from batch.endpoint import Target
 from batch.errors import BatchError, Different, Interrupted, StorageError
 from batch.feed import Feed
@@ -29,6 +30,7 @@ from batch.prompts import Prompter
 from batch.readers import Input
 from batch.rehearsal import Rehearsed, Terms
 from batch.signals import interruptible
+from batch.status import counted
 from batch.store import folder, lock, plan
 from batch.store.files import Disk
 from batch.store.log import Log
@@ -48,7 +50,10 @@ MOST_NAMED = 5
 
 
 class How(Terms, frozen=True, kw_only=True):
-    """How a job is run, beyond what the job says."""
+    """How a job is run, beyond what the job says.  A `probe` asks so many rows at most, and leaves
+    the job's own limit as it is; `agrees` puts a question to a person, and is None where there is
+    nobody.
+    """
 
     say: Callable[[str], None]
     quiet: bool = False
@@ -56,6 +61,8 @@ class How(Terms, frozen=True, kw_only=True):
     new: bool = False
     reuse: Path | None = None
     again: Again | None = None
+    probe: int | None = None
+    agrees: Callable[[str], bool] | None = None
 
 
 class Opened(msgspec.Struct, frozen=True):
@@ -83,11 +90,16 @@ def run(job_: Job, run_folder: Path, how: How) -> Ended:
     with interruptible(), ExitStack() as stack:
         source = rehearsal.source_of(job_, how.input_format, stack)
         rehearsed = Rehearsed()
-        if anew or _same_run(job_, run_folder, source) is None:
+        known = None if anew else same_run(job_, run_folder, source)
+        if known is None:
             rehearsed = rehearsal.check(job_, source, prompter, how)
         elif how.again is not None and how.again.settings:
             rehearsal.check_parameters(asked, how)
         target = _target(asked, how, stack)
+        pricer = rehearsal.pricer(asked, target.base_url)
+        if how.agrees is not None:
+            standing = None if known is None else Standing(known.rows, counted(run_folder)[0])
+            consent.seek(how.agrees, asked, source, pricer, standing or rehearsed.tally)
         if anew and plan.read(run_folder) is not None:
             kept, how = _set_aside(run_folder, how)
             job_, source = _input_in(kept, job_, run_folder, source)
@@ -100,7 +112,8 @@ def run(job_: Job, run_folder: Path, how: How) -> Ended:
         how.say(f"asking {rehearsal.place(asked, target.base_url, api)}")
         if rehearsed.notice is not None:
             how.say(rehearsed.notice)
-        pricer = _pricer(asked, target)
+        if how.probe is not None:
+            asked = msgspec.structs.replace(asked, limit=min(how.probe, asked.limit or how.probe))
         return _in_a_loop(lambda: _ask(asked, prompter, checker, target, pricer, opened, how))
 
 
@@ -135,7 +148,7 @@ def _input_in(kept: Path, job_: Job, run_folder: Path, source: Input) -> tuple[J
     return msgspec.structs.replace(job_, input="-"), again
 
 
-def _same_run(
+def same_run(
     job_: Job, run_folder: Path, source: Input, say: Callable[[str], None] | None = None
 ) -> Plan | None:
     """The plan of the run in the folder, None when there is none.  Raises Different."""
@@ -161,17 +174,9 @@ def _target(job_: Job, how: How, stack: ExitStack) -> Target:
     from batch import local
 
     path = (job_.endpoint.base_url or "").removeprefix("local").removeprefix(":")
-    slots = min(local.PARALLEL, _workers(job_))
+    slots = min(local.PARALLEL, most_in_flight(job_))
     served = stack.enter_context(local.serving(Path(path) if path else None, parallel=slots))
     return Target(served.base_url, {"Authorization": f"Bearer {served.api_key}"}, "local")
-
-
-def _pricer(job_: Job, target: Target) -> Pricer:
-    """What prices the answers.  For a public host the lists are loaded here: 0.3 s."""
-    private = endpoint.is_private(endpoint.host_of(target.base_url))
-    provider, local = job_.endpoint.provider, job_.endpoint.local
-    sells = prices.seller(target.base_url, provider, private=private, local=local)
-    return Pricer(job_.prices, sells)
 
 
 def _open(
@@ -186,7 +191,7 @@ def _open(
     folder.make(disk, run_folder)
     if warning := stack.enter_context(lock.held(run_folder)):
         how.say(warning)
-    known = _same_run(
+    known = same_run(
         job_, run_folder, source, how.say
     )  # once more, now that nobody else can change it
     how.say(f"{run_folder.absolute()} ({'resuming' if known else 'new'})")
@@ -280,7 +285,7 @@ async def _ask(
     how: How,
 ) -> Ended:
     """Ask every row that has no result yet, and leave the folder sealed."""
-    workers = _workers(job_)
+    workers = most_in_flight(job_)
     redo = _redo(how.again)
     before = _held(opened)
     progress = Progress(before, quiet=how.quiet)
@@ -375,7 +380,7 @@ def _reuse(opened: Opened, how: How) -> Reuse | None:
     return Reuse(old, looking.layout(old, known), opened.run)
 
 
-def _workers(job_: Job) -> int:
+def most_in_flight(job_: Job) -> int:
     """How many requests may ever be in flight."""
     if not job_.endpoint.local:
         return job_.limits.most()

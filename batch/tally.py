@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 
 import msgspec
 
@@ -28,8 +29,8 @@ Price = Callable[[str, Usage], Cost | None]
 """What a model takes for one request; None when that is not known."""
 
 
-def by(pricer: Pricer, at: float, tier: str | None = None) -> Price:
-    """The prices of a Pricer at the moment `at`, in a service tier."""
+def by(pricer: Pricer, at: float, tier: Any = None) -> Price:
+    """The prices of a Pricer at the moment `at`, in the service tier that requests name."""
     asked = Attempt("", at, 0.0, answer={"service_tier": tier})
     return lambda model, used: pricer.cost(asked, Reading(used), model)
 
@@ -125,18 +126,22 @@ class Tally:
             learnt.output_tokens += used.output_tokens
             learnt.outputs += 1
 
-    def forecasts(self, price: Price) -> list[Forecast]:
-        """A model each, most rows first."""
+    def forecasts(self, price: Price, uncapped: int | None = None) -> list[Forecast]:
+        """A model each, most rows first; an answer without a cap has `uncapped` tokens at most."""
         models = {model for model, _, _ in self._asked}
-        made = [self._forecast(model, price) for model in models]
+        made = [self._forecast(model, price, uncapped) for model in models]
         return sorted(made, key=lambda each: (-each.rows, each.model))
 
-    def _forecast(self, model: str, price: Price) -> Forecast:
+    def _forecast(self, model: str, price: Price, uncapped: int | None) -> Forecast:
         learnt = self._learnt.get(model, _Learnt())
         groups = [(key[1], asked) for key, asked in self._asked.items() if key[0] == model]
         by_ratio = "learnt" if learnt.input_tokens else "default"
         inputs = [asked.counted_tokens + learnt.tokens(asked.text) for _, asked in groups]
-        most = [asked.cap if capped else None for capped, asked in groups]
+        none = [None if uncapped is None else asked.rows * uncapped for _, asked in groups]
+        most = [
+            asked.cap if capped else most
+            for (capped, asked), most in zip(groups, none, strict=True)
+        ]
         likely = [_likely(learnt, capped, asked) for capped, asked in groups]
         rows = [asked.rows for _, asked in groups]
         counted = sum(asked.counted for _, asked in groups)
@@ -147,6 +152,7 @@ class Tally:
             return _added(_cost(price, model, *each, cached) for each in sums)
 
         one = price(model, Usage(1, output_tokens=1))
+        gratis = [0] * len(rows) if one is not None and not one.usd else None  # free
         return Forecast(
             model=model,
             rows=sum(rows),
@@ -156,8 +162,8 @@ class Tally:
             output_tokens_most=_sum(most),
             uncapped_rows=sum(asked.rows for capped, asked in groups if not capped),
             cost_input_usd=usd([0] * len(rows)),
-            cost_likely_usd=usd(likely, learnt.cached),
-            cost_most_usd=usd(most),
+            cost_likely_usd=usd(gratis or likely, learnt.cached),
+            cost_most_usd=usd(gratis or most),
             cost_source=None if one is None else one.source,
         )
 
