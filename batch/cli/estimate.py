@@ -167,7 +167,7 @@ def _table(found: Estimate) -> Any:
     from batch.renderers.table import Table
 
     shown = [*found.models, found.total] if len(found.models) > 1 else found.models
-    titles = ["model", "rows", "tokens in", "tokens out", "out at most", "cost", "at most"]
+    titles = ["model", "rows", "tokens in", "tokens out", "out at most", "cost", "cost at most"]
     return Table(titles, [_line(found, each) for each in shown], 1)
 
 
