@@ -11,6 +11,7 @@ import re
 import sys
 import time
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any, TextIO
 
 from tqdm import tqdm
@@ -181,7 +182,7 @@ def short(count: int) -> str:
     return str(count)
 
 
-def money(usd: float | None) -> str:
+def money(usd: float | Decimal | None) -> str:
     """12.3 -> $12.30, 0.00123456 -> $0.00123: cents, and below a dollar three digits of at most
     six decimals.
     """

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from batch import apis, endpoint, job, media, models, preflight, readers
+from batch import apis, endpoint, job, media, models, preflight, prices, readers
 from batch.apis import APIS
 from batch.budget import Boundless, Worst
 from batch.checker import Checker
@@ -27,6 +27,7 @@ from batch.preflight import OutOfBounds
 from batch.prices import Pricer
 from batch.prompts import BadRow, Prompter
 from batch.readers import Input
+from batch.tally import Tally
 
 CHECKED_ROWS = 10_000
 CHECKED_BYTES = 64 << 20
@@ -63,11 +64,14 @@ class Validity(msgspec.Struct):
 
 
 class Rehearsed(msgspec.Struct, frozen=True):
-    """What the first rows ask: the APIs and models, and a line of notice where one is due."""
+    """What the first rows ask: the APIs and models, all of it added up, and a line of notice where
+    one is due.
+    """
 
     apis: frozenset[str] = frozenset()
     models: frozenset[str] = frozenset()
     notice: str | None = None
+    tally: Tally | None = None
 
 
 def check(job_: Job, source: Input, prompter: Prompter, terms: Terms) -> Rehearsed:
@@ -147,7 +151,7 @@ def _host(job_: Job, terms: Terms) -> str:
 def _check_rows(job_: Job, source: Input, prompter: Prompter, terms: Terms) -> Rehearsed:
     """Render the first rows.  Raises InputError naming the place of the first fault."""
     size, empty = 0, True
-    spoken, wanted = set(), set()
+    spoken, wanted, asked = set(), set(), Tally()
     host = bounding_host(job_, prompter, terms)
     for row in first_rows(source, min(CHECKED_ROWS, job_.limit or CHECKED_ROWS)):
         empty = False
@@ -156,17 +160,18 @@ def _check_rows(job_: Job, source: Input, prompter: Prompter, terms: Terms) -> R
             spoken.add(request.api)
             wanted.add(request.model or "")
             size += len(request.body)
+            asked.add(request)
         except BadRow as fault:
             if not terms.record_bad_rows:
                 raise InputError(f"{row.where}: {fault}", hint=_hint(fault)) from None
         if size > CHECKED_BYTES:  # of pictures
             break
     if empty:
-        raise _no_rows(source)
-    return Rehearsed(frozenset(spoken), frozenset(wanted))
+        raise no_rows(source)
+    return Rehearsed(frozenset(spoken), frozenset(wanted), tally=asked)
 
 
-def _no_rows(source: Input) -> InputError:
+def no_rows(source: Input) -> InputError:
     return InputError(f"{', '.join(source.names)}: no rows")
 
 
@@ -185,6 +190,22 @@ def first_rows(source: Input, count: int) -> Iterator[Row]:
         size += batch.table.nbytes
         if index >= count or size > CHECKED_BYTES:
             return
+
+
+def rows_in(source: Input, limit: int | None) -> int:
+    """About how many rows the input has, `limit` at most: counted as far as first_rows reads, the
+    rest by its share of the bytes.
+    """
+    rows = size = 0
+    most = CHECKED_ROWS if limit is None else limit
+    for batch in source.batches():
+        rows += len(batch.table)
+        size += batch.table.nbytes
+        if rows >= most or size > CHECKED_BYTES:
+            share = source.share_before(batch.end)
+            rows = round(rows / share) if share else rows
+            break
+    return rows if limit is None else min(rows, limit)
 
 
 def _request(job_: Job, row: Row, prompter: Prompter, host: str | None) -> Request:
@@ -212,6 +233,14 @@ def first_api(job_: Job, source: Input, prompter: Prompter) -> str:
             with suppress(BadRow):
                 return prompter.question(row).api or job_.request.api
     return job_.request.api
+
+
+def pricer(job_: Job, base_url: str) -> Pricer:
+    """What prices answers from `base_url`.  For a public host the lists are loaded here: 0.3 s."""
+    private = endpoint.is_private(endpoint.host_of(base_url))
+    provider, local = job_.endpoint.provider, job_.endpoint.local
+    sells = prices.seller(base_url, provider, private=private, local=local)
+    return Pricer(job_.prices, sells)
 
 
 def place(job_: Job, base_url: str, api: str) -> str:
@@ -253,18 +282,29 @@ def validate(job_: Job, terms: Terms, most_faults: int) -> Validity:
     with ExitStack() as stack:
         source = source_of(job_, terms.input_format, stack)
         source.schema(None if job_.keep is None else tuple(job_.keep))
-        for row in _rows(source, job_.limit):
+        for row, asked in requests(job_, source, prompter, host):
             found.rows += 1
-            try:
-                wanted.add(_request(job_, row, prompter, host).model or "")
-            except BadRow as fault:
-                found.bad_rows += 1
-                if len(found.faults) < most_faults:
-                    found.faults.append(Fault(row.index, row.where, str(fault)))
+            if isinstance(asked, Request):
+                wanted.add(asked.model or "")
+                continue
+            found.bad_rows += 1
+            if len(found.faults) < most_faults:
+                found.faults.append(Fault(row.index, row.where, str(asked)))
         if not found.rows:
-            raise _no_rows(source)
+            raise no_rows(source)
     found.models = sorted(wanted)
     return found
+
+
+def requests(
+    job_: Job, source: Input, prompter: Prompter, host: str | None
+) -> Iterator[tuple[Row, Request | BadRow]]:
+    """Every row (as many as the job's `limit` allows) with its request, or why it has none."""
+    for row in _rows(source, job_.limit):
+        try:
+            yield row, _request(job_, row, prompter, host)
+        except BadRow as fault:
+            yield row, fault
 
 
 def _rows(source: Input, limit: int | None) -> Iterator[Row]:

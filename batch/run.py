@@ -16,22 +16,24 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from batch import columns, endpoint, job, looking, prices, readers, rehearsal, results
+from batch import columns, consent, endpoint, job, looking, prices, readers, rehearsal, results
 from batch.asking import Asking
 from batch.budget import SLICE, Budget, Purse
 from batch.checker import Checker
 from batch.client import Client
+from batch.consent import Standing
 from batch.endpoint import Target
 from batch.errors import BatchError, Different, Interrupted, StorageError
 from batch.feed import Feed
 from batch.job import Job
 from batch.limiter import Limiter
 from batch.prices import Pricer
-from batch.progress import Progress
+from batch.progress import Progress, money
 from batch.prompts import Prompter
 from batch.readers import Input
 from batch.rehearsal import Rehearsed, Terms
 from batch.signals import interruptible
+from batch.status import counted
 from batch.store import drawn, folder, lock, plan, sends
 from batch.store.drawn import Drawn
 from batch.store.files import Disk
@@ -42,7 +44,7 @@ from batch.store.reuse import Reuse
 from batch.store.seal import Layout
 from batch.store.sends import Unanswered
 from batch.store.writer import Store
-from batch.summary import Ended, usd
+from batch.summary import Ended
 from batch.usage import Summary
 
 if TYPE_CHECKING:
@@ -53,7 +55,10 @@ MOST_NAMED = 5
 
 
 class How(Terms, frozen=True, kw_only=True):
-    """How a job is run, beyond what the job says."""
+    """How a job is run, beyond what the job says.  A `probe` asks so many rows at most, and leaves
+    the job's own limit as it is; `agrees` puts a question to a person, and is None where there is
+    nobody.
+    """
 
     say: Callable[[str], None]
     quiet: bool = False
@@ -61,6 +66,8 @@ class How(Terms, frozen=True, kw_only=True):
     new: bool = False
     reuse: Path | None = None
     again: Again | None = None
+    probe: int | None = None
+    agrees: Callable[[str], bool] | None = None
 
 
 class Opened(msgspec.Struct, frozen=True):
@@ -88,13 +95,17 @@ def run(job_: Job, run_folder: Path, how: How) -> Ended:
     with interruptible(), ExitStack() as stack:
         source = rehearsal.source_of(job_, how.input_format, stack)
         rehearsed = Rehearsed()
-        if anew or _same_run(job_, run_folder, source) is None:
+        known = None if anew else same_run(job_, run_folder, source)
+        if known is None:
             rehearsed = rehearsal.check(job_, source, prompter, how)
         elif how.again is not None and how.again.settings:
             rehearsal.check_parameters(asked, how)
         target = _target(asked, how, stack)
-        pricer = _pricer(asked, target)
+        pricer = rehearsal.pricer(asked, target.base_url)
         rehearsal.check_cap(asked, source, prompter, pricer, how.job_file)
+        if how.agrees is not None:
+            standing = None if known is None else Standing(known.rows, counted(run_folder)[0])
+            consent.seek(how.agrees, asked, source, pricer, standing or rehearsed.tally)
         if anew and plan.read(run_folder) is not None:
             kept, how = _set_aside(run_folder, how)
             job_, source = _input_in(kept, job_, run_folder, source)
@@ -107,6 +118,8 @@ def run(job_: Job, run_folder: Path, how: How) -> Ended:
         how.say(f"asking {rehearsal.place(asked, target.base_url, api)}")
         if rehearsed.notice is not None:
             how.say(rehearsed.notice)
+        if how.probe is not None:
+            asked = msgspec.structs.replace(asked, limit=min(how.probe, asked.limit or how.probe))
         return _in_a_loop(lambda: _ask(asked, prompter, checker, target, pricer, opened, how))
 
 
@@ -141,7 +154,7 @@ def _input_in(kept: Path, job_: Job, run_folder: Path, source: Input) -> tuple[J
     return msgspec.structs.replace(job_, input="-"), again
 
 
-def _same_run(
+def same_run(
     job_: Job, run_folder: Path, source: Input, say: Callable[[str], None] | None = None
 ) -> Plan | None:
     """The plan of the run in the folder, None when there is none.  Raises Different."""
@@ -167,17 +180,9 @@ def _target(job_: Job, how: How, stack: ExitStack) -> Target:
     from batch import local
 
     path = (job_.endpoint.base_url or "").removeprefix("local").removeprefix(":")
-    slots = min(local.PARALLEL, _workers(job_))
+    slots = min(local.PARALLEL, most_in_flight(job_))
     served = stack.enter_context(local.serving(Path(path) if path else None, parallel=slots))
     return Target(served.base_url, {"Authorization": f"Bearer {served.api_key}"}, "local")
-
-
-def _pricer(job_: Job, target: Target) -> Pricer:
-    """What prices the answers.  For a public host the lists are loaded here: 0.3 s."""
-    private = endpoint.is_private(endpoint.host_of(target.base_url))
-    provider, local = job_.endpoint.provider, job_.endpoint.local
-    sells = prices.seller(target.base_url, provider, private=private, local=local)
-    return Pricer(job_.prices, sells)
 
 
 def _open(
@@ -192,7 +197,7 @@ def _open(
     folder.make(disk, run_folder)
     if warning := stack.enter_context(lock.held(run_folder)):
         how.say(warning)
-    known = _same_run(
+    known = same_run(
         job_, run_folder, source, how.say
     )  # once more, now that nobody else can change it
     how.say(f"{run_folder.absolute()} ({'resuming' if known else 'new'})")
@@ -286,7 +291,7 @@ async def _ask(
     how: How,
 ) -> Ended:
     """Ask every row that has no result yet, and leave the folder sealed."""
-    workers = _workers(job_)
+    workers = most_in_flight(job_)
     redo = _redo(how.again)
     before = _held(opened)
     unanswered = sends.gathered(opened.disk, opened.run, opened.found)
@@ -398,7 +403,7 @@ def _purse(
     lost = known.spent(held) - held
     if lost > SLICE * Decimal(repr(cap)):
         how.say(
-            f"{usd(lost)} beyond what the rows cost counts as spent: it was in flight at a kill"
+            f"{money(lost)} beyond what the rows cost counts as spent: it was in flight at a kill"
         )
 
     def draw(amount: Decimal) -> None:
@@ -409,7 +414,7 @@ def _purse(
 
 def _words(limiter: Limiter, purse: Purse | None) -> str:
     """What the run waits for, and what is left of its cap."""
-    left = "" if purse is None else f"cap left {usd(purse.budget.left)}"
+    left = "" if purse is None else f"cap left {money(purse.budget.left)}"
     return ", ".join(word for word in (left, limiter.words()) if word)
 
 
@@ -433,7 +438,7 @@ def _reuse(opened: Opened, how: How) -> Reuse | None:
     return Reuse(old, looking.layout(old, known), opened.run)
 
 
-def _workers(job_: Job) -> int:
+def most_in_flight(job_: Job) -> int:
     """How many requests may ever be in flight."""
     if not job_.endpoint.local:
         return job_.limits.most()

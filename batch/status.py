@@ -54,7 +54,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 def of(run: Path, known: Plan) -> Status:
     """The status of the run in a folder."""
     holder = lock.holder(run)
-    summary, opened, recent = _counted(run)
+    summary, opened, recent = counted(run)
     totals = summary.totals()
     done = totals.rows_ok + totals.rows_failed
     rows = known.rows
@@ -92,7 +92,7 @@ def _state(known: Plan, holder: str | None) -> str:
     return "interrupted" if known.state == "running" else known.state
 
 
-def _counted(run: Path) -> tuple[Summary, int, list[float]]:
+def counted(run: Path) -> tuple[Summary, int, list[float]]:
     """The sum over all rows, the number of open parts, and when the latest rows were finished."""
     footers = recover.sealed(run)
     opened = {

@@ -7,7 +7,7 @@ from decimal import ROUND_UP, Decimal
 
 from batch.errors import CapReached, Doubtful, Stopped
 from batch.model import Attempt
-from batch.summary import usd
+from batch.progress import money
 
 
 def refused(error_class: str, message: str, attempt: Attempt) -> Stopped:
@@ -71,7 +71,7 @@ def perhaps_unheeded(api: str, message: str) -> str:
 def cap_reached(cap: Decimal, spent: Decimal, wanted: Decimal) -> CapReached:
     """`spent` counts at the worst what nobody knows; `wanted` is what the next request may cost."""
     return CapReached(
-        f"the cap is reached: {usd(spent)} of {usd(cap)} (limits.max_cost_usd) are spent or may be,"
-        f" and the next request may cost {usd(wanted)}",
+        f"the cap is reached: {money(spent)} of {money(cap)} (limits.max_cost_usd) are spent or may be,"
+        f" and the next request may cost {money(wanted)}",
         higher=float(max(2 * cap, (spent + wanted).quantize(Decimal("0.01"), ROUND_UP))),
     )

@@ -12,7 +12,7 @@ import msgspec
 
 from batch.errors import BatchError, CapReached, Doubtful
 from batch.outcome import TRANSIENT
-from batch.progress import duration
+from batch.progress import duration, money
 from batch.usage import Summary, Totals
 
 MEANINGS = {
@@ -72,7 +72,7 @@ def lines(ended: Ended, file: Path | None = None) -> list[str]:
     said.append(_tokens(totals))
     said.append(_cost(totals))
     if ended.cap_left is not None:
-        said.append(f"cap left  {usd(ended.cap_left)}")
+        said.append(f"cap left  {money(ended.cap_left)}")
     said.append(_time(ended))
     if file is not None:
         said.append(f"results   {_shown(file)}")
@@ -133,23 +133,17 @@ def unpriced(ended: Ended) -> list[str]:
     ] + [f"… and for {len(named) - MOST_UNPRICED:,} more models"] * (len(named) > MOST_UNPRICED)
 
 
-def usd(amount: float | Decimal) -> str:
-    """An amount for a person: cents, and as many digits more as a small amount needs."""
-    digits = 2 if amount >= 1 or amount == 0 else 4 if amount >= 0.01 else 6
-    return f"${amount:,.{digits}f}"
-
-
 def _cost(totals: Totals) -> str:
     """What is known, and what is not: never $0 for unknown."""
     billed = totals.rows_ok - totals.rows_reused
     nothing = totals.unpriced_rows and totals.unpriced_rows == billed and not totals.cost_usd
-    said = "unknown" if nothing else usd(totals.cost_usd)
+    said = "unknown" if nothing else money(totals.cost_usd)
     if totals.unpriced_rows and not nothing:
         said += f", without {totals.unpriced_rows:,} rows whose cost is unknown"
     if totals.unconfirmed_cost_usd or totals.unconfirmed_tokens:
         most = f"{totals.unconfirmed_tokens:,} tokens"
         if totals.unconfirmed_cost_usd:
-            most = f"{usd(totals.unconfirmed_cost_usd)} ({most})"
+            most = f"{money(totals.unconfirmed_cost_usd)} ({most})"
         said += f"; at most {most} more may have been billed without being reported"
     if totals.unbounded_attempts:
         said += f"; {totals.unbounded_attempts:,} unreported attempts have no bound (no max_tokens)"

@@ -57,7 +57,7 @@ class Estimates:
     def of(self, request: Request) -> Estimate:
         """The estimate of a request that has not been sent."""
         known, cap = self._of[request.model], request.output_cap
-        asked = max(1, round(_text_bytes(request.body) * known.input_tokens / known.input_bytes))
+        asked = max(1, round(text_bytes(request.body) * known.input_tokens / known.input_bytes))
         likely = UNKNOWN_OUTPUT if cap is None else cap
         if known.answers:
             likely = round(1.5 * known.output_tokens / known.answers)
@@ -72,7 +72,7 @@ class Estimates:
         known = self._of[request.model]
         if usage.input_tokens is not None:
             known.input_tokens += usage.input_tokens
-            known.input_bytes += _text_bytes(request.body)
+            known.input_bytes += text_bytes(request.body)
         if usage.output_tokens is not None:
             known.output_tokens += usage.output_tokens
             known.most_output = max(known.most_output, usage.output_tokens)
@@ -85,7 +85,7 @@ def most_input(request: Request) -> int:
     """
     body = request.body
     begins = (*INLINE, *ELSEWHERE) if len(body) > TEXT else ELSEWHERE
-    return _text_bytes(body) + MOST_MEDIA * sum(body.count(sign) for sign in begins)
+    return text_bytes(body) + MOST_MEDIA * sum(body.count(sign) for sign in begins)
 
 
 def most_output(request: Request) -> int | None:
@@ -93,7 +93,7 @@ def most_output(request: Request) -> int | None:
     return 0 if request.api == "embeddings" else request.output_cap
 
 
-def _text_bytes(body: bytes) -> int:
+def text_bytes(body: bytes) -> int:
     """The bytes of a body without what pictures and sound take as base64: those tokens are few."""
     size = len(body)
     for begins in INLINE if size > TEXT else ():

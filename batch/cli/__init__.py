@@ -27,6 +27,7 @@ COMMANDS = {
     "report": "What runs cost.",
     "verify": "Every row once, hashes, totals.",
     "export": "All results as one file.",
+    "estimate": "What a job would cost and how long it would take.",
     "validate": "Render and check every row; send nothing.",
     "models": "What the endpoint offers.",
     "serve": "Serve the embedded model on this machine.",

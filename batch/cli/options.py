@@ -68,6 +68,17 @@ question = together(
         "--schema", metavar="FILE|JSON", help="What answers must look like; fills `parsed`."
     ),
 )
+output = click.option(
+    "-o",
+    "--output",
+    metavar="FOLDER|FILE",
+    help="The run's folder [default: runs/NAME], or *.parquet, *.jsonl, *.csv.",
+)
+concurrency = click.option("-c", "--concurrency", help='Requests in flight, or "auto".')
+rates = together(
+    click.option("--rpm", help="Requests per minute at most."),
+    click.option("--tpm", help="Tokens per minute at most."),
+)
 place = together(
     click.option(
         "--base-url",

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from batch.cli import options, say
-from batch.errors import CapReached, Different, Refused
+from batch.errors import CapReached, Different, Interrupted, Refused
 
 if TYPE_CHECKING:
     from batch.job import Job
@@ -19,17 +20,11 @@ if TYPE_CHECKING:
 @click.command(no_args_is_help=True)
 @click.argument("what", metavar="JOB.toml|INPUT|RUN")
 @options.question
-@click.option(
-    "-o",
-    "--output",
-    metavar="FOLDER|FILE",
-    help="The run's folder [default: runs/NAME], or *.parquet, *.jsonl, *.csv.",
-)
-@click.option("-c", "--concurrency", help='Requests in flight, or "auto".')
+@options.output
+@options.concurrency
 @options.place
 @options.key
-@click.option("--rpm", help="Requests per minute at most.")
-@click.option("--tpm", help="Tokens per minute at most.")
+@options.rates
 @click.option(
     "--max-cost", type=float, metavar="USD", help="What the run may cost at most, kills included."
 )
@@ -46,7 +41,7 @@ if TYPE_CHECKING:
 @click.option(
     "--yes",
     is_flag=True,
-    help="Go on where answers are mostly empty, invalid or do not fit the schema.",
+    help="Go on where answers are mostly empty, invalid or do not fit the schema, or it is dear.",
 )
 @options.quiet
 def run(what: str, **flags: Any) -> int:
@@ -76,10 +71,25 @@ def run(what: str, **flags: Any) -> int:
         quiet=flags["quiet"],
         record_bad_rows=flags["on_bad_row"] == "record",
         yes=flags["yes"],
+        agrees=None if flags["yes"] else someone(),
         new=flags["new"],
         reuse=None if flags["reuse"] is None else jobs.run_folder(flags["reuse"]),
         **how,
     )
+
+
+def someone() -> Callable[[str], bool] | None:
+    """Puts a question to the person at the terminal; None when there is none."""
+    return _agrees if sys.stdin.isatty() and sys.stderr.isatty() else None
+
+
+def _agrees(question: str) -> bool:
+    from batch.progress import printable
+
+    try:
+        return click.confirm(printable(question), err=True)
+    except click.Abort:
+        raise Interrupted("interrupted; nothing was sent") from None
 
 
 def carry_out(job: Job, folder: Path, *, quiet: bool, **how: Any) -> int:
@@ -105,7 +115,7 @@ def carry_out(job: Job, folder: Path, *, quiet: bool, **how: Any) -> int:
         say(f"to start anew, keeping it as {free_name(folder)}: {anew} --new")
         say(f"the same, taking from it the answers that still fit: {anew} --reuse {run}")
         return error.exit_code
-    if file is not None and ended.stopped is None:
+    if file is not None and ended.stopped is None and how.get("probe") is None:
         list(looking.export(folder, file, SUFFIXES[file.suffix]))
     if not quiet:
         for line in summary.lines(ended, file if ended.stopped is None else None):

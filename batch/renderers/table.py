@@ -87,9 +87,9 @@ def text(report: Report) -> str:
     """For a terminal: what is said of everything, then groups and failures."""
     sections = ["\n".join(_wrapped(word, said) for word, said in words.facts(report))]
     if report.groups:
-        sections.append(_aligned(groups(report, WIDTH)))
+        sections.append(aligned(groups(report, WIDTH)))
     if report.failures:
-        sections.append(_aligned(_cut(failures(report))))
+        sections.append(aligned(_cut(failures(report))))
     return "\n\n".join(sections) + "\n"
 
 
@@ -162,7 +162,8 @@ def _cut(table: Table) -> Table:
     return table._replace(lines=lines)
 
 
-def _aligned(table: Table) -> str:
+def aligned(table: Table) -> str:
+    """A table for a terminal."""
     title, *lines = _padded(table)
     rule = ["-" * len(cell) for cell in title]
     return "\n".join((" " * GAP).join(line).rstrip() for line in [title, rule, *lines])

@@ -1,0 +1,89 @@
+"""Exact counts of input tokens, with the extra `tokens` (package toktok-rs) and where its
+vocabularies are those of the model.
+
+Which model has which: https://github.com/openai/tiktoken (tiktoken/model.py).  What a chat adds to
+its texts: https://developers.openai.com/cookbook/examples/how_to_count_tokens_with_tiktoken
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Callable
+from typing import Any, TypeGuard
+
+import msgspec
+
+from batch.model import Request
+
+VOCABULARIES = (
+    ("o200k_base", re.compile(r"gpt-4o|chatgpt-4o|gpt-4\.|gpt-5|o[1-9]($|-)")),
+    ("cl100k_base", re.compile(r"gpt-4($|-)|gpt-3\.5-|text-embedding-(3-|ada-002)")),
+)
+"""The first that fits the beginning of a model's name, without the vendor before it."""
+
+A_MESSAGE, THE_ANSWER = 3, 3
+"""Tokens around every message, and before the answer."""
+
+BEYOND_TEXT = ("tools", "functions", "response_format", "previous_response_id", "prediction")
+"""Fields that are read, too, in a form that only the server knows."""
+
+Count = Callable[[Request], int | None]
+"""Input tokens of a request; None where it cannot be counted."""
+
+
+def counter() -> Count | None:
+    """What counts tokens; None without the extra."""
+    try:
+        toktok = importlib.import_module("toktok")
+    except ImportError:
+        return None
+    return lambda request: _count(request, toktok.batch_count)
+
+
+def vocabulary(model: str | None) -> str | None:
+    """The name of the vocabulary of a model, None where it is not known."""
+    name = (model or "").rpartition("/")[2].lower()
+    return next((known for known, names in VOCABULARIES if names.match(name)), None)
+
+
+def _count(request: Request, count: Callable[..., list[int]]) -> int | None:
+    known = vocabulary(request.model)
+    if known is None:
+        return None
+    body = msgspec.json.decode(request.body)
+    if any(body.get(name) for name in BEYOND_TEXT):
+        return None
+    if isinstance(text := body.get("text"), dict) and text.get("format"):
+        return None
+    said = _said(request.api, body)
+    if said is None:
+        return None
+    texts, around = said
+    return around + sum(count(texts, known, threads=1))
+
+
+def _said(api: str, body: dict[str, Any]) -> tuple[list[str], int] | None:
+    """The texts of a request, and the tokens around them; None where it holds more than text."""
+    if api in ("completions", "embeddings"):
+        given = body.get("prompt" if api == "completions" else "input")
+        given = [given] if isinstance(given, str) else given
+        return (given, 0) if _are_texts(given) else None
+    messages = body.get("messages" if api == "chat" else "input")
+    if isinstance(messages, str):
+        messages = [{"role": "user", "content": messages}]
+    if isinstance(first := body.get("instructions"), str):
+        messages = [{"role": "system", "content": first}, *(messages or ())]
+    if not isinstance(messages, list):
+        return None
+    texts: list[str] = []
+    for message in messages:
+        content = message.get("content") if isinstance(message, dict) else None
+        if not isinstance(content, str) or not message.keys() <= {"role", "content", "type"}:
+            return None
+        texts += [str(message.get("role")), content]
+    return texts, A_MESSAGE * len(messages) + THE_ANSWER
+
+
+def _are_texts(given: Any) -> TypeGuard[list[str]]:
+    return isinstance(given, list) and all(isinstance(text, str) for text in given)
