@@ -15,8 +15,8 @@ from batch import rehearsal, tally
 from batch.errors import Stopped
 from batch.job import Job
 from batch.prices import Pricer
+from batch.progress import money
 from batch.readers import Input
-from batch.summary import usd
 from batch.tally import Tally
 from batch.tokens import UNKNOWN_OUTPUT
 from batch.usage import Summary
@@ -56,7 +56,7 @@ def seek(
         bill = of_new(job_, source, known, pricer)
     if bill is None or bill.usd <= ABOVE_USD:
         return
-    if not agrees(f"this may cost about {usd(bill.usd)} ({bill.why}); go on?"):
+    if not agrees(f"this may cost about {money(bill.usd)} ({bill.why}); go on?"):
         raise Stopped(
             "not started; nothing was sent",
             hint="`batchmill estimate` tells more, --limit asks fewer rows, --yes goes on unasked",
