@@ -1,8 +1,7 @@
 """How fast requests leave: rates, requests in flight, the server's word, the endpoint's health.
 
 One request at a time stands at the front (`turn`), so they leave in the order in which rows are
-taken.  Rates go through aiolimiter with a bucket of a twentieth of a second's worth: a bucket of a
-whole minute would let two minutes' worth out in the first.  A configured rate is a ceiling; one the
+taken.  A configured rate is a ceiling; one the
 server announces counts when it is smaller; one that refusals have taught counts besides.
 """
 
@@ -14,9 +13,9 @@ from collections.abc import Callable, Mapping
 from typing import Annotated
 
 import msgspec
-from aiolimiter import AsyncLimiter
 
 from batch import ratelimits
+from batch.bucket import Bucket
 from batch.concurrency import START, Concurrency
 from batch.health import Health
 from batch.model import Request, Usage
@@ -26,8 +25,6 @@ from batch.tokens import Estimate, Estimates
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 PerMinute = Annotated[float, msgspec.Meta(gt=0)]
 
-SMOOTHED = 0.05
-"""Seconds of a rate that may leave at once."""
 HEADROOM = 0.98
 """The share of a server's limit that is used: at the very limit, the jitter of a network is refused."""
 LISTENED = 1.0
@@ -38,8 +35,6 @@ MARGIN = 0.005
 """Seconds beyond the moment that a server names: it may have rounded down."""
 SPARE = 0.5
 """The share of a minute's tokens that caps of answers in flight may reserve beyond what is likely."""
-MOST_CREDIT = 0.35
-"""The share of what a request takes that may be paid by what others did not use."""
 FIRST_RESET, LONGEST_RESET = 1.0, 60.0
 """Seconds of an announced reset that are waited for where a refusal names no wait: at first, and
 when nothing has been answered since the refusal before.
@@ -349,64 +344,6 @@ class Limiter:
     def _wake(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()
-
-
-class Bucket:
-    """A rate through aiolimiter that can be changed while it is used, and settled afterwards."""
-
-    def __init__(self, name: str, per_minute: float | None, share: float = 1.0) -> None:
-        """`share` of the rate is used."""
-        self.name = name
-        self.per_minute: float | None = None
-        self._share = share
-        self._credit = 0.0
-        self._limiter: AsyncLimiter | None = None
-        self._used_up = False
-        self.set(per_minute)
-
-    def set(self, per_minute: float | None) -> bool:
-        """Change the rate from now on.  Whether it is another one."""
-        if per_minute == self.per_minute:
-            return False
-        self._used_up = self._limiter is not None  # a change is no reason for another burst
-        self.per_minute = per_minute
-        self._limiter = None
-        if per_minute is not None:
-            per_second = per_minute * self._share / 60
-            capacity = max(1.0, per_second * SMOOTHED)
-            self._limiter = AsyncLimiter(capacity, capacity / per_second)
-        return True
-
-    def give_back(self, amount: float) -> None:
-        """What was taken too much (or, negative, too little) counts at the next taking."""
-        self._credit += amount
-
-    def has(self, amount: float) -> bool:
-        """Whether `take` returns at once."""
-        amount -= self._of_credit(amount)
-        limiter = self._limiter
-        if limiter is None or amount <= 0:
-            return True
-        return not self._used_up and amount <= limiter.max_rate and limiter.has_capacity(amount)
-
-    def _of_credit(self, amount: float) -> float:
-        """The share of an amount that is paid by what was given back: at most a part, as one large
-        reservation that was not used is no reason for a burst.
-        """
-        return min(self._credit, amount * MOST_CREDIT)
-
-    async def take(self, amount: float) -> None:
-        """Return when `amount` may be used; more than the bucket holds, in instalments."""
-        used = self._of_credit(amount)
-        self._credit -= used
-        amount -= used
-        while (limiter := self._limiter) is not None and amount > 0:
-            if self._used_up:
-                self._used_up = False
-                await limiter.acquire(limiter.max_rate)
-            step = min(amount, limiter.max_rate)
-            await limiter.acquire(step)
-            amount -= step
 
 
 def _in_flight(per_minute: float) -> int:

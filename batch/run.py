@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -38,6 +39,9 @@ from batch.store.seal import Layout
 from batch.store.writer import Store
 from batch.summary import Ended
 from batch.usage import Summary
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 MOST_NAMED = 5
 """Renamed columns that are told by name: a run that is exported and asked again has all of ours."""
@@ -87,7 +91,11 @@ def run(job_: Job, run_folder: Path, how: How) -> Ended:
         if anew and plan.read(run_folder) is not None:
             kept, how = _set_aside(run_folder, how)
             job_, source = _input_in(kept, job_, run_folder, source)
-        opened = _open(job_, run_folder, source, checker, rehearsed, how, stack)
+
+        def schema(source: Input) -> pa.Schema:
+            return _schema(job_, source, checker, rehearsed, how)
+
+        opened = _open(job_, run_folder, source, schema, how, stack)
         api = rehearsal.first_api(asked, source, prompter)
         how.say(f"asking {rehearsal.place(asked, target.base_url, api)}")
         if rehearsed.notice is not None:
@@ -170,8 +178,7 @@ def _open(
     job_: Job,
     run_folder: Path,
     source: Input,
-    checker: Checker | None,
-    rehearsed: Rehearsed,
+    schema: Callable[[Input], pa.Schema],
     how: How,
     stack: ExitStack,
 ) -> Opened:
@@ -186,7 +193,7 @@ def _open(
     if job_.input == "-":
         job_, source = _keep_standard_input(disk, job_, run_folder, source)
     if known is None:
-        _begin(disk, job_, run_folder, source, checker, rehearsed, how)
+        folder.begin(disk, run_folder, schema(source))
     now = _plan(job_, source, known, how)
     layout = looking.layout(run_folder, now)
     found, damages = recover(disk, run_folder)
@@ -213,15 +220,10 @@ def _keep_standard_input(
     )
 
 
-def _begin(
-    disk: Disk,
-    job_: Job,
-    run_folder: Path,
-    source: Input,
-    checker: Checker | None,
-    rehearsed: Rehearsed,
-    how: How,
-) -> None:
+def _schema(
+    job_: Job, source: Input, checker: Checker | None, rehearsed: Rehearsed, how: How
+) -> pa.Schema:
+    """The columns of a new run; what is unexpected of them is said."""
     carried = source.schema(None if job_.keep is None else tuple(job_.keep))
     embedding = "embeddings" in {job_.request.api, *rehearsed.apis}
     own = columns.chosen(job_.output.request, embedding, checker.type if checker else None)
@@ -233,7 +235,7 @@ def _begin(
         more = f" and {len(told) - MOST_NAMED} more" if len(told) > MOST_NAMED else ""
         names = ", ".join(told[:MOST_NAMED])
         how.say(f"columns of the input whose names are taken are carried as others: {names}{more}")
-    folder.begin(disk, run_folder, schema)
+    return schema
 
 
 def _plan(job_: Job, source: Input, known: Plan | None, how: How) -> Plan:

@@ -40,17 +40,12 @@ def down(why: str, seconds: float) -> Stopped:
 
 
 def mostly_empty(answers: int) -> Doubtful:
-    return Doubtful(
-        f"at least half of the first {answers} answers are empty",
-        look="--flag empty",
-    )
+    return Doubtful(f"at least half of the first {answers} answers are empty", look="--flag empty")
 
 
 def mostly_misfits(rows: int, message: str) -> Doubtful:
-    return Doubtful(
-        f"at least half of the first {rows} rows have no answer that fits the schema: {message}",
-        look="--failed",
-    )
+    what = f"at least half of the first {rows} rows have no answer that fits the schema"
+    return Doubtful(f"{what}: {message}", look="--failed")
 
 
 def all_invalid(status: int | None, message: str) -> Stopped:
@@ -61,10 +56,8 @@ def all_invalid(status: int | None, message: str) -> Stopped:
 
 
 def mostly_invalid(rows: int, message: str) -> Doubtful:
-    return Doubtful(
-        f"more than half of the last {rows:,} rows were rejected as invalid: {message}",
-        look="--failed",
-    )
+    what = f"more than half of the last {rows:,} rows were rejected as invalid"
+    return Doubtful(f"{what}: {message}", look="--failed")
 
 
 def perhaps_unheeded(api: str, message: str) -> str:

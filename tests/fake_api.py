@@ -160,7 +160,7 @@ class FakeAPI:
         self.burst = 10
         self.retry_after_ms = True
         self.announces = False
-        self.slots: int | None = None
+        self._slots: int | None = None
         self.key: str | None = None
         self.models = ["fake-model", "m"]
         self.models_at: str | None = None
@@ -195,6 +195,15 @@ class FakeAPI:
     def script(self, script: dict[str, Steps]) -> None:
         self._taken: Counter[tuple[str, str]] = Counter()
         self._script = script
+
+    @property
+    def slots(self) -> int | None:
+        return self._slots
+
+    @slots.setter
+    def slots(self, slots: int | None) -> None:
+        self._slots = slots
+        self._loop.call_soon_threadsafe(self._call_next)
 
     def asked(self, keyword: str) -> int:
         """How many requests had this in their prompt."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import subprocess
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -128,3 +130,18 @@ def until(condition: Callable[[], object], process: subprocess.Popen[str] | None
             assert condition(), f"it ended first: {process.communicate()}"
             return
         time.sleep(0.005)
+
+
+def peak(process: subprocess.Popen[str]) -> int:
+    """Wait for a process; the most memory, in bytes, that it held at any time.
+
+    Read while it runs: what the kernel tells afterwards counts the memory of whoever started it.
+    """
+    most, status = 0, Path(f"/proc/{process.pid}/status")
+    while process.poll() is None:
+        with suppress(OSError):
+            if found := re.search(r"VmHWM:\s+(\d+) kB", status.read_text()):
+                most = int(found[1]) << 10
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(0.01)
+    return most

@@ -8,7 +8,6 @@ import re
 import resource
 import socket
 import ssl
-import subprocess
 import threading
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -17,9 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
 from tests.fake_api import FakeAPI, Step, answer_to
-from tests.reading import asking, completions, rows, texts, write
+from tests.reading import asking, completions, peak, rows, texts, write
 
 pytestmark = pytest.mark.skipif(
     os.uname().sysname != "Linux", reason="counts memory and files as Linux does"
@@ -97,32 +95,6 @@ def for_ever(piece: bytes, first: bytes = b"") -> Answer:
     return pieces
 
 
-@pytest.fixture
-def lean(tmp_path: Path) -> dict[str, str]:
-    """The environment of a program without pandas, which pyarrow imports where it is there, and
-    which is larger than the program.
-    """
-    hidden = tmp_path / "hidden"
-    hidden.mkdir()
-    (hidden / "pandas.py").write_text("raise ImportError")
-    return {"PYTHONPATH": f"{hidden}{os.pathsep}{ROOT}"}
-
-
-def peak(process: subprocess.Popen[str]) -> int:
-    """Wait for a process; the most memory, in bytes, that it held at any time.
-
-    Read while it runs: what the kernel tells afterwards counts the memory of whoever started it.
-    """
-    most, status = 0, Path(f"/proc/{process.pid}/status")
-    while process.poll() is None:
-        with suppress(OSError):
-            if found := re.search(r"VmHWM:\s+(\d+) kB", status.read_text()):
-                most = int(found[1]) << 10
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(0.01)
-    return most
-
-
 X = b"x" * PIECE
 CONTENT = b'{"choices":[{"message":{"content":"'
 LINE = b'data: {"choices":[{"index":0,"delta":{"content":"%b"}}]}\n\n' % (b"x" * (1 << 20))
@@ -143,14 +115,14 @@ LINE = b'data: {"choices":[{"index":0,"delta":{"content":"%b"}}]}\n\n' % (b"x" *
     ids=["blanks", "text", "line", "beats", "long lines", "unterminated", "nested"],
 )
 def test_an_answer_without_end_costs_its_row_and_little_memory(
-    start, tmp_path, lean, kind, answer, error_class, stream
+    start, tmp_path, kind, answer, error_class, stream
 ):
     prompts = [*texts(10), "flood 1", "flood 2", *texts(20)[10:]]
     write(tmp_path / "in.jsonl", prompts)
     settings = (*FAST, "--set", f"request.stream={stream}", "--set", "endpoint.idle_timeout=5")
     with listening(flooding(kind, answer)) as port:
         flags = ("-m", "m", "-p", "{{ text }}", "--base-url", f"http://127.0.0.1:{port}/v1")
-        process = start("run", "in.jsonl", *flags, *settings, env=lean)
+        process = start("run", "in.jsonl", *flags, *settings)
         assert peak(process) < MOST_MEMORY
     assert process.returncode == 1, process.stderr.read()
     for row, prompt in zip(rows(tmp_path / "runs/in"), prompts, strict=True):
@@ -168,11 +140,11 @@ def bomb() -> bytes:
     return b"".join(packer.compress(zeros) for _ in range(512)) + packer.flush()
 
 
-def test_a_packed_bomb_costs_its_row_and_little_memory(api, start, tmp_path, lean, bomb):
+def test_a_packed_bomb_costs_its_row_and_little_memory(api, start, tmp_path, bomb):
     prompts = ["bomb 1", *texts(20), "bomb 2"]
     write(tmp_path / "in.jsonl", prompts)
     api.script = {"bomb": [Step(body=bomb, headers={"Content-Encoding": "gzip"}), ...]}
-    process = start("run", "in.jsonl", *asking(api), *FAST, env=lean)
+    process = start("run", "in.jsonl", *asking(api), *FAST)
     assert peak(process) < MOST_MEMORY
     assert [row["error_class"] for row in rows(tmp_path / "runs/in")] == [
         "too_large",

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import time
 from collections import Counter
+from functools import partial
 
 import pyarrow.parquet as pq
 import pytest
@@ -104,14 +105,20 @@ def test_a_signal_while_parts_are_sealed_seals_them_all(api, start, batchmill, t
     assert completions(tmp_path / "runs/in") == answers(prompts)
 
 
+def has_one_that_ended(processes):
+    return any(process.poll() is not None for process in processes)
+
+
 @pytest.mark.parametrize("half", range(2))
 def test_of_two_starts_at_once_one_goes_on_and_one_names_it(api, start, tmp_path, half):
     prompts = texts(3)
     write(tmp_path / "in.jsonl", prompts)
-    api.latency = 0.8
     for number in range(5):
         command = ("run", "in.jsonl", *asking(api, "-o", f"run{number}"))
+        api.slots = 0
         both = [start(*command) for _ in range(2)]
+        until(partial(has_one_that_ended, both))
+        api.slots = None
         said = {process.pid: process.communicate(timeout=30)[1] for process in both}
         codes = {process.returncode: process for process in both}
         assert codes.keys() == {0, 4}, said
@@ -138,7 +145,7 @@ def test_a_full_disk_stops_the_run_and_costs_no_answer(api, start, batchmill, tm
         mounted = subprocess.run(mount, capture_output=True, check=False).returncode == 0
     except OSError:
         mounted = False
-    if not mounted:
+    if not mounted:  # the limit on a file's size, above, tells the same story to everybody
         pytest.skip("only root may mount a disk")
     try:
         stopped_by_the_disk(api, start, batchmill, tmp_path, "small/run", "No space left", None)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
 import pytest
 
 from batch.cli import COMMANDS
+from tests.conftest import ROOT
+from tests.reading import asking, texts, write
 
 HEAVY = {
     "aiohttp",
@@ -49,6 +52,16 @@ def loaded(code: str) -> set[str]:
 )
 def test_help_loads_nothing_heavy(code):
     assert not loaded(code) & HEAVY
+
+
+def test_a_run_does_without_what_pyarrow_would_import_besides(api, batchmill, tmp_path):
+    for name in ("numpy", "pandas"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit(f'{__name__} was imported')")
+    write(tmp_path / "in.jsonl", texts(3))
+    path = {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    ran = batchmill("run", "in.jsonl", *asking(api), "-o", "out.parquet", env=path)
+    assert ran.exit_code == 0, ran.stderr
+    assert batchmill("report", "out.parquet", env=path).exit_code == 0
 
 
 def test_help_lists_every_command(batchmill):

@@ -16,7 +16,8 @@ import msgspec
 import pytest
 
 from batch import retry
-from batch.limiter import HEADROOM, MOST_CREDIT, Limiter, Limits, TooLarge
+from batch.bucket import MOST_CREDIT
+from batch.limiter import HEADROOM, Limiter, Limits, TooLarge
 from batch.model import Request, Usage
 from batch.retry import Retry, Waiting
 from tests.virtual import play

@@ -312,11 +312,13 @@ def test_no_more_than_concurrency_are_in_flight(api, batchmill, tmp_path):
 
 
 def test_a_waiting_row_holds_no_slot(api, batchmill, tmp_path):
-    prompts = texts(10)
+    prompts = texts(15)
     write(tmp_path / "in.jsonl", prompts)
-    api.script = {prompts[0]: [Step(500, headers={"retry-after": "1"})]}
+    api.script = {"text": [500]}
     assert batchmill("run", "in.jsonl", *asking(api, "-c", 1)).exit_code == 0
-    assert [asked.prompt for asked in api.ledger] == [*prompts, prompts[0]]
+    sent = [asked.prompt for asked in api.ledger]
+    assert sorted(sent) == sorted([*prompts, *prompts])
+    assert sent != [prompt for prompt in prompts for _ in range(2)]
 
 
 def test_a_job_file_says_it_all(api, batchmill, tmp_path):

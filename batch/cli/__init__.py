@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from importlib.abc import MetaPathFinder
 from types import TracebackType
 from typing import Any
 
@@ -30,6 +31,16 @@ COMMANDS = {
     "models": "What the endpoint offers.",
     "serve": "Serve the embedded model on this machine.",
 }
+
+
+class NotNeeded(MetaPathFinder):
+    """Hides what pyarrow imports where it is there, and nothing here needs: 0.3 s of every start,
+    and 60 MB.
+    """
+
+    def find_spec(self, name: str, path: object, target: object = None) -> None:
+        if name in ("numpy", "pandas"):
+            raise ModuleNotFoundError(f"{name} is not needed here", name=name)
 
 
 class Commands(click.Group):
@@ -73,6 +84,7 @@ def main() -> None:
     (70).
     """
     sys.excepthook = _bug
+    sys.meta_path.insert(0, NotNeeded())
     try:
         code = batchmill.main(prog_name="batchmill", standalone_mode=False)
     except click.ClickException as error:

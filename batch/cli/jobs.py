@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from batch import columns, job, status
+from batch.cli.options import KEYS
 from batch.endpoint import Endpoint
 from batch.errors import JobError, UsageError
 from batch.job import Job
@@ -18,10 +19,8 @@ from batch.store import export, plan
 from batch.store.plan import Again, Plan
 
 
-def read(what: str, flags: dict[str, Any], keys: dict[str, str]) -> tuple[Job, Path]:
-    """The job meant by `what`, with `flags` over it (`keys` says which key a flag sets), and its
-    run folder.
-    """
+def read(what: str, flags: dict[str, Any]) -> tuple[Job, Path]:
+    """The job meant by `what`, with `flags` over it, and its run folder."""
     path = Path(what)
     here = Path.cwd()
     source = job_file(what)
@@ -38,16 +37,13 @@ def read(what: str, flags: dict[str, Any], keys: dict[str, str]) -> tuple[Job, P
     for setting in flags["settings"]:
         job.put(tables, *_setting(setting))
     tables = job.at(tables, here)
-    for flag, key in keys.items():
-        if flags[flag] is not None:
-            job.put(
-                tables,
-                key,
-                job.value_of(flags[flag]) if flag in ("concurrency", "rpm", "tpm") else flags[flag],
-            )
+    for flag, key in KEYS.items():
+        if (given := flags.get(flag)) is not None:
+            number = flag in ("concurrency", "rpm", "tpm")
+            job.put(tables, key, job.value_of(given) if number else given)
     if flags["local"]:
         job.put(tables, "endpoint.base_url", "local")
-    if flags["prompt_file"] is not None:
+    if flags.get("prompt_file") is not None:
         job.put(tables, "prompt.file", str(flags["prompt_file"]))
     made = job.check(job.at(tables, here), source)
     if run is not None and made.output.path != before:
@@ -58,11 +54,11 @@ def read(what: str, flags: dict[str, Any], keys: dict[str, str]) -> tuple[Job, P
     return made, run or folder_of(made, path)
 
 
-def endpoint(what: str | None, flags: dict[str, Any], keys: dict[str, str]) -> Endpoint:
+def endpoint(what: str | None, flags: dict[str, Any]) -> Endpoint:
     """The endpoint of the job meant by `what`, or of none, with `flags` over it."""
     if what is not None and job_file(what) is None and plan.read(Path(what)) is None:
         raise UsageError(f"{what} is neither a job file nor a run")
-    return read(what or "-", {"prompt_file": None, **flags}, keys)[0].endpoint
+    return read(what or "-", flags)[0].endpoint
 
 
 def job_file(what: str) -> Path | None:

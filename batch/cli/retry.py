@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from batch.cli import options
+
 
 @click.command()
 @click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
@@ -20,19 +22,13 @@ import click
 @click.option(
     "--flag", "flags", multiple=True, metavar="F", help="Rows with this flag, whatever their state."
 )
-@click.option(
-    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="A key to change for them."
-)
-@click.option(
-    "--env-file",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="A file of NAME=value lines.",
-)
+@options.settings
+@options.env_file
 @click.option("--no-preflight", is_flag=True, help="Send parameters that servers usually refuse.")
 @click.option(
     "--yes", is_flag=True, help="Go on where answers are mostly empty, invalid or misfits."
 )
-@click.option("--quiet", is_flag=True, help="Only errors and the last line.")
+@options.quiet
 def retry(
     run: Path, quiet: bool, yes: bool, env_file: Path | None, no_preflight: bool, **chosen: Any
 ) -> int:

@@ -9,44 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from batch.cli import say
+from batch.cli import options, say
 from batch.errors import Different, Refused
 
 if TYPE_CHECKING:
     from batch.job import Job
 
-FLAGS = {
-    "model": "request.model",
-    "prompt": "prompt.user",
-    "system": "prompt.system",
-    "api": "request.api",
-    "schema": "request.schema",
-    "output": "output.path",
-    "concurrency": "limits.concurrency",
-    "base_url": "endpoint.base_url",
-    "api_key_env": "endpoint.api_key_env",
-    "rpm": "limits.requests_per_minute",
-    "tpm": "limits.tokens_per_minute",
-    "limit": "limit",
-}
-"""Flag -> the key of the job it sets."""
-
 
 @click.command(no_args_is_help=True)
 @click.argument("what", metavar="JOB.toml|INPUT|RUN")
-@click.option("-m", "--model", help="Which model to ask.")
-@click.option(
-    "-p",
-    "--prompt",
-    metavar="TEMPLATE",
-    help="The user's part: Jinja2, {{ column }} stands for a value.",
-)
-@click.option("-s", "--system", metavar="TEMPLATE", help="The system's part.")
-@click.option(
-    "--prompt-file", type=click.Path(dir_okay=False, path_type=Path), help="A file that holds -p."
-)
-@click.option("--api", help="Which API: chat, responses, completions or embeddings.")
-@click.option("--schema", metavar="FILE|JSON", help="What answers must look like; fills `parsed`.")
+@options.question
 @click.option(
     "-o",
     "--output",
@@ -54,37 +26,12 @@ FLAGS = {
     help="The run's folder [default: runs/NAME], or *.parquet, *.jsonl, *.csv.",
 )
 @click.option("-c", "--concurrency", help='Requests in flight, or "auto".')
-@click.option(
-    "--base-url",
-    metavar="URL",
-    help='The endpoint, as in https://host/v1; "local" is the embedded model.',
-)
-@click.option(
-    "--api-key-env",
-    metavar="NAME",
-    help="The variable that holds the key.  [default: OPENAI_API_KEY]",
-)
-@click.option(
-    "--env-file",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="A file of NAME=value lines.",
-)
-@click.option("--local", is_flag=True, help="Ask the embedded model: no key, no network.")
+@options.place
+@options.key
 @click.option("--rpm", help="Requests per minute at most.")
 @click.option("--tpm", help="Tokens per minute at most.")
-@click.option("--limit", type=click.IntRange(min=1), help="Only the first N rows.")
-@click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Any key of the job, as table.key=value.",
-)
-@click.option(
-    "--input-format",
-    type=click.Choice(["jsonl", "parquet", "csv"]),
-    help="Where the name does not tell.",
-)
+@options.rows
+@options.settings
 @click.option("--on-bad-row", type=click.Choice(["stop", "record"]), default="stop",
               help="A row that cannot be asked: stop (default) or record it as failed.")  # fmt: skip
 @click.option("--no-preflight", is_flag=True,
@@ -98,7 +45,7 @@ FLAGS = {
     is_flag=True,
     help="Go on where answers are mostly empty, invalid or do not fit the schema.",
 )
-@click.option("--quiet", is_flag=True, help="Only errors and the last line.")
+@options.quiet
 def run(what: str, **flags: Any) -> int:
     """Send every row to the model; resume where an earlier start ended.
 
@@ -109,7 +56,7 @@ def run(what: str, **flags: Any) -> int:
     from batch import rehearsal
     from batch.cli import jobs
 
-    job, folder = jobs.read(what, flags, FLAGS)
+    job, folder = jobs.read(what, flags)
     how: dict[str, Any] = {
         "environment": jobs.environment(flags["env_file"]),
         "input_format": flags["input_format"],

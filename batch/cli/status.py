@@ -6,10 +6,12 @@ from pathlib import Path
 
 import click
 
+from batch.cli import options
+
 
 @click.command()
 @click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@options.as_json
 def status(run: Path, as_json: bool) -> None:
     """Counts, rate and time left; works beside the process that is at it."""
     import msgspec

@@ -2,51 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from batch.cli import options
+
 if TYPE_CHECKING:
     from batch.rehearsal import Validity
-
-FLAGS = {
-    "model": "request.model",
-    "prompt": "prompt.user",
-    "system": "prompt.system",
-    "api": "request.api",
-    "schema": "request.schema",
-    "base_url": "endpoint.base_url",
-    "limit": "limit",
-}
-"""Flag -> the key of the job it sets."""
 
 
 @click.command(no_args_is_help=True)
 @click.argument("what", metavar="JOB.toml|INPUT|RUN")
-@click.option("-m", "--model", help="Which model to ask.")
-@click.option("-p", "--prompt", metavar="TEMPLATE", help="The user's part.")
-@click.option("-s", "--system", metavar="TEMPLATE", help="The system's part.")
-@click.option(
-    "--prompt-file", type=click.Path(dir_okay=False, path_type=Path), help="A file that holds -p."
-)
-@click.option("--api", help="Which API: chat, responses, completions or embeddings.")
-@click.option("--schema", metavar="FILE|JSON", help="What answers must look like.")
-@click.option("--base-url", metavar="URL", help="The endpoint whose bounds count.")
-@click.option("--local", is_flag=True, help="The embedded model.")
-@click.option("--limit", type=click.IntRange(min=1), help="Only the first N rows.")
-@click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Any key of the job, as table.key=value.",
-)
-@click.option(
-    "--input-format",
-    type=click.Choice(["jsonl", "parquet", "csv"]),
-    help="Where the name does not tell.",
-)
+@options.question
+@options.place
+@options.rows
+@options.settings
 @click.option("--no-preflight", is_flag=True, help="Only what cannot be rendered, no bounds.")
 @click.option(
     "-n",
@@ -56,7 +27,7 @@ FLAGS = {
     show_default=True,
     help="How many bad rows to name.",
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@options.as_json
 def validate(what: str, count: int, as_json: bool, no_preflight: bool, **flags: Any) -> int:
     """Render every row and check it against the bounds of servers; nothing is sent, no key needed.
 
@@ -68,7 +39,7 @@ def validate(what: str, count: int, as_json: bool, no_preflight: bool, **flags: 
     from batch.cli import jobs
     from batch.progress import printable
 
-    job, _ = jobs.read(what, flags, FLAGS)
+    job, _ = jobs.read(what, flags)
     terms = rehearsal.Terms(
         environment=jobs.environment(None),
         input_format=flags["input_format"],

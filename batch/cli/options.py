@@ -1,0 +1,93 @@
+"""Flags that several commands have, and the keys of the job they set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+import click
+
+KEYS = {
+    "model": "request.model",
+    "prompt": "prompt.user",
+    "system": "prompt.system",
+    "api": "request.api",
+    "schema": "request.schema",
+    "output": "output.path",
+    "concurrency": "limits.concurrency",
+    "base_url": "endpoint.base_url",
+    "api_key_env": "endpoint.api_key_env",
+    "rpm": "limits.requests_per_minute",
+    "tpm": "limits.tokens_per_minute",
+    "limit": "limit",
+}
+"""Flag -> the key of the job it sets."""
+
+Option = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+def together(*options: Option) -> Option:
+    """All of them, in this order in the help."""
+    return lambda command: reduce(lambda made, option: option(made), reversed(options), command)
+
+
+env_file = click.option(
+    "--env-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="A file of NAME=value lines.",
+)
+settings = click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Any key of the job, as table.key=value.",
+)
+quiet = click.option("--quiet", is_flag=True, help="Only errors and the last line.")
+as_json = click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+
+question = together(
+    click.option("-m", "--model", help="Which model to ask."),
+    click.option(
+        "-p",
+        "--prompt",
+        metavar="TEMPLATE",
+        help="The user's part: Jinja2, {{ column }} stands for a value.",
+    ),
+    click.option("-s", "--system", metavar="TEMPLATE", help="The system's part."),
+    click.option(
+        "--prompt-file",
+        type=click.Path(dir_okay=False, path_type=Path),
+        help="A file that holds -p.",
+    ),
+    click.option("--api", help="Which API: chat, responses, completions or embeddings."),
+    click.option(
+        "--schema", metavar="FILE|JSON", help="What answers must look like; fills `parsed`."
+    ),
+)
+place = together(
+    click.option(
+        "--base-url",
+        metavar="URL",
+        help='The endpoint, as in https://host/v1; "local" is the embedded model.',
+    ),
+    click.option("--local", is_flag=True, help="Ask the embedded model: no key, no network."),
+)
+key = together(
+    click.option(
+        "--api-key-env",
+        metavar="NAME",
+        help="The variable that holds the key.  [default: OPENAI_API_KEY]",
+    ),
+    env_file,
+)
+rows = together(
+    click.option("--limit", type=click.IntRange(min=1), help="Only the first N rows."),
+    click.option(
+        "--input-format",
+        type=click.Choice(["jsonl", "parquet", "csv"]),
+        help="Where the name does not tell.",
+    ),
+)

@@ -1,0 +1,124 @@
+"""`python -m tests.benchmarks.peers NAME URL INPUT OUTPUT IN_FLIGHT`: the same work by others.
+
+Each reads a JSONL file with the column `text`, asks for a chat completion of every row, and writes
+completion and usage, a JSON line a row, as its users write that.  `plain` is the loop everybody
+writes on aiohttp: a semaphore, a task a row, the json module.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, TextIO
+
+MODEL = "m"
+
+
+async def plain(url: str, texts: list[str], out: TextIO, in_flight: int) -> None:
+    import aiohttp
+
+    slots = asyncio.Semaphore(in_flight)
+    connector = aiohttp.TCPConnector(limit=in_flight)
+    async with aiohttp.ClientSession(connector=connector) as session:
+
+        async def ask(row: int, text: str) -> None:
+            async with slots:
+                body = {"model": MODEL, "messages": [{"role": "user", "content": text}]}
+                async with session.post(f"{url}/chat/completions", json=body) as response:
+                    response.raise_for_status()
+                    said = await response.json()
+            _write(out, row, said["choices"][0]["message"]["content"], said["usage"])
+
+        await asyncio.gather(*(ask(row, text) for row, text in enumerate(texts)))
+
+
+async def openai(url: str, texts: list[str], out: TextIO, in_flight: int) -> None:
+    from openai import AsyncOpenAI
+
+    slots = asyncio.Semaphore(in_flight)
+    async with AsyncOpenAI(base_url=url, api_key="none") as client:
+
+        async def ask(row: int, text: str) -> None:
+            async with slots:
+                said = await client.chat.completions.create(
+                    model=MODEL, messages=[{"role": "user", "content": text}]
+                )
+            usage = said.usage.model_dump() if said.usage else None
+            _write(out, row, said.choices[0].message.content, usage)
+
+        await asyncio.gather(*(ask(row, text) for row, text in enumerate(texts)))
+
+
+async def litellm(url: str, texts: list[str], out: TextIO, in_flight: int) -> None:
+    from litellm import acompletion
+
+    slots = asyncio.Semaphore(in_flight)
+
+    async def ask(row: int, text: str) -> None:
+        async with slots:
+            said = await acompletion(
+                model=f"openai/{MODEL}",
+                api_base=url,
+                api_key="none",
+                messages=[{"role": "user", "content": text}],
+            )
+        _write(out, row, said.choices[0].message.content, said.usage.model_dump())
+
+    await asyncio.gather(*(ask(row, text) for row, text in enumerate(texts)))
+
+
+async def lm_deluge(url: str, texts: list[str], out: TextIO, in_flight: int) -> None:
+    import os
+
+    from lm_deluge import LLMClient
+    from lm_deluge.models import register_model
+
+    os.environ["BENCHMARK_KEY"] = "none"
+    register_model(
+        id=MODEL,
+        name=MODEL,
+        api_base=url,
+        api_key_env_var="BENCHMARK_KEY",
+        supports_json=False,
+        supports_logprobs=False,
+        supports_responses=False,
+        api_spec="openai",
+        input_cost=0,
+        output_cost=0,
+    )
+    client = LLMClient(
+        MODEL,
+        max_concurrent_requests=in_flight,
+        max_requests_per_minute=10_000_000,
+        max_tokens_per_minute=1_000_000_000,
+        progress="manual",
+    )
+    for row, said in enumerate(await client.process_prompts_async(texts, show_progress=False)):
+        usage = said.usage.to_dict() if said.usage else None
+        _write(out, row, said.completion, usage)
+
+
+PEERS: dict[str, Callable[[str, list[str], TextIO, int], Coroutine[Any, Any, None]]] = {
+    "plain": plain,
+    "openai": openai,
+    "litellm": litellm,
+    "lm_deluge": lm_deluge,
+}
+
+
+def _write(out: TextIO, row: int, completion: str | None, usage: object) -> None:
+    out.write(json.dumps({"row": row, "completion": completion, "usage": usage}) + "\n")
+
+
+def main() -> None:
+    name, url, source, target, in_flight = sys.argv[1:]
+    texts = [json.loads(line)["text"] for line in Path(source).read_text().splitlines()]
+    with Path(target).open("w") as out:
+        asyncio.run(PEERS[name](url, texts, out, int(in_flight)))
+
+
+if __name__ == "__main__":
+    main()

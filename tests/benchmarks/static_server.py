@@ -1,0 +1,145 @@
+"""A server for benchmarks: the same answer to every request, at once or after a latency.
+
+`python -m tests.benchmarks.static_server [MEDIAN SIGMA [CHUNKS]]` prints its port.  With a median
+(seconds) and sigma, answer N takes the N-th draw of a log-normal distribution with a fixed seed
+(`latencies`), so that whoever knows them knows how fast all could have been.  With CHUNKS the
+answer is a stream of so many events, the last at the end of the latency.
+
+It is no HTTP server: it finds the end of a request by its Content-Length, and answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import sys
+from collections import deque
+from collections.abc import Iterator
+from typing import cast
+
+import uvloop
+
+WORDS = " ".join(f"word{n}" for n in range(40))
+USAGE = {"prompt_tokens": 20, "completion_tokens": 40, "total_tokens": 60}
+
+
+def answer() -> bytes:
+    """A whole response of about 700 bytes with a chat completion."""
+    message = {"role": "assistant", "content": WORDS, "refusal": None}
+    body = json.dumps(
+        {
+            "id": "chatcmpl-1",
+            "object": "chat.completion",
+            "created": 1_767_225_600,
+            "model": "m",
+            "choices": [
+                {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
+            ],
+            "usage": USAGE,
+        }
+    ).encode()
+    return b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (
+        len(body),
+        body,
+    )
+
+
+def stream(chunks: int) -> list[bytes]:
+    """The pieces of a streamed response with so many events of content."""
+    common = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "m"}
+
+    def event(choices: list[dict[str, object]], **more: object) -> bytes:
+        data = b"data: " + json.dumps({**common, "choices": choices, **more}).encode() + b"\n\n"
+        return b"%x\r\n%b\r\n" % (len(data), data)
+
+    head = (
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+    )
+    delta = {"index": 0, "delta": {"content": "word "}, "finish_reason": None}
+    last = {"index": 0, "delta": {}, "finish_reason": "stop"}
+    done = b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n"
+    end = event([last]) + event([], usage=USAGE) + done
+    return [head, *[event([delta])] * chunks, end]
+
+
+def latencies(median: float, sigma: float) -> Iterator[float]:
+    """Seconds that the answers take, in the order in which they are asked for."""
+    chance = random.Random(7)
+    while True:
+        yield median * chance.lognormvariate(0, sigma)
+
+
+class Connection(asyncio.Protocol):
+    """One client; requests that came at once are answered in their order."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        whole: bytes,
+        draws: Iterator[float] | None,
+        pieces: list[bytes],
+    ) -> None:
+        self._loop = loop
+        self._whole = whole
+        self._draws = draws
+        self._pieces = pieces
+        self._buffer = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        while (head := self._buffer.find(b"\r\n\r\n")) >= 0:
+            end = head + 4 + _length(self._buffer[:head])
+            if len(self._buffer) < end:
+                return
+            self._buffer = self._buffer[end:]
+            self._answer()
+
+    def _answer(self) -> None:
+        if self._draws is None:
+            self._transport.writelines(self._pieces or [self._whole])
+            return
+        takes = next(self._draws)
+        if not self._pieces:
+            self._loop.call_later(takes, self._transport.write, self._whole)
+            return
+        head, *rest = self._pieces
+        self._transport.write(head)
+        self._stream(deque(rest), takes / len(rest))
+
+    def _stream(self, rest: deque[bytes], step: float) -> None:
+        if rest and not self._transport.is_closing():
+            self._loop.call_later(step, self._next, rest, step)
+
+    def _next(self, rest: deque[bytes], step: float) -> None:
+        self._transport.write(rest.popleft())
+        self._stream(rest, step)
+
+
+def _length(head: bytes) -> int:
+    """What the Content-Length says, 0 where there is none."""
+    head = head.lower()
+    at = head.find(b"content-length:")
+    return 0 if at < 0 else int(head[at + 15 : head.find(b"\r", at + 15) % (len(head) + 1)])
+
+
+async def serve(draws: Iterator[float] | None, pieces: list[bytes]) -> None:
+    loop, whole = asyncio.get_running_loop(), answer()
+    server = await loop.create_server(
+        lambda: Connection(loop, whole, draws, pieces), "127.0.0.1", 0, backlog=4096
+    )
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await server.serve_forever()
+
+
+def main() -> None:
+    numbers = [float(word) for word in sys.argv[1:]]
+    draws = latencies(*numbers[:2]) if len(numbers) > 1 and numbers[0] else None
+    uvloop.run(serve(draws, stream(int(numbers[2])) if len(numbers) > 2 else []))
+
+
+if __name__ == "__main__":
+    main()
