@@ -85,7 +85,7 @@ def _agrees(question: str) -> bool:
 
     try:
         return click.confirm(printable(question), err=True)
-    except click.Abort:
+    except (click.Abort, KeyboardInterrupt):
         raise Interrupted("interrupted; nothing was sent") from None
 
 
