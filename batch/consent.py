@@ -65,7 +65,7 @@ def seek(
 
 def of_new(job_: Job, source: Input, asked: Tally, pricer: Pricer) -> Bill | None:
     """The bill of a run whose first rows are `asked`: each answer as long as its cap, or, without
-    one, of middling length.  None when a price is unknown.
+    one, of middling length.  None when no price is known.
     """
     price = tally.by(pricer, time.time(), job_.request.sent.get("service_tier"))
     models = asked.forecasts(price, uncapped=UNKNOWN_OUTPUT)

@@ -25,6 +25,9 @@ from batch.usage import Reading
 STEPS = 8
 """Sizes of requests are told apart by an eighth of a doubling: some models price long ones apart."""
 
+HELD = 1 << 20
+"""Bytes of requests that are counted together."""
+
 Price = Callable[[str, Usage], Cost | None]
 """What a model takes for one request; None when that is not known."""
 
@@ -95,6 +98,8 @@ class Tally:
     def __init__(self, count: Count | None = None) -> None:
         self.rows = 0
         self._count = count
+        self._uncounted: list[tuple[Request, _Asked]] = []
+        self._held = 0
         self._asked: defaultdict[tuple[str, bool, int], _Asked] = defaultdict(_Asked)
         self._learnt: defaultdict[str, _Learnt] = defaultdict(_Learnt)
 
@@ -104,15 +109,16 @@ class Tally:
         cap = 0 if request.api == "embeddings" else request.output_cap
         size = round(STEPS * math.log2(max(1, text)))
         asked = self._asked[request.model or "", cap is not None, size]
-        tokens = None if self._count is None else self._count(request)
         asked.rows += 1
         asked.cap += cap or 0
-        if tokens is None:
-            asked.text += text
-        else:
-            asked.counted += 1
-            asked.counted_tokens += tokens
         self.rows += 1
+        if self._count is None:
+            asked.text += text
+            return
+        self._uncounted.append((request, asked))
+        self._held += len(request.body)
+        if self._held > HELD:
+            self._count_held()
 
     def learn(self, request: Request, used: Usage) -> None:
         """An answer that came to a request at its first attempt."""
@@ -128,9 +134,22 @@ class Tally:
 
     def forecasts(self, price: Price, uncapped: int | None = None) -> list[Forecast]:
         """A model each, most rows first; an answer without a cap has `uncapped` tokens at most."""
+        self._count_held()
         models = {model for model, _, _ in self._asked}
         made = [self._forecast(model, price, uncapped) for model in models]
         return sorted(made, key=lambda each: (-each.rows, each.model))
+
+    def _count_held(self) -> None:
+        held, self._uncounted, self._held = self._uncounted, [], 0
+        if self._count is None or not held:
+            return
+        counts = self._count([request for request, _ in held])
+        for (request, asked), tokens in zip(held, counts, strict=True):
+            if tokens is None:
+                asked.text += text_bytes(request.body)
+            else:
+                asked.counted += 1
+                asked.counted_tokens += tokens
 
     def _forecast(self, model: str, price: Price, uncapped: int | None) -> Forecast:
         learnt = self._learnt.get(model, _Learnt())

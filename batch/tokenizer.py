@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+from itertools import islice
 from typing import Any, TypeGuard
 
 import msgspec
@@ -28,8 +30,10 @@ A_MESSAGE, THE_ANSWER = 3, 3
 BEYOND_TEXT = ("tools", "functions", "response_format", "previous_response_id", "prediction")
 """Fields that are read, too, in a form that only the server knows."""
 
-Count = Callable[[Request], int | None]
-"""Input tokens of a request; None where it cannot be counted."""
+Count = Callable[[Sequence[Request]], list[int | None]]
+"""Input tokens of each request; None where they cannot be counted.  A call takes 40 us, a request
+in it 2.
+"""
 
 
 def counter() -> Count | None:
@@ -38,29 +42,45 @@ def counter() -> Count | None:
         toktok = importlib.import_module("toktok")
     except ImportError:
         return None
-    return lambda request: _count(request, toktok.batch_count)
+    return lambda requests: _counted(requests, toktok.batch_count)
 
 
+@lru_cache(64)
 def vocabulary(model: str | None) -> str | None:
     """The name of the vocabulary of a model, None where it is not known."""
     name = (model or "").rpartition("/")[2].lower()
     return next((known for known, names in VOCABULARIES if names.match(name)), None)
 
 
-def _count(request: Request, count: Callable[..., list[int]]) -> int | None:
-    known = vocabulary(request.model)
-    if known is None:
+def _counted(requests: Sequence[Request], count: Callable[..., list[int]]) -> list[int | None]:
+    said = [_texts(request) for request in requests]
+    counts: dict[str, Iterator[int]] = {}
+    for name, _ in VOCABULARIES:
+        texts = [
+            text
+            for request, each in zip(requests, said, strict=True)
+            if each is not None and vocabulary(request.model) == name
+            for text in each[0]
+        ]
+        counts[name] = iter(count(texts, name, threads=1))
+    return [
+        None
+        if each is None
+        else each[1] + sum(islice(counts[vocabulary(request.model) or ""], len(each[0])))
+        for request, each in zip(requests, said, strict=True)
+    ]
+
+
+def _texts(request: Request) -> tuple[list[str], int] | None:
+    """The texts of a request, and the tokens around them; None where that is not all of it."""
+    if vocabulary(request.model) is None:
         return None
     body = msgspec.json.decode(request.body)
     if any(body.get(name) for name in BEYOND_TEXT):
         return None
     if isinstance(text := body.get("text"), dict) and text.get("format"):
         return None
-    said = _said(request.api, body)
-    if said is None:
-        return None
-    texts, around = said
-    return around + sum(count(texts, known, threads=1))
+    return _said(request.api, body)
 
 
 def _said(api: str, body: dict[str, Any]) -> tuple[list[str], int] | None:

@@ -32,7 +32,7 @@ def forecast(tally: Tally, prices: dict[str, Price] | None = None, model: str = 
 
 
 def tally(*requests: Request, count: int | None = None) -> Tally:
-    made = Tally(None if count is None else lambda _: count)
+    made = Tally(None if count is None else lambda requests: [count] * len(requests))
     for each in requests:
         made.add(each)
     return made
@@ -64,9 +64,18 @@ def test_counts_where_somebody_can():
     assert (found.input_tokens, found.input_from) == (369, {"counted": 3})
 
 
+def test_what_nobody_can_count_is_told_apart():
+    made = Tally(lambda requests: [None if each.model == "m" else 9 for each in requests])
+    for model in ("m", "other", "m"):
+        made.add(request(800_000, 5, model))
+    found = total(made.forecasts(pricing(Pricer(PRICES, Seller()))))
+    assert found.input_from == {"counted": 1, "default": 2}
+    assert found.input_tokens == 400_000 + 9
+
+
 @pytest.mark.parametrize("sizes", [(1, 2, 3), (7, 7, 8, 9), (1_000, 1_001, 1_003), range(1, 400)])
 def test_no_token_is_lost_to_rounding(sizes):
-    made = Tally(lambda request: len(request.body))
+    made = Tally(lambda requests: [len(each.body) for each in requests])
     for size in sizes:
         made.add(request(size, cap=size % 5 + 1))
     found = forecast(made)

@@ -22,7 +22,9 @@ def counted(parameters: dict[str, Any], *messages: dict[str, Any], api: str = "c
     assert count is not None, "the tests have the extra"
     question = Question(messages=list(messages))
     sent = {key: value for key, value in parameters.items() if key != "model"}
-    return count(apis.build(question, Parameters(api, parameters.get("model", "gpt-5.4"), sent), 0))
+    asked = Parameters(api, parameters.get("model", "gpt-5.4"), sent)
+    (found,) = count([apis.build(question, asked, 0)])
+    return found
 
 
 @pytest.mark.parametrize(
@@ -64,4 +66,15 @@ def test_a_schema_in_the_words_of_responses_is_not_counted():
     assert count is not None
     body = {"model": "gpt-5.4", "input": "hi", "text": {"format": {"type": "json_object"}}}
     request = Request(0, None, "responses", "gpt-5.4", msgspec.json.encode(body), "")
-    assert count(request) is None
+    assert count([request]) == [None]
+
+
+def test_requests_counted_together_keep_their_own_counts():
+    count = counter()
+    assert count is not None
+    asked = [("gpt-4", "a b c"), ("gpt-5.4", "hello world"), ("llama", "x"), ("gpt-4", "a")]
+    requests = [
+        apis.build(Question(messages=[{"role": "user", "content": text}]), Parameters("chat", m), 0)
+        for m, text in asked
+    ]
+    assert count(requests) == [7 + 3, 7 + 2, None, 7 + 1]

@@ -88,7 +88,7 @@ def _agrees(question: str) -> bool:
 
     try:
         return click.confirm(printable(question), err=True)
-    except click.Abort:
+    except (click.Abort, KeyboardInterrupt):
         raise Interrupted("interrupted; nothing was sent") from None
 
 
