@@ -88,14 +88,14 @@ def bearing(result: Result, lost: Sequence[Sent], pricer: Pricer) -> Result:
     """`result`, which also bears what an earlier start sent for its row before it was killed."""
     bounded = [sent for sent in lost if sent.output_tokens is not None]
     known, unpriced = worst_of(bounded, pricer)
-    tokens = sum(sent.input_tokens + (sent.output_tokens or 0) for sent in bounded)
+    most = sum(sent.input_tokens + (sent.output_tokens or 0) for sent in bounded)
     log = [*map(_of_lost, lost), *log_of(result)]
     unknown = unpriced > 0 or (
         result.unconfirmed_tokens is not None and result.unconfirmed_cost_usd is None
     )
     more: dict[str, Any] = {}
     if bounded:
-        more["unconfirmed_tokens"] = (result.unconfirmed_tokens or 0) + tokens
+        more["unconfirmed_tokens"] = (result.unconfirmed_tokens or 0) + most
         cost = (result.unconfirmed_cost_usd or 0.0) + float(known)
         more["unconfirmed_cost_usd"] = None if unknown else cost
     return msgspec.structs.replace(
