@@ -36,7 +36,7 @@ class Seated:
 
     def __init__(self, folder: Path, args: tuple[object, ...]) -> None:
         self._ours, theirs = pty.openpty()
-        self.seen = ""
+        self.seen = self._typed = ""
         # whoever leads a session and opens a terminal controls it, so that ^C is a signal
         self._process = subprocess.Popen(
             ["/bin/sh", "-c", 'exec "$@" <"$0" 2>"$0"', os.ttyname(theirs),
@@ -56,14 +56,21 @@ class Seated:
             self.seen += os.read(self._ours, 4096).decode()
 
     def type(self, keys: str) -> None:
+        self._typed = keys
         os.write(self._ours, keys.encode())
 
     def end(self) -> int:
-        """Wait until it ends by itself, reading what it says."""
+        """Wait until it ends, reading what it says.  ^C is pressed again where nothing happens: one
+        that comes just before Python begins to read waits for the next key.
+        """
         os.close(self._theirs)
         self._theirs = -1
         with contextlib.suppress(OSError):  # as Linux ends a terminal whose last user has gone
-            while said := os.read(self._ours, 4096):
+            while True:
+                if self._typed == "\x03" and not select.select([self._ours], [], [], 5)[0]:
+                    self.type("\x03")
+                if not (said := os.read(self._ours, 4096)):
+                    break
                 self.seen += said.decode(errors="replace")
         return self._process.wait(30)
 
