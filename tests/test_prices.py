@@ -236,6 +236,6 @@ def test_a_price_that_is_unknown_is_said_and_never_nothing(tmp_path):
     assert summary.unpriced(some) == [
         "no price is known for of-our-own: rows that are not in the total: 1; put it under [prices]"
     ]
-    assert "cost      $0.5000, without 2 rows whose cost is unknown" in summary.lines(some)
+    assert "cost      $0.50, without 2 rows whose cost is unknown" in summary.lines(some)
     assert "cost      unknown" in summary.lines(ended(tmp_path, unpriced, silent))
     assert summary.unpriced(ended(tmp_path, priced)) == []
