@@ -223,7 +223,7 @@ class Asking:
         self._limiter.release(request, _tokens(attempt, judged))
         if self._purse is not None:
             billed = isinstance(judged, TryAgain) and judged.maybe_billed
-            self._purse.settle(request, attempt, billed)
+            self._purse.settle(request, attempt, results.reading(attempt, judged), billed)
         self._limiter.hear(attempt.headers, now)
         if self._timeouts.many(attempt.fault == "timeout", time.monotonic()):
             self._notice(

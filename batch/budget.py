@@ -15,9 +15,10 @@ from functools import lru_cache
 
 import msgspec
 
-from batch import tokens, usage
+from batch import tokens
 from batch.model import Attempt, Request
 from batch.prices import Pricer
+from batch.usage import Reading
 
 SLICE = Decimal("0.01")
 """The share of the cap that is drawn at once."""
@@ -165,10 +166,12 @@ class Purse:
         self.budget.settle(request.row, Decimal(0))
         self._settled.set()
 
-    def settle(self, request: Request, attempt: Attempt, maybe_billed: bool) -> None:
-        """The request is not in flight any more."""
-        maybe_billed = maybe_billed or attempt.maybe_billed
-        cost = _cost(attempt, maybe_billed, self._pricer, request.model)
+    def settle(
+        self, request: Request, attempt: Attempt, reading: Reading, maybe_billed: bool
+    ) -> None:
+        """The request is not in flight any more; its answer told the usage `reading`."""
+        maybe_billed = maybe_billed or attempt.maybe_billed or attempt.fault == "reused_socket"
+        cost = _cost(attempt, reading, maybe_billed, self._pricer, request.model)
         self.budget.settle(request.row, cost)
         self._settled.set()
 
@@ -198,10 +201,9 @@ def _reads_on(body: bytes) -> str | None:
 
 
 def _cost(
-    attempt: Attempt, maybe_billed: bool, pricer: Pricer, asked: str | None
+    attempt: Attempt, reading: Reading, maybe_billed: bool, pricer: Pricer, asked: str | None
 ) -> Decimal | None:
     """USD that an attempt has cost; None when nobody knows."""
-    reading = usage.of(attempt.answer)
     if (cost := pricer.cost(attempt, reading, asked)) is not None:
         return cost.usd
     unknown = maybe_billed or attempt.status == 200 or reading.usage is not None

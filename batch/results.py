@@ -11,6 +11,7 @@ import msgspec
 
 from batch import tokens, usage
 from batch.model import Attempt, AttemptRecord, Completion, Request, Result, Sent, Usage
+from batch.outcome import Accept, Outcome
 from batch.prices import Cost, Pricer
 from batch.usage import Reading
 
@@ -221,6 +222,11 @@ def _flags(request: Request, completion: Completion) -> list[str]:
     if completion.embedding is None and len(completion.choices) < request.choices:
         flags = [*flags, "choices_missing"]
     return flags
+
+
+def reading(attempt: Attempt, judged: Outcome) -> Reading:
+    """The usage that an attempt's answer told."""
+    return _read(judged.completion) if isinstance(judged, Accept) else usage.of(attempt.answer)
 
 
 def _read(completion: Completion) -> Reading:

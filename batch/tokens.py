@@ -7,6 +7,7 @@ more, up to the request's own cap; before the first answer, the cap.
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from dataclasses import dataclass
 
@@ -21,10 +22,12 @@ ENOUGH = 5
 """Answers after which no other one is expected to be much longer than the longest."""
 INLINE = (b";base64,", b'"data":"')
 """What stands before a picture or sound in a body."""
+PICTURE = re.compile(rb'url":"data:image/[\w.+-]+;base64,[A-Za-z0-9+/=]*"')
+"""A picture in a body; in a text the quotes would be escaped."""
 ELSEWHERE = (b'url":"http', b'"file_id":"')
 """What stands before one that the server fetches."""
 MOST_MEDIA = 20_000
-"""Tokens: a large picture takes a few thousand, ten minutes of sound as many."""
+"""Tokens: a large picture takes a few thousand."""
 UNKNOWN_OUTPUT = 500
 """Tokens, where nothing has been answered and nothing caps it."""
 
@@ -80,12 +83,16 @@ class Estimates:
 
 
 def most_input(request: Request) -> int:
-    """Input tokens a request cannot exceed: no vendor makes more than one of a byte of text (what
-    its template adds is less than the JSON around it); a picture or sound counts MOST_MEDIA each.
+    """Input tokens a request cannot exceed: no vendor makes more than one of a byte of text, or of
+    sound or a document in base64 (what its template adds is less than the JSON around it); a picture
+    counts MOST_MEDIA.
     """
-    body = request.body
-    begins = (*INLINE, *ELSEWHERE) if len(body) > TEXT else ELSEWHERE
-    return text_bytes(body) + MOST_MEDIA * sum(body.count(sign) for sign in begins)
+    body, pictures = request.body, 0
+    size = len(body)
+    for found in PICTURE.finditer(body) if size > TEXT else ():
+        size -= found.end() - found.start()
+        pictures += 1
+    return size + MOST_MEDIA * (pictures + sum(body.count(sign) for sign in ELSEWHERE))
 
 
 def most_output(request: Request) -> int | None:

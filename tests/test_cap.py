@@ -11,7 +11,7 @@ from functools import partial
 import msgspec
 import pytest
 
-from batch import apis
+from batch import apis, tokens
 from batch.apis import Parameters
 from batch.budget import Boundless, Worst
 from batch.prices import Price, Pricer, Seller
@@ -250,6 +250,35 @@ def test_the_worst_case_is_a_token_a_byte_and_all_output_of_all_answers():
     price, size = worst(max_tokens=50, n=3)
     most = size * 100e-6 + 150 * 1000e-6
     assert most <= price <= most * 17 / 16
+
+
+PIXELS = "data:image/png;base64," + "A" * 100_000
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        f'<p><img src="{PIXELS}">',
+        f"url({PIXELS}) " + "word " * 20_000,
+        PIXELS,
+        [{"type": "input_audio", "input_audio": {"data": "A" * 100_000, "format": "mp3"}}],
+        [{"type": "file", "file": {"file_data": "data:application/pdf;base64," + "A" * 100_000}}],
+    ],
+)
+def test_only_a_picture_counts_less_than_its_bytes(content):
+    sent = Parameters(model="m")
+    request = apis.build(Question(messages=[{"role": "user", "content": content}]), sent, 0)
+    assert tokens.most_input(request) >= 100_000
+
+
+def test_answers_of_an_api_that_tells_no_output_are_settled_by_what_they_cost(api, tmp_path):
+    free_output = {"fake-model": {"input": 100.0, "output": 0.0}}
+    limits = {"max_cost_usd": 1.0}
+    request = {"api": "embeddings"}
+    done = ran(api, tmp_path, prompts(50), request, limits=limits, prices=free_output)
+    assert done.exit_code == 0
+    drawn = json.loads((tmp_path / "run/budget.json").read_text())
+    assert float(drawn["drawn_usd"]) == pytest.approx(bill(api))
 
 
 @pytest.mark.parametrize(
