@@ -30,7 +30,8 @@ SUMS = (
     *("rows_ok", "rows_failed", "rows_reused", "attempts", "maybe_billed_attempts"),
     *("input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens"),
     *("cost_usd", "reported_cost_usd", "unpriced_rows", "unknown_usage_rows"),
-    *("unconfirmed_tokens", "unconfirmed_cost_usd", "unbounded_attempts"),
+    *("unconfirmed_tokens", "unconfirmed_cost_usd", "unconfirmed_unpriced_rows"),
+    *("unbounded_attempts",),
     *("usage_rows", "priced_answers", "unpriced_usage_rows", "unpriced_tokens", "cacheable_tokens"),
     *("timed_tokens", "timed_seconds", "lost_tokens", "lost_cost_usd", "lost_unpriced"),
 )
@@ -291,6 +292,10 @@ def _counted(rows: pa.Table, cost: pa.ChunkedArray) -> dict[str, pa.ChunkedArray
         "cost_usd": pc.if_else(asked, cost, 0.0),
         "unpriced_rows": pc.and_(unpriced, pc.or_(pc.or_(ok, used), silent)),
         "unknown_usage_rows": silent,
+        "unconfirmed_unpriced_rows": pc.and_(
+            pc.greater(pc.fill_null(rows["unconfirmed_tokens"], 0), 0),
+            pc.is_null(rows["unconfirmed_cost_usd"]),
+        ),
         "usage_rows": used,
         "priced_answers": pc.and_(answered, pc.is_valid(cost)),
         "unpriced_usage_rows": pc.and_(unpriced, used),

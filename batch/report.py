@@ -337,7 +337,7 @@ def _numbers(
         unconfirmed_tokens=count["unconfirmed_tokens"],
         unconfirmed_cost_usd=(
             None
-            if count["unconfirmed_tokens"] and not count["unconfirmed_cost_usd"]
+            if count["unconfirmed_unpriced_rows"]
             else _usd(float(count["unconfirmed_cost_usd"]))
         ),
         unbounded_attempts=count["unbounded_attempts"],

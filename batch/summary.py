@@ -135,14 +135,15 @@ def unpriced(ended: Ended) -> list[str]:
 
 def _cost(totals: Totals) -> str:
     """What is known, and what is not: never $0 for unknown."""
-    billed = totals.rows_ok - totals.rows_reused
-    nothing = totals.unpriced_rows and totals.unpriced_rows == billed and not totals.cost_usd
+    nothing = totals.unpriced_rows and not totals.cost_usd
     said = "unknown" if nothing else money(totals.cost_usd)
     if totals.unpriced_rows and not nothing:
         said += f", without {totals.unpriced_rows:,} rows whose cost is unknown"
     if totals.unconfirmed_cost_usd or totals.unconfirmed_tokens:
         most = f"{totals.unconfirmed_tokens:,} tokens"
-        if totals.unconfirmed_cost_usd:
+        if totals.unconfirmed_unpriced_rows:
+            most = f"an unknown cost ({most})"
+        elif totals.unconfirmed_cost_usd:
             most = f"{money(totals.unconfirmed_cost_usd)} ({most})"
         said += f"; at most {most} more may have been billed without being reported"
     if totals.unbounded_attempts:

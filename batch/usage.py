@@ -262,6 +262,7 @@ class Totals(msgspec.Struct, omit_defaults=True):
     cost_usd: float = 0.0
     unconfirmed_tokens: int = 0
     unconfirmed_cost_usd: float = 0.0
+    unconfirmed_unpriced_rows: int = 0
     unbounded_attempts: int = 0
     unpriced_rows: int = 0
     unknown_usage_rows: int = 0
@@ -282,18 +283,30 @@ class Totals(msgspec.Struct, omit_defaults=True):
         self.cost_usd += result.cost_usd or 0.0
         self.unconfirmed_tokens += result.unconfirmed_tokens or 0
         self.unconfirmed_cost_usd += result.unconfirmed_cost_usd or 0.0
+        self.unconfirmed_unpriced_rows += (
+            bool(result.unconfirmed_tokens) and result.unconfirmed_cost_usd is None
+        )
         self.unbounded_attempts += result.unbounded_attempts
-        silent = result.input_tokens is None or result.output_tokens is None
-        unknown = not result.reused and ("usage_unknown" in result.flags or (ok and silent))
-        self.unknown_usage_rows += unknown
-        used = result.input_tokens is not None or result.output_tokens is not None
-        billed = not result.reused and (ok or used or unknown)
-        self.unpriced_rows += billed and result.cost_usd is None
+        self.unknown_usage_rows += is_silent(result)
+        self.unpriced_rows += is_unpriced(result)
 
     def merge(self, other: Totals) -> None:
         """Count all that `other` has counted."""
         for name in Totals.__struct_fields__:
             setattr(self, name, getattr(self, name) + getattr(other, name))
+
+
+def is_silent(result: Result) -> bool:
+    """Whether a row used tokens that nobody told."""
+    ok, told = result.status == "ok", None not in (result.input_tokens, result.output_tokens)
+    return not result.reused and ("usage_unknown" in result.flags or (ok and not told))
+
+
+def is_unpriced(result: Result) -> bool:
+    """Whether a row was billed and its cost is unknown."""
+    used = result.input_tokens is not None or result.output_tokens is not None
+    billed = not result.reused and (result.status == "ok" or used or is_silent(result))
+    return billed and result.cost_usd is None
 
 
 @lru_cache(maxsize=1024)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from batch import prices, summary, usage
 from batch.model import Attempt, Result, Usage
 from batch.prices import Price, Pricer, Seller
+from batch.store import seal
 from batch.summary import Ended
 from batch.usage import Reading, Summary, Totals
 
@@ -227,6 +228,36 @@ def ended(tmp_path, *results: Result) -> Ended:
     return Ended(tmp_path, whole, Totals(), 1.0, len(results))
 
 
+def test_what_may_be_billed_has_no_upper_bound_where_some_of_it_has_no_price(tmp_path):
+    some = {"status": "failed", "error_class": "timeout", "attempts": 1}
+    unpriced = Result(row=0, **some, unconfirmed_tokens=1_000_000)
+    priced = Result(row=1, **some, unconfirmed_tokens=100, unconfirmed_cost_usd=0.01)
+    [line] = [
+        line for line in summary.lines(ended(tmp_path, unpriced, priced)) if "more may" in line
+    ]
+    assert "at most an unknown cost (1,000,100 tokens) more" in line
+    [line] = [line for line in summary.lines(ended(tmp_path, priced)) if "more may" in line]
+    assert "at most $0.01 (100 tokens) more" in line
+
+
+def test_a_row_asked_again_costs_an_unknown_sum_where_one_part_is_unknown():
+    used = {"input_tokens": 100_000, "output_tokens": 5, "attempts": 1}
+    unpriced = Result(row=0, status="failed", **used)
+    priced = Result(row=0, status="ok", **used, cost_usd=0.01, cost_source="job")
+    both = seal.after(unpriced, priced)
+    assert (both.cost_usd, both.cost_source, both.input_tokens) == (None, None, 200_000)
+    assert seal.after(priced, priced).cost_usd == pytest.approx(0.02)
+    refused = Result(row=0, status="failed", attempts=1)
+    assert seal.after(refused, priced).cost_usd == 0.01
+
+
+def test_a_reused_row_that_is_asked_again_is_paid_for():
+    reused = Result(row=0, status="ok", reused=True, cost_usd=0.0)
+    failed = Result(row=0, status="failed", attempts=1, cost_usd=0.02, input_tokens=3)
+    both = seal.after(reused, failed)
+    assert (both.status, both.reused, both.cost_usd) == ("ok", False, 0.02)
+
+
 def test_a_price_that_is_unknown_is_said_and_never_nothing(tmp_path):
     answered = {"status": "ok", "input_tokens": 3, "output_tokens": 2}
     unpriced = Result(row=0, **answered, model="of-our-own", attempts=1)
@@ -238,4 +269,7 @@ def test_a_price_that_is_unknown_is_said_and_never_nothing(tmp_path):
     ]
     assert "cost      $0.50, without 2 rows whose cost is unknown" in summary.lines(some)
     assert "cost      unknown" in summary.lines(ended(tmp_path, unpriced, silent))
+    misfit = Result(row=3, **(answered | {"status": "failed"}), model="of-our-own", attempts=1)
+    assert "cost      unknown" in summary.lines(ended(tmp_path, unpriced, misfit))
+    assert "cost      unknown" in summary.lines(ended(tmp_path, misfit))
     assert summary.unpriced(ended(tmp_path, priced)) == []

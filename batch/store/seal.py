@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from batch import columns
+from batch import columns, usage
 from batch.columns import Column
 from batch.errors import Damaged
 from batch.model import Position, Result, Usage
@@ -195,7 +196,16 @@ def after(earlier: Result, later: Result) -> Result:
     """
     if later.reused:
         return later
-    summed = {name: add_known(getattr(earlier, name), getattr(later, name)) for name in ADDED_UP}
+    both = (earlier, later)
+    summed: dict[str, Any] = {
+        name: add_known(getattr(earlier, name), getattr(later, name)) for name in ADDED_UP
+    }
+    if any(usage.is_unpriced(each) for each in both):  # a sum of what is known would pass for all
+        summed.update(cost_usd=None, cost_source=None)
+    if any(each.unconfirmed_tokens and each.unconfirmed_cost_usd is None for each in both):
+        summed["unconfirmed_cost_usd"] = None
+    if later.attempts:
+        summed["reused"] = False
     log = [*log_of(earlier), *log_of(later)]
     kept = earlier if earlier.status == "ok" and later.status == "failed" else later
     return msgspec.structs.replace(kept, **summed, attempt_log=log if len(log) > 1 else None)
