@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -220,3 +221,16 @@ def test_the_table_fits_a_terminal(api, batchmill, tmp_path: Path):
                       "--set", f"prices.{'m' * 90}.output=1.0").stdout  # fmt: skip
     title, rule, line = shown.splitlines()[-3:]
     assert len(title) == len(rule) == len(line) <= 100
+
+
+def test_a_probe_that_reaches_the_cap_names_a_run_to_go_on_with(api, batchmill, tmp_path):
+    write(tmp_path / "in.jsonl", texts(50))
+    priced = ("--set", "prices.m.input=100", "--set", "prices.m.output=1000")
+    capped = ("--set", "request.max_tokens=40", "--set", "limits.max_cost_usd=0.2")
+    ended = batchmill("estimate", "in.jsonl", *asking(api, *priced, *capped), "--probe", "50")
+    assert ended.exit_code == 3, ended.stderr
+    last = ended.stderr.splitlines()[-1]
+    assert last.startswith("to go on with a higher cap: batchmill run in.jsonl ")
+    ended = batchmill(*shlex.split(last.partition(": batchmill ")[2]))
+    assert ended.exit_code in (0, 3), ended.stderr
+    assert "cap left" in ended.stderr

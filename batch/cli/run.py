@@ -136,8 +136,12 @@ def again_command(*without: str) -> str:
     """The command that goes on where this one ended: the same, without what starts anew, nor the
     flags `without` and their values.
     """
+    command, *given = sys.argv[1:]
+    if command == "estimate":  # its probe is a run
+        command, without = "run", ("--probe", *without)
+        given = [word for word in given if word != "--json"]
     left_out = ("--reuse", *without)
-    words = iter(sys.argv[1:])
+    words = iter([command, *given])
     kept = []
     for word in words:
         if word in left_out:
