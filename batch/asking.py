@@ -279,15 +279,16 @@ class Asking:
         others = self._refused_since is None
         chances = task.chances.and_then(again, others)
         if chances.goods is None:
-            chances = msgspec.structs.replace(chances, goods=self._limiter.health.goods)
+            goods = self._limiter.health.goods
+            chances = msgspec.structs.replace(chances, goods=goods, since=time.monotonic())
         if again.mismatch:  # what does not fit was answered all the same
             self._refused_since, self._answered, others = None, True, True
         delay = retry.delay(self._job.retry, chances, again, self._jitter(), others)
         down = self._is_down(task.row.index, again, chances, attempt.latency_s, delay is None)
         if down:  # an outage: the row has done nothing wrong and stays pending
             billed = task.chances.maybe_billed + again.maybe_billed
-            goods = chances.goods
-            chances = msgspec.structs.replace(task.chances, maybe_billed=billed, goods=goods)
+            since = {"goods": chances.goods, "since": chances.since}
+            chances = msgspec.structs.replace(task.chances, maybe_billed=billed, **since)
             delay = retry.delay(self._job.retry, chances, again, self._jitter(), others)
         if again.refused or again.wait:
             self._hold(again, attempt, others)
@@ -346,12 +347,14 @@ class Asking:
             self._limiter.answered(took)
             return False
         health = self._limiter.health
-        innocent = chances.goods == health.goods
+        fresh = chances.goods == health.goods
+        innocent = fresh or health.speaks(chances.since, time.monotonic())
         why = " ".join(again.message.split())[:WHY_LENGTH]
         down = self._limiter.failed(
-            row, why, took, unreachable=again.unreachable, innocent=innocent
+            row, why, took, unreachable=again.unreachable, innocent=innocent, fresh=fresh
         )
-        if not down and last and self._answered and health.of_several_rows():
+        others = health.of_several_rows() or health.of_many_rows(time.monotonic())
+        if not down and last and self._answered and others:
             self._limiter.turned_away(why)
             down = True
         if down:

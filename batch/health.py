@@ -18,6 +18,8 @@ FAULTS = 20
 """Failed attempts in a row, of more than one row."""
 SHARE, WINDOW = 0.8, 100
 """… or this share of the last attempts."""
+MANY = 3
+"""Rows that do not happen to fail at once each for its own reasons."""
 MOST_SENDS = 1_000
 """Requests since the trouble began that are remembered."""
 SMOOTHING = 0.1
@@ -39,7 +41,7 @@ class Health:
         self._good_sent = 0.0  # when the latest request left that was answered
         self._usual = 0.0  # seconds an answer takes
         self.goods = 0
-        self._rows: set[int] = set()  # of the faults in a row; two are enough to know
+        self._rows: set[int] = set()  # of the faults in a row, at most MANY of them
         self._unanswered: set[int] = set()  # those since any answer came
         self._last: deque[bool] = deque(maxlen=WINDOW)
         self._next_probe = 0.0
@@ -62,9 +64,18 @@ class Health:
         return was_away
 
     def fault(
-        self, row: int, why: str, now: float, sent: float, *, unreachable: bool = False
+        self,
+        row: int,
+        why: str,
+        now: float,
+        sent: float,
+        *,
+        unreachable: bool = False,
+        fresh: bool = True,
     ) -> bool:
-        """An attempt failed for a reason of the endpoint.  Whether the circuit is open now."""
+        """An attempt failed for a reason of the endpoint.  Whether the circuit is open now.  Nothing
+        was answered since a `fresh` row first failed.
+        """
         self._last.append(False)
         if self._faults == 0:
             self._trouble_since = now
@@ -73,12 +84,19 @@ class Health:
             return self.since is not None
         self._faults += 1
         self._unreachable = self._unreachable + 1 if unreachable else 0
-        for rows in (self._rows, self._unanswered):
-            if len(rows) < 2:
-                rows.add(row)
+        if len(self._rows) < MANY:
+            self._rows.add(row)
+        if fresh and len(self._unanswered) < 2:
+            self._unanswered.add(row)
         if self.since is None and self._is_down(now, now - sent):
             self.open(why, now)
         return self.since is not None
+
+    def speaks(self, since: float, now: float) -> bool:
+        """Whether a row that failed at `since`, and again now, tells something of the endpoint: what
+        was answered in between had been on its way when the trouble began, not long ago.
+        """
+        return self._good_sent <= since and not self._lasts(now)
 
     def disregard(self) -> None:
         """An attempt failed that tells nothing: its row had failed while others were answered."""
@@ -88,6 +106,12 @@ class Health:
     def of_several_rows(self) -> bool:
         """Whether nothing has been answered since more rows than one began to fail."""
         return len(self._unanswered) > 1
+
+    def of_many_rows(self, now: float) -> bool:
+        """Whether many rows fail one after the other since a short time ago, whatever had been on
+        its way.
+        """
+        return len(self._rows) >= MANY and not self._lasts(now)
 
     def turn_away(self, why: str, now: float, sent: float) -> None:
         """What was sent at that moment was refused as a whole; others have been answered since, or
@@ -113,13 +137,16 @@ class Health:
         if self.since is not None:
             self._next_probe = now + PROBE
 
+    def _lasts(self, now: float) -> bool:
+        """Whether all that was on its way when the trouble began should have come."""
+        return now - self._trouble_since > 1 + 1.5 * self._usual
+
     def _is_down(self, now: float, took: float) -> bool:
         """Fast failures overtake slow answers: a series tells something when it holds most of what
         should have failed by now, or has lasted longer than an answer takes.
         """
-        lasted = now - self._trouble_since > 1 + 1.5 * self._usual
         due = bisect_right(self._sends, now - 2 * took)
-        if self._faults < SHARE * due and not lasted:
+        if self._faults < SHARE * due and not self._lasts(now):
             return False
         if self._unreachable >= UNREACHABLE:
             return True

@@ -160,17 +160,25 @@ class Limiter:
             self.close_until(now + wait + MARGIN, reason)
 
     def failed(
-        self, row: int, why: str, took: float, *, unreachable: bool = False, innocent: bool = True
+        self,
+        row: int,
+        why: str,
+        took: float,
+        *,
+        unreachable: bool = False,
+        innocent: bool = True,
+        fresh: bool = True,
     ) -> bool:
         """The endpoint failed.  Whether it is down: only rows that have not failed before, while
-        others were answered, are evidence.
+        others were answered, are evidence.  `fresh` are those since whose failure nothing came.
         """
         self._concurrency.failed()
         if not innocent:
             self.health.disregard()
             return self.health.since is not None
         now = self._clock()
-        down = self.health.fault(row, why, now, now - took, unreachable=unreachable)
+        sent = now - took
+        down = self.health.fault(row, why, now, sent, unreachable=unreachable, fresh=fresh)
         if down:
             self._concurrency.went_down()
         return down

@@ -43,7 +43,7 @@ MOST_REFUSED = 20
 class Chances(msgspec.Struct, frozen=True):
     """What a row has used up of its chances.  `refused` ones (429 and its like) are counted apart,
     those of them that came while others were answered once more; `goods` is how many answers there
-    had been when it first failed.
+    had been when it first failed, `since` the moment of that.
     """
 
     counted: int = 0
@@ -55,6 +55,7 @@ class Chances(msgspec.Struct, frozen=True):
     turned_away: int = 0
     mismatches: int = 0
     goods: int | None = None
+    since: float = 0.0
 
     def and_then(self, outcome: TryAgain, others_succeed: bool = False) -> Chances:
         """The chances used after one more attempt that ended so."""

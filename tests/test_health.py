@@ -36,6 +36,18 @@ def test_rows_that_failed_before_an_answer_do_not_speak_for_the_endpoint() -> No
     assert health.of_several_rows()
 
 
+def test_a_row_speaks_while_only_answers_on_their_way_have_come() -> None:
+    health = Health()
+    failing(health, range(1), now=10.0)
+    health.good(10.1, 9.9)
+    assert health.speaks(10.0, 10.5)
+    assert not health.speaks(10.0, 12.0), "what comes so late had not been on its way"
+    health.fault(1, "503", 10.5, 10.4, fresh=False)
+    assert not health.of_several_rows()
+    health.good(10.6, 10.55)
+    assert not health.speaks(10.0, 10.7)
+
+
 def test_failures_that_tell_nothing_do_not_keep_it_closed() -> None:
     health = Health()
     failing(health, range(1), now=1.0)
