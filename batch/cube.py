@@ -281,7 +281,7 @@ def _counted(rows: pa.Table, cost: pa.ChunkedArray) -> dict[str, pa.ChunkedArray
     used = pc.and_(asked, pc.or_(pc.is_valid(tokens_in), pc.is_valid(tokens_out)))
     unpriced = pc.and_(asked, pc.is_null(cost))
     told = pc.and_(pc.is_valid(tokens_in), pc.is_valid(tokens_out))
-    silent = pc.or_(pc.and_(answered, pc.invert(told)), pc.and_(asked, _flagged(rows)))
+    silent = pc.or_(pc.and_(answered, pc.invert(told)), pc.and_(asked, flagged(rows)))
     tokens = pc.add(pc.fill_null(tokens_in, 0), pc.fill_null(tokens_out, 0))
     timed = pc.and_(pc.and_(answered, pc.equal(rows["attempts"], 1)), pc.is_valid(tokens_out))
     return {
@@ -306,7 +306,7 @@ def _counted(rows: pa.Table, cost: pa.ChunkedArray) -> dict[str, pa.ChunkedArray
     }
 
 
-def _flagged(rows: pa.Table) -> pa.Array:
+def flagged(rows: pa.Table) -> pa.Array:
     """Whether a row has the flag `usage_unknown`."""
     flags = rows["flags"].combine_chunks()
     found = pc.equal(pc.list_flatten(flags), "usage_unknown")

@@ -17,14 +17,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from batch import endpoint, prices
-from batch.cube import Costing
+from batch.cube import Costing, flagged
 from batch.model import Usage
 from batch.prices import Price, Pricer, Quote, Rates, Seller
 from batch.store.plan import Plan
 
 KEYS = ("served_model", "model", "service_tier", "endpoint", "minute")
 COUNTS = tuple(Usage.__struct_fields__)
-COLUMNS = ("cost_usd", "cost_source", *KEYS[:-1], "started_at", *COUNTS)
+COLUMNS = ("cost_usd", "cost_source", "flags", *KEYS[:-1], "started_at", *COUNTS)
 
 Quoting = Callable[[tuple[str | None, ...], str | None, str | None, float], Quote | None]
 """Names of the model, service tier, endpoint, moment -> its price."""
@@ -111,6 +111,7 @@ def _costs(rows: pa.Table, quoting: Quoting) -> _Costs:
     bent = {at: quote for at, quote in enumerate(quotes) if quote and quote.rates is None}
     if bent:
         usd = _with_bent(rows, bent, place, usd)
+    usd = pc.if_else(flagged(rows), None, usd)  # what it used is not known
     return _Costs(usd, pc.if_else(pc.is_valid(usd), source, None))
 
 

@@ -392,6 +392,17 @@ def test_a_long_request_is_priced_anew_as_when_it_was_answered(tmp_path):
     assert found["totals"]["cost_usd"] == pytest.approx(sum(costs))
 
 
+def test_counts_that_cannot_be_have_no_price_anew_either(tmp_path):
+    doubtful = answered(**PUBLIC, flags=["usage_unknown"], cost_usd=None, cost_source=None)
+    run = recorded(tmp_path / "run", [answered(**PUBLIC), doubtful])
+    file = tmp_path / "prices.toml"
+    file.write_text(OTHER_PRICES)
+    for flags in (("--prices", file), ("--reprice",)):
+        totals = as_json(run, *flags)["totals"]
+        assert (totals["unpriced_rows"], totals["cost_usd"] > 0) == (1, True)
+        assert "at least $" in shown(run, *flags)
+
+
 def test_what_was_lost_is_priced_anew_too(tmp_path):
     log = [
         AttemptRecord("h", JANUARY, 1.0, "gpt-5.4", 200, "schema_mismatch", 100, 50, cost_usd=9.0),
