@@ -347,18 +347,18 @@ class Asking:
             self._limiter.answered(took)
             return False
         health = self._limiter.health
+        now = time.monotonic()
         fresh = chances.goods == health.goods
-        innocent = fresh or health.speaks(chances.since, time.monotonic())
+        innocent = fresh or health.speaks(chances.since, now)
         why = " ".join(again.message.split())[:WHY_LENGTH]
         down = self._limiter.failed(
             row, why, took, unreachable=again.unreachable, innocent=innocent, fresh=fresh
         )
-        others = health.of_several_rows() or health.of_many_rows(time.monotonic())
-        if not down and last and self._answered and others:
+        if not down and last and self._answered and health.fails_for_others(now):
             self._limiter.turned_away(why)
             down = True
         if down:
-            self._lose_patience(time.monotonic())
+            self._lose_patience(now)
         return down
 
     def _pause(self, task: Task, request: Request, attempt: Attempt, pause: Pause) -> None:

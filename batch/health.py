@@ -107,11 +107,12 @@ class Health:
         """Whether nothing has been answered since more rows than one began to fail."""
         return len(self._unanswered) > 1
 
-    def of_many_rows(self, now: float) -> bool:
-        """Whether many rows fail one after the other since a short time ago, whatever had been on
-        its way.
+    def fails_for_others(self, now: float) -> bool:
+        """Whether it is not one row alone: nothing has been answered since several began to fail, or
+        many do since a short time ago, whatever had been on its way.
         """
-        return len(self._rows) >= MANY and not self._lasts(now)
+        many = len(self._rows) >= MANY and not self._lasts(now)
+        return self.of_several_rows() or many
 
     def turn_away(self, why: str, now: float, sent: float) -> None:
         """What was sent at that moment was refused as a whole; others have been answered since, or
