@@ -32,7 +32,7 @@ SLOW = 12
 """Peers but the plain loop get one row in so many."""
 OURS = {
     "batchmill": (),
-    "batchmill, raw answers": ("--set", "output.response=all"),
+    "batchmill, raw answers": ("--set", "output.response=true"),
 }
 
 
@@ -72,8 +72,10 @@ def static_server(*words: object) -> Iterator[str]:
         assert server.stdout is not None
         port = int(server.stdout.readline())
         pin(server.pid, -1)
-        yield f"http://127.0.0.1:{port}/v1"
-        server.kill()
+        try:
+            yield f"http://127.0.0.1:{port}/v1"
+        finally:
+            server.kill()
 
 
 def pin(process: int, core: int) -> None:
