@@ -15,21 +15,20 @@ import ssl
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import AsyncExitStack, aclosing
-from contextvars import ContextVar
+from functools import lru_cache
 from types import TracebackType
 from typing import Any
-from weakref import WeakSet
 
 import aiohttp
 import msgspec
 import yarl
-from aiohttp.client_reqrep import ClientRequest
 
 from batch import __version__
 from batch.apis import APIS, Fold, with_response_format, without_stream_options
 from batch.bodies import decode
 from batch.endpoint import Endpoint, Target, url_of
 from batch.errors import UsageError
+from batch.exchange import Exchange, Poster, Reused
 from batch.model import Attempt, Request
 from batch.outcome import BadAnswer
 from batch.scrub import Scrubber
@@ -75,8 +74,6 @@ REUSED_SOCKET_SECONDS = 1.0
 SPARE_DESCRIPTORS = 64
 """Files and sockets a process needs besides its connections."""
 
-_reused: ContextVar[bool] = ContextVar("reused", default=False)
-
 
 class Client:
     """One session to one endpoint.  `async with Client(...)`, then `send`."""
@@ -113,7 +110,7 @@ class Client:
     async def __aenter__(self) -> Client:
         _raise_descriptors(self._connections + SPARE_DESCRIPTORS)
         self._session = aiohttp.ClientSession(
-            connector=_Connector(
+            connector=aiohttp.TCPConnector(
                 limit=self._connections,
                 limit_per_host=0,
                 keepalive_timeout=KEEPALIVE_SECONDS,
@@ -132,6 +129,10 @@ class Client:
             proxy=self._target.proxy,
             skip_auto_headers=("Accept",),
         )
+        self._posters = {
+            name: Poster(self._session, url, self._target.proxy, self._endpoint.connect_timeout)
+            for name, url in self._urls.items()
+        }
         return self
 
     async def __aexit__(
@@ -154,14 +155,10 @@ class Client:
         status: int | None = None
         key = f"{self._run_id}-{request.row}-{request.hash[:16]}"
         try:
-            async with self._session.post(
-                self._urls[request.api],
-                data=request.body,
-                headers={"Idempotency-Key": key},
-                allow_redirects=False,
-            ) as response:
-                status = response.status
-                answered = await self._read(request, response, began)
+            async with asyncio.timeout(self._endpoint.total_timeout):
+                with await self._posters[request.api].post(request.body, key) as exchange:
+                    status = exchange.status
+                    answered = await self._read(request, exchange, began)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             answered = _failed(error, status, self._clock() - began)
         return Attempt(
@@ -180,8 +177,7 @@ class Client:
                 yarl.URL(url, encoded=True), allow_redirects=False
             ) as response:
                 status = response.status
-                async with aclosing(self._pieces(response)) as pieces:
-                    raw = b"".join([piece async for piece in pieces])
+                raw = await self._body(response.content)
             answered = {"status": status, **self._json(raw)}
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             answered = _failed(error, status, self._clock() - began)
@@ -189,22 +185,26 @@ class Client:
             endpoint=url, started_at=started, latency_s=self._clock() - began, **answered
         )
 
-    async def _read(
-        self, request: Request, response: aiohttp.ClientResponse, began: float
-    ) -> dict[str, Any]:
-        headers = self._kept(response)
-        about = {"status": response.status, "headers": headers}
-        if request.stream and response.status == 200:
-            return {**about, **await self._read_stream(request, response, began)}
-        async with aclosing(self._pieces(response)) as pieces:
-            raw = b"".join([piece async for piece in pieces])
-        return {**about, **self._whole(request, response.status, raw)}
+    async def _read(self, request: Request, exchange: Exchange, began: float) -> dict[str, Any]:
+        if request.stream and exchange.status == 200:
+            answered = await self._read_stream(request, exchange, began)
+        else:
+            answered = self._whole(request, exchange.status, await self._body(exchange.content))
+        answered["status"], answered["headers"] = exchange.status, self._kept(exchange)
+        return answered
 
-    async def _pieces(self, response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:
+    async def _body(self, content: aiohttp.StreamReader) -> bytes:
+        """The decoded body.  Raises TooLarge."""
+        if content.is_eof() and content.total_bytes <= LARGE_BODY:  # as nearly always: 5 us less
+            return content.read_nowait()
+        async with aclosing(self._pieces(content)) as pieces:
+            return b"".join([piece async for piece in pieces])
+
+    async def _pieces(self, content: aiohttp.StreamReader) -> AsyncGenerator[bytes, None]:
         """The decoded body as it comes.  Raises TooLarge beyond MAX_BODY, without reading on."""
         size = 0
         async with AsyncExitStack() as stack:
-            async for piece in response.content.iter_any():
+            async for piece in content.iter_any():
                 if size <= LARGE_BODY < size + len(piece):
                     await stack.enter_async_context(self._large)
                 size += len(piece)
@@ -213,16 +213,16 @@ class Client:
                 yield piece
 
     async def _read_stream(
-        self, request: Request, response: aiohttp.ClientResponse, began: float
+        self, request: Request, exchange: Exchange, began: float
     ) -> dict[str, Any]:
         """A stream, or what was sent in its place, whatever it is called."""
-        async with aclosing(self._pieces(response)) as pieces:
+        async with aclosing(self._pieces(exchange.content)) as pieces:
             head = b""
             while not head and (piece := await anext(pieces, None)) is not None:
                 head = piece.lstrip(BLANK)
             if head[:1] in (b"{", b"[", b"<"):
                 raw = b"".join([head, *[piece async for piece in pieces]])
-                return self._whole(request, response.status, raw)
+                return self._whole(request, exchange.status, raw)
             folding = _Folding(APIS[request.api].Fold(request.choices), self._clock)
             try:
                 await self._follow(folding, head, pieces)
@@ -283,11 +283,11 @@ class Client:
         clean = self._scrubber.clean_bytes(raw)
         return clean, decode(clean)[0]
 
-    def _kept(self, response: aiohttp.ClientResponse) -> dict[str, str]:
+    def _kept(self, exchange: Exchange) -> dict[str, str]:
         return {
-            lower: self._scrubber.clean(value)
-            for name, value in response.headers.items()
-            if (lower := name.lower()) in KEPT_HEADERS or lower.startswith(KEPT_PREFIXES)
+            kept: self._scrubber.clean(value)
+            for name, value in exchange.headers.items()
+            if (kept := _kept_name(name)) is not None
         }
 
 
@@ -318,24 +318,11 @@ class _Folding:
                 self.fold.add(event)
 
 
-class _Connector(aiohttp.TCPConnector):
-    """Tells `send`, through a context variable, whether its socket had been used before."""
-
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(**settings)
-        self._used: WeakSet[object] = WeakSet()
-
-    async def connect(
-        self,
-        req: ClientRequest,
-        traces: Any,
-        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109
-    ) -> aiohttp.connector.Connection:
-        connection = await super().connect(req, traces, timeout)
-        _reused.set(connection.protocol in self._used)
-        if connection.protocol is not None:
-            self._used.add(connection.protocol)
-        return connection
+@lru_cache(maxsize=256)
+def _kept_name(name: str) -> str | None:
+    """A header's name in lower case; None where nobody reads it."""
+    lower = name.lower()
+    return lower if lower in KEPT_HEADERS or lower.startswith(KEPT_PREFIXES) else None
 
 
 def _raise_descriptors(needed: int) -> None:
@@ -384,9 +371,9 @@ def _said(error: BaseException, status: int | None, took: float) -> dict[str, An
             return _fault("connection", why, unreachable=True)
         case TimeoutError():
             return _fault("timeout", f"no complete answer within {took:.0f} s", billed=True)
+        case Reused() if took < REUSED_SOCKET_SECONDS:
+            return _fault("reused_socket", "a kept-alive connection had been closed")
         case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError() if status is None:
-            if took < REUSED_SOCKET_SECONDS and _reused.get():
-                return _fault("reused_socket", "a kept-alive connection had been closed")
             return _fault("connection", "the connection broke before an answer came", billed=True)
         case aiohttp.ClientPayloadError() | aiohttp.ClientConnectionError() if status is not None:
             return _fault("cut_off", "the answer was cut off", billed=True)
