@@ -2,12 +2,14 @@
 
 Each reads a JSONL file with the column `text`, asks for a chat completion of every row, and writes
 completion and usage, a JSON line a row, as its users write that.  `plain` is the loop everybody
-writes on aiohttp: a semaphore, a task a row, the json module.
+writes on aiohttp: a semaphore, a task a row, the json module; `plain_streaming` is its like for
+answers that are streamed.
 """
 
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import json
 import sys
 from collections.abc import Callable, Coroutine
@@ -31,6 +33,38 @@ async def plain(url: str, texts: list[str], out: TextIO, in_flight: int) -> None
                     response.raise_for_status()
                     said = await response.json()
             _write(out, row, said["choices"][0]["message"]["content"], said["usage"])
+
+        await asyncio.gather(*(ask(row, text) for row, text in enumerate(texts)))
+
+
+async def plain_streaming(url: str, texts: list[str], out: TextIO, in_flight: int) -> None:
+    import aiohttp
+
+    slots = asyncio.Semaphore(in_flight)
+    connector = aiohttp.TCPConnector(limit=in_flight)
+    async with aiohttp.ClientSession(connector=connector) as session:
+
+        async def ask(row: int, text: str) -> None:
+            pieces, usage = [], None
+            async with slots:
+                body = {
+                    "model": MODEL,
+                    "messages": [{"role": "user", "content": text}],
+                    "stream": True,
+                    "stream_options": {"include_usage": True},
+                }
+                async with session.post(f"{url}/chat/completions", json=body) as response:
+                    response.raise_for_status()
+                    async for line in response.content:
+                        data = line.removeprefix(b"data: ").strip()
+                        if not data or data == b"[DONE]":
+                            continue
+                        chunk = json.loads(data)
+                        usage = chunk.get("usage") or usage
+                        pieces += [
+                            choice["delta"].get("content") or "" for choice in chunk["choices"]
+                        ]
+            _write(out, row, "".join(pieces), usage)
 
         await asyncio.gather(*(ask(row, text) for row, text in enumerate(texts)))
 
@@ -101,12 +135,14 @@ async def lm_deluge(url: str, texts: list[str], out: TextIO, in_flight: int) -> 
         _write(out, row, said.completion, usage)
 
 
-PEERS: dict[str, Callable[[str, list[str], TextIO, int], Coroutine[Any, Any, None]]] = {
-    "plain": plain,
-    "openai": openai,
-    "litellm": litellm,
-    "lm_deluge": lm_deluge,
-}
+Peer = Callable[[str, list[str], TextIO, int], Coroutine[Any, Any, None]]
+LOOPS: dict[str, Peer] = {"plain": plain, "plain_streaming": plain_streaming}
+PACKAGES: dict[str, Peer] = {"openai": openai, "litellm": litellm, "lm_deluge": lm_deluge}
+
+
+def installed() -> list[str]:
+    """The packages that can be imported here."""
+    return [name for name in PACKAGES if importlib.util.find_spec(name)]
 
 
 def _write(out: TextIO, row: int, completion: str | None, usage: object) -> None:
@@ -117,7 +153,7 @@ def main() -> None:
     name, url, source, target, in_flight = sys.argv[1:]
     texts = [json.loads(line)["text"] for line in Path(source).read_text().splitlines()]
     with Path(target).open("w") as out:
-        asyncio.run(PEERS[name](url, texts, out, int(in_flight)))
+        asyncio.run({**LOOPS, **PACKAGES}[name](url, texts, out, int(in_flight)))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
 `python -m tests.benchmarks.static_server [MEDIAN SIGMA [CHUNKS]]` prints its port.  With a median
 (seconds) and sigma, answer N takes the N-th draw of a log-normal distribution with a fixed seed
 (`latencies`), so that whoever knows them knows how fast all could have been.  With CHUNKS the
-answer is a stream of so many events, the last at the end of the latency.
+answer is a stream of so many events, the last at the end of the latency.  A GET gets the list of
+its one model, at once, and counts for nothing.  On SIGUSR1 it prints what it has `Seen`.
 
 It is no HTTP server: it finds the end of a request by its Content-Length, and answers.
 """
@@ -13,7 +14,9 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import signal
 import sys
+import time
 from collections import deque
 from collections.abc import Iterator
 from typing import cast
@@ -27,7 +30,7 @@ USAGE = {"prompt_tokens": 20, "completion_tokens": 40, "total_tokens": 60}
 def answer() -> bytes:
     """A whole response of about 700 bytes with a chat completion."""
     message = {"role": "assistant", "content": WORDS, "refusal": None}
-    body = json.dumps(
+    return _response(
         {
             "id": "chatcmpl-1",
             "object": "chat.completion",
@@ -38,11 +41,18 @@ def answer() -> bytes:
             ],
             "usage": USAGE,
         }
-    ).encode()
-    return b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (
-        len(body),
-        body,
     )
+
+
+def listing() -> bytes:
+    """A whole response with a list of models."""
+    return _response({"object": "list", "data": [{"id": "m", "object": "model"}]})
+
+
+def _response(answer: dict[str, object]) -> bytes:
+    body = json.dumps(answer).encode()
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    return head % len(body) + body
 
 
 def stream(chunks: int) -> list[bytes]:
@@ -70,6 +80,29 @@ def latencies(median: float, sigma: float) -> Iterator[float]:
         yield median * chance.lognormvariate(0, sigma)
 
 
+class Seen:
+    """How many requests have come, when the first one had, and when the last answer had gone.
+
+    The moments are of the monotonic clock, which the processes of a machine have in common.
+    """
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self.first = 0.0
+        self.last = 0.0
+
+    def came(self) -> None:
+        self.requests += 1
+        if self.requests == 1:
+            self.first = time.monotonic()
+
+    def went(self) -> None:
+        self.last = time.monotonic()
+
+    def tell(self) -> None:
+        print(self.requests, self.first, self.last, flush=True)
+
+
 class Connection(asyncio.Protocol):
     """One client; requests that came at once are answered in their order."""
 
@@ -79,11 +112,13 @@ class Connection(asyncio.Protocol):
         whole: bytes,
         draws: Iterator[float] | None,
         pieces: list[bytes],
+        seen: Seen,
     ) -> None:
         self._loop = loop
         self._whole = whole
         self._draws = draws
         self._pieces = pieces
+        self._seen = seen
         self._buffer = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -95,28 +130,43 @@ class Connection(asyncio.Protocol):
             end = head + 4 + _length(self._buffer[:head])
             if len(self._buffer) < end:
                 return
+            listed = self._buffer.startswith(b"GET ")
             self._buffer = self._buffer[end:]
-            self._answer()
+            if listed:
+                self._transport.write(listing())
+            else:
+                self._answer()
 
     def _answer(self) -> None:
+        self._seen.came()
         if self._draws is None:
-            self._transport.writelines(self._pieces or [self._whole])
+            self._end(b"".join(self._pieces) or self._whole)
             return
         takes = next(self._draws)
         if not self._pieces:
-            self._loop.call_later(takes, self._transport.write, self._whole)
+            self._loop.call_later(takes, self._end, self._whole)
             return
         head, *rest = self._pieces
         self._transport.write(head)
-        self._stream(deque(rest), takes / len(rest))
+        step = takes / len(rest)
+        self._stream(deque(rest), self._loop.time() + step, step)
 
-    def _stream(self, rest: deque[bytes], step: float) -> None:
-        if rest and not self._transport.is_closing():
-            self._loop.call_later(step, self._next, rest, step)
+    def _stream(self, rest: deque[bytes], at: float, step: float) -> None:
+        if not self._transport.is_closing():
+            self._loop.call_at(at, self._next, rest, at, step)
 
-    def _next(self, rest: deque[bytes], step: float) -> None:
-        self._transport.write(rest.popleft())
-        self._stream(rest, step)
+    def _next(self, rest: deque[bytes], at: float, step: float) -> None:
+        piece = rest.popleft()
+        if rest:
+            self._transport.write(piece)
+            self._stream(rest, at + step, step)
+        else:
+            self._end(piece)
+
+    def _end(self, piece: bytes) -> None:
+        """The last of an answer."""
+        self._transport.write(piece)
+        self._seen.went()
 
 
 def _length(head: bytes) -> int:
@@ -127,9 +177,10 @@ def _length(head: bytes) -> int:
 
 
 async def serve(draws: Iterator[float] | None, pieces: list[bytes]) -> None:
-    loop, whole = asyncio.get_running_loop(), answer()
+    loop, whole, seen = asyncio.get_running_loop(), answer(), Seen()
+    loop.add_signal_handler(signal.SIGUSR1, seen.tell)
     server = await loop.create_server(
-        lambda: Connection(loop, whole, draws, pieces), "127.0.0.1", 0, backlog=4096
+        lambda: Connection(loop, whole, draws, pieces, seen), "127.0.0.1", 0, backlog=4096
     )
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
