@@ -257,8 +257,9 @@ class Asking:
         self._limiter.accepted(request, completion.usage or Usage(), tries[-1].attempt.latency_s)
         self._budget.earn(time.monotonic())
         self._refused_since = None
+        if not self._succeeded:
+            self._settle("rows")  # others succeed: what was refused was the rows' own fault
         self._succeeded = self._answered = True
-        self._settle("rows")  # others succeed: what was refused was the rows' own fault
         keep = self._job.output.response
         result = results.accepted(
             request, tries, completion, keep, self._pricer, holds_vectors=self._holds_vectors

@@ -130,7 +130,13 @@ class Client:
             skip_auto_headers=("Accept",),
         )
         self._posters = {
-            name: Poster(self._session, url, self._target.proxy, self._endpoint.connect_timeout)
+            name: Poster(
+                self._session,
+                url,
+                self._target.proxy,
+                connect_timeout=self._endpoint.connect_timeout,
+                total_timeout=self._endpoint.total_timeout,
+            )
             for name, url in self._urls.items()
         }
         return self
@@ -141,6 +147,8 @@ class Client:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        for poster in self._posters.values():
+            poster.close()
         await self._session.close()
 
     def adapted(self, request: Request) -> Request:
@@ -155,10 +163,9 @@ class Client:
         status: int | None = None
         key = f"{self._run_id}-{request.row}-{request.hash[:16]}"
         try:
-            async with asyncio.timeout(self._endpoint.total_timeout):
-                with await self._posters[request.api].post(request.body, key) as exchange:
-                    status = exchange.status
-                    answered = await self._read(request, exchange, began)
+            with await self._posters[request.api].post(request.body, key) as exchange:
+                status = exchange.status
+                answered = await self._read(request, exchange, began)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             answered = _failed(error, status, self._clock() - began)
         return Attempt(

@@ -145,13 +145,13 @@ class Feed:
 
     def _wake(self) -> None:
         self._changed.set()
-        self._changed = asyncio.Event()
 
     async def _something(self) -> None:
-        changed, due = self._changed, self._waiting.next_due()
+        self._changed.clear()
+        due = self._waiting.next_due()
         try:
             async with asyncio.timeout(None if due is None else max(0.0, due - time.monotonic())):
-                await changed.wait()
+                await self._changed.wait()
         except TimeoutError:
             return
 

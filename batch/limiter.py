@@ -301,6 +301,7 @@ class Limiter:
     async def _pass(self, spare: int) -> None:
         """Return when neither the server's word, nor its health, nor a lack of room is in the way."""
         while (wait := self._wait(spare)) != 0:
+            self._changed.clear()
             try:
                 async with asyncio.timeout(wait):
                     await self._changed.wait()
@@ -353,7 +354,6 @@ class Limiter:
 
     def _wake(self) -> None:
         self._changed.set()
-        self._changed = asyncio.Event()
 
 
 def _in_flight(per_minute: float) -> int:

@@ -2,6 +2,8 @@
 
 All are frozen.  "Unknown" is None everywhere, never 0, -1 or "".  Times are seconds: wall-clock
 moments are seconds since the epoch, durations are monotonic differences.
+
+None of them holds itself, so the garbage collector need not walk them (`gc=False`).
 """
 
 from __future__ import annotations
@@ -43,7 +45,7 @@ class Batch(msgspec.Struct, frozen=True):
         )
 
 
-class Row(msgspec.Struct, frozen=True):
+class Row(msgspec.Struct, frozen=True, gc=False):
     """One row of the input: its columns as the prompt sees them.
 
     `where` is the place a message names (`reviews.jsonl:17`), `folder` that of the input file, None
@@ -57,7 +59,7 @@ class Row(msgspec.Struct, frozen=True):
     folder: str | None = None
 
 
-class Request(msgspec.Struct, frozen=True):
+class Request(msgspec.Struct, frozen=True, gc=False):
     """One row's question, ready to send.  `hash` names the question, not its transport; `choices`
     is how many answers it asks for; `output_cap` the tokens they may have, all together;
     `stream_options` tells that its body has a field of that name.
@@ -75,7 +77,7 @@ class Request(msgspec.Struct, frozen=True):
     stream_options: bool = False
 
 
-class Attempt(msgspec.Struct, frozen=True):
+class Attempt(msgspec.Struct, frozen=True, gc=False):
     """One HTTP try, whatever became of it.  `status` is None when no answer arrived.
 
     `answer` is the decoded body (a stream: folded to the blocking shape), None when it was no JSON.
@@ -100,7 +102,7 @@ class Attempt(msgspec.Struct, frozen=True):
     repaired: bool = False
 
 
-class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
+class Usage(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """Tokens of one or more answers.  Input includes cached and cache-write, output includes
     reasoning.
     """
@@ -112,7 +114,7 @@ class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
     reasoning_tokens: int | None = None
 
 
-class Parts(msgspec.Struct, frozen=True, omit_defaults=True):
+class Parts(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """Tokens of a kind that some models price apart, each inside the Usage it belongs to, and
     searches of the web.  `cache_write_1h` are those cache-write tokens that are kept for an hour.
     """
@@ -127,13 +129,13 @@ class Parts(msgspec.Struct, frozen=True, omit_defaults=True):
     web_searches: int | None = None
 
 
-class ToolCall(msgspec.Struct, frozen=True):
+class ToolCall(msgspec.Struct, frozen=True, gc=False):
     id: str | None
     name: str | None
     arguments: str | None
 
 
-class Choice(msgspec.Struct, frozen=True, omit_defaults=True):
+class Choice(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     index: int
     completion: str | None = None
     finish_reason: str | None = None
@@ -142,7 +144,7 @@ class Choice(msgspec.Struct, frozen=True, omit_defaults=True):
     tool_calls: list[ToolCall] | None = None
 
 
-class Completion(msgspec.Struct, frozen=True):
+class Completion(msgspec.Struct, frozen=True, gc=False):
     """What an accepted answer says, in our words.  `unheld` tells that it holds more than our
     columns do; `parsed` is the JSON in it that fits the job's schema; `parts` are inside `usage`.
     """
@@ -159,7 +161,7 @@ class Completion(msgspec.Struct, frozen=True):
     parsed: str | None = None
 
 
-class Sent(msgspec.Struct, frozen=True, omit_defaults=True):
+class Sent(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """A request that left at the moment `at` (seconds since the epoch), when `before` attempts of
     its row had been recorded: with so many tokens at most, `output_tokens` being None where it sets
     no bound.  `free` tells that it was certainly not charged.
@@ -174,7 +176,7 @@ class Sent(msgspec.Struct, frozen=True, omit_defaults=True):
     free: bool = False
 
 
-class AttemptRecord(msgspec.Struct, frozen=True, omit_defaults=True):
+class AttemptRecord(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """One line of a row's `attempt_log`."""
 
     endpoint: str
@@ -189,7 +191,7 @@ class AttemptRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     maybe_billed: bool = False
 
 
-class Result(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Result(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """The end of a row's story: what the journal keeps and the output shows, one field a column.
 
     `parsed` is JSON text here, to the digit; its column has the type of the schema.

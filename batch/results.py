@@ -240,18 +240,24 @@ def _about(
 ) -> dict[str, Any]:
     """What every result says of its request and its attempts."""
     last = tries[-1].attempt
-    readings = [*(usage.of(done.attempt.answer) for done in tries[:-1]), last_reading]
+    readings = [last_reading]
+    if len(tries) > 1:
+        readings = [*(usage.of(done.attempt.answer) for done in tries[:-1]), last_reading]
     spent = [
         Spent(done, reading, pricer.cost(done.attempt, reading, request.model))
         for done, reading in zip(tries, readings, strict=True)
     ]
+    unconfirmed = [each for each in spent if not each.confirmed]
     return {
-        **_of(request),
+        "row": request.row,
+        "custom_id": request.custom_id,
+        "model": request.model,
+        "request_hash": request.hash,
         **_tokens(readings),
         **_money(spent),
-        **_unconfirmed(request, [each for each in spent if not each.confirmed], pricer),
+        **(_unconfirmed(request, unconfirmed, pricer) if unconfirmed else {}),
         "attempts": len(tries),
-        "maybe_billed_attempts": sum(done.maybe_billed for done in tries),
+        "maybe_billed_attempts": sum([done.maybe_billed for done in tries]),
         "attempt_log": [_record(each) for each in spent] if len(tries) > 1 else None,
         "http_status": last.status,
         "latency_s": last.latency_s,
@@ -273,13 +279,12 @@ def _tokens(readings: list[Reading]) -> dict[str, int | None]:
 
 def _money(spent: list[Spent]) -> dict[str, Any]:
     """What all attempts cost; nothing where one that was billed has no known cost."""
+    told: dict[str, Any] = {}
     said = [
-        cost
-        for each in spent
-        if (cost := usage.reported_cost(each.done.attempt.answer, each.done.attempt.headers))
-        is not None
+        usage.reported_cost(each.done.attempt.answer, each.done.attempt.headers) for each in spent
     ]
-    told: dict[str, Any] = {"reported_cost_usd": sum(said)} if said else {}
+    if known := [cost for cost in said if cost is not None]:
+        told["reported_cost_usd"] = sum(known)
     costs = [each.cost for each in spent if each.cost is not None]
     if not costs or any(each.cost is None and _billed(each) for each in spent):
         return told
@@ -297,8 +302,6 @@ def _unconfirmed(request: Request, spent: list[Spent], pricer: Pricer) -> dict[s
     """What may have been billed beyond what servers reported, at most: the body's bytes as tokens,
     and all the output that the request allows.  Where it sets no bound there is none.
     """
-    if not spent:
-        return {}
     cap = tokens.most_output(request)
     if cap is None or not request.body:
         return {"unbounded_attempts": len(spent)}

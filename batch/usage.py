@@ -32,9 +32,12 @@ WRITTEN = ("cache_write_tokens", "cache_creation_tokens", "cache_creation_input_
 OUTPUT = ("completion_tokens", "output_tokens")
 INSIDE_OUTPUT = ("completion_tokens_details", "output_tokens_details")
 REASONING = ("reasoning_tokens", "thinking_tokens")
+UNPACKED = frozenset({*CACHED, *WRITTEN, *REASONING})
+"""Parts that some servers tell beside their whole and not inside it."""
 EXCLUSIVE = ("cache_read_input_tokens", "cache_creation_input_tokens")
 """Beside `input_tokens` these are not in it; beside `prompt_tokens` they are."""
 
+COSTS = frozenset({"cost", "estimated_cost", "cost_in_usd_ticks"})
 TICKS = 1e10
 """Of xAI's `cost_in_usd_ticks`, to the dollar."""
 COST_HEADER = "x-litellm-response-cost"
@@ -60,6 +63,7 @@ class Reading(msgspec.Struct, frozen=True):
 
 
 NOTHING = Reading()
+NO_USAGE = Usage()
 
 
 def of(answer: Any) -> Reading:
@@ -95,7 +99,7 @@ def reading(usage: Any, thoughts_in_total: bool = False) -> Reading:
     if isinstance(tools := usage.get("server_tool_use"), dict):
         searches = sheet.first(tools, "web_search_requests") or None
         parts = msgspec.structs.replace(parts, web_searches=searches)
-    return Reading(None if known == Usage() else known, parts, sheet.doubtful)
+    return Reading(None if known == NO_USAGE else known, parts, sheet.doubtful)
 
 
 class _Sheet:
@@ -105,6 +109,7 @@ class _Sheet:
         self.usage = usage
         self.inside_input = _table(usage, INSIDE_INPUT)
         self.inside_output = _table(usage, INSIDE_OUTPUT)
+        self.beside = {} if usage.keys().isdisjoint(UNPACKED) else usage
         self.doubtful = False
 
     def first(self, table: dict[str, Any], *names: str) -> int | None:
@@ -120,7 +125,7 @@ class _Sheet:
 
     def inside(self, whole: int | None, *parts: int | None) -> tuple[int | None, ...]:
         """`parts`, unknown where together they are more than the whole."""
-        if whole is None or sum(part or 0 for part in parts) <= whole:
+        if whole is None or not any(parts) or sum(part or 0 for part in parts) <= whole:
             return parts
         self.doubtful = True
         return (None,) * len(parts)
@@ -135,12 +140,12 @@ class _Sheet:
 
 def _input(sheet: _Sheet) -> tuple[int | None, int | None, int | None]:
     """Input, and what of it was read from and written to a cache."""
-    usage, inside = sheet.usage, sheet.inside_input
+    usage, inside, beside = sheet.usage, sheet.inside_input, sheet.beside
     whole = sheet.first(usage, *INPUT)
     cached = sheet.first(inside, *CACHED) if inside else None
     written = sheet.first(inside, *WRITTEN) if inside else None
-    cached = sheet.first(usage, *CACHED) if cached is None else cached
-    written = sheet.first(usage, *WRITTEN) if written is None else written
+    cached = sheet.first(beside, *CACHED) if beside and cached is None else cached
+    written = sheet.first(beside, *WRITTEN) if beside and written is None else written
     apart = not inside and "prompt_tokens" not in usage and any(name in usage for name in EXCLUSIVE)
     if apart and whole is not None:
         whole += (cached or 0) + (written or 0)
@@ -152,9 +157,10 @@ def _output(
 ) -> tuple[int | None, int | None]:
     """Output, and the reasoning in it: added where the total tells that it was left out."""
     output = sheet.first(sheet.usage, *OUTPUT)
-    reasoning = sheet.first(sheet.inside_output, *REASONING)
-    if reasoning is None:
-        reasoning = sheet.first(sheet.usage, *REASONING)
+    inside, beside = sheet.inside_output, sheet.beside
+    reasoning = sheet.first(inside, *REASONING) if inside else None
+    if beside and reasoning is None:
+        reasoning = sheet.first(beside, *REASONING)
     total = _count(sheet.usage.get("total_tokens"))
     if total is None or whole is None or output is None:
         return output, reasoning
@@ -190,7 +196,7 @@ def reported_cost(answer: Any, headers: dict[str, str]) -> float | None:
     `usage.cost.total_cost`, DeepInfra's `usage.estimated_cost`, xAI's ticks, LiteLLM's header.
     """
     used = answer.get("usage") if isinstance(answer, dict) else None
-    if isinstance(used, dict):
+    if isinstance(used, dict) and not COSTS.isdisjoint(used):
         cost, ticks = used.get("cost", used.get("estimated_cost")), used.get("cost_in_usd_ticks")
         if isinstance(cost, dict):
             cost = cost.get("total_cost")
@@ -198,8 +204,10 @@ def reported_cost(answer: Any, headers: dict[str, str]) -> float | None:
             return said
         if (count := _usd(ticks)) is not None:
             return count / TICKS
+    if (header := headers.get(COST_HEADER)) is None:
+        return None
     try:
-        return _usd(float(headers[COST_HEADER])) if COST_HEADER in headers else None
+        return _usd(float(header))
     except ValueError:
         return None
 

@@ -157,7 +157,7 @@ def test_spooled_rows_survive_an_arrow_stream(tmp_path: Path, name: str) -> None
     again = pa.ipc.open_stream(sink.getvalue()).read_all().to_batches()
 
     back = [
-        found.reader.rows(read, batch.start, "x", 0)
+        found.reader.rows(read, batch.start, "x", 0, None)
         for read, batch in zip(again, batches, strict=True)
     ]
     assert [row.values for part in back for row in part] == RECORDS[:20]

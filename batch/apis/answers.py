@@ -6,6 +6,7 @@ Nothing a server sends may raise anything but BadAnswer here: a field of the wro
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -55,7 +56,7 @@ def completion(
         if not _says_something(choice) and choice.finish_reason not in ENDS - CALLS:
             reason = choice.finish_reason
             raise BadAnswer(f"the answer is empty and does not say why (finish_reason {reason!r})")
-    read = sorted(choices, key=lambda choice: choice.index)
+    read = sorted(choices, key=attrgetter("index"))
     counted = usage.of(answer)
     return Completion(
         choices=read,
@@ -94,16 +95,16 @@ def index(raw: dict[str, Any], position: int) -> int:
 
 def beyond(table: dict[str, Any], held: frozenset[str]) -> bool:
     """Whether a field that is not among `held` says something."""
-    return not table.keys() <= held and any(
+    return not held.issuperset(table) and any(
         value for key, value in table.items() if key not in held
     )
 
 
 def dicts(values: Any) -> list[dict[str, Any]]:
     """The JSON objects in a list."""
-    return (
-        [value for value in values if isinstance(value, dict)] if isinstance(values, list) else []
-    )
+    if not values or not isinstance(values, list):
+        return []
+    return [value for value in values if isinstance(value, dict)]
 
 
 def _says_something(choice: Choice) -> bool:

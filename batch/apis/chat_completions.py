@@ -16,8 +16,12 @@ from batch.outcome import BadAnswer
 
 PATH = "/chat/completions"
 
-HELD = frozenset({"id", "object", "created", "model", "choices", "usage", "service_tier"})
-HELD_NOWHERE = frozenset({"system_fingerprint", "timings", "prompt_filter_results"})
+HELD = frozenset(
+    {
+        *("id", "object", "created", "model", "choices", "usage", "service_tier"),
+        *("system_fingerprint", "timings", "prompt_filter_results"),
+    }
+)
 """Top-level fields of an answer that our columns hold, and those nobody misses."""
 HELD_IN_CHOICE = frozenset(
     {"index", "message", "finish_reason", "content_filter_results", "stop_reason"}
@@ -61,9 +65,11 @@ def parse(answer: Any) -> Completion:
         raise BadAnswer("the answer has no choices")
     read = [_choice(position, raw) for position, raw in enumerate(choices)]
     wordless = frozenset(
-        choice.index
-        for choice, raw in zip(read, choices, strict=True)
-        if _is_wordless(raw["message"])
+        [
+            choice.index
+            for choice, raw in zip(read, choices, strict=True)
+            if _is_wordless(raw["message"])
+        ]
     )
     return answers.completion(answer, read, _holds_more(answer, choices), wordless)
 
@@ -107,21 +113,24 @@ def _said(message: dict[str, Any]) -> str | None:
 
 def _is_wordless(message: dict[str, Any]) -> bool:
     """Whether a message holds sound or pictures."""
-    parts = dicts(message.get("content"))
-    return any(message.get(name) for name in WORDLESS) or any(
-        beyond(part, HELD_IN_PART) for part in parts
-    )
+    return any(map(message.get, WORDLESS)) or _parts_hold_more(message)
+
+
+def _parts_hold_more(message: dict[str, Any]) -> bool:
+    content = message.get("content")
+    return isinstance(content, list) and any(beyond(part, HELD_IN_PART) for part in dicts(content))
 
 
 def _reasoning(message: dict[str, Any]) -> str | None:
     """One channel of reasoning; some servers send the same in two."""
-    told = (text(message.get(name)) for name in ("reasoning_content", "reasoning"))
-    return next((said for said in told if said), None) or _details(message) or None
+    told = text(message.get("reasoning_content")) or text(message.get("reasoning"))
+    return told or _details(message) or None
 
 
 def _details(message: dict[str, Any]) -> str:
     """The texts of OpenRouter's `reasoning_details`."""
-    details = dicts(message.get("reasoning_details"))
+    if not (details := dicts(message.get("reasoning_details"))):
+        return ""
     texts = (text(detail.get("text")) or text(detail.get("summary")) for detail in details)
     return "".join(said for said in texts if said)
 
@@ -130,6 +139,8 @@ def _tool_calls(message: dict[str, Any]) -> list[ToolCall] | None:
     calls = dicts(message.get("tool_calls"))
     if isinstance(older := message.get("function_call"), dict):
         calls = [*calls, {"function": older}]
+    if not calls:
+        return None
     read = [
         answers.tool_call(call.get("id"), function)
         for call in calls
@@ -142,11 +153,11 @@ def _holds_more(answer: dict[str, Any], choices: list[Any]) -> bool:
     """Whether something in the answer has no column: logprobs, audio, annotations, what is new
     tomorrow.
     """
-    return (
-        beyond(answer, HELD | HELD_NOWHERE)
-        or any(beyond(choice, HELD_IN_CHOICE) for choice in choices)
-        or any(_message_holds_more(choice["message"]) for choice in choices)
-    )
+    return beyond(answer, HELD) or any(map(_choice_holds_more, choices))
+
+
+def _choice_holds_more(choice: dict[str, Any]) -> bool:
+    return beyond(choice, HELD_IN_CHOICE) or _message_holds_more(choice["message"])
 
 
 def _message_holds_more(message: dict[str, Any]) -> bool:
@@ -154,8 +165,8 @@ def _message_holds_more(message: dict[str, Any]) -> bool:
     details = dicts(message.get("reasoning_details"))
     return (
         beyond(message, HELD_IN_MESSAGE)
-        or any(beyond(detail, HELD_IN_DETAIL) for detail in details)
-        or any(beyond(part, HELD_IN_PART) for part in dicts(message.get("content")))
+        or (bool(details) and any(beyond(detail, HELD_IN_DETAIL) for detail in details))
+        or _parts_hold_more(message)
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from batch.apis import answers, chat_completions
 from batch.apis.answers import beyond, index, text
-from batch.apis.chat_completions import HELD, HELD_NOWHERE, finish_reason, with_usage
+from batch.apis.chat_completions import HELD, finish_reason, with_usage
 from batch.model import Choice, Completion
 from batch.outcome import BadAnswer
 from batch.prompts import BadRow
@@ -47,7 +47,7 @@ def parse(answer: Any) -> Completion:
     if not isinstance(choices, list) or not choices:
         raise BadAnswer("the answer has no choices")
     read = [_choice(position, raw) for position, raw in enumerate(choices)]
-    unheld = beyond(answer, HELD | HELD_NOWHERE)
+    unheld = beyond(answer, HELD)
     return answers.completion(
         answer, read, unheld or any(beyond(choice, HELD_IN_CHOICE) for choice in choices)
     )

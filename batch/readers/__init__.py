@@ -17,7 +17,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
-import msgspec
 import pyarrow as pa
 
 from batch.errors import InputError
@@ -33,9 +32,16 @@ class Reader(Protocol):
         """The batches of one file from `start` on.  `start.file` is only carried through."""
 
     def rows(
-        self, spooled: pa.RecordBatch, start: Position, name: str, first_index: int
+        self,
+        spooled: pa.RecordBatch,
+        start: Position,
+        name: str,
+        first_index: int,
+        folder: str | None,
     ) -> list[Row]:
-        """The rows of a batch that starts at `start` in the file a message calls `name`."""
+        """The rows of a batch that starts at `start` in the file, which is in `folder`, and which a
+        message calls `name`.
+        """
 
     def size(self, path: str) -> int | None:
         """How far positions in the file go; None when that is not known before it is read."""
@@ -94,10 +100,9 @@ class Input:
 
     def rows(self, batch: Batch, first_index: int) -> list[Row]:
         file = batch.start.file
-        found = self.reader.rows(batch.table, batch.start, self.names[file], first_index)
         path = self.files[file]
         folder = None if source.is_url(path) else os.path.dirname(path)  # noqa: PTH120  (once a batch)
-        return [msgspec.structs.replace(row, folder=folder) for row in found]
+        return self.reader.rows(batch.table, batch.start, self.names[file], first_index, folder)
 
     def share_before(self, position: Position) -> float | None:
         """Which share of the input lies before `position`, by bytes (Parquet: rows); None when

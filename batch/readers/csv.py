@@ -155,7 +155,9 @@ def _spooled(header: Sequence[str], records: Sequence[Record]) -> pa.RecordBatch
     return pa.RecordBatch.from_arrays(arrays, names=[*header, "__line__", "__fault__"])
 
 
-def rows(spooled: pa.RecordBatch, start: Position, name: str, first_index: int) -> list[Row]:
+def rows(
+    spooled: pa.RecordBatch, start: Position, name: str, first_index: int, folder: str | None
+) -> list[Row]:
     header = spooled.schema.names[:-2]
     *columns, numbers, faults = (column.to_pylist() for column in spooled.columns)
     found = []
@@ -165,7 +167,7 @@ def rows(spooled: pa.RecordBatch, start: Position, name: str, first_index: int) 
             if fault
             else {key: column[index] for key, column in zip(header, columns, strict=True)}
         )
-        found.append(Row(first_index + index, values, f"{name}:{number}", fault))
+        found.append(Row(first_index + index, values, f"{name}:{number}", fault, folder))
     return found
 
 

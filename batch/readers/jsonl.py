@@ -60,11 +60,13 @@ def _spooled(texts: Sequence[bytes | None], numbers: Sequence[int]) -> pa.Record
     )
 
 
-def rows(spooled: pa.RecordBatch, start: Position, name: str, first_index: int) -> list[Row]:
+def rows(
+    spooled: pa.RecordBatch, start: Position, name: str, first_index: int, folder: str | None
+) -> list[Row]:
     found = []
     numbers = spooled.column(1).to_pylist()
     for index, (number, (values, fault)) in enumerate(zip(numbers, _objects(spooled), strict=True)):
-        found.append(Row(first_index + index, values or {}, f"{name}:{number}", fault))
+        found.append(Row(first_index + index, values or {}, f"{name}:{number}", fault, folder))
     return found
 
 

@@ -93,7 +93,9 @@ def size(path: str) -> int | None:
         return int(file.metadata.num_rows)
 
 
-def rows(spooled: pa.RecordBatch, start: Position, name: str, first_index: int) -> list[Row]:
+def rows(
+    spooled: pa.RecordBatch, start: Position, name: str, first_index: int, folder: str | None
+) -> list[Row]:
     plain = _microseconds(spooled)
     found = []
     for index, (values, fault) in enumerate(_values(plain)):
@@ -103,6 +105,7 @@ def rows(spooled: pa.RecordBatch, start: Position, name: str, first_index: int) 
                 values,
                 f"{name} row {start.offset + start.skip + index}",
                 fault,
+                folder,
             )
         )
     return found

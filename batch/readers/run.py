@@ -52,9 +52,11 @@ def read(path: str, start: Position) -> Iterator[Batch]:
             since = batch.end
 
 
-def rows(spooled: pa.RecordBatch, start: Position, name: str, first_index: int) -> list[Row]:
+def rows(
+    spooled: pa.RecordBatch, start: Position, name: str, first_index: int, folder: str | None
+) -> list[Row]:
     """As in any Parquet file; JSON text in `parsed` is what it says, for prompts to look into."""
-    found = parquet.rows(spooled, start, name, first_index)
+    found = parquet.rows(spooled, start, name, first_index, folder)
     if not any(isinstance(row.values.get("parsed"), str) for row in found):
         return found
     return [msgspec.structs.replace(row, values=_opened(row.values)) for row in found]
