@@ -21,6 +21,7 @@ from batch.health import Health
 from batch.model import Request, Usage
 from batch.pace import Pace
 from batch.tokens import Estimate, Estimates
+from batch.turn import Turn
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 PerMinute = Annotated[float, msgspec.Meta(gt=0)]
@@ -98,7 +99,7 @@ class Limiter:
         self._limits = limits
         self._clock = clock
         self._say = say
-        self.turn = asyncio.Lock()  # its waiters are served in order of arrival
+        self.turn = Turn()
         self.health = Health()
         self.in_flight = 0
         self.refusals = 0  # episodes since the last answer
