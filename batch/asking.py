@@ -152,7 +152,7 @@ class Asking:
 
     async def _admitted(self, task: Task, request: Request) -> bool:
         """Wait until the request may leave.  False when it never may, or the run has stopped."""
-        if await self._affordable(task, request):
+        if self._purse is None or await self._affordable(self._purse, request, task):
             try:
                 if await self._limiter.admit(request):
                     return True
@@ -163,13 +163,10 @@ class Asking:
         self._feed.finish(task)
         return False
 
-    async def _affordable(self, task: Task, request: Request) -> bool:
+    async def _affordable(self, purse: Purse, request: Request, task: Task) -> bool:
         """Reserve what the request may cost.  False when the cap does not allow it, which stops the
         run, or nobody can say what it may cost.
         """
-        purse = self._purse
-        if purse is None:
-            return True
         try:
             if await purse.reserve(request):
                 return True
@@ -198,7 +195,8 @@ class Asking:
                 return None
             result = results.invalid(task.row.index, message)
         else:
-            known = self._known(request) if task.request is None else None
+            first = self._reuse is not None and task.request is None
+            known = self._known(request) if first else None
             if known is None:
                 return request
             result = known

@@ -101,6 +101,7 @@ class Client:
             for name, url in self._urls.items()
         }
         self._scrubber = Scrubber(target.secrets)
+        self._local = endpoint.local
         self.takes_stream_options = True
         self._large = asyncio.Semaphore(LARGE_BODIES)
         self._clock = clock
@@ -153,7 +154,7 @@ class Client:
 
     def adapted(self, request: Request) -> Request:
         """`request` as this endpoint takes it, by what it is and what it has refused before."""
-        if self._endpoint.local:
+        if self._local:
             request = with_response_format(request)
         return request if self.takes_stream_options else without_stream_options(request)
 

@@ -108,7 +108,7 @@ class Feed:
     def finish(self, task: Task) -> None:
         """The row's story has ended."""
         self._in_flight -= 1
-        self._wake()
+        self._changed.set()
 
     def put_back(self, task: Task, delay: float) -> None:
         """Let the row wait `delay` seconds for another try."""

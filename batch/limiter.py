@@ -196,7 +196,7 @@ class Limiter:
         one counts.
         """
         now = self._clock()
-        if now - self._listened < LISTENED or not any("ratelimit" in name for name in headers):
+        if now - self._listened < LISTENED or "ratelimit" not in "".join(headers):
             return
         heard = ratelimits.announced(headers, wall_time)
         if heard != self._heard:  # said once, it may have been misread

@@ -173,14 +173,21 @@ class Pricer:
                     return Cost(self._own[name].cost(used), "job")
             if self._seller.local:
                 return Cost(Decimal(0), "local")
-            tier = usage.tier(attempt.answer)
-            found = self._listed(names, tier, int(attempt.started_at // MINUTE))
-            priced = None if found is None else _priced(found, reading, attempt.started_at)
+            priced = self._list_price(attempt, reading, names)
             if priced is not None and not self._seller.unknown:
                 return Cost(priced, "list")
             assumed = None if priced is None else Cost(priced, "assumed")
         said = usage.reported_cost(attempt.answer, attempt.headers)
         return assumed if said is None else Cost(Decimal(repr(said)), "server")
+
+    def _list_price(
+        self, attempt: Attempt, reading: Reading, names: tuple[str | None, ...]
+    ) -> Decimal | None:
+        if self._seller.provider is None and not self._seller.unknown:
+            return None
+        tier = usage.tier(attempt.answer)
+        found = self._listed(names, tier, int(attempt.started_at // MINUTE))
+        return None if found is None else _priced(found, reading, attempt.started_at)
 
     def quote(self, names: tuple[str | None, ...], tier: str | None, at: float) -> Quote | None:
         """The price of the first of `names` that has one at the moment `at`."""

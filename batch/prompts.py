@@ -75,11 +75,8 @@ class Prompter:
         ]
         self._has_user = prompt.user is not None
         self._media = Media(_names(prompt.images), _names(prompt.audio), prompt.files_from or ())
-
-    @property
-    def reads_files(self) -> bool:
+        self.reads_files = bool(self._media)
         """Whether a question may take a while: then ask for it in a thread."""
-        return bool(self._media)
 
     @property
     def templated(self) -> bool:
@@ -99,7 +96,7 @@ class Prompter:
             question = Question(messages=self._rendered(row.values), custom_id=custom_id)
         else:
             question = self._spoken(row.values, custom_id)
-        return self._with_media(question, row) if self._media else question
+        return self._with_media(question, row) if self.reads_files else question
 
     def _spoken(self, values: dict[str, Any], custom_id: str | None) -> Question:
         """A row that brings its own request."""

@@ -280,16 +280,21 @@ def _tokens(readings: list[Reading]) -> dict[str, int | None]:
 def _money(spent: list[Spent]) -> dict[str, Any]:
     """What all attempts cost; nothing where one that was billed has no known cost."""
     told: dict[str, Any] = {}
-    said = [
-        usage.reported_cost(each.done.attempt.answer, each.done.attempt.headers) for each in spent
-    ]
-    if known := [cost for cost in said if cost is not None]:
-        told["reported_cost_usd"] = sum(known)
-    costs = [each.cost for each in spent if each.cost is not None]
-    if not costs or any(each.cost is None and _billed(each) for each in spent):
-        return told
-    total = sum((cost.usd for cost in costs), Decimal(0))
-    return {**told, "cost_usd": float(total), "cost_source": costs[-1].source}
+    costs: list[Cost] = []
+    unknown = False
+    for each in spent:
+        attempt = each.done.attempt
+        said = usage.reported_cost(attempt.answer, attempt.headers)
+        if said is not None:
+            told["reported_cost_usd"] = told.get("reported_cost_usd", 0.0) + said
+        if each.cost is not None:
+            costs.append(each.cost)
+        elif _billed(each):
+            unknown = True
+    if costs and not unknown:
+        told["cost_usd"] = float(sum((cost.usd for cost in costs), Decimal(0)))
+        told["cost_source"] = costs[-1].source
+    return told
 
 
 def _billed(spent: Spent) -> bool:

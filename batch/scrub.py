@@ -15,7 +15,9 @@ from urllib.parse import quote
 SLICE = 12
 """Characters; a shorter slice of a random key gives nothing away that matters."""
 MASK = "•••"
-_BLOCK = SLICE // 2
+_BLOCK = 4
+_STRIDE = SLICE - _BLOCK + 1
+"""Characters from one block to the next, so that every slice holds a whole one."""
 URL_SAFE = str.maketrans("+/", "-_")
 
 
@@ -27,7 +29,7 @@ class Scrubber:
         self._blocks = [
             form[at : at + _BLOCK].encode()
             for form in forms
-            for at in range(0, max(1, len(form) - _BLOCK + 1), _BLOCK)
+            for at in range(0, max(1, len(form) - _BLOCK + 1), _STRIDE)
         ]
         slices = {
             form[at : at + SLICE] for form in forms for at in range(max(1, len(form) - SLICE + 1))
@@ -39,7 +41,7 @@ class Scrubber:
         """Whether `data` may hold a secret.  Every slice of SLICE characters holds one of the
         blocks that are looked for, so a no is certain; it takes about 50 ns a block.
         """
-        return any(block in data for block in self._blocks)
+        return any(map(data.__contains__, self._blocks))
 
     def clean(self, text: str) -> str:
         """`text` with every secret, and every long slice of one, masked."""

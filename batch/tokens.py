@@ -92,7 +92,9 @@ def most_input(request: Request) -> int:
     for found in PICTURE.finditer(body) if size > TEXT else ():
         size -= found.end() - found.start()
         pictures += 1
-    return size + MOST_MEDIA * (pictures + sum(body.count(sign) for sign in ELSEWHERE))
+    for sign in ELSEWHERE:
+        pictures += body.count(sign)
+    return size + MOST_MEDIA * pictures
 
 
 def most_output(request: Request) -> int | None:

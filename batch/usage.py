@@ -29,6 +29,7 @@ INPUT = ("prompt_tokens", "input_tokens")
 INSIDE_INPUT = ("prompt_tokens_details", "input_tokens_details")
 CACHED = ("cached_tokens", "prompt_cache_hit_tokens", "cache_read_input_tokens")
 WRITTEN = ("cache_write_tokens", "cache_creation_tokens", "cache_creation_input_tokens")
+TEXT_ONLY = frozenset({"prompt_tokens", "completion_tokens", "total_tokens"})
 OUTPUT = ("completion_tokens", "output_tokens")
 INSIDE_OUTPUT = ("completion_tokens_details", "output_tokens_details")
 REASONING = ("reasoning_tokens", "thinking_tokens")
@@ -86,6 +87,10 @@ def reading(usage: Any, thoughts_in_total: bool = False) -> Reading:
     """
     if not isinstance(usage, dict):
         return Reading(doubtful=usage is not None)
+    if not thoughts_in_total and TEXT_ONLY.issuperset(usage):  # of most servers: 4 us less
+        counts = _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens"))
+        if None not in counts:
+            return Reading(Usage(counts[0], output_tokens=counts[1]))
     sheet = _Sheet(usage)
     whole, cached, written = _input(sheet)
     output, reasoning = _output(sheet, whole, thoughts_in_total)

@@ -87,7 +87,7 @@ _WITH_SCHEMA = " and ".join(sorted(schemas.APIS))
 TRANSPORT = ("stream", "stream_options")
 """Fields of a body that change how an answer travels, not what it says."""
 
-OUTPUT_CAPS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
+OUTPUT_CAPS = frozenset({"max_completion_tokens", "max_tokens", "max_output_tokens"})
 
 
 def build(question: Question, parameters: Parameters, row: int) -> Request:
@@ -166,6 +166,8 @@ def _output_cap(body: dict[str, Any], choices: int) -> int | None:
     """The tokens all answers together may have, those that are thrown away (`best_of`) included;
     None where nothing says.
     """
+    if OUTPUT_CAPS.isdisjoint(body):
+        return None
     caps = [cap for name in OUTPUT_CAPS if isinstance(cap := body.get(name), int) and cap > 0]
     if not caps:
         return None

@@ -56,7 +56,7 @@ def completion(
         if not _says_something(choice) and choice.finish_reason not in ENDS - CALLS:
             reason = choice.finish_reason
             raise BadAnswer(f"the answer is empty and does not say why (finish_reason {reason!r})")
-    read = sorted(choices, key=attrgetter("index"))
+    read = sorted(choices, key=attrgetter("index")) if len(choices) > 1 else [*choices]
     counted = usage.of(answer)
     return Completion(
         choices=read,
@@ -95,9 +95,7 @@ def index(raw: dict[str, Any], position: int) -> int:
 
 def beyond(table: dict[str, Any], held: frozenset[str]) -> bool:
     """Whether a field that is not among `held` says something."""
-    return not held.issuperset(table) and any(
-        value for key, value in table.items() if key not in held
-    )
+    return not held.issuperset(table) and any(map(table.get, table.keys() - held))
 
 
 def dicts(values: Any) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ Field meanings: https://platform.openai.com/docs/api-reference/chat
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from batch.apis import answers
 from batch.apis.answers import beyond, dicts, index, text
@@ -26,6 +26,7 @@ HELD = frozenset(
 HELD_IN_CHOICE = frozenset(
     {"index", "message", "finish_reason", "content_filter_results", "stop_reason"}
 )
+WORDS = frozenset({"role", "content"})
 HELD_IN_MESSAGE = frozenset(
     {
         "role",
@@ -64,28 +65,36 @@ def parse(answer: Any) -> Completion:
     if not isinstance(choices, list) or not choices:
         raise BadAnswer("the answer has no choices")
     read = [_choice(position, raw) for position, raw in enumerate(choices)]
-    wordless = frozenset(
-        [
-            choice.index
-            for choice, raw in zip(read, choices, strict=True)
-            if _is_wordless(raw["message"])
-        ]
-    )
-    return answers.completion(answer, read, _holds_more(answer, choices), wordless)
+    wordless = frozenset([each.choice.index for each in read if each.wordless])
+    unheld = any(each.holds_more for each in read) or beyond(answer, HELD)
+    return answers.completion(answer, [each.choice for each in read], unheld, wordless)
 
 
-def _choice(position: int, raw: Any) -> Choice:
+class _Read(NamedTuple):
+    """A choice; whether it gave something that is no text, and something that has no column."""
+
+    choice: Choice
+    wordless: bool
+    holds_more: bool
+
+
+def _choice(position: int, raw: Any) -> _Read:
     message = raw.get("message") if isinstance(raw, dict) else None
     if not isinstance(message, dict):
         raise BadAnswer("a choice of the answer has no message")
-    return Choice(
-        index=index(raw, position),
+    at, reason, content = index(raw, position), finish_reason(raw), message.get("content")
+    more = beyond(raw, HELD_IN_CHOICE)
+    if content and isinstance(content, str) and not beyond(message, WORDS):  # as most are
+        return _Read(Choice(at, content, reason), wordless=False, holds_more=more)
+    choice = Choice(
+        index=at,
         completion=_said(message),
-        finish_reason=finish_reason(raw),
+        finish_reason=reason,
         refusal=text(message.get("refusal")),
         reasoning=_reasoning(message),
         tool_calls=_tool_calls(message),
     )
+    return _Read(choice, _is_wordless(message), more or _message_holds_more(message))
 
 
 def finish_reason(choice: dict[str, Any]) -> str | None:
@@ -149,19 +158,10 @@ def _tool_calls(message: dict[str, Any]) -> list[ToolCall] | None:
     return read or None
 
 
-def _holds_more(answer: dict[str, Any], choices: list[Any]) -> bool:
-    """Whether something in the answer has no column: logprobs, audio, annotations, what is new
-    tomorrow.
-    """
-    return beyond(answer, HELD) or any(map(_choice_holds_more, choices))
-
-
-def _choice_holds_more(choice: dict[str, Any]) -> bool:
-    return beyond(choice, HELD_IN_CHOICE) or _message_holds_more(choice["message"])
-
-
 def _message_holds_more(message: dict[str, Any]) -> bool:
-    """`reasoning_details` are held as far as they are text, and say what the column says."""
+    """Whether something has no column: audio, annotations, what is new tomorrow.
+
+    `reasoning_details` are held as far as they are text, and say what the column says."""
     details = dicts(message.get("reasoning_details"))
     return (
         beyond(message, HELD_IN_MESSAGE)
