@@ -165,14 +165,19 @@ class Client:
         key = f"{self._run_id}-{request.row}-{request.hash[:16]}"
         try:
             with await self._posters[request.api].post(request.body, key) as exchange:
-                status = exchange.status
-                answered = await self._read(request, exchange, began)
+                status, content = exchange.status, exchange.content
+                if not request.stream and content.is_eof() and content.total_bytes <= LARGE_BODY:
+                    answered = self._whole(request, status, content.read_nowait())  # as nearly all
+                else:
+                    answered = await self._read(request, exchange, began)
+                answered["headers"] = self._kept(exchange)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            answered = _failed(error, status, self._clock() - began)
+            answered = _said(error, status, self._clock() - began)
         return Attempt(
             endpoint=self._names[request.api],
             started_at=started,
             latency_s=self._clock() - began,
+            status=status,
             **answered,
         )
 
@@ -186,25 +191,24 @@ class Client:
             ) as response:
                 status = response.status
                 raw = await self._body(response.content)
-            answered = {"status": status, **self._json(raw)}
+            answered = self._json(raw)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            answered = _failed(error, status, self._clock() - began)
+            answered = _said(error, status, self._clock() - began)
         return Attempt(
-            endpoint=url, started_at=started, latency_s=self._clock() - began, **answered
+            endpoint=url,
+            started_at=started,
+            latency_s=self._clock() - began,
+            status=status,
+            **answered,
         )
 
     async def _read(self, request: Request, exchange: Exchange, began: float) -> dict[str, Any]:
         if request.stream and exchange.status == 200:
-            answered = await self._read_stream(request, exchange, began)
-        else:
-            answered = self._whole(request, exchange.status, await self._body(exchange.content))
-        answered["status"], answered["headers"] = exchange.status, self._kept(exchange)
-        return answered
+            return await self._read_stream(request, exchange, began)
+        return self._whole(request, exchange.status, await self._body(exchange.content))
 
     async def _body(self, content: aiohttp.StreamReader) -> bytes:
         """The decoded body.  Raises TooLarge."""
-        if content.is_eof() and content.total_bytes <= LARGE_BODY:  # as nearly always: 5 us less
-            return content.read_nowait()
         async with aclosing(self._pieces(content)) as pieces:
             return b"".join([piece async for piece in pieces])
 
@@ -263,7 +267,7 @@ class Client:
 
     def _whole(self, request: Request, status: int, raw: bytes) -> dict[str, Any]:
         """What a body says that has been read to its end."""
-        if status == 200 and STREAM.match(raw):
+        if status == 200 and raw[:1] != b"{" and STREAM.match(raw):
             folding = _Folding(APIS[request.api].Fold(request.choices), self._clock)
             folding.feed(raw)
             folding.close()
@@ -350,13 +354,8 @@ def _raise_descriptors(needed: int) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 
 
-def _failed(error: BaseException, status: int | None, took: float) -> dict[str, Any]:
-    """What a try that ended in an exception says about itself."""
-    said = _said(error, status, took)
-    return {"status": status, **said}
-
-
 def _said(error: BaseException, status: int | None, took: float) -> dict[str, Any]:
+    """What a try that ended in an exception says about itself."""
     match error:
         case TooLarge():
             return _fault("too_large", str(error), billed=True)

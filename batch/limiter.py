@@ -68,6 +68,9 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return min(self.concurrency_max, slots or self.concurrency_max)
 
 
+NOTHING = Estimate(0, 0, 0)
+
+
 class TooLarge(ValueError):
     """One request needs more tokens than the limit gives in a minute."""
 
@@ -278,7 +281,7 @@ class Limiter:
     def _needed(self, request: Request) -> Estimate:
         per_minute = self._tokens.per_minute
         if per_minute is None:
-            return Estimate(0, 0, 0)
+            return NOTHING
         needed = self._estimates.of(request)
         if needed.largest > per_minute:
             raise TooLarge(
@@ -288,8 +291,11 @@ class Limiter:
         return needed
 
     def _is_free(self) -> bool:
-        rated = self._requests.per_minute or self._tokens.per_minute or self._learnt.per_minute
-        return not rated and self._wait() == 0
+        if self._requests.per_minute or self._tokens.per_minute or self._learnt.per_minute:
+            return False
+        if self.health.since is not None or self._closed_until > self._clock():
+            return False
+        return self.in_flight < self._slots()
 
     async def _stand(self, needed: Estimate) -> None:
         spare = needed.most - needed.likely

@@ -220,12 +220,9 @@ class _Simple:
     def render(self, values: dict[str, Any], /) -> str:
         """As the template itself would; that also finds the words for a value that is not there."""
         try:
-            pieces = [text if name is None else values[name] for text, name in self._parts]
-        except KeyError:
+            return "".join([text if name is None else values[name] for text, name in self._parts])
+        except (KeyError, TypeError):
             return self._template.render(values)
-        if not all(type(piece) is str for piece in pieces):
-            return self._template.render(values)
-        return "".join(pieces)
 
 
 class _Null(Exception):

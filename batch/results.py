@@ -359,12 +359,12 @@ def _record(spent: Spent) -> AttemptRecord:
 
 def _differs(asked: str | None, served: str | None) -> bool:
     """Whether another model answered; a snapshot of the one asked for is no other."""
-    return served is not None and asked not in (served, DATE.sub("", served))
+    return served not in (None, asked) and asked != DATE.sub("", served or "")
 
 
 def _remarkable(flags: list[str]) -> bool:
     """`model_differs` alone is said by the columns."""
-    return any(flag != "model_differs" for flag in flags)
+    return flags not in ([], ["model_differs"])
 
 
 def _text(attempt: Attempt) -> str:
