@@ -33,7 +33,7 @@ class Header(msgspec.Struct, frozen=True):
     start: Position
 
 
-class Entry(msgspec.Struct, frozen=True):
+class Entry(msgspec.Struct, frozen=True, gc=False):
     """Where the result of `row` lies in the file, CRC excluded."""
 
     row: int
@@ -66,6 +66,11 @@ def line(value: Header | Result) -> bytes:
     """One line of a journal."""
     encoded = _encoder.encode(value)
     return b"%08x %s\n" % (zlib.crc32(encoded), encoded)
+
+
+def entry(row: int, offset: int, line: bytes) -> Entry:
+    """Where a line that begins at `offset` holds the result of `row`."""
+    return Entry(row, offset + 9, len(line) - 10)
 
 
 def scan(path: Path) -> Scan:

@@ -78,12 +78,21 @@ class Slice(msgspec.Struct, frozen=True):
     end: Position
 
 
-def seal(disk: Disk, run: Path, piece: Slice, layout: Layout) -> parts.Footer:
-    """Make the sealed part, durably; the open part is left for the caller to remove."""
+def seal(
+    disk: Disk,
+    run: Path,
+    piece: Slice,
+    layout: Layout,
+    entries: Sequence[journal.Entry] | None = None,
+) -> parts.Footer:
+    """Make the sealed part, durably; the open part is left for the caller to remove.  `entries` is
+    what its journal holds, where that is known.
+    """
     opened = run / "open" / parts.name(piece.part)
     target = run / "completions" / f"{parts.name(piece.part)}.parquet"
-    scan = journal.scan(opened / journal.NAME)
-    merge = Merge(opened, target if piece.generation > 1 else None, scan.entries, layout)
+    if entries is None:
+        entries = journal.scan(opened / journal.NAME).entries
+    merge = Merge(opened, target if piece.generation > 1 else None, entries, layout)
     draft = run / "tmp" / target.name
     file = disk.create(draft)
     try:

@@ -51,6 +51,9 @@ class OpenPart:
         self.full = False  # no more rows will join
         self.results = 0  # written to its journal, this time or before
         self.on_disk = False
+        self.entries: list[journal.Entry] | None = []
+        """Where its results lie in the journal; None where an earlier start wrote some of them."""
+        self.journal_bytes = 0
         self.spool = SpoolWriter(Start(number, generation, start_row, start))
         self.spool_bytes = 0
         self.before = b""  # of its first rows, as far as an earlier start knew them: those to do
@@ -64,6 +67,15 @@ class OpenPart:
     @property
     def rows(self) -> int:
         return len(self.to_do)
+
+    def noted(self, head: bytes) -> None:
+        """Keep where the new lines will lie, after `head`."""
+        at = self.journal_bytes + len(head)
+        if self.entries is not None:
+            for result, line in zip(self.new_results, self.new_lines, strict=True):
+                self.entries.append(journal.entry(result.row, at, line))
+                at += len(line)
+        self.journal_bytes = at
 
     def take_in(self, batch: Batch) -> None:
         """Let the batch's rows join."""
@@ -272,6 +284,7 @@ class Store:
         part = OpenPart(found.number, generation, found.start_row, found.start)
         part.results = found.results
         part.on_disk = found.generation > 0
+        part.entries = None if part.on_disk else []
         return part
 
     def _pieces(self, batch: Batch) -> Iterator[Batch]:
@@ -351,13 +364,11 @@ class Store:
         if not part.new_spool and not part.new_lines:
             return None
         new = not part.on_disk
-        head = (
-            [journal.line(journal.Header(part.number, part.generation, part.start_row, part.start))]
-            if new
-            else []
-        )
+        header = journal.Header(part.number, part.generation, part.start_row, part.start)
+        head = journal.line(header) if new else b""
+        part.noted(head)
         size = sum(map(len, part.new_lines))
-        lines = b"".join([*head, *part.new_lines])
+        lines = b"".join([head, *part.new_lines])
         write = _Write(part, new, b"".join(part.new_spool), lines, part.new_results, size)
         part.on_disk = part.committing = True
         part.new_spool, part.new_lines, part.new_results = [], [], []
@@ -420,7 +431,7 @@ class Store:
     def _seal_now(self, part: OpenPart, unanswered: bool) -> parts.Footer:
         """Takes about 15 us a row."""
         piece = Slice(part.number, part.generation, part.start_row, part.rows, part.start, part.end)
-        footer = seal(self._disk, self._run, piece, self._layout)
+        footer = seal(self._disk, self._run, piece, self._layout, part.entries)
         if not unanswered:
             self._sends.remove(part.number)
         self._disk.remove_folder(self._run / "open" / parts.name(part.number))
