@@ -45,14 +45,8 @@ class Progress:
         self._quiet = quiet
         self._began = self._shown = time.monotonic()
         self._bar: tqdm[Any] | None = None
-        held = before.totals()
-        self.ok = held.rows_ok
-        self.failed = held.rows_failed
-        self.input_tokens = held.input_tokens
-        self.output_tokens = held.output_tokens
-        self.spent = held.cost_usd
-        self._priced = max(0, self.done - held.rows_reused - held.unpriced_rows)
-        self._unpriced = held.unpriced_rows
+        self._held = before.totals()
+        self._held_priced = _priced(self._held)
         if not quiet and stream.isatty():
             self._bar = tqdm(
                 initial=self.done,
@@ -73,21 +67,17 @@ class Progress:
         self._state = words
 
     @property
+    def failed(self) -> int:
+        return self._held.rows_failed + self.asked_now.rows_failed
+
+    @property
     def done(self) -> int:
-        return self.ok + self.failed
+        return self._held.rows_ok + self.asked_now.rows_ok + self.failed
 
     def add(self, results: list[Result]) -> None:
         """Count rows that have become durable."""
-        unpriced = self.asked_now.unpriced_rows
         for result in results:
             self.asked_now.add(result)
-            self.ok += result.status == "ok"
-            self.failed += result.status != "ok"
-            self.input_tokens += result.input_tokens or 0
-            self.output_tokens += result.output_tokens or 0
-            self.spent += result.cost_usd or 0.0
-        self._priced += sum(each.cost_usd is not None and not each.reused for each in results)
-        self._unpriced += self.asked_now.unpriced_rows - unpriced
         self.tick()
 
     def take_back(self, summary: Summary) -> None:
@@ -95,8 +85,8 @@ class Progress:
         stays used.
         """
         totals = summary.totals()
-        self.ok -= totals.rows_ok
-        self.failed -= totals.rows_failed
+        self._held.rows_ok -= totals.rows_ok
+        self._held.rows_failed -= totals.rows_failed
         if self._bar is not None:
             self._bar.initial = self._bar.n = self.done
 
@@ -132,10 +122,12 @@ class Progress:
         return time.monotonic() - self._began
 
     def _words(self) -> str:
+        held, now = self._held, self.asked_now
+        read, written = held.input_tokens + now.input_tokens, held.output_tokens + now.output_tokens
         words = [
             f"{self.failed:,} failed" if self.failed else "",
             f"{self.retries:,} retries" if self.retries else "",
-            f"{short(self.input_tokens)}→{short(self.output_tokens)} tok",
+            f"{short(read)}→{short(written)} tok",
             self._money(),
             self._state(),
         ]
@@ -145,14 +137,16 @@ class Progress:
         """What is spent, and what all rows will come to at the cost of those that were answered; of
         rows without a price nothing is known.
         """
-        if not self.spent:
-            return "cost unknown" if self._unpriced else ""
-        least = "≥ " if self._unpriced else ""
-        total, done = self._total(), self.done
-        if total is None or total <= done or not self._priced:
-            return f"{least}{money(self.spent)}"
-        projected = self.spent * (1 + (total - done) / self._priced)
-        return f"{least}{money(self.spent)} of about {money(projected)}"
+        held, now = self._held, self.asked_now
+        spent, unpriced = held.cost_usd + now.cost_usd, held.unpriced_rows + now.unpriced_rows
+        if not spent:
+            return "cost unknown" if unpriced else ""
+        least = "≥ " if unpriced else ""
+        total, done, priced = self._total(), self.done, self._held_priced + _priced(now)
+        if total is None or total <= done or not priced:
+            return f"{least}{money(spent)}"
+        projected = spent * (1 + (total - done) / priced)
+        return f"{least}{money(spent)} of about {money(projected)}"
 
     def _line(self) -> str:
         total = self._total()
@@ -165,6 +159,12 @@ class Progress:
             else f", {duration((total - self.done) / per_second)} left"
         )
         return f"{self.done:,}{of} rows, {per_second:.1f}/s{left}, {self._words()}"
+
+
+def _priced(totals: Totals) -> int:
+    """Rows whose cost is known."""
+    rows = totals.rows_ok + totals.rows_failed
+    return max(0, rows - totals.rows_reused - totals.unpriced_rows)
 
 
 def printable(text: str) -> str:
