@@ -13,8 +13,7 @@ import os
 import re
 import ssl
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable
-from contextlib import AsyncExitStack, aclosing
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from types import TracebackType
 from typing import Any
@@ -137,6 +136,7 @@ class Client:
                 self._target.proxy,
                 connect_timeout=self._endpoint.connect_timeout,
                 total_timeout=self._endpoint.total_timeout,
+                shortest=min(self._endpoint.idle_timeout, AFTER_THE_END),
             )
             for name, url in self._urls.items()
         }
@@ -209,35 +209,28 @@ class Client:
 
     async def _body(self, content: aiohttp.StreamReader) -> bytes:
         """The decoded body.  Raises TooLarge."""
-        async with aclosing(self._pieces(content)) as pieces:
-            return b"".join([piece async for piece in pieces])
-
-    async def _pieces(self, content: aiohttp.StreamReader) -> AsyncGenerator[bytes, None]:
-        """The decoded body as it comes.  Raises TooLarge beyond MAX_BODY, without reading on."""
-        size = 0
-        async with AsyncExitStack() as stack:
-            async for piece in content.iter_any():
-                if size <= LARGE_BODY < size + len(piece):
-                    await stack.enter_async_context(self._large)
-                size += len(piece)
-                if size > MAX_BODY:
-                    raise TooLarge(f"the answer has more than {MAX_BODY >> 20} MiB")
-                yield piece
+        with _Pieces(content, self._large) as pieces:
+            found = []
+            while piece := await pieces.next():
+                found.append(piece)
+            return b"".join(found)
 
     async def _read_stream(
         self, request: Request, exchange: Exchange, began: float
     ) -> dict[str, Any]:
         """A stream, or what was sent in its place, whatever it is called."""
-        async with aclosing(self._pieces(exchange.content)) as pieces:
+        with _Pieces(exchange.content, self._large) as pieces:
             head = b""
-            while not head and (piece := await anext(pieces, None)) is not None:
+            while not head and (piece := await pieces.next()):
                 head = piece.lstrip(BLANK)
             if head[:1] in (b"{", b"[", b"<"):
-                raw = b"".join([head, *[piece async for piece in pieces]])
-                return self._whole(request, exchange.status, raw)
+                raw = [head]
+                while piece := await pieces.next():
+                    raw.append(piece)
+                return self._whole(request, exchange.status, b"".join(raw))
             folding = _Folding(APIS[request.api].Fold(request.choices), self._clock)
             try:
-                await self._follow(folding, head, pieces)
+                await self._follow(folding, head, pieces, exchange)
             except (aiohttp.ClientError, TimeoutError, OSError):
                 if not folding.fold.complete:
                     raise
@@ -246,23 +239,20 @@ class Client:
         return {**self._answer_of(folding.fold), "ttft_s": ttft}
 
     async def _follow(
-        self, folding: _Folding, head: bytes, pieces: AsyncGenerator[bytes, None]
+        self, folding: _Folding, piece: bytes, pieces: _Pieces, exchange: Exchange
     ) -> None:
         """Fold the events; the idle timeout counts events, so heartbeats do not keep a stalled
         stream alive.
         """
-        loop = asyncio.get_running_loop()
-        async with asyncio.timeout(None) as idle:
-            piece: bytes | None = head
-            while piece is not None:
-                if folding.feed(piece):
-                    patience = self._endpoint.idle_timeout
-                    if folding.fold.complete:
-                        patience = min(patience, AFTER_THE_END)
-                    idle.reschedule(loop.time() + patience)
-                if folding.fold.ended:
-                    return
-                piece = await anext(pieces, None)
+        while piece:
+            if folding.feed(piece):
+                patience = self._endpoint.idle_timeout
+                if folding.fold.complete:
+                    patience = min(patience, AFTER_THE_END)
+                exchange.within(patience)
+            if folding.fold.ended:
+                return
+            piece = await pieces.next()
         folding.close()
 
     def _whole(self, request: Request, status: int, raw: bytes) -> dict[str, Any]:
@@ -301,6 +291,34 @@ class Client:
             for name, value in exchange.headers.items()
             if (kept := _kept_name(name)) is not None
         }
+
+
+class _Pieces:
+    """The decoded body as it comes."""
+
+    def __init__(self, content: aiohttp.StreamReader, large: asyncio.Semaphore) -> None:
+        self._content = content
+        self._large = large
+        self._size = 0
+        self._is_large = False
+
+    def __enter__(self) -> _Pieces:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._is_large:
+            self._large.release()
+
+    async def next(self) -> bytes:
+        """Empty at the end.  Raises TooLarge beyond MAX_BODY, without reading on."""
+        piece = await self._content.readany()
+        self._size += len(piece)
+        if self._size > MAX_BODY:
+            raise TooLarge(f"the answer has more than {MAX_BODY >> 20} MiB")
+        if self._size > LARGE_BODY and not self._is_large:
+            await self._large.acquire()
+            self._is_large = True
+        return piece
 
 
 class _Folding:

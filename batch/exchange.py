@@ -40,6 +40,7 @@ class Exchange:
     status: int
     headers: CIMultiDictProxy[str]
     content: aiohttp.StreamReader = aiohttp.EMPTY_PAYLOAD
+    due: float | None = None  # when it expires sooner than by its age
 
     def __init__(self, poster: Poster, connection: Connection) -> None:
         assert connection.protocol is not None
@@ -64,6 +65,10 @@ class Exchange:
         else:
             self.connection.release()
 
+    def within(self, seconds: float) -> None:
+        """Expire so many seconds from now, or a little later, unless this is called again."""
+        self.due = self._poster.time() + seconds
+
     def expire(self) -> None:
         """Let whoever waits for this answer have a TimeoutError."""
         error = TimeoutError()
@@ -82,8 +87,11 @@ class Poster:
         *,
         connect_timeout: float,
         total_timeout: float,
+        shortest: float,
     ) -> None:
-        """`connect_timeout` is seconds for a connection and its TLS, `total_timeout` for all."""
+        """`connect_timeout` is seconds for a connection and its TLS, `total_timeout` for all, and
+        `shortest` what any request may be given `within`.
+        """
         assert session.connector is not None
         self._connector = session.connector
         self._loop = asyncio.get_running_loop()
@@ -99,8 +107,10 @@ class Poster:
         )
         self._head = b""
         self._used: WeakSet[ResponseHandler] = WeakSet()
+        self.time = self._loop.time
         self._patience = total_timeout
-        self._under_way: dict[Exchange, float] = {}  # since when; the oldest is the first
+        self._interval = min(SWEEP, total_timeout / 20, shortest / 20)
+        self._under_way: dict[Exchange, float] = {}  # since when
         self._sweeping = self._loop.call_later(0, self._sweep)
 
     def close(self) -> None:
@@ -127,7 +137,7 @@ class Poster:
                 b"%bIdempotency-Key: %b\r\nContent-Length: %d\r\n\r\n%b"
                 % (self._head or self._fixed(), idempotency_key.encode(), len(body), body)
             )
-            self._under_way[exchange] = self._loop.time()
+            self._under_way[exchange] = self.time()
             head, content = await protocol.read()
             while head.code < 200 and head.code != 101:
                 head, content = await protocol.read()
@@ -151,12 +161,11 @@ class Poster:
         self._under_way.pop(exchange, None)
 
     def _sweep(self) -> None:
-        now = self._loop.time()
+        now = self.time()
         for exchange, since in self._under_way.items():
-            if now - since < self._patience:
-                break
-            exchange.expire()
-        self._sweeping = self._loop.call_later(min(SWEEP, self._patience / 20), self._sweep)
+            if now - since >= self._patience or (exchange.due is not None and now >= exchange.due):
+                exchange.expire()
+        self._sweeping = self._loop.call_later(self._interval, self._sweep)
 
     def _fixed(self) -> bytes:
         """Request line and headers that are the same every time; a connection to a proxy may have

@@ -42,6 +42,7 @@ HELD_IN_MESSAGE = frozenset(
 HELD_IN_DETAIL = frozenset({"type", "text", "summary", "format", "index", "id"})
 HELD_IN_PART = frozenset({"type", "text"})
 WORDLESS = ("audio", "images")
+PIECES = frozenset({"delta", "index", "message"})
 AUDIO = frozenset({"data", "transcript"})
 """Texts of a streamed `audio` that come in pieces."""
 
@@ -187,16 +188,20 @@ class Fold(Chunks):
         return {**self._answer, "object": "chat.completion", "choices": choices}
 
     def _take(self, chunk: dict[str, Any]) -> None:
-        self._answer.update(
-            (key, value) for key, value in chunk.items() if key != "choices" and value is not None
-        )
+        for key, value in chunk.items():
+            if value is not None and key != "choices":
+                self._answer[key] = value
         choices = chunk.get("choices")
         for position, raw in enumerate(choices if isinstance(choices, list) else ()):
             if isinstance(raw, dict):
-                at = index(raw, position)
-                choice = self._choices.setdefault(at, _Choice(at))
-                self.started = choice.add(raw) or self.started
-        ended = sum(choice.finished for choice in self._choices.values())
+                self._take_choice(index(raw, position), raw)
+
+    def _take_choice(self, at: int, raw: dict[str, Any]) -> None:
+        choice = self._choices.get(at)
+        if choice is None:
+            choice = self._choices[at] = _Choice(at)
+        self.started = choice.add(raw) or self.started
+        ended = [choice.finished for choice in self._choices.values()].count(True)
         self.complete = ended >= max(self._asked, len(self._choices))
 
 
@@ -208,16 +213,14 @@ class _Choice:
         self._message: dict[str, Any] = {}
         self._texts: dict[str, list[str]] = {}
         self._calls: dict[int, dict[str, Any]] = {}
-
-    @property
-    def finished(self) -> bool:
-        return bool(self._fields["finish_reason"])
+        self.finished = False
 
     def add(self, raw: dict[str, Any]) -> bool:
         """Take in what one chunk says; whether a token came with it."""
         for key, value in raw.items():
-            if key not in ("delta", "index", "message") and value is not None:
+            if value is not None and key not in PIECES:
                 self._fields[key] = merged(self._fields.get(key), value)
+                self.finished = bool(self._fields["finish_reason"])
         delta = raw.get("delta") or raw.get("message")
         if not isinstance(delta, dict):
             return False
@@ -233,6 +236,9 @@ class _Choice:
         return {**self._fields, "message": message}
 
     def _add_field(self, key: str, value: Any) -> bool:
+        if key == "content" and isinstance(value, str):  # as most are
+            self._texts.setdefault(key, []).append(value)
+            return bool(value)
         if key == "tool_calls":
             return self._add_tool_calls(value)
         if key == "function_call" and isinstance(value, dict):

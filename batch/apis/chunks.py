@@ -27,11 +27,12 @@ class Chunks(ABC):
     def add(self, event: Event) -> None:
         """Take one event in.  Raises BadAnswer for a chunk that is broken."""
         data = event.data.strip()
-        if data == b"[DONE]":
-            self.complete = self.ended = True
-            return
-        if data.startswith(b":") or not data:  # a comment some gateway wrapped into a data line
-            return
+        if data[:1] != b"{":
+            if data == b"[DONE]":
+                self.complete = self.ended = True
+                return
+            if data.startswith(b":") or not data:  # a comment some gateway wrapped in a data line
+                return
         chunk, repaired = decode(data)
         if not isinstance(chunk, dict):
             raise BadAnswer("a chunk of the stream is broken: no JSON object")
