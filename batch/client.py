@@ -343,9 +343,11 @@ class _Folding:
         self._add(self._reader.close())
 
     def _add(self, events: Iterable[Event]) -> None:
+        fold = self.fold
         for event in events:
-            if not self.fold.ended:
-                self.fold.add(event)
+            if fold.ended:
+                return
+            fold.add(event)
 
 
 @lru_cache(maxsize=256)

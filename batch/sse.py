@@ -7,13 +7,15 @@ chunks.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import msgspec
 
 MAX_EVENT = 16 << 20
 """Bytes one event may have; a server that sends more is not answering."""
 
+DATA = b"data: "
 
-class Event(NamedTuple):
+
+class Event(msgspec.Struct, frozen=True, gc=False):
     """`name` is the event's type, "message" where the server gives none."""
 
     name: str
@@ -51,11 +53,17 @@ class EventReader:
         if b"\n" not in chunk:
             self._tail.append(chunk)
             self._size += len(chunk)
-            events = []
+            events: list[Event] = []
         else:
             *lines, tail = b"".join((*self._tail, chunk)).split(b"\n")
             self._tail = [tail] if tail else []
-            events = [event for line in lines if (event := self._take(line)) is not None]
+            events = []
+            for line in lines:
+                if line.startswith(DATA):  # as most do
+                    self._at_start = False
+                    self._data.append(line[len(DATA) :])
+                elif (event := self._take(line)) is not None:
+                    events.append(event)
             self._size = len(tail) + sum(map(len, self._data))
         if self._size > self._max_event:
             raise TooLarge(f"one event has more than {self._max_event} bytes")

@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import msgspec
+
 from batch.apis import answers
 from batch.apis.answers import beyond, dicts, index, text
 from batch.apis.chunks import Chunks, merged
 from batch.model import Choice, Completion, ToolCall
 from batch.outcome import BadAnswer
+from batch.sse import Event
 
 PATH = "/chat/completions"
 
@@ -171,6 +174,36 @@ def _message_holds_more(message: dict[str, Any]) -> bool:
     )
 
 
+class _Delta(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    content: str
+
+
+class _Words(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    delta: _Delta
+    index: int = 0
+    finish_reason: None = None
+    logprobs: None = None
+
+
+class _ChunkOfWords(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """A chunk in mid-stream: the words of one choice, and what all chunks of an answer repeat."""
+
+    choices: list[_Words]
+    id: Any = None
+    object: Any = None
+    created: Any = None
+    model: Any = None
+    service_tier: Any = None
+    system_fingerprint: Any = None
+    obfuscation: Any = None
+    usage: None = None
+
+
+_words = msgspec.json.Decoder(_ChunkOfWords)
+MOST_OTHERS = 3
+"""Chunks in a row that are no _ChunkOfWords, after which none is expected."""
+
+
 class Fold(Chunks):
     """The chunks of a stream -> one answer in the blocking shape.
 
@@ -182,6 +215,19 @@ class Fold(Chunks):
         self._answer: dict[str, Any] = {}
         self._asked = choices
         self._choices: dict[int, _Choice] = {}
+        self._others = 0  # chunks in a row that hold more than words
+
+    def add(self, event: Event) -> None:
+        """Take one event in.  Most hold a few words and nothing new beside them: 1 us, not 4."""
+        if self.started and self._others < MOST_OTHERS and event.name != "error":
+            try:
+                (choice,) = _words.decode(event.data).choices
+                self._choices[choice.index].say(choice.delta.content)
+                self._others = 0
+                return
+            except (ValueError, KeyError):
+                self._others += 1
+        super().add(event)
 
     def _folded(self) -> dict[str, Any]:
         choices = [self._choices[at].folded() for at in sorted(self._choices)]
@@ -226,6 +272,10 @@ class _Choice:
             return False
         tokens = [self._add_field(key, value) for key, value in delta.items()]
         return any(tokens)
+
+    def say(self, words: str) -> None:
+        """Take in a piece of its content."""
+        self._texts.setdefault("content", []).append(words)
 
     def folded(self) -> dict[str, Any]:
         """The choice in the blocking shape."""
