@@ -158,6 +158,10 @@ class Client:
             request = with_response_format(request)
         return request if self.takes_stream_options else without_stream_options(request)
 
+    def oldest(self) -> float:
+        """Seconds since the oldest request that is under way was sent; 0 where there is none."""
+        return max(poster.oldest() for poster in self._posters.values())
+
     async def send(self, request: Request) -> Attempt:
         """One try.  Takes at most `total_timeout` seconds; raises only CancelledError."""
         started, began = self._wall_clock(), self._clock()

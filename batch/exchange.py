@@ -156,6 +156,10 @@ class Poster:
         exchange.status, exchange.headers, exchange.content = head.code, head.headers, content
         return exchange
 
+    def oldest(self) -> float:
+        """Seconds since the oldest request that is under way was sent; 0 where there is none."""
+        return self.time() - min(self._under_way.values()) if self._under_way else 0.0
+
     def ended(self, exchange: Exchange) -> None:
         """Nobody waits for it any more."""
         self._under_way.pop(exchange, None)

@@ -130,6 +130,11 @@ class Feed:
     def in_flight(self) -> int:
         return self._in_flight
 
+    @property
+    def exhausted(self) -> bool:
+        """Whether all rows that are not finished are on their way."""
+        return self.ended and not self._waiting
+
     async def close(self) -> None:
         """Let the reader's thread end."""
         self.stop()

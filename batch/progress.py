@@ -92,12 +92,17 @@ class Progress:
 
     def tick(self) -> None:
         """Show the state of things, if it is time."""
+        now = time.monotonic()
         if self._bar is not None:
             self._bar.total = self._total()
             self._bar.set_postfix_str(self._words(), refresh=False)
-            self._bar.update(self.done - self._bar.n)
-        elif time.monotonic() - self._shown >= PLAIN_SECONDS:
-            self._shown = time.monotonic()
+            drawn = self._bar.update(self.done - self._bar.n)
+            if not drawn and now - self._shown >= BAR_SECONDS:  # it stands, but its words may not
+                self._bar.refresh()
+                drawn = True
+            self._shown = now if drawn else self._shown
+        elif now - self._shown >= PLAIN_SECONDS:
+            self._shown = now
             self.say(self._line())
 
     def say(self, text: str) -> None:

@@ -29,7 +29,7 @@ from batch.feed import Feed
 from batch.job import Job
 from batch.limiter import Limiter
 from batch.prices import Pricer
-from batch.progress import Progress, money
+from batch.progress import Progress, duration, money
 from batch.prompts import Prompter
 from batch.readers import Input
 from batch.rehearsal import Rehearsed, Terms
@@ -53,6 +53,8 @@ if TYPE_CHECKING:
 
 SELDOM = 50_000
 """New objects between two searches for garbage."""
+A_WHILE = 5.0
+"""Seconds for which the last answers are waited for without a word."""
 MOST_NAMED = 5
 """Renamed columns that are told by name: a run that is exported and asked again has all of ours."""
 
@@ -317,7 +319,6 @@ async def _ask(
     purse = _purse(job_, opened, before, unanswered, pricer, how)
     progress = Progress(before, quiet=how.quiet)
     limiter = Limiter(job_.limits, workers, known_slots=job_.endpoint.local, say=progress.say)
-    progress.waits_for(lambda: _words(limiter, purse))
     store = Store(
         opened.run,
         opened.layout,
@@ -339,6 +340,7 @@ async def _ask(
     )
     progress.expect(lambda: _rows_expected(opened, store, feed, job_.limit))
     async with Client(job_.endpoint, target, workers, run_id=opened.plan.run_id) as sending:
+        progress.waits_for(lambda: _words(limiter, purse, feed, sending))
         reuse = None if how.again else _reuse(opened, how)
         asking = Asking(
             job_,
@@ -431,10 +433,20 @@ def _purse(
     return Purse(Budget(Decimal(repr(cap)), known.spent(held), draw), pricer)
 
 
-def _words(limiter: Limiter, purse: Purse | None) -> str:
+def _words(limiter: Limiter, purse: Purse | None, feed: Feed, client: Client) -> str:
     """What the run waits for, and what is left of its cap."""
     left = "" if purse is None else f"cap left {money(purse.budget.left)}"
-    return ", ".join(word for word in (left, limiter.words()) if word)
+    words = (left, limiter.words() or _stragglers(feed, client))
+    return ", ".join(word for word in words if word)
+
+
+def _stragglers(feed: Feed, client: Client) -> str:
+    """What the end of the run waits for, once that takes a while."""
+    if not feed.exhausted or (seconds := client.oldest()) < A_WHILE:
+        return ""
+    answers = "answer" if feed.in_flight == 1 else f"{feed.in_flight:,} answers"
+    oldest = "" if feed.in_flight == 1 else "the oldest "
+    return f"waiting for the last {answers}, {oldest}asked {duration(seconds)} ago"
 
 
 def _redo(again: Again | None) -> Redo:

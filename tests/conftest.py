@@ -45,7 +45,8 @@ def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     def start(
         *args: Any, env: Mapping[str, str] | None = None, **options: Any
     ) -> subprocess.Popen[str]:
-        options = {"stdin": subprocess.DEVNULL, **options}
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        options = {"stdin": subprocess.DEVNULL, **pipes, **options}
         process = subprocess.Popen(
             [sys.executable, "-m", "batch", *map(str, args)],
             cwd=tmp_path,
@@ -55,8 +56,6 @@ def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
                 "PYTHONPATH": str(ROOT),
                 **(env or {}),
             },
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
             encoding="utf-8",
             start_new_session=True,
             **options,

@@ -422,3 +422,47 @@ def test_a_body_is_decoded_and_repaired_where_that_loses_no_row(raw, decoded):
 def test_no_body_makes_decode_raise(raw):
     answer, _ = decode(raw)
     msgspec.json.encode(answer)
+
+
+async def test_an_interim_answer_is_passed_over(api):
+    hints = b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n"
+    length = b"content-length: %d\r\n\r\n" % len(WHOLE)
+    attempt = await tried(api, Step(raw=hints + HEAD + length + WHOLE))
+    assert (attempt.status, attempt.fault, text_of(attempt)) == (200, None, "a")
+
+
+async def test_a_connection_whose_answer_was_not_read_to_its_end_is_not_used_again(api):
+    table = Endpoint(base_url=api.url)
+    api.script = {"large": [Step(body=b" " * (2 * client.MAX_BODY)), ...]}
+    async with Client(table, target(table, {}), connections=1) as session:
+        assert (await session.send(request("large"))).fault == "too_large"
+        assert (await session.send(request())).status == 200
+    assert api.connections == 2
+
+
+async def test_a_proxy_of_plain_http_is_told_the_whole_address_and_its_own_password(api):
+    table = Endpoint(base_url="http://gpu/v1", api_key_env="")
+    proxy = f"http://me:word@127.0.0.1:{api.port}"
+    async with Client(table, target(table, {"HTTP_PROXY": proxy}), connections=1) as session:
+        for _ in range(2):
+            await session.send(request())
+    first, second = api.ledger
+    assert first.path == second.path == "http://gpu/v1/chat/completions"
+    assert first.headers["proxy-authorization"] == second.headers["proxy-authorization"]
+    assert first.headers["proxy-authorization"].startswith("Basic ")
+    assert first.headers["host"] == "gpu"
+
+
+async def test_the_oldest_request_under_way_is_known(api):
+    api.script = {"slow": [Step(delay=0.4), ...]}
+    table = Endpoint(base_url=api.url)
+    async with Client(table, target(table, {}), connections=2) as session:
+        assert session.oldest() == 0
+        slow = asyncio.create_task(session.send(request("slow")))
+        while not api.ledger:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+        await session.send(request())
+        await asyncio.sleep(0.1)
+        assert 0.1 <= session.oldest() < 10
+        await slow
+        assert session.oldest() == 0

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import jinja2
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from batch.errors import JobError
 from batch.model import Row
@@ -157,3 +160,19 @@ def test_custom_id_is_text_from_its_column(id_column, values, custom_id):
 
 def test_an_id_column_that_is_missing_is_named():
     assert "'key'" in refusal({"a": 1}, "key", user="x")
+
+
+PIECES = st.sampled_from(["{{ a }}", "{{b}}", "text", "{# note #}", "\n", "{{ '{' }}", "é {{ a }}"])
+VALUES = st.one_of(st.text(), st.integers(), st.booleans(), st.lists(st.text(), max_size=2))
+
+
+@given(st.lists(PIECES, max_size=6).map("".join), st.fixed_dictionaries({"a": VALUES, "b": VALUES}))
+def test_names_and_text_alone_say_what_jinja_says(template, values):
+    whole = jinja2.Template(template, keep_trailing_newline=True).render(values)
+    assert ask(values, user=template).messages == [said(whole)]
+
+
+@pytest.mark.parametrize("template", ["{{ range }}", "{{ a }}{{ dict }}"])
+def test_a_column_may_have_the_name_of_something_in_jinja(template):
+    values = {"a": "x", "range": "y", "dict": "z"}
+    assert ask(values, user=template).messages == [said("y" if "range" in template else "xz")]
