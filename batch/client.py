@@ -163,7 +163,9 @@ class Client:
         return max(poster.oldest() for poster in self._posters.values())
 
     async def send(self, request: Request) -> Attempt:
-        """One try.  Takes at most `total_timeout` seconds; raises only CancelledError."""
+        """One try.  Takes at most `total_timeout` seconds from the moment it is sent, and a twentieth
+        or a second more; raises only CancelledError.
+        """
         started, began = self._wall_clock(), self._clock()
         status: int | None = None
         key = f"{self._run_id}-{request.row}-{request.hash[:16]}"

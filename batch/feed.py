@@ -25,7 +25,7 @@ from batch.store.writer import OpenPart, Store
 from batch.usage import Summary
 
 
-class Task(msgspec.Struct, frozen=True):
+class Task(msgspec.Struct, frozen=True, gc=False):
     """A row on its way, with the tries it has behind it."""
 
     row: Row

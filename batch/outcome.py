@@ -22,7 +22,7 @@ from batch import ratelimits
 from batch.model import Attempt, Completion
 
 
-class Accept(msgspec.Struct, frozen=True):
+class Accept(msgspec.Struct, frozen=True, gc=False):
     """An answer, perhaps with flags in its completion."""
 
     completion: Completion

@@ -34,7 +34,7 @@ class Prompt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     files_from: list[str] | None = None
 
 
-class Question(msgspec.Struct, frozen=True):
+class Question(msgspec.Struct, frozen=True, gc=False):
     """What one row asks: messages, or a whole body of its own, and the API it names, if it does."""
 
     messages: list[dict[str, Any]] | None = None

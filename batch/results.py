@@ -21,7 +21,7 @@ DATE = re.compile(r"-(?:\d{4}-\d{2}-\d{2}|\d{8}|\d{4})$")
 """The date of a model's snapshot, as OpenAI and Anthropic write it (`gpt-5.4-mini-2026-03-17`)."""
 
 
-class Try(msgspec.Struct, frozen=True):
+class Try(msgspec.Struct, frozen=True, gc=False):
     """An attempt and what came of it; `error_class` is None for the one that was accepted."""
 
     attempt: Attempt
@@ -29,7 +29,7 @@ class Try(msgspec.Struct, frozen=True):
     maybe_billed: bool = False
 
 
-class Spent(msgspec.Struct, frozen=True):
+class Spent(msgspec.Struct, frozen=True, gc=False):
     """What a try used and cost, as far as the server said."""
 
     done: Try

@@ -40,7 +40,7 @@ MOST_REFUSED = 20
 """Times a row may be refused (429) while others are answered."""
 
 
-class Chances(msgspec.Struct, frozen=True):
+class Chances(msgspec.Struct, frozen=True, gc=False):
     """What a row has used up of its chances.  `refused` ones (429 and its like) are counted apart,
     those of them that came while others were answered once more; `goods` is how many answers there
     had been when it first failed, `since` the moment of that.

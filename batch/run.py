@@ -6,7 +6,6 @@ first request.
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import itertools
 from collections.abc import Callable, Coroutine, Iterator
@@ -280,11 +279,11 @@ def _in_a_loop(story: Callable[[], Coroutine[None, None, Ended]]) -> Ended:
     its import, in which somebody may press Ctrl-C.
     """
     try:
-        import uvloop
+        from uvloop import run as run_in_loop
     except ImportError:
-        return asyncio.run(story())
+        from asyncio import run as run_in_loop  # type: ignore[assignment]
     with _seldom_collected():
-        return uvloop.run(story())
+        return run_in_loop(story())
 
 
 @contextmanager

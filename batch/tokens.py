@@ -32,7 +32,7 @@ UNKNOWN_OUTPUT = 500
 """Tokens, where nothing has been answered and nothing caps it."""
 
 
-class Estimate(msgspec.Struct, frozen=True):
+class Estimate(msgspec.Struct, frozen=True, gc=False):
     """Tokens one request is likely to take, input and output together; those it will hardly exceed,
     going by earlier answers; and those it may take.
     """

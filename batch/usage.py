@@ -48,7 +48,7 @@ COST_HEADER = "x-litellm-response-cost"
 NO_PARTS = Parts()
 
 
-class Reading(msgspec.Struct, frozen=True):
+class Reading(msgspec.Struct, frozen=True, gc=False):
     """What a usage object says.  `doubtful` tells that some of it cannot be."""
 
     usage: Usage | None = None

@@ -1,8 +1,10 @@
-"""`python -m tests.benchmarks.memory [ROWS]`: the memory of a run by its rows (1,000,000).
+"""`python -m tests.benchmarks.memory [ROWS]`: the memory of a run, by its rows (1,000,000), by the
+streams that are open at once and by the size of its answers.
 
 The server answers at once, and its count of requests tells how far the run is.  Prints, for every
 5 % of the rows, the seconds since the process started and the memory it holds then (resident, MB);
 at the end the most it ever held, and how much more that is than in a run of 10,000 rows before.
+Then the most that is held by a run of 1,000 streams at once, and by one of 5,000 answers of 1 MB.
 """
 
 from __future__ import annotations
@@ -14,13 +16,22 @@ import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tests.benchmarks.driving import Server, measure, ours, prepared, started, static_server
 
 IN_FLIGHT = 200
 FEW = 10_000
 LINES = 20
+MANY = 5_000
+OTHERS: dict[str, tuple[Any, ...]] = {
+    "streams of 100 events, 1,000 at once": (
+        *(1_000, (2.0, 0.5, 100)),
+        *("--set", "request.stream=true"),
+    ),
+    "answers of 1 MB": (200, (0.0, 0.0, 0, 1_000_000)),
+}
+"""Requests in flight, the server's arguments and more flags."""
 TICK = 0.05
 """Seconds between two looks; the kernel itself keeps the most that was ever held."""
 
@@ -35,6 +46,14 @@ def main() -> None:
         with static_server() as server:
             most = watched(server, ours(server.url, many, IN_FLIGHT), rows)
     print(f"{rows:,} rows: at most {most / 1e6:.1f} MB, {(most - least) / 1e6:+.1f} MB")
+    for name, (in_flight, about, *flags) in OTHERS.items():
+        with (
+            tempfile.TemporaryDirectory(dir=Path.cwd()) as scratch,
+            static_server(*about) as server,
+        ):
+            folder = prepared(Path(scratch) / "run", MANY)
+            most = measure(ours(server.url, folder, in_flight, *flags)).peak_bytes
+        print(f"{MANY:,} {name}: at most {most / 1e6:.1f} MB", flush=True)
 
 
 def watched(server: Server, command: list[str], rows: int) -> int:

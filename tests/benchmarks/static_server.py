@@ -1,9 +1,10 @@
 """A server for benchmarks: the same answer to every request, at once or after a latency.
 
-`python -m tests.benchmarks.static_server [MEDIAN SIGMA [CHUNKS]]` prints its port.  With a median
+`python -m tests.benchmarks.static_server [MEDIAN SIGMA [CHUNKS [BYTES]]]` prints its port.  With a median
 (seconds) and sigma, answer N takes the N-th draw of a log-normal distribution with a fixed seed
 (`latencies`), so that whoever knows them knows how fast all could have been.  With CHUNKS the
-answer is a stream of so many events, the last at the end of the latency.  A GET gets the list of
+answer is a stream of so many events, the last at the end of the latency; with BYTES an answer in
+one piece has a text of that size (CHUNKS being 0).  A GET gets the list of
 its one model, at once, and counts for nothing.  On SIGUSR1 it prints what it has `Seen`.
 
 It is no HTTP server: it finds the end of a request by its Content-Length, and answers.
@@ -27,9 +28,10 @@ WORDS = " ".join(f"word{n}" for n in range(40))
 USAGE = {"prompt_tokens": 20, "completion_tokens": 40, "total_tokens": 60}
 
 
-def answer() -> bytes:
-    """A whole response of about 700 bytes with a chat completion."""
-    message = {"role": "assistant", "content": WORDS, "refusal": None}
+def answer(size: int = 0) -> bytes:
+    """A whole response with a chat completion: of about 700 bytes, or a text of `size` bytes."""
+    words = (WORDS * (size // len(WORDS) + 1))[:size] or WORDS
+    message = {"role": "assistant", "content": words, "refusal": None}
     return _response(
         {
             "id": "chatcmpl-1",
@@ -176,8 +178,8 @@ def _length(head: bytes) -> int:
     return 0 if at < 0 else int(head[at + 15 : head.find(b"\r", at + 15) % (len(head) + 1)])
 
 
-async def serve(draws: Iterator[float] | None, pieces: list[bytes]) -> None:
-    loop, whole, seen = asyncio.get_running_loop(), answer(), Seen()
+async def serve(draws: Iterator[float] | None, pieces: list[bytes], whole: bytes) -> None:
+    loop, seen = asyncio.get_running_loop(), Seen()
     loop.add_signal_handler(signal.SIGUSR1, seen.tell)
     server = await loop.create_server(
         lambda: Connection(loop, whole, draws, pieces, seen), "127.0.0.1", 0, backlog=4096
@@ -189,7 +191,8 @@ async def serve(draws: Iterator[float] | None, pieces: list[bytes]) -> None:
 def main() -> None:
     numbers = [float(word) for word in sys.argv[1:]]
     draws = latencies(*numbers[:2]) if len(numbers) > 1 and numbers[0] else None
-    uvloop.run(serve(draws, stream(int(numbers[2])) if len(numbers) > 2 else []))
+    chunks, size = (*(int(number) for number in numbers[2:]), 0, 0)[:2]
+    uvloop.run(serve(draws, stream(chunks) if chunks else [], answer(size)))
 
 
 if __name__ == "__main__":
