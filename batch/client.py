@@ -84,13 +84,18 @@ class Client:
         connections: int,
         *,
         run_id: str = "",
+        before_sending: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
+        """`before_sending` is called before requests leave, several at a time; they do not when it
+        raises a BatchError, which `send` raises then.
+        """
         self._endpoint = endpoint
         self._target = target
         self._connections = connections
         self._run_id = run_id
+        self._before_sending = before_sending
         self._urls = {
             name: yarl.URL(url_of(target.base_url, api.PATH), encoded=True)
             for name, api in APIS.items()
@@ -137,6 +142,7 @@ class Client:
                 connect_timeout=self._endpoint.connect_timeout,
                 total_timeout=self._endpoint.total_timeout,
                 shortest=min(self._endpoint.idle_timeout, AFTER_THE_END),
+                before_leaving=self._before_sending,
             )
             for name, url in self._urls.items()
         }
@@ -164,7 +170,7 @@ class Client:
 
     async def send(self, request: Request) -> Attempt:
         """One try.  Takes at most `total_timeout` seconds from the moment it is sent, and a twentieth
-        or a second more; raises only CancelledError.
+        or a second more; raises only CancelledError, and what `before_sending` does.
         """
         started, began = self._wall_clock(), self._clock()
         status: int | None = None

@@ -8,6 +8,7 @@ TLS, proxies, names, HTTP parsing and decompression remain aiohttp's.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from functools import cached_property
 from types import TracebackType
 from weakref import WeakSet
@@ -19,6 +20,8 @@ from aiohttp.client_reqrep import ConnectionKey
 from aiohttp.connector import Connection
 from aiohttp.http import HttpProcessingError
 from multidict import CIMultiDictProxy
+
+from batch.errors import BatchError
 
 UNSENT = 1 << 16
 """Bytes of a request that the transport may still hold when its answer is whole: a server that
@@ -69,9 +72,8 @@ class Exchange:
         """Expire so many seconds from now, or a little later, unless this is called again."""
         self.due = self._poster.time() + seconds
 
-    def expire(self) -> None:
-        """Let whoever waits for this answer have a TimeoutError."""
-        error = TimeoutError()
+    def fail(self, error: Exception) -> None:
+        """Let whoever waits for this answer have that instead."""
         self.protocol.set_exception(error)
         self.content.set_exception(error)
 
@@ -88,9 +90,11 @@ class Poster:
         connect_timeout: float,
         total_timeout: float,
         shortest: float,
+        before_leaving: Callable[[], None],
     ) -> None:
         """`connect_timeout` is seconds for a connection and its TLS, `total_timeout` for all, and
-        `shortest` what any request may be given `within`.
+        `shortest` what any request may be given `within`.  `before_leaving` is called before
+        requests are sent; they are not when it raises a BatchError.
         """
         assert session.connector is not None
         self._connector = session.connector
@@ -106,6 +110,8 @@ class Poster:
             proxy=None if proxy is None else yarl.URL(proxy),
         )
         self._head = b""
+        self._leaving: list[tuple[Exchange, bytes]] = []
+        self._before_leaving = before_leaving
         self._used: WeakSet[ResponseHandler] = WeakSet()
         self.time = self._loop.time
         self._patience = total_timeout
@@ -133,14 +139,13 @@ class Poster:
             if transport is None or transport.is_closing():
                 raise aiohttp.ServerDisconnectedError
             protocol.set_response_params(read_until_eof=True)
-            transport.write(
-                b"%bIdempotency-Key: %b\r\nContent-Length: %d\r\n\r\n%b"
-                % (self._head or self._fixed(), idempotency_key.encode(), len(body), body)
-            )
-            self._under_way[exchange] = self.time()
-            head, content = await protocol.read()
-            while head.code < 200 and head.code != 101:
-                head, content = await protocol.read()
+            head = self._head or self._fixed()
+            key, size = idempotency_key.encode(), len(body)
+            request = b"%bIdempotency-Key: %b\r\nContent-Length: %d\r\n\r\n%b"
+            self._send(exchange, request % (head, key, size, body))
+            answer, content = await protocol.read()
+            while answer.code < 200 and answer.code != 101:
+                answer, content = await protocol.read()
         except BaseException as error:
             self.ended(exchange)
             connection.close()
@@ -153,7 +158,7 @@ class Poster:
             raise
         if not reused:
             self._used.add(protocol)
-        exchange.status, exchange.headers, exchange.content = head.code, head.headers, content
+        exchange.status, exchange.headers, exchange.content = answer.code, answer.headers, content
         return exchange
 
     def oldest(self) -> float:
@@ -164,11 +169,34 @@ class Poster:
         """Nobody waits for it any more."""
         self._under_way.pop(exchange, None)
 
+    def _send(self, exchange: Exchange, request: bytes) -> None:
+        """Let it leave with all that are ready in this round of the loop."""
+        if not self._leaving:
+            self._loop.call_soon(self._leave)
+        self._leaving.append((exchange, request))
+        self._under_way[exchange] = self.time()
+
+    def _leave(self) -> None:
+        """One after the other, they find a server that is awake: waking it for each of them takes a
+        sixth of all CPU.
+        """
+        leaving, self._leaving = self._leaving, []
+        try:
+            self._before_leaving()
+        except BatchError as error:
+            for exchange, _ in leaving:
+                exchange.fail(error)
+            return
+        for exchange, request in leaving:
+            transport = exchange.protocol.transport
+            if transport is not None and not transport.is_closing():
+                transport.write(request)
+
     def _sweep(self) -> None:
         now = self.time()
         for exchange, since in self._under_way.items():
             if now - since >= self._patience or (exchange.due is not None and now >= exchange.due):
-                exchange.expire()
+                exchange.fail(TimeoutError())
         self._sweeping = self._loop.call_later(self._interval, self._sweep)
 
     def _fixed(self) -> bytes:

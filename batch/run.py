@@ -338,7 +338,13 @@ async def _ask(
         on_taken_back=progress.take_back,
     )
     progress.expect(lambda: _rows_expected(opened, store, feed, job_.limit))
-    async with Client(job_.endpoint, target, workers, run_id=opened.plan.run_id) as sending:
+    async with Client(
+        job_.endpoint,
+        target,
+        workers,
+        run_id=opened.plan.run_id,
+        before_sending=store.write_down,
+    ) as sending:
         progress.waits_for(lambda: _words(limiter, purse, feed, sending))
         reuse = None if how.again else _reuse(opened, how)
         asking = Asking(

@@ -130,6 +130,7 @@ class Run:
             while (task := await feed.take()) is not None:
                 row = task.row.index
                 store.sent(row, "m", 10, 5)
+                store.write_down()
                 await asyncio.sleep(0)
                 result, lost = self._answer(row), len(store.lost(row))
                 store.write(msgspec.structs.replace(result, attempts=result.attempts + lost))

@@ -106,16 +106,27 @@ class Sends:
         self._lost = dict(unanswered)
         self._out: Unanswered = {row: [*sents] for row, sents in unanswered.items()}
         self._files: dict[int, BinaryIO] = {}
+        self._new: dict[int, list[bytes]] = {}  # lines of each part that are not written yet
 
     def leaves(self, part: int, sent: Sent) -> None:
-        """A request is about to leave.  Raises StorageError.  Takes about 4 us."""
-        self._write(part, sent)
+        """A request is about to leave; `write_down` before it does."""
+        self._new.setdefault(part, []).append(_line(sent))
         self._out.setdefault(sent.row, []).append(sent)
 
+    def write_down(self) -> None:
+        """Write the lines that are new: one call of the system for all that leave together.  Raises
+        StorageError.
+        """
+        new, self._new = self._new, {}
+        for part, lines in new.items():
+            self._disk.note(self._file(part), b"".join(lines))
+
     def cost_nothing(self, part: int, row: int) -> None:
-        """The last request of a row was certainly not charged."""
+        """The last request of a row was certainly not charged.  Raises StorageError."""
         if sents := self._out.get(row):
-            self._write(part, msgspec.structs.replace(sents.pop(), free=True))
+            free = msgspec.structs.replace(sents.pop(), free=True)
+            self._new.setdefault(part, []).append(_line(free))
+            self.write_down()
 
     def lost(self, row: int) -> list[Sent]:
         """What earlier starts sent for a row and nobody has recorded."""
@@ -132,6 +143,7 @@ class Sends:
 
     def close(self, part: int) -> None:
         """Nothing more leaves for a part, as far as is known."""
+        self._new.pop(part, None)
         if (file := self._files.pop(part, None)) is not None:
             file.close()
 
@@ -148,14 +160,14 @@ class Sends:
             self._disk.remove(path)
             self._disk.sync_folder(path.parent)
 
-    def _write(self, part: int, sent: Sent) -> None:
+    def _file(self, part: int) -> BinaryIO:
         file = self._files.get(part)
         if file is None:
             if len(self._files) >= MOST_OPEN:
                 self.close(next(iter(self._files)))
             file = self._disk.open_notes(self._run / "open" / name(part))
             self._files[part] = file
-        self._disk.note(file, _line(sent))
+        return file
 
 
 def _line(sent: Sent) -> bytes:

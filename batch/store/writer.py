@@ -198,7 +198,9 @@ class Store:
     def sent(
         self, row: int, model: str | None, input_tokens: int, output_tokens: int | None
     ) -> None:
-        """A request for `row` is about to leave, with so many tokens at most.  Raises StorageError."""
+        """A request for `row` is about to leave, with so many tokens at most; `write_down` before
+        it does.  Raises StorageError.
+        """
         if self._failure is not None:
             raise self._failure
         part = self._part_of(row)
@@ -206,6 +208,10 @@ class Store:
         self._sends.leaves(
             part.number, Sent(row, time.time(), before, model, input_tokens, output_tokens)
         )
+
+    def write_down(self) -> None:
+        """Keep what is about to leave, whatever becomes of this process.  Raises StorageError."""
+        self._sends.write_down()
 
     def cost_nothing(self, row: int) -> None:
         """The last request for `row`, which has no result yet, was certainly not charged."""
