@@ -128,8 +128,7 @@ class Asking:
                 request = self._client.adapted(request)
                 most = tokens.most_input(request)
                 self._store.sent(request.row, request.model, most, tokens.most_output(request))
-                attempt = await self._client.send(request)
-                self._conclude(task, request, attempt)
+                self._conclude(task, request, await self._client.send(request))
                 await self._store.room()
         except StorageError as error:
             self._stop(error)

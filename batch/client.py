@@ -13,7 +13,7 @@ import os
 import re
 import ssl
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import lru_cache
 from types import TracebackType
 from typing import Any
@@ -37,9 +37,10 @@ from batch.usage import COST_HEADER
 MAX_BODY = 16 << 20
 """Decoded bytes one answer may have."""
 
-LARGE_BODY, LARGE_BODIES = 1 << 20, 32
+LARGE_BODY, LARGE_STREAM, LARGE_BODIES = 128 << 10, 2 << 20, 32
 """An answer that is larger than the first (bytes) needs one of so many places to be read on, so that
-all answers in flight together stay below 0.5 GiB, however many there are.
+all answers in flight together stay below 0.5 GiB, however many there are.  Of a stream only the
+texts are held: it needs one later.
 """
 
 AFTER_THE_END = 5.0
@@ -74,6 +75,10 @@ SPARE_DESCRIPTORS = 64
 """Files and sockets a process needs besides its connections."""
 
 
+async def _at_once() -> None:
+    """There is room."""
+
+
 class Client:
     """One session to one endpoint.  `async with Client(...)`, then `send`."""
 
@@ -85,11 +90,13 @@ class Client:
         *,
         run_id: str = "",
         before_sending: Callable[[], None] = lambda: None,
+        room: Callable[[], Awaitable[None]] = _at_once,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         """`before_sending` is called before requests leave, several at a time; they do not when it
-        raises a BatchError, which `send` raises then.
+        raises a BatchError, which `send` raises then.  A large answer is read on once there is
+        `room`.
         """
         self._endpoint = endpoint
         self._target = target
@@ -107,7 +114,7 @@ class Client:
         self._scrubber = Scrubber(target.secrets)
         self._local = endpoint.local
         self.takes_stream_options = True
-        self._large = asyncio.Semaphore(LARGE_BODIES)
+        self._large = _Places(LARGE_BODIES, room)
         self._clock = clock
         self._wall_clock = wall_clock
         self._session: aiohttp.ClientSession
@@ -221,7 +228,7 @@ class Client:
 
     async def _body(self, content: aiohttp.StreamReader) -> bytes:
         """The decoded body.  Raises TooLarge."""
-        with _Pieces(content, self._large) as pieces:
+        with _Pieces(content, LARGE_BODY, self._large) as pieces:
             found = []
             while piece := await pieces.next():
                 found.append(piece)
@@ -231,7 +238,7 @@ class Client:
         self, request: Request, exchange: Exchange, began: float
     ) -> dict[str, Any]:
         """A stream, or what was sent in its place, whatever it is called."""
-        with _Pieces(exchange.content, self._large) as pieces:
+        with _Pieces(exchange.content, LARGE_STREAM, self._large) as pieces:
             head = b""
             while not head and (piece := await pieces.next()):
                 head = piece.lstrip(BLANK)
@@ -305,12 +312,22 @@ class Client:
         }
 
 
+class _Places(asyncio.Semaphore):
+    """Those in which large answers are read on."""
+
+    def __init__(self, count: int, room: Callable[[], Awaitable[None]]) -> None:
+        super().__init__(count)
+        self.room = room
+
+
 class _Pieces:
     """The decoded body as it comes."""
 
-    def __init__(self, content: aiohttp.StreamReader, large: asyncio.Semaphore) -> None:
+    def __init__(self, content: aiohttp.StreamReader, most: int, places: _Places) -> None:
+        """Beyond `most` bytes it goes on in one of the `places`."""
         self._content = content
-        self._large = large
+        self._most = most
+        self._places = places
         self._size = 0
         self._is_large = False
 
@@ -319,7 +336,7 @@ class _Pieces:
 
     def __exit__(self, *_: object) -> None:
         if self._is_large:
-            self._large.release()
+            self._places.release()
 
     async def next(self) -> bytes:
         """Empty at the end.  Raises TooLarge beyond MAX_BODY, without reading on."""
@@ -327,9 +344,10 @@ class _Pieces:
         self._size += len(piece)
         if self._size > MAX_BODY:
             raise TooLarge(f"the answer has more than {MAX_BODY >> 20} MiB")
-        if self._size > LARGE_BODY and not self._is_large:
-            await self._large.acquire()
+        if self._size > self._most and not self._is_large:
+            await self._places.acquire()
             self._is_large = True
+            await self._places.room()
         return piece
 
 

@@ -27,6 +27,8 @@ UNSENT = 1 << 16
 """Bytes of a request that the transport may still hold when its answer is whole: a server that
 answers before it has read all gets no second request on that connection.
 """
+READ_AHEAD = 1 << 16
+"""Bytes of an answer that may have come and not been taken; aiohttp lets it be twice that."""
 SWEEP = 1.0
 """Seconds between two looks for requests that take too long, if that is long: a timer for each of
 them takes 5 % of all CPU.
@@ -138,7 +140,7 @@ class Poster:
             transport = protocol.transport
             if transport is None or transport.is_closing():
                 raise aiohttp.ServerDisconnectedError
-            protocol.set_response_params(read_until_eof=True)
+            protocol.set_response_params(read_until_eof=True, read_bufsize=READ_AHEAD)
             head = self._head or self._fixed()
             key, size = idempotency_key.encode(), len(body)
             request = b"%bIdempotency-Key: %b\r\nContent-Length: %d\r\n\r\n%b"

@@ -344,6 +344,7 @@ async def _ask(
         workers,
         run_id=opened.plan.run_id,
         before_sending=store.write_down,
+        room=store.room,
     ) as sending:
         progress.waits_for(lambda: _words(limiter, purse, feed, sending))
         reuse = None if how.again else _reuse(opened, how)

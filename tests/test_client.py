@@ -19,7 +19,7 @@ from batch.apis import Parameters, build
 from batch.bodies import decode
 from batch.client import Client
 from batch.endpoint import Endpoint, target
-from batch.errors import UsageError
+from batch.errors import StorageError, UsageError
 from batch.model import Attempt, Request
 from batch.prompts import Question
 from batch.sse import MAX_EVENT
@@ -466,3 +466,28 @@ async def test_the_oldest_request_under_way_is_known(api):
         assert 0.1 <= session.oldest() < 10
         await slow
         assert session.oldest() == 0
+
+
+async def test_nothing_leaves_that_cannot_be_written_down_before(api):
+    def refuse() -> None:
+        raise StorageError("the disk is full")
+
+    table = Endpoint(base_url=api.url)
+    async with Client(table, target(table, {}), 2, before_sending=refuse) as session:
+        told = await asyncio.gather(
+            session.send(request()), session.send(request()), return_exceptions=True
+        )
+    assert [type(each) for each in told] == [StorageError, StorageError]
+    assert not api.ledger
+
+
+async def test_what_is_ready_together_is_written_down_once(api):
+    written = []
+    table = Endpoint(base_url=api.url)
+    note = lambda: written.append(len(api.ledger))  # noqa: E731
+    async with Client(table, target(table, {}), 9, before_sending=note) as session:
+        await asyncio.gather(*(session.send(request()) for _ in range(9)))  # connections are made
+        written.clear()
+        api.reset_ledger()
+        await asyncio.gather(*(session.send(request()) for _ in range(9)))
+    assert written == [0] and len(api.ledger) == 9
