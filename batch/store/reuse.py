@@ -14,7 +14,6 @@ from pathlib import Path
 
 import msgspec
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from batch import columns
@@ -91,9 +90,9 @@ class Reuse:
 
 def _answers(table: pa.Table) -> Iterator[tuple[str, int]]:
     """The hashes of the questions that were answered, and where in the table."""
-    ok = pc.equal(table["status"], "ok").to_pylist()
-    for place, (fits, digest) in enumerate(zip(ok, table["request_hash"].to_pylist(), strict=True)):
-        if fits and digest is not None:
+    statuses, digests = table["status"].to_pylist(), table["request_hash"].to_pylist()
+    for place, (status, digest) in enumerate(zip(statuses, digests, strict=True)):
+        if status == "ok" and digest is not None:
             yield digest, place
 
 
