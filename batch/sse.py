@@ -62,6 +62,8 @@ class EventReader:
                 if line.startswith(DATA):  # as most do
                     self._at_start = False
                     self._data.append(line[len(DATA) :])
+                elif not line and len(self._data) == 1 and not self._name:
+                    events.append(Event("message", self._data.pop()))
                 elif (event := self._take(line)) is not None:
                     events.append(event)
             self._size = len(tail) + sum(map(len, self._data))

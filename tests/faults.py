@@ -26,7 +26,8 @@ from tests.reading import rows, write
 JSON, SSE = "json", "sse"
 TRANSPORTS = (JSON, SSE)
 FAULTY = ("the faulty row, first", "the faulty row, in the middle", "the faulty row, last")
-PROMPTS = (FAULTY[0], "a plain row", FAULTY[1], "another plain row", FAULTY[2])
+PROMPTS = (FAULTY[0], "a plain row", *FAULTY[1:], "another plain row")
+"""The last is answered after all others were asked once: so it is them, and not the endpoint."""
 ROWS = len(PROMPTS)
 MAX_ATTEMPTS = 4
 OWN: Any = object()
