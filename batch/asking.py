@@ -352,7 +352,7 @@ class Asking:
         down = self._limiter.failed(
             row, why, took, unreachable=again.unreachable, innocent=innocent, fresh=fresh
         )
-        if not down and last and self._answered and health.fails_for_others(now):
+        if not down and last and self._answered and health.fails_for_many(now):
             self._limiter.turned_away(why)
             down = True
         if down:

@@ -19,7 +19,7 @@ FAULTS = 20
 SHARE, WINDOW = 0.8, 100
 """… or this share of the last attempts."""
 MANY = 3
-"""Rows that do not happen to fail at once each for its own reasons."""
+"""Rows that do not happen to fail at once each for its own reasons; two may be the last of a run."""
 MOST_SENDS = 1_000
 """Requests since the trouble began that are remembered."""
 SMOOTHING = 0.1
@@ -86,7 +86,7 @@ class Health:
         self._unreachable = self._unreachable + 1 if unreachable else 0
         if len(self._rows) < MANY:
             self._rows.add(row)
-        if fresh and len(self._unanswered) < 2:
+        if fresh and len(self._unanswered) < MANY:
             self._unanswered.add(row)
         if self.since is None and self._is_down(now, now - sent):
             self.open(why, now)
@@ -103,16 +103,12 @@ class Health:
         if self._sends:
             self._sends.popleft()
 
-    def of_several_rows(self) -> bool:
-        """Whether nothing has been answered since more rows than one began to fail."""
-        return len(self._unanswered) > 1
-
-    def fails_for_others(self, now: float) -> bool:
-        """Whether it is not one row alone: nothing has been answered since several began to fail, or
+    def fails_for_many(self, now: float) -> bool:
+        """Whether it is not a few rows alone: nothing has been answered since many began to fail, or
         many do since a short time ago, whatever had been on its way.
         """
-        many = len(self._rows) >= MANY and not self._lasts(now)
-        return self.of_several_rows() or many
+        lately = len(self._rows) >= MANY and not self._lasts(now)
+        return len(self._unanswered) >= MANY or lately
 
     def turn_away(self, why: str, now: float, sent: float) -> None:
         """What was sent at that moment was refused as a whole; others have been answered since, or

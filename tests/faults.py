@@ -90,7 +90,7 @@ def play(api: FakeAPI, fault: Fault, transport: str, folder: Path) -> Played:
         "prompt": {"user": "{{ text }}"},
         "request": {"model": "fake-model", "stream": transport == SSE},
         "endpoint": {"base_url": api.url, "api_key_env": ""},
-        "limits": {"concurrency": 1},  # two that leave together may arrive in any order
+        "limits": {"concurrency": 1 if whole else 2},
         "retry": {
             "max_attempts": MAX_ATTEMPTS,
             "first_delay": 0.001,

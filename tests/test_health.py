@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from batch.health import FAULTS, FIRST_PROBE, PROBE, UNREACHABLE, Health
+from batch.health import FAULTS, FIRST_PROBE, MANY, PROBE, UNREACHABLE, Health
+
+LATER = 1_000.0
+"""All that had been on its way has come."""
 
 
 def failing(health: Health, rows: range, now: float = 0.0, *, unreachable: bool = False) -> bool:
@@ -28,12 +31,12 @@ def test_one_row_that_always_fails_does_not_open_it() -> None:
 def test_rows_that_failed_before_an_answer_do_not_speak_for_the_endpoint() -> None:
     health = Health()
     failing(health, range(5), now=1.0)
-    assert health.of_several_rows()
+    assert health.fails_for_many(LATER)
     health.good(1.1, 0.9)
-    failing(health, range(5, 6), now=1.2)
-    assert not health.of_several_rows()
-    failing(health, range(6, 7), now=1.3)
-    assert health.of_several_rows()
+    failing(health, range(5, 7), now=1.2)
+    assert not health.fails_for_many(LATER)
+    failing(health, range(7, 8), now=1.3)
+    assert health.fails_for_many(LATER)
 
 
 def test_a_row_speaks_while_only_answers_on_their_way_have_come() -> None:
@@ -42,8 +45,9 @@ def test_a_row_speaks_while_only_answers_on_their_way_have_come() -> None:
     health.good(10.1, 9.9)
     assert health.speaks(10.0, 10.5)
     assert not health.speaks(10.0, 12.0), "what comes so late had not been on its way"
-    health.fault(1, "503", 10.5, 10.4, fresh=False)
-    assert not health.of_several_rows()
+    for row in range(MANY):
+        health.fault(row, "503", 10.5, 10.4, fresh=False)
+    assert not health.fails_for_many(LATER)
     health.good(10.6, 10.55)
     assert not health.speaks(10.0, 10.7)
 

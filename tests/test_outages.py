@@ -134,6 +134,14 @@ def test_a_row_that_always_fails_does_not_hold_the_others_up(api, tmp_path):
     assert api.asked("odd") == 30
 
 
+def test_the_last_rows_that_always_fail_are_no_outage_where_they_are_only_two(api, tmp_path):
+    prompts = [*texts(50), "the odd one", "another odd one"]
+    api.script = {"odd": [500, ...]}
+    ended = ask(api.url, tmp_path, prompts, limits={"concurrency": 2}, max_wait=5)
+    assert [row["row"] for row in rows(ended.run) if row["status"] == "failed"] == [50, 51]
+    assert ended.exit_code == 1
+
+
 @pytest.mark.parametrize(("empty", "exit_code"), [(24, 0), (25, 3)])
 def test_a_run_whose_first_answers_are_mostly_empty_stops(api, tmp_path, empty, exit_code):
     prompts = [*(f"empty {at}" for at in range(empty)), *texts(50)]
