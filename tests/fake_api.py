@@ -30,6 +30,8 @@ import uvloop
 
 UNSET: Any = msgspec.UNSET
 REASONS = {status.value: status.phrase for status in HTTPStatus}
+ACCEPTING = 5
+"""Rounds of the loop in which what had connected has become a connection, which can be closed."""
 ERRORS: dict[int, tuple[str, str | None]] = {
     401: ("invalid_request_error", "invalid_api_key"),
     404: ("invalid_request_error", "model_not_found"),
@@ -237,6 +239,8 @@ class FakeAPI:
         )
         ready.set()
         await self._stop.wait()
+        for _ in range(ACCEPTING):
+            await asyncio.sleep(0)
         server.close()
         await asyncio.sleep(0)
         for connection in list(self._open):
