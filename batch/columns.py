@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from operator import attrgetter
 from typing import Any, NamedTuple
 
 import msgspec
 import pyarrow as pa
+from msgspec.structs import astuple
 
 from batch import parsed
 from batch.model import Result
@@ -52,26 +52,23 @@ MOMENT = pa.timestamp("us", "UTC")
 
 
 class Column(NamedTuple):
-    """`values` takes results to what pyarrow makes an array of."""
+    """`values` takes what results hold to what pyarrow makes an array of."""
 
     name: str
     type: pa.DataType
-    values: Callable[[Sequence[Result]], list[Any]]
+    values: Callable[[Sequence[Any]], Sequence[Any]]
 
 
 def _plain(name: str, type_: pa.DataType) -> Column:
-    get = attrgetter(name)
-    return Column(name, type_, lambda results: [get(result) for result in results])
+    return Column(name, type_, lambda held: held)
 
 
 def _moment(name: str) -> Column:
-    get = attrgetter(name)
-    return Column(name, MOMENT, lambda results: [_micros(get(result)) for result in results])
+    return Column(name, MOMENT, lambda held: [_micros(seconds) for seconds in held])
 
 
 def _nested(name: str, type_: pa.DataType) -> Column:
-    get = attrgetter(name)
-    return Column(name, type_, lambda results: [_dicts(get(result)) for result in results])
+    return Column(name, type_, lambda held: [_dicts(values) for values in held])
 
 
 def _micros(seconds: float | None) -> int | None:
@@ -185,9 +182,7 @@ def of_run(schema: pa.Schema) -> tuple[Column, ...]:
 
 
 def _parsed(kind: pa.DataType) -> Column:
-    return Column(
-        PARSED, kind, lambda results: parsed.values([result.parsed for result in results], kind)
-    )
+    return Column(PARSED, kind, lambda texts: parsed.values(texts, kind))
 
 
 def schema(carried: pa.Schema, own: Sequence[Column]) -> tuple[pa.Schema, list[tuple[str, str]]]:
@@ -229,13 +224,16 @@ def is_extra(field: pa.Field) -> bool:
 
 def arrays(results: Sequence[Result], own: Sequence[Column]) -> list[pa.Array]:
     """One array a column."""
-    return [_array(column.values(results), column.type) for column in own]
+    fields = zip(*map(astuple, results), strict=True)  # of no results: none
+    held = dict(zip(Result.__struct_fields__, fields, strict=len(results) > 0))
+    return [_array(column, held.get(column.name, ())) for column in own]
 
 
-def _array(values: list[Any], kind: pa.DataType) -> pa.Array:
+def _array(column: Column, held: tuple[Any, ...]) -> pa.Array:
     """Most columns of most runs hold nothing, which is quicker said than counted."""
-    nothing = values.count(None) == len(values)
-    return pa.nulls(len(values), kind) if nothing else pa.array(values, kind)
+    if held.count(None) == len(held):
+        return pa.nulls(len(held), column.type)
+    return pa.array(column.values(held), column.type)
 
 
 def result(values: dict[str, Any]) -> Result:

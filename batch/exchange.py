@@ -140,7 +140,8 @@ class Poster:
             transport = protocol.transport
             if transport is None or transport.is_closing():
                 raise aiohttp.ServerDisconnectedError
-            protocol.set_response_params(read_until_eof=True, read_bufsize=READ_AHEAD)
+            if not reused:
+                protocol.set_response_params(read_until_eof=True, read_bufsize=READ_AHEAD)
             head = self._head or self._fixed()
             key, size = idempotency_key.encode(), len(body)
             request = b"%bIdempotency-Key: %b\r\nContent-Length: %d\r\n\r\n%b"

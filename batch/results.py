@@ -240,20 +240,15 @@ def _about(
 ) -> dict[str, Any]:
     """What every result says of its request and its attempts."""
     last = tries[-1].attempt
-    readings = [last_reading]
-    if len(tries) > 1:
-        readings = [*(usage.of(done.attempt.answer) for done in tries[:-1]), last_reading]
-    spent = [
-        Spent(done, reading, pricer.cost(done.attempt, reading, request.model))
-        for done, reading in zip(tries, readings, strict=True)
-    ]
+    spent = [_spent(request, done, usage.of(done.attempt.answer), pricer) for done in tries[:-1]]
+    spent.append(_spent(request, tries[-1], last_reading, pricer))
     unconfirmed = [each for each in spent if not each.confirmed]
     return {
         "row": request.row,
         "custom_id": request.custom_id,
         "model": request.model,
         "request_hash": request.hash,
-        **_tokens(readings),
+        **_tokens(spent),
         **_money(spent),
         **(_unconfirmed(request, unconfirmed, pricer) if unconfirmed else {}),
         "attempts": len(tries),
@@ -269,11 +264,15 @@ def _about(
     }
 
 
-def _tokens(readings: list[Reading]) -> dict[str, int | None]:
+def _spent(request: Request, done: Try, reading: Reading, pricer: Pricer) -> Spent:
+    return Spent(done, reading, pricer.cost(done.attempt, reading, request.model))
+
+
+def _tokens(spent: list[Spent]) -> dict[str, int | None]:
     """What all attempts used, as far as it was reported."""
     added: Usage | None = None
-    for reading in readings:
-        added = usage.add(added, reading.usage)
+    for each in spent:
+        added = usage.add(added, each.reading.usage)
     return {} if added is None else msgspec.structs.asdict(added)
 
 

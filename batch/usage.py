@@ -282,9 +282,10 @@ class Totals(msgspec.Struct, omit_defaults=True):
 
     def add(self, result: Result) -> None:
         """Count one result."""
-        ok = result.status == "ok"
-        self.rows_ok += ok
-        self.rows_failed += not ok
+        if result.status == "ok":
+            self.rows_ok += 1
+        else:
+            self.rows_failed += 1
         self.rows_reused += result.reused
         self.attempts += result.attempts
         self.maybe_billed_attempts += result.maybe_billed_attempts
@@ -294,11 +295,10 @@ class Totals(msgspec.Struct, omit_defaults=True):
         self.output_tokens += result.output_tokens or 0
         self.reasoning_tokens += result.reasoning_tokens or 0
         self.cost_usd += result.cost_usd or 0.0
-        self.unconfirmed_tokens += result.unconfirmed_tokens or 0
-        self.unconfirmed_cost_usd += result.unconfirmed_cost_usd or 0.0
-        self.unconfirmed_unpriced_rows += (
-            bool(result.unconfirmed_tokens) and result.unconfirmed_cost_usd is None
-        )
+        if result.unconfirmed_tokens:
+            self.unconfirmed_tokens += result.unconfirmed_tokens
+            self.unconfirmed_cost_usd += result.unconfirmed_cost_usd or 0.0
+            self.unconfirmed_unpriced_rows += result.unconfirmed_cost_usd is None
         self.unbounded_attempts += result.unbounded_attempts
         self.unknown_usage_rows += is_silent(result)
         self.unpriced_rows += is_unpriced(result)
@@ -311,15 +311,18 @@ class Totals(msgspec.Struct, omit_defaults=True):
 
 def is_silent(result: Result) -> bool:
     """Whether a row used tokens that nobody told."""
-    ok, told = result.status == "ok", None not in (result.input_tokens, result.output_tokens)
-    return not result.reused and ("usage_unknown" in result.flags or (ok and not told))
+    if result.reused:
+        return False
+    untold = result.input_tokens is None or result.output_tokens is None
+    return "usage_unknown" in result.flags or (untold and result.status == "ok")
 
 
 def is_unpriced(result: Result) -> bool:
     """Whether a row was billed and its cost is unknown."""
+    if result.cost_usd is not None or result.reused:
+        return False
     used = result.input_tokens is not None or result.output_tokens is not None
-    billed = not result.reused and (result.status == "ok" or used or is_silent(result))
-    return billed and result.cost_usd is None
+    return result.status == "ok" or used or is_silent(result)
 
 
 @lru_cache(maxsize=1024)
@@ -354,7 +357,9 @@ class Summary(msgspec.Struct, omit_defaults=True):
     def add(self, result: Result) -> None:
         """Count one result."""
         key = group_key(result)
-        self.groups.setdefault(key, Totals()).add(result)
+        if key not in self.groups:
+            self.groups[key] = Totals()
+        self.groups[key].add(result)
         for flag in result.flags:
             self.flags[flag] = self.flags.get(flag, 0) + 1
         if result.error_class is not None and result.status == "failed":
