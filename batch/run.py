@@ -289,7 +289,7 @@ def _in_a_loop(story: Callable[[], Coroutine[None, None, Ended]]) -> Ended:
 @contextmanager
 def _seldom_collected() -> Iterator[None]:
     """Rows come and go without cycles: looking for garbage after every 700 new objects, through all
-    modules and whatever is in flight, takes an eighth of the CPU.
+    modules and whatever is in flight, takes a twelfth of the CPU.
     """
     before = gc.get_threshold()
     gc.freeze()

@@ -33,10 +33,8 @@ class EventReader:
 
     def __init__(self, max_event: int = MAX_EVENT) -> None:
         self._max_event = max_event
-        self._tail: list[bytes] = []  # pieces of a line whose end has not come yet
-        self._size = 0  # bytes held in _tail and _data
-        self._data: list[bytes] = []
-        self._name = ""
+        self._tail: list[bytes] = []  # pieces of an event whose end has not come yet
+        self._size = 0  # bytes in them
         self._after_cr = False
         self._at_start = True
 
@@ -50,53 +48,43 @@ class EventReader:
         self._after_cr = chunk.endswith(b"\r")
         if b"\r" in chunk:
             chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        if b"\n" not in chunk:
+        events: list[Event] = []
+        if b"\n\n" in chunk or (chunk[:1] == b"\n" and self._tail and self._tail[-1][-1:] == b"\n"):
+            *blocks, chunk = b"".join((*self._tail, chunk)).split(b"\n\n")
+            self._tail, self._size = [], 0
+            for block in blocks:
+                if block.startswith(DATA) and b"\n" not in block:  # as most do
+                    self._at_start = False
+                    events.append(Event("message", block[len(DATA) :]))
+                elif (event := self._event(block)) is not None:
+                    events.append(event)
+        if chunk:
             self._tail.append(chunk)
             self._size += len(chunk)
-            events: list[Event] = []
-        else:
-            *lines, tail = b"".join((*self._tail, chunk)).split(b"\n")
-            self._tail = [tail] if tail else []
-            events = []
-            for line in lines:
-                if line.startswith(DATA):  # as most do
-                    self._at_start = False
-                    self._data.append(line[len(DATA) :])
-                elif not line and len(self._data) == 1 and not self._name:
-                    events.append(Event("message", self._data.pop()))
-                elif (event := self._take(line)) is not None:
-                    events.append(event)
-            self._size = len(tail) + sum(map(len, self._data))
         if self._size > self._max_event:
             raise TooLarge(f"one event has more than {self._max_event} bytes")
         return events
 
     def close(self) -> list[Event]:
         """What is left at the end of the stream: the last event where its blank line is missing."""
-        line = b"".join(self._tail)
-        self._tail = []
-        events = [event for part in (line, b"") if (event := self._take(part)) is not None]
-        self._size = 0
-        return events
+        event = self._event(b"".join(self._tail))
+        self._tail, self._size = [], 0
+        return [] if event is None else [event]
 
-    def _take(self, line: bytes) -> Event | None:
+    def _event(self, block: bytes) -> Event | None:
+        """What the lines between two blank ones say."""
         if self._at_start:
             self._at_start = False
-            line = line.removeprefix(b"\xef\xbb\xbf")
-        if not line:
-            return self._dispatch()
-        field, _, value = line.partition(b":")
-        value = value.removeprefix(b" ")
-        if field == b"data":
-            self._data.append(value)
-        elif field == b"event":
-            self._name = value.decode("utf-8", "replace")
-        elif field == b"error":  # not in the standard: llama.cpp sends its errors so
-            self._name = "error"
-            self._data.append(value)
-        return None
-
-    def _dispatch(self) -> Event | None:
-        name, data = self._name or "message", self._data
-        self._name, self._data = "", []
-        return Event(name, b"\n".join(data)) if data else None
+            block = block.removeprefix(b"\xef\xbb\xbf")
+        name, data = "", []
+        for line in block.split(b"\n"):
+            field, _, value = line.partition(b":")
+            value = value.removeprefix(b" ")
+            if field == b"data":
+                data.append(value)
+            elif field == b"event":
+                name = value.decode("utf-8", "replace")
+            elif field == b"error":  # not in the standard: llama.cpp sends its errors so
+                name = "error"
+                data.append(value)
+        return Event(name or "message", b"\n".join(data)) if data else None
