@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from batch import endpoint, looking, rehearsal, tally, tokenizer
+from batch import endpoint, looking, opening, rehearsal, tally, tokenizer
 from batch import run as running
 from batch.errors import Different
 from batch.job import Job
@@ -154,7 +154,7 @@ def seconds(
 def _difference(job_: Job, run_folder: Path, source: Input) -> str | None:
     """Why the run in the folder cannot go on with this job; None when it can, or there is none."""
     try:
-        running.same_run(job_, run_folder, source)
+        opening.same_run(job_, run_folder, source)
     except Different as error:
         return str(error)
     return None

@@ -11,80 +11,43 @@ import itertools
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import ExitStack, contextmanager
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 
-from batch import columns, consent, endpoint, job, looking, prices, readers, rehearsal, results
+from batch import columns, consent, endpoint, job, looking, rehearsal, results
 from batch.asking import Asking
 from batch.budget import SLICE, Budget, Purse
 from batch.checker import Checker
 from batch.client import Client
 from batch.consent import Standing
 from batch.endpoint import Target
-from batch.errors import BatchError, Different, Interrupted, StorageError
+from batch.errors import BatchError, Interrupted, StorageError
 from batch.feed import Feed
 from batch.job import Job
 from batch.limiter import Limiter
+from batch.opening import How, Opened, input_in, open_folder, same_run, schema_of, set_aside
 from batch.prices import Pricer
 from batch.progress import Progress, duration, money
 from batch.prompts import Prompter
-from batch.readers import Input
-from batch.rehearsal import Rehearsed, Terms
+from batch.rehearsal import Rehearsed
 from batch.signals import interruptible
 from batch.status import counted
-from batch.store import drawn, folder, lock, plan, sends
+from batch.store import drawn, folder, plan, sends
 from batch.store.drawn import Drawn
-from batch.store.files import Disk
-from batch.store.log import Log
-from batch.store.plan import Again, Plan
-from batch.store.recover import Found, Redo, finished, recover
+from batch.store.plan import Again
+from batch.store.recover import Redo, finished
 from batch.store.reuse import Reuse
-from batch.store.seal import Layout
 from batch.store.sends import Unanswered
 from batch.store.writer import Store
 from batch.summary import Ended
 from batch.usage import Summary
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
 SELDOM = 50_000
 """New objects between two searches for garbage."""
 A_WHILE = 5.0
 """Seconds for which the last answers are waited for without a word."""
-MOST_NAMED = 5
-"""Renamed columns that are told by name: a run that is exported and asked again has all of ours."""
-
-
-class How(Terms, frozen=True, kw_only=True):
-    """How a job is run, beyond what the job says.  A `probe` asks so many rows at most, and leaves
-    the job's own limit as it is; `agrees` puts a question to a person, and is None where there is
-    nobody.
-    """
-
-    say: Callable[[str], None]
-    quiet: bool = False
-    yes: bool = False
-    new: bool = False
-    reuse: Path | None = None
-    again: Again | None = None
-    probe: int | None = None
-    agrees: Callable[[str], bool] | None = None
-
-
-class Opened(msgspec.Struct, frozen=True):
-    """A run folder that is locked and ready to take results."""
-
-    disk: Disk
-    run: Path
-    plan: Plan
-    source: Input
-    found: list[Found]
-    layout: Layout
-    log: Log
-    stood: str | None  # the state in which an earlier start left the run
 
 
 def run(job_: Job, run_folder: Path, how: How) -> Ended:
@@ -111,13 +74,11 @@ def run(job_: Job, run_folder: Path, how: How) -> Ended:
             standing = None if known is None else Standing(known.rows, counted(run_folder)[0])
             consent.seek(how.agrees, asked, source, pricer, standing or rehearsed.tally)
         if anew and plan.read(run_folder) is not None:
-            kept, how = _set_aside(run_folder, how)
-            job_, source = _input_in(kept, job_, run_folder, source)
+            kept, how = set_aside(run_folder, how)
+            job_, source = input_in(kept, job_, run_folder, source)
 
-        def schema(source: Input) -> pa.Schema:
-            return _schema(job_, source, checker, rehearsed, how)
-
-        opened = _open(job_, run_folder, source, schema, how, stack)
+        columns_of = partial(schema_of, job_, checker=checker, apis=rehearsed.apis, say=how.say)
+        opened = open_folder(job_, run_folder, source, columns_of, how, stack)
         api = rehearsal.first_api(asked, source, prompter)
         how.say(f"asking {rehearsal.place(asked, target.base_url, api)}")
         if rehearsed.notice is not None:
@@ -137,46 +98,6 @@ def _changed(job_: Job, again: Again | None) -> Job:
     return job.check(tables)
 
 
-def _set_aside(run_folder: Path, how: How) -> tuple[Path, How]:
-    """Keep the run that is in the folder under another name, and reuse it from there if it is
-    the one meant.
-    """
-    with lock.held(run_folder):
-        kept = folder.set_aside(run_folder)
-    how.say(f"the run that was there is kept as {kept}")
-    if how.reuse is not None and how.reuse.absolute() == run_folder.absolute():
-        how = msgspec.structs.replace(how, reuse=kept)
-    return kept, how
-
-
-def _input_in(kept: Path, job_: Job, run_folder: Path, source: Input) -> tuple[Job, Input]:
-    """Standard input that was kept in the folder of a run is kept again in that of the new one."""
-    if job_.input is None or Path(str(job_.input)).parent != run_folder.absolute():
-        return job_, source
-    path = kept / Path(str(job_.input)).name
-    again = readers.resolve(str(path.absolute()), kept, source.format)
-    return msgspec.structs.replace(job_, input="-"), again
-
-
-def same_run(
-    job_: Job, run_folder: Path, source: Input, say: Callable[[str], None] | None = None
-) -> Plan | None:
-    """The plan of the run in the folder, None when there is none.  Raises Different."""
-    known = plan.read(run_folder)
-    if known is None:
-        return None
-    different = plan.differences(known.job, job.tables_of(job_))
-    if different:
-        raise Different(f"{run_folder} is the run of another job: {', '.join(different)} changed")
-    before = [msgspec.convert(fingerprint, readers.Fingerprint) for fingerprint in known.inputs]
-    difference = readers.compare(before, source)
-    if difference.kind == "changed":
-        raise Different(f"{run_folder} is the run of another input: {difference.text}")
-    if difference.kind == "grown" and say is not None:
-        say(f"the input grew ({difference.text}): its new rows are asked too")
-    return known
-
-
 def _target(job_: Job, how: How, stack: ExitStack) -> Target:
     """Where requests go.  Starts the embedded model if that is where."""
     if not job_.endpoint.local:
@@ -187,91 +108,6 @@ def _target(job_: Job, how: How, stack: ExitStack) -> Target:
     slots = min(local.PARALLEL, most_in_flight(job_))
     served = stack.enter_context(local.serving(Path(path) if path else None, parallel=slots))
     return Target(served.base_url, {"Authorization": f"Bearer {served.api_key}"}, "local")
-
-
-def _open(
-    job_: Job,
-    run_folder: Path,
-    source: Input,
-    schema: Callable[[Input], pa.Schema],
-    how: How,
-    stack: ExitStack,
-) -> Opened:
-    disk = Disk()
-    folder.make(disk, run_folder)
-    if warning := stack.enter_context(lock.held(run_folder)):
-        how.say(warning)
-    known = same_run(
-        job_, run_folder, source, how.say
-    )  # once more, now that nobody else can change it
-    how.say(f"{run_folder.absolute()} ({'resuming' if known else 'new'})")
-    if job_.input == "-":
-        job_, source = _keep_standard_input(disk, job_, run_folder, source)
-    if known is None:
-        folder.begin(disk, run_folder, schema(source))
-    now = _plan(job_, source, known, how)
-    layout = looking.layout(run_folder, now)
-    found, damages = recover(disk, run_folder)
-    for damage in damages:
-        how.say(f"{damage.path}: {damage.lines} damaged lines; their rows are asked again")
-    plan.write(disk, run_folder, now)
-    log = Log(run_folder)
-    log.event(
-        "start", batchmill=now.batchmill, run_id=now.run_id, resumed=now.resumed, parts=len(found)
-    )
-    stood = None if known is None else known.state
-    return Opened(disk, run_folder, now, source, found, layout, log, stood)
-
-
-def _keep_standard_input(
-    disk: Disk, job_: Job, run_folder: Path, source: Input
-) -> tuple[Job, Input]:
-    path = run_folder / f"input{Path(source.files[0]).suffix}"
-    with Path(source.files[0]).open("rb") as file:
-        disk.put(path, iter(lambda: file.read(1 << 20), b""), run_folder / "tmp")
-    name = str(path.absolute())
-    return msgspec.structs.replace(job_, input=name), readers.resolve(
-        name, run_folder, source.format
-    )
-
-
-def _schema(
-    job_: Job, source: Input, checker: Checker | None, rehearsed: Rehearsed, how: How
-) -> pa.Schema:
-    """The columns of a new run; what is unexpected of them is said."""
-    carried = source.schema(None if job_.keep is None else tuple(job_.keep))
-    embedding = "embeddings" in {job_.request.api, *rehearsed.apis}
-    own = columns.chosen(job_.output.request, embedding, checker.type if checker else None)
-    schema, renamed = columns.schema(carried, own)
-    if checker is not None and checker.untypable is not None:
-        how.say(f"the column parsed holds JSON text: Parquet has no type where {checker.untypable}")
-    # the custom_id of a batch line is left out: our own column of that name says the same
-    if told := [f"{old} as {new}" for old, new in renamed if old != "custom_id"]:
-        more = f" and {len(told) - MOST_NAMED} more" if len(told) > MOST_NAMED else ""
-        names = ", ".join(told[:MOST_NAMED])
-        how.say(f"columns of the input whose names are taken are carried as others: {names}{more}")
-    return schema
-
-
-def _plan(job_: Job, source: Input, known: Plan | None, how: How) -> Plan:
-    tables, prints = job.tables_of(job_), msgspec.to_builtins(source.fingerprints())
-    if known is None:
-        reuse = None if how.reuse is None else str(how.reuse.absolute())
-        made = plan.new(tables, prints, source.format)
-        return msgspec.structs.replace(made, reuse=reuse, prices=prices.snapshot())
-    kept = {
-        key: known.job[key] for key in ("keep",) if key in known.job
-    }  # the columns do not change any more
-    tables = plan.without_secrets({**tables, **kept})
-    return msgspec.structs.replace(
-        known,
-        job=tables,
-        inputs=prints,
-        resumed=known.resumed + 1,
-        state="running",
-        prices=prices.snapshot(),
-        retries=[*known.retries, how.again] if how.again else known.retries,
-    )
 
 
 def _in_a_loop(story: Callable[[], Coroutine[None, None, Ended]]) -> Ended:

@@ -20,7 +20,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from batch import job, report, run
+from batch import job, opening, report, run
 from batch.store import plan
 from tests.fake_api import Asked, FakeAPI, Step
 from tests.reading import rows, texts, write
@@ -111,7 +111,7 @@ def _script(prompts: list[str], chance: random.Random) -> dict[str, Any]:
 
 def _start(tables: dict[str, Any], folder: Path) -> None:
     """One start of the run, in a process of its own."""
-    how = run.How(environment={}, say=lambda _: None, quiet=True, bounds=False, yes=True)
+    how = opening.How(environment={}, say=lambda _: None, quiet=True, bounds=False, yes=True)
     os._exit(run.run(job.check(tables), folder, how).exit_code)
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import EllipsisType
 from typing import Any
 
-from batch import job, run
+from batch import job, opening, run
 from batch.errors import BatchError
 from tests.fake_api import FakeAPI, Step, answer_to
 from tests.reading import rows, write
@@ -101,7 +101,7 @@ def play(api: FakeAPI, fault: Fault, transport: str, folder: Path) -> Played:
     for key, value in fault.settings.items():
         job.put(tables, key, value)
     said: list[str] = []
-    how = run.How(environment={}, say=said.append, quiet=True)
+    how = opening.How(environment={}, say=said.append, quiet=True)
     try:
         ended = run.run(job.check(tables), folder / "run", how)
     except BatchError as error:

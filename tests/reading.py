@@ -18,7 +18,7 @@ import pyarrow.csv
 import pyarrow.dataset
 import pyarrow.parquet as pq
 
-from batch import job, run
+from batch import job, opening, run
 from tests.fake_api import FakeAPI
 
 
@@ -107,7 +107,7 @@ def ran(
         "retry": {"first_delay": 0.001, "max_delay": 0.01, "max_wait": 5},
         **more,
     }
-    how = run.How(environment={}, say=lambda _: None, quiet=True, bounds=bounds)
+    how = opening.How(environment={}, say=lambda _: None, quiet=True, bounds=bounds)
     ended = run.run(job.check(tables), folder / "run", how)
     stopped = None if ended.stopped is None else str(ended.stopped)
     return Ran(ended.exit_code, rows(folder / "run"), stopped)

@@ -94,11 +94,11 @@ def test_what_was_refused_costs_nothing(api, tmp_path):
 def test_answers_that_are_reused_cost_nothing(api, tmp_path):
     capped(api, tmp_path, 10.0, count=30)
     before = len(api.ledger)
-    from batch import job, run
+    from batch import job, opening, run
 
     tables = json.loads((tmp_path / "run/run.json").read_text())["job"]
     tables["limits"]["max_cost_usd"] = 0.1
-    how = run.How(environment={}, say=lambda _: None, quiet=True, reuse=tmp_path / "run")
+    how = opening.How(environment={}, say=lambda _: None, quiet=True, reuse=tmp_path / "run")
     ended = run.run(job.check(tables), tmp_path / "anew", how)
     assert (ended.exit_code, len(rows(tmp_path / "anew"))) == (0, 30)
     assert ended.cap_left is not None

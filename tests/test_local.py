@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 import pytest
 
-from batch import job, local, run
+from batch import job, local, opening, run
 from batch.errors import UsageError
 from tests.reading import ran, rows
 
@@ -147,7 +147,7 @@ def test_the_sample_job_with_a_schema_is_held_to_it_by_either_api(
         "output": {"path": str(tmp_path / "run")},
     }
     tables["request"] |= {"api": name, "stream": stream}
-    how = run.How(environment={}, say=lambda _: None, quiet=True)
+    how = opening.How(environment={}, say=lambda _: None, quiet=True)
     assert run.run(job.check(tables), tmp_path / "run", how).exit_code == 0
     for row in rows(tmp_path / "run"):
         assert row["parsed"]["sentiment"] in ("positive", "negative")

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from batch import job, run
+from batch import job, opening, run
 from batch.summary import Ended
 from tests.fake_api import FakeAPI, Step, answer_to
 from tests.reading import completions, rows, texts, until, write
@@ -39,7 +39,7 @@ def ask(
         "limits": {"concurrency": 8} if limits is None else limits,
         "retry": {"first_delay": 0.001, "max_delay": 0.01, **settings},
     }
-    how = run.How(environment={}, say=lambda _: None, quiet=True, yes=yes)
+    how = opening.How(environment={}, say=lambda _: None, quiet=True, yes=yes)
     return run.run(job.check(tables), folder / "run", how)
 
 

@@ -229,7 +229,7 @@ def test_a_redirect_gets_neither_key_nor_prompt(
 @pytest.fixture
 def redirected(tmp_path: Path) -> Callable[..., str]:
     """Asks one row with the key in a header, within this process, and gives why the run stopped."""
-    from batch import job
+    from batch import job, opening
     from batch import run as running
 
     def run(api: FakeAPI, header: str) -> str:
@@ -240,7 +240,7 @@ def redirected(tmp_path: Path) -> Callable[..., str]:
             "request": {"model": "m"},
             "endpoint": {"base_url": api.url, "headers": {header: "$KEY"}, "api_key_env": ""},
         }
-        how = running.How(environment={"KEY": KEY}, say=lambda _: None, quiet=True)
+        how = opening.How(environment={"KEY": KEY}, say=lambda _: None, quiet=True)
         ended = running.run(job.check(tables), tmp_path / "run", how)
         assert ended.exit_code == 3
         assert api.ledger[0].headers[header.lower()] == KEY

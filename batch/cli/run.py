@@ -93,8 +93,8 @@ def _agrees(question: str) -> bool:
 
 
 def carry_out(job: Job, folder: Path, *, quiet: bool, **how: Any) -> int:
-    """Run `job`, say how it went, and give the exit code.  The keywords are those of `run.How`."""
-    from batch import looking, summary
+    """Run `job`, say how it went, and give the exit code.  The keywords are those of `opening.How`."""
+    from batch import looking, opening, summary
     from batch import run as running
     from batch.cli import jobs
     from batch.store.export import SUFFIXES
@@ -107,7 +107,7 @@ def carry_out(job: Job, folder: Path, *, quiet: bool, **how: Any) -> int:
         )
     say_unless_quiet = (lambda _: None) if quiet else say
     try:
-        ended = running.run(job, folder, running.How(say=say_unless_quiet, quiet=quiet, **how))
+        ended = running.run(job, folder, opening.How(say=say_unless_quiet, quiet=quiet, **how))
     except Different as error:
         say(f"error: {error}; nothing was changed")
         run = shlex.quote(str(folder))
