@@ -1,4 +1,4 @@
-"""Request out, Attempt back: the only file that speaks HTTP.
+"""Request out, Attempt back; with exchange.py the only file that speaks HTTP.
 
 `send` never raises for the network: whatever becomes of a try is a value.  What happened below HTTP
 is told apart here by whether the server can have computed (and charged for) an answer: not before
@@ -14,6 +14,7 @@ import re
 import ssl
 import time
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from types import TracebackType
 from typing import Any
@@ -38,9 +39,9 @@ MAX_BODY = 16 << 20
 """Decoded bytes one answer may have."""
 
 LARGE_BODY, LARGE_STREAM, LARGE_BODIES = 128 << 10, 2 << 20, 32
-"""An answer that is larger than the first (bytes) needs one of so many places to be read on, so that
-all answers in flight together stay below 0.5 GiB, however many there are.  Of a stream only the
-texts are held: it needs one later.
+"""An answer that is larger than the first (bytes) needs one of so many places to be read on: those
+that have one hold 0.5 GiB at most, whatever is in flight, and every other one the first and what
+aiohttp reads ahead.  Of a stream only the texts are held: it needs one later.
 """
 
 AFTER_THE_END = 5.0
@@ -73,6 +74,12 @@ REUSED_SOCKET_SECONDS = 1.0
 
 SPARE_DESCRIPTORS = 64
 """Files and sockets a process needs besides its connections."""
+
+
+Read = Callable[[], Awaitable[bytes]]
+"""Gives what has come of a body, and nothing at its end."""
+Held = Callable[[], AbstractContextManager[None]]
+"""Meanwhile it is not the server that takes its time."""
 
 
 async def _at_once() -> None:
@@ -177,7 +184,8 @@ class Client:
 
     async def send(self, request: Request) -> Attempt:
         """One try.  Takes at most `total_timeout` seconds from the moment it is sent, and a twentieth
-        or a second more; raises only CancelledError, and what `before_sending` does.
+        or a second more, while there is room for its answer; raises only CancelledError, and what
+        `before_sending` does.
         """
         started, began = self._wall_clock(), self._clock()
         status: int | None = None
@@ -209,7 +217,7 @@ class Client:
                 yarl.URL(url, encoded=True), allow_redirects=False
             ) as response:
                 status = response.status
-                raw = await self._body(response.content)
+                raw = await self._body(response.content.readany)
             answered = self._json(raw)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             answered = _said(error, status, self._clock() - began)
@@ -224,11 +232,11 @@ class Client:
     async def _read(self, request: Request, exchange: Exchange, began: float) -> dict[str, Any]:
         if request.stream and exchange.status == 200:
             return await self._read_stream(request, exchange, began)
-        return self._whole(request, exchange.status, await self._body(exchange.content))
+        return self._whole(request, exchange.status, await self._body(exchange.read, exchange.held))
 
-    async def _body(self, content: aiohttp.StreamReader) -> bytes:
+    async def _body(self, read: Read, held: Held = nullcontext) -> bytes:
         """The decoded body.  Raises TooLarge."""
-        with _Pieces(content, LARGE_BODY, self._large) as pieces:
+        with _Pieces(read, held, LARGE_BODY, self._large) as pieces:
             found = []
             while piece := await pieces.next():
                 found.append(piece)
@@ -238,7 +246,7 @@ class Client:
         self, request: Request, exchange: Exchange, began: float
     ) -> dict[str, Any]:
         """A stream, or what was sent in its place, whatever it is called."""
-        with _Pieces(exchange.content, LARGE_STREAM, self._large) as pieces:
+        with _Pieces(exchange.read, exchange.held, LARGE_STREAM, self._large) as pieces:
             head = b""
             while not head and (piece := await pieces.next()):
                 head = piece.lstrip(BLANK)
@@ -323,9 +331,10 @@ class _Places(asyncio.Semaphore):
 class _Pieces:
     """The decoded body as it comes."""
 
-    def __init__(self, content: aiohttp.StreamReader, most: int, places: _Places) -> None:
-        """Beyond `most` bytes it goes on in one of the `places`."""
-        self._content = content
+    def __init__(self, read: Read, held: Held, most: int, places: _Places) -> None:
+        """Beyond `most` bytes it goes on in one of the `places`; it is `held` until there is one."""
+        self._read = read
+        self._held = held
         self._most = most
         self._places = places
         self._size = 0
@@ -340,14 +349,15 @@ class _Pieces:
 
     async def next(self) -> bytes:
         """Empty at the end.  Raises TooLarge beyond MAX_BODY, without reading on."""
-        piece = await self._content.readany()
+        piece = await self._read()
         self._size += len(piece)
         if self._size > MAX_BODY:
             raise TooLarge(f"the answer has more than {MAX_BODY >> 20} MiB")
         if self._size > self._most and not self._is_large:
-            await self._places.acquire()
-            self._is_large = True
-            await self._places.room()
+            with self._held():
+                await self._places.acquire()
+                self._is_large = True
+                await self._places.room()
         return piece
 
 

@@ -8,7 +8,8 @@ TLS, proxies, names, HTTP parsing and decompression remain aiohttp's.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from types import TracebackType
 from weakref import WeakSet
@@ -40,7 +41,7 @@ class Reused(aiohttp.ServerDisconnectedError):
 
 
 class Exchange:
-    """An answer whose head has come: `with` it, and read `content`."""
+    """An answer whose head has come: `with` it, and `read`."""
 
     status: int
     headers: CIMultiDictProxy[str]
@@ -69,6 +70,28 @@ class Exchange:
             self.connection.close()
         else:
             self.connection.release()
+
+    async def read(self) -> bytes:
+        """What has come of the decoded body, nothing at its end.  Raises what aiohttp raises, and
+        TimeoutError.
+        """
+        try:
+            return await self.content.readany()
+        except RuntimeError as error:  # the connection went while nobody read
+            if self.protocol.connected:
+                raise
+            raise aiohttp.ClientPayloadError from error
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Meanwhile it is we who do not read on, and no time passes for this answer."""
+        began, since = self._poster.time(), self._poster.ended(self)
+        try:
+            yield
+        finally:
+            waited = self._poster.time() - began
+            self._poster.begun(self, since + waited)
+            self.due = None if self.due is None else self.due + waited
 
     def within(self, seconds: float) -> None:
         """Expire so many seconds from now, or a little later, unless this is called again."""
@@ -138,7 +161,8 @@ class Poster:
         reused = protocol in self._used
         try:
             transport = protocol.transport
-            if transport is None or transport.is_closing():
+            # bytes that nobody asked for are no answer to what is asked now
+            if transport is None or transport.is_closing() or protocol.should_close:
                 raise aiohttp.ServerDisconnectedError
             if not reused:
                 protocol.set_response_params(read_until_eof=True, read_bufsize=READ_AHEAD)
@@ -168,16 +192,20 @@ class Poster:
         """Seconds since the oldest request that is under way was sent; 0 where there is none."""
         return self.time() - min(self._under_way.values()) if self._under_way else 0.0
 
-    def ended(self, exchange: Exchange) -> None:
-        """Nobody waits for it any more."""
-        self._under_way.pop(exchange, None)
+    def begun(self, exchange: Exchange, since: float) -> None:
+        """It is waited for, since that moment."""
+        self._under_way[exchange] = since
+
+    def ended(self, exchange: Exchange) -> float:
+        """Nobody waits for it any more.  Since when it was waited for."""
+        return self._under_way.pop(exchange, self.time())
 
     def _send(self, exchange: Exchange, request: bytes) -> None:
         """Let it leave with all that are ready in this round of the loop."""
         if not self._leaving:
             self._loop.call_soon(self._leave)
         self._leaving.append((exchange, request))
-        self._under_way[exchange] = self.time()
+        self.begun(exchange, self.time())
 
     def _leave(self) -> None:
         """One after the other, they find a server that is awake: waking it for each of them takes a
@@ -200,6 +228,8 @@ class Poster:
         for exchange, since in self._under_way.items():
             if now - since >= self._patience or (exchange.due is not None and now >= exchange.due):
                 exchange.fail(TimeoutError())
+            elif exchange.protocol.exception() is not None and not exchange.content.is_eof():
+                exchange.fail(aiohttp.ClientPayloadError())  # aiohttp tells no reader of the body
         self._sweeping = self._loop.call_later(self._interval, self._sweep)
 
     def _fixed(self) -> bytes:

@@ -15,7 +15,7 @@ from collections import deque
 UNREACHABLE = 3
 """Connections in a row that could not be made."""
 FAULTS = 20
-"""Failed attempts in a row, of more than one row."""
+"""Failed attempts in a row, of MANY rows."""
 SHARE, WINDOW = 0.8, 100
 """… or this share of the last attempts."""
 MANY = 3
@@ -147,7 +147,7 @@ class Health:
             return False
         if self._unreachable >= UNREACHABLE:
             return True
-        if len(self._rows) < 2:
+        if len(self._rows) < MANY:
             return False
         full = len(self._last) == WINDOW
         return self._faults >= FAULTS or (full and self._last.count(False) >= SHARE * WINDOW)

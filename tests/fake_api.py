@@ -46,7 +46,7 @@ class Step:
     `hang`, `reset` and `close` happen instead of an answer, or, together with `cut` or
     `cut_events`, after the part of it that was sent.  `clean_end` ends a stream cut by `cut_events`
     as if it were whole. `events` are a stream's whole content (bytes: as they are), `raw` is a
-    whole HTTP response.
+    whole HTTP response, or its pieces, `event_delay` apart; with `hang` the connection stays open.
     """
 
     status: int = 200
@@ -61,7 +61,7 @@ class Step:
     clean_end: bool = False
     events: Sequence[str | bytes | dict[str, Any]] | None = None
     event_delay: float = 0.0
-    raw: bytes | None = None
+    raw: bytes | tuple[bytes, ...] | None = None
     chunk: int | None = None
     content_type: str | None = None
     no_length: bool = False
@@ -381,10 +381,12 @@ class FakeAPI:
         return self.always or NORMAL
 
     def _wire(self, asked: Asked, step: Step, contents: Contents) -> _Wire:
+        if step.raw is not None:
+            raw = [step.raw] if isinstance(step.raw, bytes) else [*step.raw]
+            pause = step.event_delay if len(raw) > 1 else None
+            return _Wire(raw, "hang" if step.hang else "close", pause, whole=True)
         if step.silent:
             return _Wire([b""], _ending(step), None, whole=False)
-        if step.raw is not None:
-            return _Wire([step.raw], "close", None, whole=True)
         ending = _ending(step)
         if ending == "keep" and asked.headers.get("connection", "").lower() == "close":
             ending = "close"

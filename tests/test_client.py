@@ -491,3 +491,55 @@ async def test_what_is_ready_together_is_written_down_once(api):
         api.reset_ledger()
         await asyncio.gather(*(session.send(request()) for _ in range(9)))
     assert written == [0] and len(api.ledger) == 9
+
+
+CHUNKED = HEAD + b"transfer-encoding: chunked\r\n\r\n"
+EVENT = b'data: {"choices":[{"index":0,"delta":{"content":"a"}}]}\n\n'
+BROKEN = b"zz\r\ngarbage\r\n"
+
+
+def chunk(piece: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(piece), piece)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_body_whose_chunks_are_broken_is_cut_off_and_not_waited_for(api, stream):
+    begins = chunk(EVENT if stream else WHOLE[:20])
+    step = Step(raw=(CHUNKED, begins, BROKEN), event_delay=0.1, hang=True)
+    attempt = await asyncio.wait_for(tried(api, step, stream=stream), 10)
+    assert (attempt.status, attempt.fault, attempt.maybe_billed) == (200, "cut_off", True)
+
+
+async def roomless(api: FakeAPI, step: Step, seconds: float, **endpoint: Any) -> Attempt:
+    """What becomes of an answer for which there is room after so many seconds."""
+    api.always = step
+    table = Endpoint(base_url=api.url, **endpoint)
+    room = lambda: asyncio.sleep(seconds)  # noqa: E731
+    async with Client(table, target(table, {}), 1, room=room) as session:
+        return await session.send(request())
+
+
+async def test_a_large_answer_that_breaks_while_there_is_no_room_for_it_is_cut_off(api):
+    large = chunk(b" " * 2 * client.LARGE_BODY)
+    step = Step(raw=(CHUNKED, large, BROKEN), event_delay=0.1)
+    attempt = await roomless(api, step, 0.5)
+    assert (attempt.fault, attempt.maybe_billed) == ("cut_off", True)
+
+
+async def test_the_time_in_which_there_is_no_room_for_an_answer_is_not_the_servers(api):
+    body = b'{"choices":[{"message":{"content":"%b"},"finish_reason":"stop"}]}'
+    body %= b"x" * 2 * client.LARGE_BODY
+    attempt = await roomless(api, Step(body=body), 1.0, total_timeout=0.5)
+    assert (attempt.status, attempt.fault) == (200, None)
+
+
+async def test_an_answer_that_nobody_asked_for_is_not_that_to_the_next_request(api):
+    whole = HEAD + b"content-length: %d\r\n\r\n%b" % (len(WHOLE), WHOLE)
+    api.script = {"first": [Step(raw=(whole, whole), event_delay=0.05, hang=True)]}
+    table = Endpoint(base_url=api.url)
+    async with Client(table, target(table, {}), connections=1) as session:
+        assert text_of(await session.send(request("first"))) == "a"
+        await asyncio.sleep(0.2)
+        again = [await session.send(request("second")) for _ in range(2)]
+    assert [each.fault for each in again] == ["reused_socket", None]
+    assert text_of(again[-1]) == answer_to("second")

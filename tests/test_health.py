@@ -22,10 +22,11 @@ def test_opens_after_a_series_of_faults_of_several_rows() -> None:
     assert health.why == "503"
 
 
-def test_one_row_that_always_fails_does_not_open_it() -> None:
+def test_a_few_rows_that_always_fail_do_not_open_it() -> None:
     health = Health()
 
-    assert not any(health.fault(3, "500", 0.0, 0.0) for _ in range(5 * FAULTS))
+    assert not any(health.fault(at % (MANY - 1), "500", 0.0, 0.0) for at in range(5 * FAULTS))
+    assert health.fault(MANY, "500", 0.0, 0.0)
 
 
 def test_rows_that_failed_before_an_answer_do_not_speak_for_the_endpoint() -> None:

@@ -134,10 +134,12 @@ def test_a_row_that_always_fails_does_not_hold_the_others_up(api, tmp_path):
     assert api.asked("odd") == 30
 
 
-def test_the_last_rows_that_always_fail_are_no_outage_where_they_are_only_two(api, tmp_path):
+@pytest.mark.parametrize("attempts", [4, 30])
+def test_the_last_two_rows_that_always_fail_are_no_outage(api, tmp_path, attempts):
     prompts = [*texts(50), "the odd one", "another odd one"]
     api.script = {"odd": [500, ...]}
-    ended = ask(api.url, tmp_path, prompts, limits={"concurrency": 2}, max_wait=5)
+    limits, retry = {"concurrency": 2}, {"max_attempts": attempts, "max_wait": 5}
+    ended = ask(api.url, tmp_path, prompts, limits=limits, **retry)
     assert [row["row"] for row in rows(ended.run) if row["status"] == "failed"] == [50, 51]
     assert ended.exit_code == 1
 

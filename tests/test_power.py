@@ -24,7 +24,7 @@ import pytest
 from batch import columns, readers
 from batch.errors import StorageError
 from batch.feed import Feed
-from batch.model import Result
+from batch.model import Result, Sent
 from batch.store import folder, journal, parts, plan, sends, spool
 from batch.store.files import Disk
 from batch.store.recover import Damage, Found, Redo, recover
@@ -285,6 +285,21 @@ def test_a_disk_that_fails_once_ends_the_start_and_the_next_one_finishes(tmp_pat
         run.finish()
         shutil.rmtree(run.root)
     assert k > 60
+
+
+def test_after_a_refused_write_nothing_leaves_that_is_not_written_down(tmp_path):
+    class Full(Quick):
+        def write(self, file, data):
+            raise OSError(errno.ENOSPC, "no space left")
+
+    (tmp_path / "open").mkdir()
+    out = sends.Sends(Full(), tmp_path, {})
+    out.leaves(0, Sent(1, at=1.0))
+    out.leaves(0, Sent(2, at=1.0))
+    with pytest.raises(StorageError):
+        out.cost_nothing(0, 1)
+    with pytest.raises(StorageError):
+        out.write_down()
 
 
 def copy(run: Run, root: Path) -> Run:

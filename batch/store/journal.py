@@ -8,6 +8,7 @@ behind it is damage that costs one row one more request, and is reported.
 from __future__ import annotations
 
 import zlib
+from array import array
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -68,9 +69,19 @@ def line(value: Header | Result) -> bytes:
     return b"%08x %s\n" % (zlib.crc32(encoded), encoded)
 
 
-def entry(row: int, offset: int, line: bytes) -> Entry:
-    """Where a line that begins at `offset` holds the result of `row`."""
-    return Entry(row, offset + 9, len(line) - 10)
+class Places:
+    """Where the results of a journal lie, 24 bytes each."""
+
+    def __init__(self) -> None:
+        self._held = array("q")
+
+    def add(self, row: int, offset: int, line: bytes) -> None:
+        """A line that begins at `offset` holds the result of `row`."""
+        self._held.extend((row, offset + 9, len(line) - 10))
+
+    def entries(self) -> Iterator[Entry]:
+        held = iter(self._held)
+        return map(Entry, held, held, held)
 
 
 def scan(path: Path) -> Scan:

@@ -8,7 +8,7 @@ wins; what earlier attempts used and cost is added to it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +83,7 @@ def seal(
     run: Path,
     piece: Slice,
     layout: Layout,
-    entries: Sequence[journal.Entry] | None = None,
+    entries: Iterable[journal.Entry] | None = None,
 ) -> parts.Footer:
     """Make the sealed part, durably; the open part is left for the caller to remove.  `entries` is
     what its journal holds, where that is known.
@@ -111,7 +111,7 @@ class Merge:
         self,
         opened: Path,
         old: Path | None,
-        entries: Sequence[journal.Entry],
+        entries: Iterable[journal.Entry],
         layout: Layout,
         *,
         spooled: bool = True,

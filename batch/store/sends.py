@@ -22,6 +22,7 @@ from typing import BinaryIO
 import msgspec
 import pyarrow.parquet as pq
 
+from batch.errors import StorageError
 from batch.model import Sent
 from batch.store import journal
 from batch.store.files import Disk
@@ -118,8 +119,12 @@ class Sends:
         StorageError.
         """
         new, self._new = self._new, {}
-        for part, lines in new.items():
-            self._disk.note(self._file(part), b"".join(lines))
+        try:
+            for part, lines in new.items():
+                self._disk.note(self._file(part), b"".join(lines))
+        except StorageError:
+            self._new = new  # whoever is about to leave besides must not
+            raise
 
     def cost_nothing(self, part: int, row: int) -> None:
         """The last request of a row was certainly not charged.  Raises StorageError."""

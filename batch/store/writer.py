@@ -51,8 +51,8 @@ class OpenPart:
         self.full = False  # no more rows will join
         self.results = 0  # written to its journal, this time or before
         self.on_disk = False
-        self.entries: list[journal.Entry] | None = []
-        """Where its results lie in the journal; None where an earlier start wrote some of them."""
+        self.places: journal.Places | None = journal.Places()
+        """Of its results in the journal; None where an earlier start wrote some of them."""
         self.journal_bytes = 0
         self.spool = SpoolWriter(Start(number, generation, start_row, start))
         self.spool_bytes = 0
@@ -71,9 +71,9 @@ class OpenPart:
     def noted(self, head: bytes) -> None:
         """Keep where the new lines will lie, after `head`."""
         at = self.journal_bytes + len(head)
-        if self.entries is not None:
+        if self.places is not None:
             for result, line in zip(self.new_results, self.new_lines, strict=True):
-                self.entries.append(journal.entry(result.row, at, line))
+                self.places.add(result.row, at, line)
                 at += len(line)
         self.journal_bytes = at
 
@@ -290,7 +290,7 @@ class Store:
         part = OpenPart(found.number, generation, found.start_row, found.start)
         part.results = found.results
         part.on_disk = found.generation > 0
-        part.entries = None if part.on_disk else []
+        part.places = None if part.on_disk else journal.Places()
         return part
 
     def _pieces(self, batch: Batch) -> Iterator[Batch]:
@@ -437,7 +437,8 @@ class Store:
     def _seal_now(self, part: OpenPart, unanswered: bool) -> parts.Footer:
         """Takes about 15 us a row."""
         piece = Slice(part.number, part.generation, part.start_row, part.rows, part.start, part.end)
-        footer = seal(self._disk, self._run, piece, self._layout, part.entries)
+        known = None if part.places is None else part.places.entries()
+        footer = seal(self._disk, self._run, piece, self._layout, known)
         if not unanswered:
             self._sends.remove(part.number)
         self._disk.remove_folder(self._run / "open" / parts.name(part.number))

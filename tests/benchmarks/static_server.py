@@ -166,9 +166,10 @@ class Connection(asyncio.Protocol):
             self._end(piece)
 
     def _end(self, piece: bytes) -> None:
-        """The last of an answer."""
-        self._transport.write(piece)
-        self._seen.went()
+        """The last of an answer, unless its client has gone."""
+        if not self._transport.is_closing():
+            self._transport.write(piece)
+            self._seen.went()
 
 
 def _length(head: bytes) -> int:
