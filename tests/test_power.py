@@ -300,6 +300,7 @@ def test_after_a_refused_write_nothing_leaves_that_is_not_written_down(tmp_path)
         out.cost_nothing(0, 1)
     with pytest.raises(StorageError):
         out.write_down()
+    out.end(durable=False)
 
 
 def copy(run: Run, root: Path) -> Run:

@@ -86,10 +86,14 @@ def peer(name: str, url: str, folder: Path, in_flight: int) -> list[str]:
     return [sys.executable, "-m", "tests.benchmarks.peers", name, *words]
 
 
+class Failed(Exception):
+    """A client ended badly; its last words."""
+
+
 @contextmanager
 def started(command: list[str]) -> Iterator[subprocess.Popen[str]]:
     """A client that runs, on another core than the server.  The end of the block waits for its
-    end, which must be a good one.
+    end.  Raises Failed where that is no good one.
     """
     with subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
@@ -100,7 +104,8 @@ def started(command: list[str]) -> Iterator[subprocess.Popen[str]]:
             _, said = process.communicate()
         finally:
             process.kill()
-    assert process.returncode == 0, said
+    if process.returncode != 0:
+        raise Failed(said)
 
 
 class Measured(NamedTuple):
