@@ -51,6 +51,7 @@ Command = Callable[[str, Path, int], list[str]]
 STREAMING: dict[str, tuple[Command, Command]] = {
     "batchmill": (ours, lambda *about: ours(*about, "--set", "request.stream=true")),
     "plain": (partial(peer, "plain"), partial(peer, "plain_streaming")),
+    "bare": (partial(peer, "bare"), partial(peer, "bare")),  # throws away what comes
 }
 """How each asks for answers in one piece, and for streams."""
 

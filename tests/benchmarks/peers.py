@@ -3,7 +3,8 @@
 Each reads a JSONL file with the column `text`, asks for a chat completion of every row, and writes
 completion and usage, a JSON line a row, as its users write that.  `plain` is the loop everybody
 writes on aiohttp: a semaphore, a task a row, the json module; `plain_streaming` is its like for
-answers that are streamed.
+answers that are streamed.  `bare` is no user's loop but the floor: it asks through aiohttp on uvloop,
+and throws the answers away unread.
 """
 
 from __future__ import annotations
@@ -67,6 +68,22 @@ async def plain_streaming(url: str, texts: list[str], out: TextIO, in_flight: in
             _write(out, row, "".join(pieces), usage)
 
         await asyncio.gather(*(ask(row, text) for row, text in enumerate(texts)))
+
+
+async def bare(url: str, texts: list[str], out: TextIO, in_flight: int) -> None:
+    import aiohttp
+
+    left = iter(texts)
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=in_flight)) as session:
+
+        async def ask() -> None:
+            for text in left:
+                body = {"model": MODEL, "messages": [{"role": "user", "content": text}]}
+                async with session.post(f"{url}/chat/completions", json=body) as response:
+                    while await response.content.readany():
+                        pass
+
+        await asyncio.gather(*(ask() for _ in range(in_flight)))
 
 
 async def openai(url: str, texts: list[str], out: TextIO, in_flight: int) -> None:
@@ -136,7 +153,7 @@ async def lm_deluge(url: str, texts: list[str], out: TextIO, in_flight: int) -> 
 
 
 Peer = Callable[[str, list[str], TextIO, int], Coroutine[Any, Any, None]]
-LOOPS: dict[str, Peer] = {"plain": plain, "plain_streaming": plain_streaming}
+LOOPS: dict[str, Peer] = {"plain": plain, "plain_streaming": plain_streaming, "bare": bare}
 PACKAGES: dict[str, Peer] = {"openai": openai, "litellm": litellm, "lm_deluge": lm_deluge}
 
 
@@ -149,11 +166,19 @@ def _write(out: TextIO, row: int, completion: str | None, usage: object) -> None
     out.write(json.dumps({"row": row, "completion": completion, "usage": usage}) + "\n")
 
 
+def _on_uvloop(story: Coroutine[Any, Any, None]) -> None:
+    import uvloop
+
+    uvloop.run(story)
+
+
 def main() -> None:
     name, url, source, target, in_flight = sys.argv[1:]
     texts = [json.loads(line)["text"] for line in Path(source).read_text().splitlines()]
     with Path(target).open("w") as out:
-        asyncio.run({**LOOPS, **PACKAGES}[name](url, texts, out, int(in_flight)))
+        story = {**LOOPS, **PACKAGES}[name](url, texts, out, int(in_flight))
+        run = _on_uvloop if name == "bare" else asyncio.run
+        run(story)
 
 
 if __name__ == "__main__":

@@ -2,9 +2,10 @@
 answers at once, JSONL in and Parquet out, every row journalled and fsynced.
 
 Beside it, in turns and on the same work: the loop everybody writes on aiohttp, which does none of
-that, and the peers that are installed (the slowest with fewer rows).  Prints medians: requests a
-second from start to end of the program, CPU microseconds a row, peak memory, and how many times as
-fast we are.  The server has a core of its own where there are two.
+that; a bare one on uvloop that throws the answers away; and the peers that are installed (the
+slowest with fewer rows).  Prints medians: requests a second from start to end of the program, CPU
+microseconds a row, peak memory, and how many times as fast we are.  The server has a core of its
+own where there are two.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def main() -> None:
 
 
 def clients() -> list[str]:
-    return [*OURS, "plain", *installed()]
+    return [*OURS, "plain", "bare", *installed()]
 
 
 def show(*words: str) -> None:
