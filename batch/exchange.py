@@ -32,7 +32,7 @@ READ_AHEAD = 1 << 16
 """Bytes of an answer that may have come and not been taken; aiohttp lets it be twice that."""
 SWEEP = 1.0
 """Seconds between two looks for requests that take too long, if that is long: a timer for each of
-them takes 5 % of all CPU.
+them is 5 % of a profile.
 """
 
 
