@@ -23,12 +23,24 @@ from batch.errors import InputError
 from batch.model import Batch, Position, Row
 from batch.readers import csv, files, fingerprints, jsonl, parquet, run, source
 from batch.readers.fingerprints import Difference, Fingerprint
+from batch.readers.reading import DEFAULT, OF_RULES_1, Reading
 
-__all__ = ["READERS", "Batch", "Difference", "Fingerprint", "Input", "Reader", "compare", "resolve"]
+__all__ = [
+    "OF_RULES_1",
+    "READERS",
+    "Batch",
+    "Difference",
+    "Fingerprint",
+    "Input",
+    "Reader",
+    "Reading",
+    "compare",
+    "resolve",
+]
 
 
 class Reader(Protocol):
-    def read(self, path: str, start: Position) -> Iterator[Batch]:
+    def read(self, path: str, start: Position, reading: Reading) -> Iterator[Batch]:
         """The batches of one file from `start` on.  `start.file` is only carried through."""
 
     def rows(
@@ -46,7 +58,7 @@ class Reader(Protocol):
     def size(self, path: str) -> int | None:
         """How far positions in the file go; None when that is not known before it is read."""
 
-    def schema(self, paths: Sequence[str]) -> pa.Schema:
+    def schema(self, paths: Sequence[str], reading: Reading) -> pa.Schema:
         """The columns to carry, under their own names."""
 
     def carry(
@@ -71,6 +83,7 @@ class Input:
 
     files: tuple[str, ...]
     format: str
+    reading: Reading = DEFAULT
 
     @property
     def reader(self) -> Reader:
@@ -91,7 +104,7 @@ class Input:
         at = Position(start.file, start.offset, start.line)
         for file in range(start.file, len(self.files)):
             for batch in self.reader.read(
-                self.files[file], at if file == start.file else Position(file)
+                self.files[file], at if file == start.file else Position(file), self.reading
             ):
                 rows = len(batch.table)
                 if skip < rows:
@@ -122,7 +135,7 @@ class Input:
         """The columns to carry: all, or those in `keep`.  Two have one name when JSONL has a key
         `extra`.
         """
-        found = self.reader.schema(self.files)
+        found = self.reader.schema(self.files, self.reading)
         if keep is None:
             return found
         extra = [jsonl.EXTRA] if self.format == "jsonl" else []
@@ -141,11 +154,16 @@ class Input:
         return [fingerprints.take(path, self.format) for path in self.files]
 
 
-def resolve(input: str | list[str], base: Path, format: str | None = None) -> Input:
+def resolve(
+    input: str | list[str],
+    base: Path,
+    format: str | None = None,
+    reading: Reading = DEFAULT,
+) -> Input:
     """The files meant by a path, glob, folder or URL, or a list of them; relative paths start at
     `base`.
     """
-    return Input(*files.find([input] if isinstance(input, str) else input, base, format))
+    return Input(*files.find([input] if isinstance(input, str) else input, base, format), reading)
 
 
 def compare(old: Sequence[Fingerprint], new: Input) -> Difference:

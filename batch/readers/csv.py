@@ -17,6 +17,7 @@ import pyarrow as pa
 from batch.errors import InputError
 from batch.model import Batch, Position, Row
 from batch.readers import lines, source
+from batch.readers.reading import Reading
 
 MAX_RECORD = 16 << 20  # the csv module holds a field at four bytes a character
 
@@ -67,7 +68,7 @@ class _Feed:
 size = lines.size
 
 
-def read(path: str, start: Position) -> Iterator[Batch]:
+def read(path: str, start: Position, reading: Reading) -> Iterator[Batch]:
     records = _records(path, Position(start.file))
     header = _header(path, next(records, None))
     if start.offset:
@@ -171,7 +172,7 @@ def rows(
     return found
 
 
-def schema(paths: Sequence[str]) -> pa.Schema:
+def schema(paths: Sequence[str], reading: Reading) -> pa.Schema:
     first: list[str] = []
     owner = ""
     for path in paths:

@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from batch.model import Batch, Position, Row
 from batch.readers import lines, source
+from batch.readers.reading import Reading
 
 SCHEMA_ROWS = 1_000
 MAX_COLUMNS = 1_000
@@ -35,7 +36,7 @@ _NAMES = {list: "an array", str: "a string", bool: "a boolean", int: "a number",
 size = lines.size
 
 
-def read(path: str, start: Position) -> Iterator[Batch]:
+def read(path: str, start: Position, reading: Reading) -> Iterator[Batch]:
     texts: list[bytes | None] = []
     numbers: list[int] = []
     size, since = 0, start
@@ -106,21 +107,21 @@ def _is_json(line: bytes) -> bool:
     return True
 
 
-def schema(paths: Sequence[str]) -> pa.Schema:
+def schema(paths: Sequence[str], reading: Reading) -> pa.Schema:
     kinds: dict[str, Counter[str]] = {}
-    for values in islice(_values(paths), SCHEMA_ROWS):
+    for values in islice(_values(paths, reading), SCHEMA_ROWS):
         for key, value in values.items():
             if key in kinds or len(kinds) < MAX_COLUMNS:
                 kinds.setdefault(key, Counter())[_kind(value)] += 1
     return pa.schema([*(_field(key, counts) for key, counts in kinds.items()), EXTRA])
 
 
-def _values(paths: Sequence[str]) -> Iterator[dict[str, Any]]:
+def _values(paths: Sequence[str], reading: Reading) -> Iterator[dict[str, Any]]:
     """The objects of all files.  An unreadable row counts as an empty one, so that the search
     stays short.
     """
     for path in paths:
-        for batch in read(path, Position()):
+        for batch in read(path, Position(), reading):
             for values, _ in _objects(batch.table):
                 yield values or {}
 

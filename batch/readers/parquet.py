@@ -14,9 +14,17 @@ import pyarrow.parquet as pq
 from batch.errors import InputError
 from batch.model import Batch, Position, Row
 from batch.readers import source
+from batch.readers.reading import Reading
 
 
-def read(path: str, start: Position, columns: Sequence[str] | None = None) -> Iterator[Batch]:
+def read(path: str, start: Position, reading: Reading) -> Iterator[Batch]:
+    """All columns."""
+    return read_columns(path, start)
+
+
+def read_columns(
+    path: str, start: Position, columns: Sequence[str] | None = None
+) -> Iterator[Batch]:
     """`columns` are those to read, in the order of the file; all of them when None."""
     with _open(path) as file:
         schema, at = _schema(file, path), start
@@ -154,7 +162,7 @@ def _coarser(kind: pa.DataType) -> pa.DataType:
     return kind
 
 
-def schema(paths: Sequence[str]) -> pa.Schema:
+def schema(paths: Sequence[str], reading: Reading) -> pa.Schema:
     first: pa.Schema | None = None
     for path in paths:
         with _open(path) as file:

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from batch.errors import InputError
 from batch.model import Batch, Position, Row
 from batch.readers import parquet
+from batch.readers.reading import Reading
 
 ANSWERS = ("completion", "parsed", "embedding")
 
@@ -41,12 +42,12 @@ def parts(run: Path) -> list[str]:
     return found
 
 
-def read(path: str, start: Position) -> Iterator[Batch]:
+def read(path: str, start: Position, reading: Reading) -> Iterator[Batch]:
     import pyarrow.compute as pc  # 50 ms, at every start
 
     names = _names(pq.read_schema(path))
     since = start
-    for batch in parquet.read(path, start, [*names, "status"]):
+    for batch in parquet.read_columns(path, start, [*names, "status"]):
         answered = batch.table.filter(pc.equal(batch.table["status"], "ok"))
         if len(answered):
             yield Batch(answered.select(names), since, batch.end)
@@ -70,8 +71,8 @@ def _opened(values: dict[str, Any]) -> dict[str, Any]:
         return values
 
 
-def schema(paths: Sequence[str]) -> pa.Schema:
-    whole = parquet.schema(paths)
+def schema(paths: Sequence[str], reading: Reading) -> pa.Schema:
+    whole = parquet.schema(paths, reading)
     names = set(_names(whole))
     return pa.schema([field for field in whole if field.name in names])
 

@@ -21,6 +21,11 @@ from batch.store.files import Disk
 NAME = "run.json"
 FORMAT = 1
 
+RULES = 2
+"""How rows become questions.  1: attributes before keys, an empty CSV cell is an empty text, a row's
+own body wins over flags.  A run goes on by the rules with which it began.
+"""
+
 
 class Output(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[output]` of a job."""
@@ -42,7 +47,8 @@ class Again(msgspec.Struct, frozen=True):
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What run.json says.  `job` holds the tables of the job as last run, without secrets; `prices`
-    names the price lists of the last start.
+    names the price lists of the last start; `reading` is how the input is read, and `over` holds the
+    keys of its requests that flags gave, which rows that bring a body of their own obey.
     """
 
     run_id: str
@@ -57,6 +63,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     reuse: str | None = None
     prices: str | None = None
     state: str = "running"
+    rules: int = 1
+    reading: dict[str, Any] = {}
+    over: dict[str, Any] = {}
     format: int = FORMAT
     batchmill: str = __version__
 
@@ -70,6 +79,7 @@ def new(job: dict[str, Any], inputs: list[dict[str, Any]], input_format: str) ->
         job=without_secrets(job),
         inputs=inputs,
         input_format=input_format,
+        rules=RULES,
     )
 
 
