@@ -352,6 +352,6 @@ def test_a_lifted_cap_stays_lifted_until_the_job_file_says_another(api, batchmil
     done = len(api.ledger)
     assert batchmill(*command, "--max-cost", "none", "--limit", done + 5).exit_code == 0
     assert batchmill(*command, "--limit", done + 10).exit_code == 0
-    (tmp_path / "job.toml").write_text(f"{job}\nlimits.max_cost_usd = 0.6")
+    (tmp_path / "job.toml").write_text(f"{job}\nlimits.max_cost_usd = 0.4")
     assert batchmill(*command).exit_code == 3
     assert len(api.ledger) == done + 10
