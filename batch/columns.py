@@ -14,8 +14,8 @@ import msgspec
 import pyarrow as pa
 from msgspec.structs import astuple
 
-from batch import parsed
 from batch.model import Result
+from batch.structured import column_type
 
 TOOL_CALLS = pa.list_(
     pa.struct([("id", pa.string()), ("name", pa.string()), ("arguments", pa.string())])
@@ -196,7 +196,7 @@ def null(name: str, rows: int) -> pa.Array:
 
 
 def _parsed(kind: pa.DataType) -> Column:
-    return Column(PARSED, kind, lambda texts: parsed.values(texts, kind))
+    return Column(PARSED, kind, lambda texts: column_type.values(texts, kind))
 
 
 def schema(carried: pa.Schema, own: Sequence[Column]) -> tuple[pa.Schema, list[tuple[str, str]]]:
@@ -254,7 +254,7 @@ def _array(column: Column, held: tuple[Any, ...]) -> pa.Array:
 def result(values: dict[str, Any]) -> Result:
     """The Result that a row of the output came from, as far as `values` hold its columns."""
     known = {name: value for name, value in values.items() if name in Result.__struct_fields__}
-    answer = parsed.text(known.pop(PARSED, None))
+    answer = column_type.text(known.pop(PARSED, None))
     made = msgspec.convert(_seconds(known), Result, strict=False)
     return made if answer is None else msgspec.structs.replace(made, parsed=answer)
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from batch import ratelimits
+from batch import headers
 from batch.model import Attempt, Completion
 
 
@@ -328,11 +328,11 @@ def _refused(status: int, error: ServerError, attempt: Attempt, now: float) -> O
         error_class = "rate_limited"
     if error_class in STOPPING:
         return Stop(error_class, message, error.code)
-    wait = ratelimits.wait_seconds(attempt.headers, now)
-    again = ratelimits.should_retry(attempt.headers)
+    wait = headers.wait_seconds(attempt.headers, now)
+    again = headers.should_retry(attempt.headers)
     if error_class in TRANSIENT and (again is not False or wait is not None):
         refused = status == 429 or (status in (503, 529) and wait is not None)
-        reset = ratelimits.reset_seconds(attempt.headers, now) if refused else None
+        reset = headers.reset_seconds(attempt.headers, now) if refused else None
         billed = status in MAYBE_BILLED
         return TryAgain(error_class, message, error.code, billed, refused, wait, reset)
     if again or (error_class == "invalid_request" and TRUNCATED.search(error.message)):

@@ -9,10 +9,11 @@ from typing import Any, Literal
 
 import msgspec
 
-from batch import tokens, usage
+from batch import usage
+from batch.costs import token_bounds
+from batch.costs.prices import Cost, Pricer
 from batch.model import Attempt, AttemptRecord, Completion, Request, Result, Sent, Usage
 from batch.outcome import Accept, Outcome
-from batch.prices import Cost, Pricer
 from batch.usage import Reading
 
 MESSAGE_LENGTH = 500
@@ -306,10 +307,10 @@ def _unconfirmed(request: Request, spent: list[Spent], pricer: Pricer) -> dict[s
     """What may have been billed beyond what servers reported, at most: the body's bytes as tokens,
     and all the output that the request allows.  Where it sets no bound there is none.
     """
-    cap = tokens.most_output(request)
+    cap = token_bounds.most_output(request)
     if cap is None or not request.body:
         return {"unbounded_attempts": len(spent)}
-    most = tokens.most_input(request)
+    most = token_bounds.most_input(request)
     bounds = [_missing(each.reading.usage or Usage(), most, cap) for each in spent]
     costs = [
         pricer.at_most(request.model, *bound, each.done.attempt.started_at)

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from batch import local
+from batch.local import server
 from tests.fake_api import FakeAPI
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -71,7 +71,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
 @pytest.fixture(scope="session")
 def cache() -> dict[str, str]:
     """The environment in which the program finds the embedded model, which is fetched once a machine."""
-    model = local.model_file(progress=False)
+    model = server.model_file(progress=False)
     return {"XDG_CACHE_HOME": str(model.parent.parent)}
 
 

@@ -20,7 +20,9 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from batch import job, opening, report, run
+from batch import runner, spec
+from batch.planning import open_run
+from batch.reports import report
 from batch.store import plan
 from tests.fake_api import Asked, FakeAPI, Step
 from tests.reading import rows, texts, write
@@ -52,7 +54,7 @@ class Told:
 
 def preload() -> None:
     """Let starts of the program be forks of a process that has everything imported."""
-    _CONTEXT.set_forkserver_preload(["batch.run", "tests.reading"])
+    _CONTEXT.set_forkserver_preload(["batch.runner", "tests.reading"])
 
 
 def one(api: FakeAPI, folder: Path, seed: int) -> Told:
@@ -111,8 +113,8 @@ def _script(prompts: list[str], chance: random.Random) -> dict[str, Any]:
 
 def _start(tables: dict[str, Any], folder: Path) -> None:
     """One start of the run, in a process of its own."""
-    how = opening.How(environment={}, say=lambda _: None, quiet=True, bounds=False, yes=True)
-    os._exit(run.run(job.check(tables), folder, how).exit_code)
+    how = open_run.How(environment={}, say=lambda _: None, quiet=True, bounds=False, yes=True)
+    os._exit(runner.run(spec.check(tables), folder, how).exit_code)
 
 
 def _disturbed(process: BaseProcess, api: FakeAPI, more: int, chance: random.Random) -> bool:

@@ -18,8 +18,9 @@ from pathlib import Path
 from types import EllipsisType
 from typing import Any
 
-from batch import job, opening, run
+from batch import runner, spec
 from batch.errors import BatchError
+from batch.planning import open_run
 from tests.fake_api import FakeAPI, Step, answer_to
 from tests.reading import rows, write
 
@@ -99,11 +100,11 @@ def play(api: FakeAPI, fault: Fault, transport: str, folder: Path) -> Played:
         },
     }
     for key, value in fault.settings.items():
-        job.put(tables, key, value)
+        spec.put(tables, key, value)
     said: list[str] = []
-    how = opening.How(environment={}, say=said.append, quiet=True)
+    how = open_run.How(environment={}, say=said.append, quiet=True)
     try:
-        ended = run.run(job.check(tables), folder / "run", how)
+        ended = runner.run(spec.check(tables), folder / "run", how)
     except BatchError as error:
         return Played(error.exit_code, str(error), [], api.prompts())
     if ended.stopped is not None:
@@ -633,21 +634,21 @@ def transport() -> Iterator[Fault]:
 CORPUS = (*http(), *bodies(), *streams(), *transport())
 
 ELSEWHERE = {
-    "test_outages.py": "H6 H9 H15 T2",
-    "test_bounds.py": "B17 B18 B22 S10 T3 T9 X12",
-    "test_secrets.py": "H10 T8 X1 X2 X3 X4 X5 X10 X13 X15",
-    "test_client.py": "T1 T4 X6",
-    "test_run.py": "T11",
-    "test_prompts.py": "X7 X8",
-    "test_readers.py": "I1 I2 I3 I5 I6 I8",
-    "test_inputs_change.py": "I4",
-    "test_power.py": "O1 O2 O5 O6 O7 P2",
-    "test_resume.py": "O4 P1 P2 P3",
+    "engine/test_outages.py": "H6 H9 H15 T2",
+    "requests/test_bounds.py": "B17 B18 B22 S10 T3 T9 X12",
+    "transport/test_secrets.py": "H10 T8 X1 X2 X3 X4 X5 X10 X13 X15",
+    "transport/test_client.py": "T1 T4 X6",
+    "test_runner.py": "T11",
+    "requests/test_prompts.py": "X7 X8",
+    "readers/test_readers.py": "I1 I2 I3 I5 I6 I8",
+    "planning/test_inputs_change.py": "I4",
+    "store/test_power.py": "O1 O2 O5 O6 O7 P2",
+    "store/test_resume.py": "O4 P1 P2 P3",
     "test_machine.py": "P4",
     "test_memory.py": "P5",
-    "test_retry.py": "H16 H17 H24",
-    "test_responses.py": "B10 S19",
-    "test_streams.py": "S15",
+    "engine/test_retry.py": "H16 H17 H24",
+    "apis/test_responses.py": "B10 S19",
+    "transport/test_streams.py": "S15",
 }
 """Test file -> the faults it is about, beside or in place of an entry here."""
 

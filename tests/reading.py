@@ -18,7 +18,8 @@ import pyarrow.csv
 import pyarrow.dataset
 import pyarrow.parquet as pq
 
-from batch import job, opening, run
+from batch import runner, spec
+from batch.planning import open_run
 from tests.fake_api import FakeAPI
 
 
@@ -107,8 +108,8 @@ def ran(
         "retry": {"first_delay": 0.001, "max_delay": 0.01, "max_wait": 5},
         **more,
     }
-    how = opening.How(environment={}, say=lambda _: None, quiet=True, bounds=bounds)
-    ended = run.run(job.check(tables), folder / "run", how)
+    how = open_run.How(environment={}, say=lambda _: None, quiet=True, bounds=bounds)
+    ended = runner.run(spec.check(tables), folder / "run", how)
     stopped = None if ended.stopped is None else str(ended.stopped)
     return Ran(ended.exit_code, rows(folder / "run"), stopped)
 

@@ -12,8 +12,6 @@ from typing import Any, Protocol
 
 import msgspec
 
-from batch import preflight
-from batch import schema as schemas
 from batch.apis import (
     chat_completions,
     completions,
@@ -22,9 +20,11 @@ from batch.apis import (
     responses_input,
     weighing,
 )
+from batch.event_stream import Event
 from batch.model import Completion, Request
-from batch.prompts import BadRow, Question
-from batch.sse import Event
+from batch.requests import preflight
+from batch.requests.prompts import BadRow, Question
+from batch.structured import schema as schemas
 
 
 class Fold(Protocol):

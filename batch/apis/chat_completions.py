@@ -13,9 +13,9 @@ import msgspec
 from batch.apis import answers
 from batch.apis.answers import beyond, dicts, index, text
 from batch.apis.chunks import Chunks, merged
+from batch.event_stream import Event
 from batch.model import Choice, Completion, ToolCall
 from batch.outcome import BadAnswer
-from batch.sse import Event
 
 PATH = "/chat/completions"
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any
 
-from batch.bodies import decode
+from batch.event_stream import Event
+from batch.lenient_json import decode
 from batch.outcome import BadAnswer
-from batch.sse import Event
 
 
 class Chunks(ABC):

@@ -13,7 +13,7 @@ from batch.apis.answers import beyond, index, text
 from batch.apis.chat_completions import HELD, finish_reason, with_usage
 from batch.model import Choice, Completion
 from batch.outcome import BadAnswer
-from batch.prompts import BadRow
+from batch.requests.prompts import BadRow
 
 PATH = "/completions"
 

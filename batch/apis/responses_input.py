@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from batch.prompts import BadRow
+from batch.requests.prompts import BadRow
 
 Table = dict[str, Any]
 

@@ -10,8 +10,8 @@ from batch.cli import options
 from batch.errors import UsageError
 
 if TYPE_CHECKING:
-    from batch.estimate import Estimate
-    from batch.tally import Forecast
+    from batch.costs.forecast import Forecast
+    from batch.planning.estimate import Estimate
 
 MODEL_WIDTH = 30
 """Characters of a model's name in the table."""
@@ -38,10 +38,11 @@ def estimate(what: str, as_json: bool, no_preflight: bool, probe: int | None, **
     """
     import msgspec
 
-    from batch import estimate as estimating
-    from batch import looking, rehearsal
+    from batch import runs
     from batch.cli import jobs
     from batch.cli.run import carry_out
+    from batch.planning import estimate as estimating
+    from batch.planning import prepare
     from batch.progress import printable
 
     job, folder = jobs.read(what, flags)
@@ -57,9 +58,9 @@ def estimate(what: str, as_json: bool, no_preflight: bool, probe: int | None, **
         code = carry_out(job, folder, quiet=as_json, probe=probe, cap=jobs.cap_given(flags), **how)
         if code > 1:
             return code
-    found = estimating.of(job, folder, rehearsal.Terms(**how))
+    found = estimating.of(job, folder, prepare.Terms(**how))
     if as_json:
-        click.echo(looking.as_json(msgspec.to_builtins(found)))
+        click.echo(runs.as_json(msgspec.to_builtins(found)))
     else:
         click.echo(printable(_text(what, found)))
     return 0
@@ -147,7 +148,7 @@ def _time(found: Estimate) -> str:
 
 
 def _remarks(found: Estimate) -> list[str]:
-    from batch import tokenizer
+    from batch.costs import tokenizer
 
     lines = [
         f"no price is known for {model}: its cost is unknown and in no sum; put it under [prices]"

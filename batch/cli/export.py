@@ -18,7 +18,7 @@ def export(run: Path, output: Path, format_: str | None, force: bool) -> None:
 
     openai-batch writes the answers as OpenAI's Batch API does, and failed rows to FILE.errors beside it.
     """
-    from batch import looking
+    from batch import runs
     from batch.cli import jobs, say
     from batch.errors import Refused, UsageError
     from batch.store.export import SUFFIXES
@@ -30,5 +30,5 @@ def export(run: Path, output: Path, format_: str | None, force: bool) -> None:
         )
     if output.exists() and not force:
         raise Refused(f"{output} is there already", hint="choose another name, or --force")
-    for path in looking.export(jobs.run_folder(run), output, chosen):
+    for path in runs.export(jobs.run_folder(run), output, chosen):
         say(f"wrote {path}")

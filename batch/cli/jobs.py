@@ -9,15 +9,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from batch import columns, job, status
+from batch import columns, spec
 from batch.cli.options import KEYS
-from batch.endpoint import Endpoint
 from batch.errors import JobError, UsageError
-from batch.job import Job
 from batch.outcome import FINAL, TRANSIENT
+from batch.reports import status
+from batch.spec import Job
 from batch.store import export, plan
-from batch.store.drawn import Cap
+from batch.store.budget_file import Cap
 from batch.store.plan import Again, Plan
+from batch.transport.endpoint import Endpoint
 
 CAP = "limits.max_cost_usd"
 
@@ -32,28 +33,28 @@ def read(what: str, flags: dict[str, Any]) -> tuple[Job, Path]:
     before: str | None = None
     tables: dict[str, Any]
     if source is not None:
-        tables = job.at(job.read(path), path.parent.absolute(), path)
+        tables = spec.at(spec.read(path), path.parent.absolute(), path)
     elif (known := plan.read(path)) is not None:
         tables, run, over = known.job, path, dict(known.over)
         before = tables.get("output", {}).get("path")
     else:
-        tables = job.at({"input": what}, here)
+        tables = spec.at({"input": what}, here)
     said = dict(_setting(setting) for setting in flags["settings"])
     said.pop(CAP, None)  # kept by the run, not by the job: see cap_given
     for key, value in said.items():
-        job.put(tables, key, value)
-    tables = job.at(tables, here)
+        spec.put(tables, key, value)
+    tables = spec.at(tables, here)
     for flag, key in KEYS.items():
         if (given := flags.get(flag)) is not None:
             number = flag in ("concurrency", "rpm", "tpm")
-            said[key] = job.value_of(given) if number else given
-            job.put(tables, key, said[key])
-    over |= job.given(said)
+            said[key] = spec.value_of(given) if number else given
+            spec.put(tables, key, said[key])
+    over |= spec.given(said)
     if flags["local"]:
-        job.put(tables, "endpoint.base_url", "local")
+        spec.put(tables, "endpoint.base_url", "local")
     if flags.get("prompt_file") is not None:
-        job.put(tables, "prompt.file", str(flags["prompt_file"]))
-    made = job.check(job.at(tables, here), source, over)
+        spec.put(tables, "prompt.file", str(flags["prompt_file"]))
+    made = spec.check(spec.at(tables, here), source, over)
     if run is not None and made.output.path != before:
         raise UsageError(
             f"-o: {what} is a run and stays where it is; to ask its rows something else, name its"
@@ -69,12 +70,12 @@ def cap_given(flags: dict[str, Any]) -> Cap | None:
     said = dict(_setting(setting) for setting in flags["settings"])
     given = said.get(CAP, flags.get("max_cost"))
     if isinstance(given, str):
-        given = job.value_of(given)
+        given = spec.value_of(given)
     if given is None:
         return None
     if given == "none":
         return Cap(None)
-    return Cap(job.check({"limits": {"max_cost_usd": given}}).limits.max_cost_usd)
+    return Cap(spec.check({"limits": {"max_cost_usd": given}}).limits.max_cost_usd)
 
 
 def endpoint(what: str | None, flags: dict[str, Any]) -> Endpoint:
@@ -120,7 +121,7 @@ def run_folder(what: Path) -> Path:
     """The run folder meant by RUN: itself, that of a job file, or that of a file written with -o."""
     if what.suffix == ".toml":
         return folder_of(
-            job.check(job.at(job.read(what), what.parent.absolute(), what), what), what
+            spec.check(spec.at(spec.read(what), what.parent.absolute(), what), what), what
         )
     beside = Path(f"{what}.run")
     return beside if not (what / plan.NAME).exists() and beside.is_dir() else what
@@ -161,7 +162,7 @@ def again(
         raise UsageError(f"--set {beyond[0]}: a retry cannot change that")
     chosen = sorted(classes) if classes or flags else sorted(TRANSIENT | FINAL)
     made = Again(datetime.now(UTC).isoformat(timespec="seconds"), chosen, sorted(flags), changed)
-    return job.check(known.job, given=known.over), made
+    return spec.check(known.job, given=known.over), made
 
 
 def _all_known(flag: str, given: tuple[str, ...], known: Iterable[str]) -> None:
@@ -174,7 +175,7 @@ def _setting(text: str) -> tuple[str, Any]:
     key, given, value = text.partition("=")
     if not given:
         raise UsageError(f"--set {text}: expected table.key=value")
-    return key.strip(), job.value_of(value)
+    return key.strip(), spec.value_of(value)
 
 
 def environment(env_file: Path | None) -> dict[str, str]:

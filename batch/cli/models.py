@@ -27,9 +27,9 @@ def models(job: str | None, env_file: Path | None, as_json: bool, **flags: Any) 
     """
     import msgspec
 
-    from batch import models as offering
     from batch.cli import jobs
     from batch.progress import printable
+    from batch.transport import model_list as offering
 
     endpoint = jobs.endpoint(job, flags)
     found = offering.offered(endpoint, jobs.environment(env_file))

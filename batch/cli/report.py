@@ -11,7 +11,7 @@ import click
 from batch.errors import UsageError
 
 if TYPE_CHECKING:
-    from batch.cube import Costing
+    from batch.reports.aggregate import Costing
 
 FORMATS = ("table", "md", "json", "csv", "html")
 
@@ -48,11 +48,11 @@ def report(
     """
     import pyarrow as pa
 
-    from batch import report as reporting
     from batch.cli import jobs
-    from batch.cube import Period
     from batch.progress import printable
     from batch.renderers import RENDERERS
+    from batch.reports import report as reporting
+    from batch.reports.aggregate import Period
 
     pa.set_memory_pool(pa.system_memory_pool())  # a third less memory here than pyarrow's own
     period = Period(_moment("--since", since), _moment("--until", until, end=True))
@@ -63,13 +63,14 @@ def report(
 
 def _costing(file: Path | None, reprice: bool) -> Costing:
     """Whose prices are wanted: those recorded, unless a flag says otherwise."""
-    from batch import cube, job, repricing
+    from batch import spec
+    from batch.reports import aggregate, repricing
 
-    own = {} if file is None else job.prices_in(file)
+    own = {} if file is None else spec.prices_in(file)
     name = None if file is None else file.name
     if reprice:
         return repricing.by_lists(own, name)
-    return cube.RECORDED if name is None else repricing.by_file(own, name)
+    return aggregate.RECORDED if name is None else repricing.by_file(own, name)
 
 
 def _moment(flag: str, text: str | None, end: bool = False) -> datetime | None:

@@ -14,7 +14,7 @@ from batch.cli import options, say
 from batch.errors import CapReached, Different, Interrupted, Refused
 
 if TYPE_CHECKING:
-    from batch.job import Job
+    from batch.spec import Job
 
 
 @click.command(no_args_is_help=True)
@@ -53,8 +53,8 @@ def run(what: str, **flags: Any) -> int:
     batchmill run jobs/sentiment.toml
     batchmill run reviews.csv -m gpt-5.4-mini -p 'Translate to French: {{ text }}'
     """
-    from batch import rehearsal
     from batch.cli import jobs
+    from batch.planning import prepare
 
     job, folder = jobs.read(what, flags)
     how: dict[str, Any] = {
@@ -64,7 +64,7 @@ def run(what: str, **flags: Any) -> int:
         "job_file": jobs.job_file(what),
     }
     if flags["dry_run"]:
-        for line in rehearsal.preview(job, rehearsal.Terms(**how)):
+        for line in prepare.preview(job, prepare.Terms(**how)):
             click.echo(line)
         return 0
     return carry_out(
@@ -97,9 +97,11 @@ def _agrees(question: str) -> bool:
 
 def carry_out(job: Job, folder: Path, *, quiet: bool, **how: Any) -> int:
     """Run `job`, say how it went, and give the exit code.  The keywords are those of `opening.How`."""
-    from batch import looking, opening, summary
-    from batch import run as running
+    from batch import runner as running
+    from batch import runs
     from batch.cli import jobs
+    from batch.planning import open_run
+    from batch.reports import summary
     from batch.store.export import SUFFIXES
     from batch.store.folder import free_name
 
@@ -110,7 +112,7 @@ def carry_out(job: Job, folder: Path, *, quiet: bool, **how: Any) -> int:
         )
     say_unless_quiet = (lambda _: None) if quiet else say
     try:
-        ended = running.run(job, folder, opening.How(say=say_unless_quiet, quiet=quiet, **how))
+        ended = running.run(job, folder, open_run.How(say=say_unless_quiet, quiet=quiet, **how))
     except Different as error:
         say(f"error: {error}; nothing was changed")
         run = shlex.quote(str(folder))
@@ -119,7 +121,7 @@ def carry_out(job: Job, folder: Path, *, quiet: bool, **how: Any) -> int:
         say(f"the same, taking from it the answers that still fit: {anew} --reuse {run}")
         return error.exit_code
     if file is not None and ended.stopped is None and how.get("probe") is None:
-        list(looking.export(folder, file, SUFFIXES[file.suffix]))
+        list(runs.export(folder, file, SUFFIXES[file.suffix]))
     if not quiet:
         for line in summary.lines(ended, file if ended.stopped is None else None):
             say(line)

@@ -14,9 +14,9 @@ def runs(root: Path, as_json: bool) -> None:
     """List the runs below a folder (default: runs)."""
     import msgspec
 
-    from batch import status
     from batch.errors import UsageError
     from batch.progress import printable
+    from batch.reports import status
 
     if not root.is_dir():
         raise UsageError(f"{root}: no such folder")

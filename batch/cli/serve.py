@@ -30,7 +30,7 @@ def serve(
 
     It listens on 127.0.0.1 only, and asks for no key unless --api-key-env names one.
     """
-    from batch import local
+    from batch.local import server as local
 
     def announce(server: local.Local) -> None:
         name = model_file.stem if model_file else local.MODEL

@@ -31,19 +31,19 @@ def show(
 
     Works at any time, also while the run is under way.
     """
-    from batch import columns, looking
+    from batch import columns, runs
     from batch.cli import jobs
     from batch.progress import printable
 
     if flag is not None and flag not in columns.FLAGS:
         raise UsageError(f"--flag: there is no flag {flag!r} (known: {', '.join(columns.FLAGS)})")
     run = jobs.run_folder(run)
-    wanted = looking.Wanted(failed=failed, flag=flag, row=row)
-    for values in islice(looking.rows(run, wanted), count):
+    wanted = runs.Wanted(failed=failed, flag=flag, row=row)
+    for values in islice(runs.rows(run, wanted), count):
         if as_json:
-            click.echo(looking.as_json(values))
+            click.echo(runs.as_json(values))
         else:
-            prompt, answer = looking.prompt(run, values), looking.last_answer(run, values)
+            prompt, answer = runs.prompt(run, values), runs.last_answer(run, values)
             click.echo(printable("\n".join(_shown(values, prompt, answer))))
 
 

@@ -16,13 +16,13 @@ def status(run: Path, as_json: bool) -> None:
     """Counts, rate and time left; works beside the process that is at it."""
     import msgspec
 
-    from batch import looking
-    from batch import status as standing
+    from batch import runs
     from batch.cli import jobs
     from batch.progress import printable
+    from batch.reports import status as standing
 
     run = jobs.run_folder(run)
-    known, _ = looking.opened(run)
+    known, _ = runs.opened(run)
     now = standing.of(run, known)
     if as_json:
         click.echo(msgspec.json.encode(now))
@@ -32,7 +32,7 @@ def status(run: Path, as_json: bool) -> None:
 
 def _lines(now: object) -> list[str]:
     from batch.progress import duration
-    from batch.status import Status
+    from batch.reports.status import Status
 
     assert isinstance(now, Status)
     by = f" by {now.holder}" if now.holder else ""

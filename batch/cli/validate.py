@@ -9,7 +9,7 @@ import click
 from batch.cli import options
 
 if TYPE_CHECKING:
-    from batch.rehearsal import Validity
+    from batch.planning.prepare import Validity
 
 
 @click.command(no_args_is_help=True)
@@ -35,20 +35,21 @@ def validate(what: str, count: int, as_json: bool, no_preflight: bool, **flags: 
     """
     import msgspec
 
-    from batch import looking, rehearsal
+    from batch import runs
     from batch.cli import jobs
+    from batch.planning import prepare
     from batch.progress import printable
 
     job, _ = jobs.read(what, flags)
-    terms = rehearsal.Terms(
+    terms = prepare.Terms(
         environment=jobs.environment(None),
         input_format=flags["input_format"],
         bounds=not no_preflight,
         job_file=jobs.job_file(what),
     )
-    found = rehearsal.validate(job, terms, count)
+    found = prepare.validate(job, terms, count)
     if as_json:
-        click.echo(looking.as_json(msgspec.structs.asdict(found)))
+        click.echo(runs.as_json(msgspec.structs.asdict(found)))
     else:
         click.echo(printable("\n".join(_lines(what, found))))
     return 1 if found.bad_rows else 0

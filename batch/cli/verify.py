@@ -18,16 +18,16 @@ def verify(run: Path, with_input: bool, as_json: bool) -> int:
     """
     import msgspec
 
-    from batch import looking
+    from batch import runs
     from batch.cli import jobs
     from batch.progress import printable
     from batch.store import verify as verifying
 
     run = jobs.run_folder(run)
-    known, _ = looking.opened(run)
+    known, _ = runs.opened(run)
     findings = list(verifying.verify(run, known))
     if with_input:
-        findings += looking.against_input(run)
+        findings += runs.against_input(run)
     for finding in findings:
         click.echo(msgspec.json.encode(finding) if as_json else printable(finding.text))
     if not findings and not as_json:

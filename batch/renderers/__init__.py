@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from batch.renderers import csv, html, json, table
-from batch.report import Report
+from batch.reports.report import Report
 
 RENDERERS: dict[str, Callable[[Report], str]] = {
     "table": table.text,

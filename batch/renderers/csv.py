@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from batch.progress import printable
-from batch.report import Numbers, Report
+from batch.reports.report import Numbers, Report
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 

@@ -17,7 +17,7 @@ from batch.progress import money, short
 from batch.renderers import charts, table, words
 from batch.renderers.charts import Chart, Point
 from batch.renderers.table import Table
-from batch.report import Group, Numbers, Report
+from batch.reports.report import Group, Numbers, Report
 
 PAGE = Path(__file__).with_name("page.html")
 MOST_BARS = 12

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from batch.report import Group, Report
+from batch.reports.report import Group, Report
 
 
 def text(report: Report) -> str:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from batch.progress import money
 from batch.renderers import words
-from batch.report import Group, Numbers, Report
+from batch.reports.report import Group, Numbers, Report
 
 WIDTH = 100
 """Characters of a terminal's line; columns that do not fit are left to the other formats."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date
 
 from batch.progress import money, printable
-from batch.report import Group, Numbers, Report, Unanswered
+from batch.reports.report import Group, Numbers, Report, Unanswered
 
 NOTHING = "–"
 MODELS_NAMED = 4

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from batch.prompts import PATHS
+from batch.requests.prompts import PATHS
 
 Row = dict[str, Any]
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psutil
 
-from batch import looking, readers
+from batch import readers, runs
 from batch.model import Result
 from batch.store import folder
 from batch.store.files import Disk
@@ -59,7 +59,7 @@ def main() -> None:
 async def _fill(root: Path, rows: int) -> None:
     """Answer all rows but the last MORE, as if they had been asked."""
     run, disk = root / "run", NoSync()
-    _, layout = looking.opened(run)
+    _, layout = runs.opened(run)
     found, _ = recover(disk, run)
     store = Store(run, layout, found, part_rows=PART_ROWS, on_done=lambda _: None, disk=disk)
     async with store:

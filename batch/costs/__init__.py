@@ -1,0 +1,1 @@
+"""What requests may take and cost: tokens, prices, the cap, the forecast."""

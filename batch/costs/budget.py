@@ -1,0 +1,210 @@
+"""The cap on what a run may cost over its whole life, kills included.
+
+Money is drawn from the cap in slices, and a slice is on disk before any of it is spent.  A request
+reserves its worst case and settles afterwards.  So what is on disk is never less than what was
+spent; after a kill the rest of it counts as spent, as nobody knows better.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from decimal import Decimal
+from functools import lru_cache
+
+import msgspec
+
+from batch.costs import token_bounds
+from batch.costs.prices import Pricer
+from batch.model import Attempt, Request
+from batch.usage import Reading
+
+SLICE = Decimal("0.01")
+"""The share of the cap that is drawn at once."""
+
+SPELL = 1800
+"""Seconds; price lists change at full and half hours, and a request leaves within the next two
+spells.
+"""
+FINE = 5
+"""Leading bits of a number of tokens that are told apart: what a price list says of one costs 4 ms."""
+MANY = 1_000_000
+"""Tokens; what costs nothing then, is free."""
+
+READS_ON = ("previous_response_id", "conversation", "web_search_options", "plugins")
+"""Keys of a body that make a server read, or do, more than the body says."""
+PERHAPS = (*(f'"{key}":'.encode() for key in READS_ON), b'"prompt":{', b'"tools":[')
+"""Bodies without any of these have none of that: in a text the quotes would be escaped."""
+OURS_TO_RUN = ("function", "custom")
+"""Tools that the server does not run itself."""
+
+
+class Boundless(ValueError):
+    """Nobody can say what a request may cost at most; the text names the key to set."""
+
+
+class Budget:
+    """Amounts are US dollars.  Not safe for threads: the event loop's."""
+
+    def __init__(self, cap: Decimal, drawn: Decimal, draw: Callable[[Decimal], None]) -> None:
+        """`drawn` is what earlier starts took; `draw` makes a new sum of it durable."""
+        self.cap = cap
+        self.spent = drawn
+        self._drawn = drawn
+        self._draw = draw
+        self._reserved: dict[int, Decimal] = {}  # row -> its worst case
+        self._in_flight = Decimal(0)
+
+    @property
+    def left(self) -> Decimal:
+        """What may still be reserved."""
+        return max(Decimal(0), self.cap - self.spent - self._in_flight)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is reserved."""
+        return not self._reserved
+
+    def reserve(self, row: int, worst: Decimal) -> bool:
+        """Set aside what a row's request may cost at worst; False when there is not enough left."""
+        needed = self.spent + self._in_flight + worst
+        if worst and needed > self.cap:
+            return False
+        if needed > self._drawn:
+            self._draw_up_to(min(self.cap, max(needed, self._drawn + self.cap * SLICE)))
+        self._reserved[row] = worst
+        self._in_flight += worst
+        return True
+
+    def settle(self, row: int, cost: Decimal | None) -> None:
+        """A request has cost so much; None when nobody knows: its worst case then.
+
+        One that cost more than could be (another model answered, say) counts in full, cap or no cap.
+        """
+        worst = self._reserved.pop(row)
+        self._in_flight -= worst
+        self.spent += worst if cost is None else cost
+        if (needed := self.spent + self._in_flight) > self._drawn:
+            self._draw_up_to(needed)
+
+    def close(self) -> None:
+        """Give back what was drawn and is neither spent nor in flight."""
+        if (needed := self.spent + self._in_flight) != self._drawn:
+            self._draw_up_to(needed)
+
+    def _draw_up_to(self, amount: Decimal) -> None:
+        self._draw(amount)
+        self._drawn = amount
+
+
+class Worst:
+    """What requests can cost at most."""
+
+    def __init__(self, pricer: Pricer) -> None:
+        self._pricer = pricer
+        self._price = lru_cache(4096)(self._look_up)
+
+    def of(self, request: Request, now: float) -> Decimal:
+        """USD that a request which leaves within half an hour of `now` (seconds since the epoch) can
+        cost.  Raises Boundless.
+        """
+        spell, cap = int(now // SPELL), 0 if request.api == "embeddings" else request.output_cap
+        most = _coarse(token_bounds.most_input(request))
+        price = self._price(request.model, most, MANY if cap is None else cap, spell)
+        if price is None:
+            raise Boundless(
+                f"no price is known for {request.model}: put it under [prices], or say in"
+                " endpoint.provider whose list holds"
+            )
+        if price and cap is None:
+            name = "max_output_tokens" if request.api == "responses" else "max_tokens"
+            raise Boundless(f"nothing bounds how long an answer may be: set {name} in [request]")
+        if price and (key := _reads_on(request.body)):
+            raise Boundless(f"what {key} costs is not known before: leave it out of the request")
+        return price
+
+    def _look_up(
+        self, model: str | None, input_tokens: int, output_tokens: int, spell: int
+    ) -> Decimal | None:
+        """The dearest from the beginning of a spell to the end of the next."""
+        moments = (spell * SPELL, (spell + 1) * SPELL, (spell + 2) * SPELL)
+        prices = [self._pricer.at_most(model, input_tokens, output_tokens, at) for at in moments]
+        known = [price for price in prices if price is not None]
+        return max(known) if len(known) == len(prices) else None
+
+
+class Purse:
+    """The budget of a run at work: requests reserve before they leave, attempts settle."""
+
+    def __init__(
+        self, budget: Budget, pricer: Pricer, clock: Callable[[], float] = time.time
+    ) -> None:
+        """`clock` gives seconds since the epoch: prices may depend on the hour."""
+        self.budget = budget
+        self.wanted = Decimal(0)  # by the request that stands at the front
+        self._pricer = pricer
+        self._worst = Worst(pricer)
+        self._clock = clock
+        self._settled = asyncio.Event()
+
+    async def reserve(self, request: Request) -> bool:
+        """Wait until the request's worst case fits; False when it does not with nothing in flight.
+
+        To be called by one at a time.  Raises Boundless.
+        """
+        self.wanted = self._worst.of(request, self._clock())
+        while not self.budget.reserve(request.row, self.wanted):
+            if self.budget.idle:
+                return False
+            self._settled.clear()
+            await self._settled.wait()
+        return True
+
+    def give_back(self, request: Request) -> None:
+        """The request has not left, and will not."""
+        self.budget.settle(request.row, Decimal(0))
+        self._settled.set()
+
+    def settle(
+        self, request: Request, attempt: Attempt, reading: Reading, maybe_billed: bool
+    ) -> None:
+        """The request is not in flight any more; its answer told the usage `reading`."""
+        maybe_billed = maybe_billed or attempt.maybe_billed or attempt.fault == "reused_socket"
+        cost = _cost(attempt, reading, maybe_billed, self._pricer, request.model)
+        self.budget.settle(request.row, cost)
+        self._settled.set()
+
+
+def _coarse(count: int) -> int:
+    """`count` rounded up, by a sixteenth at most."""
+    step = 1 << max(0, count.bit_length() - FINE)
+    return -(-count // step) * step
+
+
+def _reads_on(body: bytes) -> str | None:
+    """What makes the server read or do more than the body says, if anything does."""
+    if not any(sign in body for sign in PERHAPS):
+        return None
+    asked = msgspec.json.decode(body)
+    for key in READS_ON:
+        if asked.get(key) is not None:
+            return str(key)
+    if isinstance(asked.get("prompt"), dict):
+        return "a stored prompt"
+    tools = asked.get("tools")
+    for tool in tools if isinstance(tools, list) else ():
+        kind = tool.get("type") if isinstance(tool, dict) else None
+        if kind not in OURS_TO_RUN:
+            return f"the tool {kind}"
+    return None
+
+
+def _cost(
+    attempt: Attempt, reading: Reading, maybe_billed: bool, pricer: Pricer, asked: str | None
+) -> Decimal | None:
+    """USD that an attempt has cost; None when nobody knows."""
+    if (cost := pricer.cost(attempt, reading, asked)) is not None:
+        return cost.usd
+    unknown = maybe_billed or attempt.status == 200 or reading.usage is not None
+    return None if unknown else Decimal(0)

@@ -1,0 +1,283 @@
+"""What is to be asked next: rows due for another try first, then the input in order, read one batch
+ahead in a thread.
+
+Workers share one Feed.  `take` answers at once while rows are there; otherwise it sleeps until
+something changes: a batch has come, a row is finished or put back, or the next waiting row is due.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import msgspec
+
+from batch.engine.retry import Chances, Waiting
+from batch.model import Batch, Position, Request, Row
+from batch.readers import Input
+from batch.results import Try
+from batch.store import spool
+from batch.store.recover import Found, Redo, finished, to_do
+from batch.store.writer import OpenPart, Store
+from batch.usage import Summary
+
+
+class Task(msgspec.Struct, frozen=True, gc=False):
+    """A row on its way, with the tries it has behind it."""
+
+    row: Row
+    request: Request | None = None
+    tries: tuple[Try, ...] = ()
+    chances: Chances = Chances()
+
+
+class _Reopen(msgspec.Struct, frozen=True):
+    found: Found
+    to_do: bytes
+    taken_back: Summary
+    attempts: dict[int, int]  # recorded of the rows that are taken back
+
+
+class _Slice(msgspec.Struct, frozen=True):
+    """A batch of a reopened part, or of new input (`part` is None)."""
+
+    batch: Batch
+    found: Found | None = None
+    first_row: int = 0
+
+
+class _Filled(msgspec.Struct, frozen=True):
+    found: Found
+
+
+_Step = _Reopen | _Slice | _Filled
+
+
+class Feed:
+    """Rows to workers, each row to one."""
+
+    def __init__(
+        self,
+        run: Path,
+        store: Store,
+        source: Input,
+        found: list[Found],
+        *,
+        redo: Redo,
+        limit: int | None,
+        window: int,
+        on_taken_back: Callable[[Summary], None],
+    ) -> None:
+        self._store = store
+        self._source = source
+        self._window = window
+        self._on_taken_back = on_taken_back
+        self._waiting: Waiting[Task] = Waiting()
+        self._in_flight = 0
+        self._rows: Iterator[Row] = iter(())
+        self._parts: dict[int, OpenPart] = {}
+        self._changed = asyncio.Event()
+        store.on_change = self._wake
+        self._stopped = False
+        self.ended = False  # the input's end (or limit) has been reached
+        self._reader = ThreadPoolExecutor(1, "reader")
+        self._steps = _steps(run, source, found, store.next_position, store.next_row, redo, limit)
+        self._fetched = self._fetch()
+
+    async def take(self) -> Task | None:
+        """The next row to ask; None when there will be no more.  `finish` or `put_back` it.
+
+        Raises StorageError once nothing can be written any more.
+        """
+        while not self._stopped:
+            if self._store.failure is not None:
+                raise self._store.failure
+            task = self._waiting.pop_due(time.monotonic()) or self._next_new()
+            if task is not None:
+                self._in_flight += 1
+                return task
+            if self.ended and not self._in_flight and not self._waiting:
+                break
+            await self._something()
+        self._wake()
+        return None
+
+    def finish(self, task: Task) -> None:
+        """The row's story has ended."""
+        self._in_flight -= 1
+        self._changed.set()
+
+    def put_back(self, task: Task, delay: float) -> None:
+        """Let the row wait `delay` seconds for another try."""
+        self._waiting.push(time.monotonic() + delay, task)
+        self._in_flight -= 1
+        self._wake()
+
+    def stop(self) -> None:
+        """Give out nothing more."""
+        self._stopped = True
+        self._wake()
+
+    @property
+    def waiting(self) -> int:
+        """Rows that wait for another try."""
+        return len(self._waiting)
+
+    @property
+    def in_flight(self) -> int:
+        return self._in_flight
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether all rows that are not finished are on their way."""
+        return self.ended and not self._waiting
+
+    async def close(self) -> None:
+        """Let the reader's thread end."""
+        self.stop()
+        await asyncio.wait({self._fetched})
+        if not self._fetched.cancelled():
+            self._fetched.exception()  # it was not asked for
+        self._reader.shutdown()
+
+    def _fetch(self) -> asyncio.Future[_Step | None]:
+        fetched = asyncio.get_running_loop().run_in_executor(self._reader, next, self._steps, None)
+        fetched.add_done_callback(lambda _: self._wake())
+        return fetched
+
+    def _wake(self) -> None:
+        self._changed.set()
+
+    async def _something(self) -> None:
+        self._changed.clear()
+        due = self._waiting.next_due()
+        try:
+            async with asyncio.timeout(None if due is None else max(0.0, due - time.monotonic())):
+                await self._changed.wait()
+        except TimeoutError:
+            return
+
+    def _next_new(self) -> Task | None:
+        """A row of the input, if one may be read and is there."""
+        if len(self._waiting) + self._in_flight >= self._window:
+            return None
+        while True:
+            for row in self._rows:
+                if self._store.wants(row.index):
+                    return Task(row)
+            if self.ended or not self._fetched.done() or not self._store.has_room():
+                return None
+            step = self._fetched.result()
+            if step is None:
+                self.ended = True
+                self._store.input_ended()
+                return None
+            self._fetched = self._fetch()
+            self._take_step(step)
+
+    def _take_step(self, step: _Step) -> None:
+        match step:
+            case _Reopen(found, wanted, taken_back, attempts):
+                if found.rows is None:
+                    self._store.resume_last(found, wanted, attempts)
+                else:
+                    self._parts[found.number] = self._store.reopen(found, wanted, attempts)
+                self._on_taken_back(taken_back)
+            case _Slice(batch, None, _):
+                first = self._store.take_in(batch)
+                self._rows = iter(self._source.rows(batch, first))
+            case _Slice(batch, found, first):
+                assert found is not None
+                if not found.spooled:
+                    self._store.respool(self._parts[found.number], batch)
+                self._rows = iter(self._source.rows(batch, first))
+            case _Filled(found):
+                self._store.filled(self._parts.pop(found.number))
+
+
+def _steps(
+    run: Path,
+    source: Input,
+    found: list[Found],
+    position: Position,
+    next_row: int,
+    redo: Redo,
+    limit: int | None,
+) -> Iterator[_Step]:
+    """All that is to be done, in input order.  Runs in the reader's thread."""
+    last: _Reopen | None = None
+    for part in found:
+        if part.rows is None:
+            last = _last(run, part, redo, limit)
+            yield last
+        elif _needs_work(part, redo):
+            yield from _again(run, source, part, redo, limit)
+    known = len(last.to_do) if last else 0
+    left = None if limit is None else max(known, limit - next_row)
+    if not redo.missing:
+        left = known
+    for batch in _first(source.batches(position), left):
+        yield _Slice(batch)
+
+
+def _needs_work(part: Found, redo: Redo) -> bool:
+    if part.generation > 0 or part.footer is None:
+        return True
+    return (redo.missing and not part.footer.complete) or redo.anything_in(part.footer.summary)
+
+
+def _last(run: Path, part: Found, redo: Redo, limit: int | None) -> _Reopen:
+    """The last part, which is still open: its slice is taken in anew, up to its last result at least."""
+    taken_back = Summary()
+    wanted: dict[int, bool] = {}
+    attempts: dict[int, int] = {}
+    for result in finished(run, part):
+        again = redo.wants(result)
+        wanted[result.row - part.start_row] = again
+        if again:
+            taken_back.add(result)
+            attempts[result.row] = result.attempts
+    known = range(1 + max(wanted, default=-1))
+    to_do = bytes(wanted.get(row, redo.missing) for row in known)
+    return _Reopen(part, _up_to(limit, part, to_do), taken_back, attempts)
+
+
+def _again(run: Path, source: Input, part: Found, redo: Redo, limit: int | None) -> Iterator[_Step]:
+    assert part.rows is not None
+    wanted, taken_back, attempts = to_do(run, part, redo)
+    wanted = _up_to(limit, part, wanted)
+    if not any(wanted) and not part.generation:
+        return
+    yield _Reopen(part, wanted, taken_back, attempts)
+    first = part.start_row
+    for batch in _slice_of(run, source, part):
+        yield _Slice(batch, part, first)
+        first += len(batch.table)
+    yield _Filled(part)
+
+
+def _up_to(limit: int | None, part: Found, to_do: bytes) -> bytes:
+    """`to_do`, nothing being to do from row `limit` on."""
+    kept = len(to_do) if limit is None else max(0, limit - part.start_row)
+    return to_do[:kept].ljust(len(to_do), b"\0")
+
+
+def _slice_of(run: Path, source: Input, part: Found) -> Iterator[Batch]:
+    if part.spooled:
+        found = spool.read(part.folder(run) / spool.NAME)
+        return found[1] if found else iter(())
+    return _first(source.batches(part.start), part.rows)
+
+
+def _first(batches: Iterator[Batch], rows: int | None) -> Iterator[Batch]:
+    """The first `rows` rows; all of them when None."""
+    for batch in batches:
+        if rows is not None and rows <= len(batch.table):
+            if rows:
+                yield batch if rows == len(batch.table) else batch.cut(rows)[0]
+            return
+        yield batch
+        rows = None if rows is None else rows - len(batch.table)

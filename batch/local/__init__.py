@@ -1,0 +1,1 @@
+"""The embedded model: fetched, started as a child process, stopped."""

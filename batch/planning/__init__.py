@@ -1,0 +1,4 @@
+"""All that is judged before the first request: the job, its first rows, the folder, what it may cost.
+
+Called by `runner`, `runs` and `cli`.
+"""

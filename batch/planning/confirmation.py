@@ -1,0 +1,95 @@
+"""Whether a run is so dear that a person is asked before it starts, and what the question says.
+
+It is reckoned from what is known anyway: the first rows as the check has rendered them, or what the
+rows of the run have cost so far.  Where no price is known, nobody is asked.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from batch.costs import forecast
+from batch.costs.forecast import Tally
+from batch.costs.prices import Pricer
+from batch.costs.token_bounds import UNKNOWN_OUTPUT
+from batch.errors import Stopped
+from batch.planning import prepare
+from batch.progress import money
+from batch.readers import Input
+from batch.spec import Job
+from batch.usage import Summary
+
+ABOVE_USD = 10.0
+"""Less is spent without a question."""
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """How a run stands that goes on: the rows of its input, if known, and what is done."""
+
+    rows: int | None
+    done: Summary
+
+
+class Bill(msgspec.Struct, frozen=True):
+    """What a run will probably come to, in USD, and how that is known."""
+
+    usd: float
+    why: str
+
+
+def seek(
+    agrees: Callable[[str], bool],
+    job_: Job,
+    source: Input,
+    pricer: Pricer,
+    known: Standing | Tally | None,
+) -> None:
+    """Put the question where it is due; `known` is how a run stands that goes on, or what the first
+    rows of a new one ask.  Raises Stopped when the answer is no.
+    """
+    bill = None
+    if isinstance(known, Standing):
+        bill = of_rest(job_, source, known)
+    elif known is not None:
+        bill = of_new(job_, source, known, pricer)
+    if bill is None or bill.usd <= ABOVE_USD:
+        return
+    if not agrees(f"this may cost about {money(bill.usd)} ({bill.why}); go on?"):
+        raise Stopped(
+            "not started; nothing was sent",
+            hint="`batchmill estimate` tells more, --limit asks fewer rows, --yes goes on unasked",
+        )
+
+
+def of_new(job_: Job, source: Input, asked: Tally, pricer: Pricer) -> Bill | None:
+    """The bill of a run whose first rows are `asked`: each answer as long as its cap, or, without
+    one, of middling length.  None when no price is known.
+    """
+    price = forecast.by(pricer, time.time(), job_.request.sent.get("service_tier"))
+    models = asked.forecasts(price, uncapped=UNKNOWN_OUTPUT)
+    costs = [each.cost_most_usd for each in models if each.cost_most_usd is not None]
+    if not costs:
+        return None
+    rows = prepare.rows_in(source, job_.limit)
+    every = "answers without a cap taken as middling ones"
+    if not any(each.uncapped_rows for each in models):
+        every = "if every answer is as long as its cap allows"
+    return Bill(sum(costs) * max(1.0, rows / asked.rows), f"{rows:,} rows, {every}")
+
+
+def of_rest(job_: Job, source: Input, standing: Standing) -> Bill | None:
+    """The bill of what is left of a run, by what the rows that are done have cost."""
+    totals = standing.done.totals()
+    rows = standing.rows
+    if rows is None:
+        rows = prepare.rows_in(source, job_.limit)
+    elif job_.limit is not None:
+        rows = min(rows, job_.limit)
+    left = rows - totals.rows_ok - totals.rows_failed
+    priced = totals.rows_ok - totals.rows_reused - totals.unpriced_rows
+    if priced <= 0 or left <= 0:
+        return None
+    return Bill(totals.cost_usd / priced * left, f"{left:,} rows, going by those that are done")

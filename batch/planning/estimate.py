@@ -1,0 +1,236 @@
+"""What a job would take, before it is run: tokens, money, time.
+
+Every row is rendered and nothing is sent.  Rows that a run of the job has finished are not asked
+again; they teach how many tokens and how long the others take.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from batch import runner as running
+from batch import runs
+from batch.costs import forecast, tokenizer
+from batch.costs.forecast import Forecast, Tally
+from batch.errors import Different
+from batch.limits.limiter import Limits
+from batch.model import Request, Usage
+from batch.outcome import TRANSIENT
+from batch.planning import open_run, prepare
+from batch.planning.prepare import Terms
+from batch.readers import Input
+from batch.requests.prompts import BadRow
+from batch.spec import Job
+from batch.store import contents
+from batch.transport import endpoint
+
+COLUMNS = (
+    *("row", "status", "error_class", "reused", "attempts", "request_hash"),
+    *("input_tokens", "cached_tokens", "output_tokens", "latency_s", "started_at"),
+)
+
+
+class Estimate(msgspec.Struct, frozen=True, kw_only=True):
+    """What is left of a job.  `done` rows have a result that stays, `bad_rows` cannot be asked,
+    `learnt_rows` of the run have taught tokens and times; `different` says why the run that is
+    there is not this job's.  `seconds_least` and `seconds_most` are None while unknown; `total`
+    holds no model without a price, and these are `unpriced_models`.
+    """
+
+    run: str
+    rows: int
+    done: int
+    bad_rows: int
+    learnt_rows: int
+    exact: bool
+    models: list[Forecast]
+    total: Forecast
+    unpriced_models: list[str]
+    seconds_least: float | None
+    seconds_most: float | None
+    different: str | None = None
+
+
+class Done(msgspec.Struct, frozen=True):
+    """A row of the run, as far as it matters here; moments and times are seconds."""
+
+    row: int
+    status: str
+    error_class: str | None
+    reused: bool
+    attempts: int
+    request_hash: str | None
+    input_tokens: int | None
+    cached_tokens: int | None
+    output_tokens: int | None
+    latency_s: float | None
+    started_at: float | None
+
+    @property
+    def stays(self) -> bool:
+        """Whether a run would not ask it again."""
+        return self.status == "ok" or self.error_class not in TRANSIENT
+
+    def teaches(self, request: Request) -> bool:
+        """Whether its usage is that of one answer to this request."""
+        once = self.status == "ok" and self.attempts == 1 and not self.reused
+        return once and self.request_hash == request.hash
+
+
+class Pace(NamedTuple):
+    """How long answers took: how many, together, and how many seconds there was one under way."""
+
+    answers: int = 0
+    latency: float = 0.0
+    busy: float = 0.0
+
+
+def of(job_: Job, run_folder: Path, terms: Terms) -> Estimate:
+    """Estimate what a run of `job_` in its folder would still take.  Raises JobError and InputError
+    for what is no single row's.
+    """
+    prompter = job_.prompter()
+    prepare.checker_of(job_, terms)
+    prepare.check_parameters(job_, terms)
+    base_url = ""
+    if not job_.endpoint.local:
+        base_url = endpoint.address(job_.endpoint, terms.environment)
+    pricer = prepare.pricer(job_, base_url)
+    with ExitStack() as stack:
+        source = prepare.source_of(job_, terms.input_format, stack)
+        different = _difference(job_, run_folder, source)
+        known = run_folder if different is None else None
+        host = prepare.bounding_host(job_, prompter, terms)
+        asked = prepare.requests(job_, source, prompter, host)
+        found = _Reading(_done(known))
+        for row, request in asked:
+            found.take(row.index, request)
+        if not found.rows:
+            raise prepare.no_rows(source)
+    price = forecast.by(pricer, time.time(), job_.request.sent.get("service_tier"))
+    models = found.tally.forecasts(price)
+    total = forecast.total(models)
+    least, most = seconds(total, found.pace(), job_.limits, running.most_in_flight(job_))
+    return Estimate(
+        run=str(run_folder.absolute()),
+        rows=found.rows,
+        done=found.done,
+        bad_rows=found.bad_rows,
+        learnt_rows=found.learnt,
+        exact=found.exact,
+        models=models,
+        total=total,
+        unpriced_models=[each.model or "?" for each in models if each.cost_source is None],
+        seconds_least=least,
+        seconds_most=most,
+        different=different,
+    )
+
+
+def seconds(
+    total: Forecast, pace: Pace, limits: Limits, slots: int
+) -> tuple[float | None, float | None]:
+    """The least and the most time that requests take; `slots` of them may be in flight.
+
+    Least: all that may be in flight is, and each takes as long as those that were answered.  Most:
+    they come no faster than they came.  Neither is quicker than the limits of the job.
+    """
+    tokens = total.input_tokens + (total.output_tokens_likely or 0)
+    rates = (
+        (total.rows, limits.requests_per_minute),
+        (tokens, limits.tokens_per_minute),
+    )
+    floor = max((amount * 60 / rate for amount, rate in rates if rate is not None), default=None)
+    if not pace.answers:
+        return floor, None
+    mean = pace.latency / pace.answers
+    least = max(mean * total.rows / slots, floor or 0.0, mean if total.rows else 0.0)
+    return least, max(least, total.rows * pace.busy / pace.answers)
+
+
+def _difference(job_: Job, run_folder: Path, source: Input) -> str | None:
+    """Why the run in the folder cannot go on with this job; None when it can, or there is none."""
+    try:
+        open_run.same_run(job_, run_folder, source)
+    except Different as error:
+        return str(error)
+    return None
+
+
+def _done(run: Path | None) -> Iterator[Done]:
+    """The rows of a run, in order; none where there is no run."""
+    if run is None or not (run / "completions").is_dir():
+        return
+    _, layout = runs.opened(run)
+    for number in contents.numbers(run):
+        rows = contents.chosen(run, number, layout, COLUMNS)
+        moments = rows["started_at"].cast("int64").to_pylist()
+        for values, micros in zip(rows.drop("started_at").to_pylist(), moments, strict=True):
+            started = None if micros is None else micros / 1e6
+            yield Done(**values, started_at=started)
+
+
+class _Reading:
+    """Rows of the input beside those of the run, both in order."""
+
+    def __init__(self, done: Iterator[Done]) -> None:
+        count = tokenizer.counter()
+        self.exact = count is not None
+        self.tally = Tally(count)
+        self.rows = self.done = self.bad_rows = self.learnt = 0
+        self._done = done
+        self._next = next(done, None)
+        self._latency = 0.0
+        self._timed = 0
+        self._under_way: list[tuple[float, float]] = []
+
+    def take(self, index: int, request: Request | BadRow) -> None:
+        """The next row of the input."""
+        self.rows += 1
+        known = self._known(index)
+        if known is not None and known.stays:
+            self.done += 1
+        elif not isinstance(request, Request):
+            self.bad_rows += 1
+        else:
+            self.tally.add(request)
+        if known is not None and isinstance(request, Request) and known.teaches(request):
+            self._learn(request, known)
+
+    def pace(self) -> Pace:
+        busy = sum(end - start for start, end in _together(self._under_way))
+        return Pace(self._timed, self._latency, busy)
+
+    def _known(self, index: int) -> Done | None:
+        while self._next is not None and self._next.row < index:
+            self._next = next(self._done, None)
+        return self._next if self._next is not None and self._next.row == index else None
+
+    def _learn(self, request: Request, known: Done) -> None:
+        used = Usage(known.input_tokens, known.cached_tokens, None, known.output_tokens)
+        self.tally.learn(request, used)
+        self.learnt += 1
+        if known.latency_s is None or known.started_at is None:
+            return
+        self._timed += 1
+        self._latency += known.latency_s
+        self._under_way.append((known.started_at, known.started_at + known.latency_s))
+        if len(self._under_way) > 10_000:
+            self._under_way = _together(self._under_way)
+
+
+def _together(spans: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The same moments in spans that do not touch each other, in order."""
+    joined: list[tuple[float, float]] = []
+    for start, end in sorted(spans):
+        if joined and start <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
+        else:
+            joined.append((start, end))
+    return joined

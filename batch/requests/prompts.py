@@ -1,0 +1,323 @@
+"""A row -> the question it asks.
+
+With a template (`[prompt]`), a row is the columns it names.  Without one the row speaks for itself:
+an OpenAI batch line, a column `messages`, or a column `prompt`.  Templates are Jinja2, sandboxed
+(they come from the job's author, rows are only values) and strict: a missing or empty column is an
+error, not a hole in the prompt.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import msgspec
+from jinja2 import StrictUndefined, Template, TemplateSyntaxError, UndefinedError, meta, nodes
+from jinja2.exceptions import SecurityError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from batch.errors import JobError
+from batch.model import Row
+from batch.requests.media import Media, Unusable
+
+
+class Prompt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[prompt]` of a job; `file` holds the user's part, and becomes `user` when the job is read.
+
+    `images` and `audio` are columns, `files_from` the folders whose files rows may name.
+    """
+
+    system: str | None = None
+    user: str | None = None
+    file: str | None = None
+    images: str | list[str] | None = None
+    audio: str | list[str] | None = None
+    files_from: list[str] | None = None
+
+
+class Question(msgspec.Struct, frozen=True, gc=False):
+    """What one row asks: messages, or a whole body of its own, and the API it names, if it does."""
+
+    messages: list[dict[str, Any]] | None = None
+    body: dict[str, Any] | None = None
+    api: str | None = None
+    custom_id: str | None = None
+
+
+class BadRow(ValueError):
+    """This row asks nothing that could be sent.  The text says why, without the place."""
+
+
+PATHS = {
+    "/chat/completions": "chat",
+    "/responses": "responses",
+    "/completions": "completions",
+    "/embeddings": "embeddings",
+}
+"""How the `url` of a batch line ends -> the API it means (the longest end wins)."""
+
+
+class Prompter:
+    """Makes a question of every row, by one job's templates."""
+
+    def __init__(
+        self,
+        prompt: Prompt,
+        id_column: str | None = None,
+        *,
+        system_wins: bool = False,
+        api: str = "chat",
+    ) -> None:
+        """`system_wins` tells that the system's part stands in place of what rows bring as theirs;
+        `api` is that of rows which name none.  Raises JobError for a template that does not parse.
+        """
+        self._system_wins = system_wins and prompt.system is not None
+        self._api = api
+        self._environment = ImmutableSandboxedEnvironment(
+            undefined=StrictUndefined,
+            autoescape=False,
+            keep_trailing_newline=True,
+            finalize=_not_null,
+        )
+        self._id_column = id_column
+        self._templates: list[tuple[str, _Template, frozenset[str]]] = [
+            (role, *self._compile(role, source))
+            for role, source in (("system", prompt.system), ("user", prompt.user))
+            if source is not None
+        ]
+        self._has_user = prompt.user is not None
+        self._media = Media(_names(prompt.images), _names(prompt.audio), prompt.files_from or ())
+        self.reads_files = bool(self._media)
+        """Whether a question may take a while: then ask for it in a thread."""
+
+    @property
+    def templated(self) -> bool:
+        """Whether the job says what is asked; if not, every row speaks for itself."""
+        return self._has_user
+
+    def columns(self) -> frozenset[str]:
+        """The columns the templates name."""
+        return frozenset().union(*(names for _, _, names in self._templates))
+
+    def question(self, row: Row) -> Question:
+        """What `row` asks.  Raises BadRow."""
+        if row.fault is not None:
+            raise BadRow(row.fault)
+        custom_id = self._custom_id(row.values)
+        if self._has_user:
+            question = Question(messages=self._rendered(row.values), custom_id=custom_id)
+        else:
+            question = self._spoken(row, custom_id)
+        return self._with_media(question, row) if self.reads_files else question
+
+    def _spoken(self, row: Row, custom_id: str | None) -> Question:
+        """A row that brings its own request."""
+        values = row.values
+        if isinstance(body := _own(row, "body"), dict):
+            api = api_of(values.get("url"))
+            if self._system_wins:
+                body = _with_system(body, self._rendered(values), api or self._api)
+            return Question(body=body, api=api, custom_id=custom_id)
+        before = self._rendered(values)
+        messages = _own(row, "messages")
+        if isinstance(messages, list) and messages:
+            if self._system_wins:
+                messages = _without_system(messages)
+            return Question(messages=[*before, *messages], custom_id=custom_id)
+        prompt = values.get("prompt")
+        if isinstance(prompt, str) and prompt:
+            return Question(
+                messages=[*before, {"role": "user", "content": prompt}], custom_id=custom_id
+            )
+        raise BadRow(
+            "no prompt: give one with -p or [prompt] user, or a column `prompt`, `messages` or `body`"
+            f" (columns: {', '.join(values) or 'none'})"
+        )
+
+    def _with_media(self, question: Question, row: Row) -> Question:
+        """The question with the row's pictures and sound after the text of its last user message."""
+        values = row.values | {
+            name: _decoded(row.values[name]) for name in self._media.columns & row.values.keys()
+        }
+        try:
+            parts = self._media.parts(values, row.folder)
+        except Unusable as fault:
+            raise BadRow(str(fault)) from None
+        if not parts:
+            return question
+        if question.messages is None:
+            raise BadRow("a row with a `body` brings its own pictures; leave out images and audio")
+        messages = list(question.messages)
+        spoken = [at for at, message in enumerate(messages) if _is_by_user(message)]
+        if not spoken:
+            raise BadRow("there is no message of the user to show pictures in")
+        content = messages[spoken[-1]].get("content")
+        text = [{"type": "text", "text": content}] if isinstance(content, str) else content or []
+        messages[spoken[-1]] = {**messages[spoken[-1]], "content": [*text, *parts]}
+        return msgspec.structs.replace(question, messages=messages)
+
+    def _rendered(self, values: dict[str, Any]) -> list[dict[str, Any]]:
+        return [
+            {"role": role, "content": self._render(template, names, values)}
+            for role, template, names in self._templates
+        ]
+
+    def _render(self, template: _Template, names: frozenset[str], values: dict[str, Any]) -> str:
+        try:
+            return template.render(values)
+        except _Null:
+            null = sorted(name for name in names if values.get(name, 0) is None) or ["a value"]
+            raise BadRow(
+                f"{', '.join(null)} is null here; `{{{{ {null[0]} or '' }}}}` in the prompt allows that"
+            ) from None
+        except (UndefinedError, SecurityError) as error:
+            missing = ", ".join(repr(name) for name in sorted(names - values.keys()))
+            if missing:
+                known = ", ".join(values) or "none"
+                raise BadRow(
+                    f"the prompt names column {missing}, which this row lacks (columns: {known})"
+                ) from None
+            raise BadRow(f"the prompt cannot be rendered: {error}") from None
+        except (TypeError, ValueError, ArithmeticError, LookupError, OverflowError) as error:
+            raise BadRow(f"the prompt cannot be rendered: {error}") from None
+
+    def _compile(self, role: str, source: str) -> tuple[_Template, frozenset[str]]:
+        try:
+            parsed = self._environment.parse(source)
+            names = meta.find_undeclared_variables(parsed)
+            template = self._environment.from_string(source)
+        except TemplateSyntaxError as error:
+            raise JobError(
+                f"[prompt] {role}: line {error.lineno} of the template: {error.message}"
+            ) from None
+        template.globals = dict(template.globals)  # copied for each row: 7 us as a ChainMap
+        return _Simple.of(parsed, template) or template, frozenset(names)
+
+    def _custom_id(self, values: dict[str, Any]) -> str | None:
+        if self._id_column is None:
+            value = values.get("custom_id")
+        elif self._id_column in values:
+            value = values[self._id_column]
+        else:
+            raise BadRow(
+                f"id_column is {self._id_column!r}, which this row lacks (columns: {', '.join(values)})"
+            )
+        return None if value is None else str(value)
+
+
+class _Template(Protocol):
+    def render(self, values: dict[str, Any], /) -> str: ...
+
+
+class _Simple:
+    """A template of nothing but text and names of columns, as most are: in 0.4 us, where Jinja
+    takes 3.4 to set up all that others may need.
+    """
+
+    def __init__(self, parts: list[nodes.TemplateData | nodes.Name], template: Template) -> None:
+        self._parts = [
+            (part.data, None) if isinstance(part, nodes.TemplateData) else ("", part.name)
+            for part in parts
+        ]
+        self._template = template
+
+    @classmethod
+    def of(cls, parsed: nodes.Template, template: Template) -> _Simple | None:
+        """None when it does more, or names what is no column."""
+        parts = [
+            part
+            for node in parsed.body
+            for part in (node.nodes if isinstance(node, nodes.Output) else [node])
+        ]
+        simple = [part for part in parts if isinstance(part, nodes.TemplateData | nodes.Name)]
+        named = {part.name for part in simple if isinstance(part, nodes.Name)}
+        if len(simple) < len(parts) or named & {*template.globals, "self"}:
+            return None
+        return cls(simple, template)
+
+    def render(self, values: dict[str, Any], /) -> str:
+        """As the template itself would; that also finds the words for a value that is not there."""
+        try:
+            return "".join([text if name is None else values[name] for text, name in self._parts])
+        except (KeyError, TypeError):
+            return self._template.render(values)
+
+
+class _Null(Exception):
+    """A null met its place in a template."""
+
+
+def _not_null(value: Any) -> Any:
+    if value is None:
+        raise _Null
+    return value
+
+
+def _names(given: str | list[str] | None) -> list[str]:
+    return [given] if isinstance(given, str) else given or []
+
+
+def _own(row: Row, name: str) -> Any:
+    """What a row brings of its own request, without the nulls that Arrow pads structs with."""
+    value = row.values.get(name)
+    return _unpadded(value) if row.padded and not isinstance(value, str) else _decoded(value)
+
+
+def _unpadded(value: Any) -> Any:
+    """A null `content` stays in what the assistant said: it may have called a tool."""
+    if isinstance(value, list):
+        return [_unpadded(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    kept = {key: _unpadded(inner) for key, inner in value.items() if inner is not None}
+    if value.get("role") == "assistant" and "content" in value:
+        return {key: kept.get(key) for key in value if key in kept or key == "content"}
+    return kept
+
+
+def _without_system(messages: list[Any]) -> list[Any]:
+    """`messages` without what the system says before all others."""
+    said = (at for at, message in enumerate(messages) if not _is_by_system(message))
+    return messages[next(said, len(messages)) :]
+
+
+def _is_by_system(message: Any) -> bool:
+    return isinstance(message, dict) and message.get("role") in ("system", "developer")
+
+
+def _with_system(body: dict[str, Any], system: list[dict[str, Any]], api: str) -> dict[str, Any]:
+    """A row's own body, in which the system's part is ours.  Raises BadRow where it has no place."""
+    if isinstance(messages := body.get("messages"), list):
+        return {**body, "messages": [*system, *_without_system(messages)]}
+    if api != "responses":
+        raise BadRow(f"the system's part (-s) has no place in a body of the API {api!r}")
+    made = {**body, "instructions": system[0]["content"]}
+    if isinstance(items := body.get("input"), list):
+        made["input"] = _without_system(items)
+    return made
+
+
+def _is_by_user(message: Any) -> bool:
+    return isinstance(message, dict) and message.get("role") == "user"
+
+
+def _decoded(value: Any) -> Any:
+    """Nested values are JSON text in CSV and in many Parquet files."""
+    if not isinstance(value, str) or not value.lstrip().startswith(("{", "[")):
+        return value
+    try:
+        return msgspec.json.decode(value)
+    except msgspec.DecodeError:
+        return value
+
+
+def api_of(url: Any) -> str | None:
+    """The API that the `url` of a batch line means, None where there is no url.  Raises BadRow for
+    one that is none of ours, which would be asked, and paid for, at another.
+    """
+    if not isinstance(url, str) or not url:
+        return None
+    path = url.partition("?")[0].rstrip("/")
+    for end, api in PATHS.items():
+        if path.endswith(end):
+            return api
+    raise BadRow(f"url: {url!r} is no API that is spoken here (known: {', '.join(PATHS)})")

@@ -1,0 +1,283 @@
+"""Where requests go: base URL, headers and key, resolved from a job and the environment.
+
+Keys are named in a job, never written there; what is resolved is never stored.  A base URL is read
+as its author meant it: with or without scheme, version, query, or the path of an API.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import urllib.request
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import SplitResult, urlsplit, urlunsplit
+
+import msgspec
+
+from batch.costs import prices
+from batch.errors import JobError, UsageError
+from batch.requests.prompts import PATHS
+
+Seconds = Annotated[float, msgspec.Meta(gt=0)]
+
+OPENAI = "https://api.openai.com/v1"
+
+EMBEDDED = "smollm2-135m-instruct"
+"""What the embedded model is called."""
+
+UNVERSIONED = ("", "/api", "/openai")
+"""Paths that no server answers under by themselves: their version is /v1."""
+
+AZURE_DEPLOYMENT = "/openai/deployments/"
+"""In the path of an Azure endpoint whose URL, not the body, names the model; it reads the key in
+the header `api-key`.  https://learn.microsoft.com/azure/ai-services/openai/reference
+"""
+
+LISTS = ("/chat/models", "/models")
+"""Where models are listed, below the root of an endpoint."""
+
+SECRET_WORDS = ("key=", "token=", "secret=", "password=", "sig=")
+"""How the names of query parameters end that hold secrets."""
+
+
+class Endpoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[endpoint]` of a job.  Timeouts are seconds; `idle_timeout` counts after the first byte
+    of a stream; `provider` is whose price list holds, by the name that the lists have for it.
+    """
+
+    base_url: str | None = None
+    api_key_env: str | None = None
+    headers: dict[str, str] = {}
+    connect_timeout: Seconds = 10.0
+    idle_timeout: Seconds = 120.0
+    total_timeout: Seconds = 900.0
+    allow_http: bool = False
+    provider: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.provider is not None:
+            prices.check_provider(self.provider)
+
+    @property
+    def local(self) -> bool:
+        """Whether the embedded model answers."""
+        return self.base_url is not None and (
+            self.base_url == "local" or self.base_url.startswith("local:")
+        )
+
+    @property
+    def local_model(self) -> str:
+        """What the embedded model is called, if that is what answers: after its file, if one is named."""
+        file = (self.base_url or "").removeprefix("local").removeprefix(":")
+        return Path(file).stem if file else EMBEDDED
+
+
+class Target(msgspec.Struct, frozen=True):
+    """Where requests really go: resolved from the endpoint and the environment, with the key in
+    it.  Never stored.
+    """
+
+    base_url: str
+    headers: dict[str, str]
+    name: str | None = None
+    secrets: tuple[str, ...] = ()
+    proxy: str | None = None
+
+    def __repr__(self) -> str:
+        return f"Target({self.base_url})"
+
+
+def target(endpoint: Endpoint, environment: dict[str, str]) -> Target:
+    """Where `endpoint` is and what it is sent with every request.  Raises UsageError naming the
+    variable that is missing.
+    """
+    base_url = address(endpoint, environment)
+    parts = _checked(base_url, endpoint)
+    host = parts.hostname or ""
+    headers = {
+        name: _expanded(name, value, environment) for name, value in endpoint.headers.items()
+    }
+    variable = "OPENAI_API_KEY" if endpoint.api_key_env is None else endpoint.api_key_env
+    key = environment.get(variable, "").strip() if variable else ""
+    secrets = [value for name, value in headers.items() if _is_secret(name, endpoint.headers[name])]
+    if key:
+        headers |= _authorization(_sendable(key, variable), parts)
+        secrets.append(key)
+    elif variable and not is_private(host) and not _has_authorization(headers):
+        raise UsageError(
+            f"no API key for {host}: set the environment variable {variable},"
+            " or use --local for the embedded model"
+        )
+    proxy = _proxy(parts, environment)
+    if proxy is not None and (password := urlsplit(proxy).password):
+        secrets.append(password)
+    return Target(
+        base_url, headers, secrets=tuple(_bare(secret) for secret in secrets), proxy=proxy
+    )
+
+
+def address(endpoint: Endpoint, environment: dict[str, str]) -> str:
+    """The base URL that is meant, with its scheme.  Raises JobError when it is none."""
+    given = endpoint.base_url
+    if given is None:
+        given = environment.get("OPENAI_BASE_URL") or OPENAI
+    elif not given.strip():  # a variable that is not set, perhaps: not meant for another server
+        raise JobError(_no_url(given))
+    return _with_scheme(given.strip())
+
+
+def check(endpoint: Endpoint) -> None:
+    """Raises JobError for a base URL in the job that is none, or would give a secret away."""
+    if endpoint.base_url is not None and not endpoint.local:
+        _checked(address(endpoint, {}), endpoint)
+
+
+def _with_scheme(given: str) -> str:
+    """`given` without scheme gets http where it is a server of one's own, https elsewhere."""
+    if "://" in given:
+        return given
+    host = host_of(f"//{given}")
+    named = "." in host or ":" in host or host == "localhost" or re.search(r":\d", given)
+    if not host or not named:
+        raise JobError(_no_url(given))
+    return f"{'http' if is_private(host) else 'https'}://{given}"
+
+
+def host_of(url: str) -> str:
+    """The host in a URL, "" when it names none."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # read, so that one that is no number shows
+    except ValueError:
+        return ""
+    return parts.hostname or ""
+
+
+def _no_url(given: str) -> str:
+    return f'[endpoint] base_url: expected http(s)://… or "local", not {given!r}'
+
+
+def _authorization(key: str, parts: SplitResult) -> dict[str, str]:
+    if AZURE_DEPLOYMENT in parts.path:
+        return {"api-key": key}
+    return {"Authorization": f"Bearer {key}"}
+
+
+def _has_authorization(headers: dict[str, str]) -> bool:
+    return any(name.lower() in ("authorization", "api-key", "x-api-key") for name in headers)
+
+
+def _is_secret(name: str, written: str) -> bool:
+    """Whether a header's value must not be seen: it is read from the environment, or named so."""
+    return written.startswith("$") or any(
+        word in name.lower() for word in ("auth", "key", "token", "secret", "cookie")
+    )
+
+
+def _bare(secret: str) -> str:
+    return secret.removeprefix("Bearer ").removeprefix("Basic ")
+
+
+def _proxy(parts: SplitResult, environment: dict[str, str]) -> str | None:
+    """The proxy the environment names for this host, by the usual variables; ~/.netrc is not read."""
+    if _is_loopback(parts.hostname or ""):
+        return None
+    variable = f"{parts.scheme}_proxy"
+    names = (variable, variable.upper(), "all_proxy", "ALL_PROXY")
+    proxy = next((environment[name] for name in names if environment.get(name)), None)
+    exempt = environment.get("no_proxy") or environment.get("NO_PROXY") or ""
+    if proxy is None or urllib.request.proxy_bypass_environment(parts.netloc, {"no": exempt}):  # type: ignore[attr-defined]
+        return None
+    return proxy if "://" in proxy else f"http://{proxy}"
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def _checked(base_url: str, endpoint: Endpoint) -> SplitResult:
+    host = host_of(base_url)
+    if not host or re.search(r"[\s\x00-\x1f\x7f\\]", base_url):
+        raise JobError(_no_url(base_url))
+    parts = urlsplit(base_url)
+    if parts.scheme not in ("http", "https"):
+        raise JobError(_no_url(base_url))
+    if parts.username or parts.password or _names_a_secret(parts.query):
+        raise JobError(
+            "[endpoint] base_url: keep secrets out of the URL; name their variable in api_key_env"
+        )
+    if parts.scheme == "http" and not endpoint.allow_http and not is_private(host):
+        raise JobError(
+            f"[endpoint] base_url: plain http to {host} would send prompts and key unencrypted;"
+            " use https, or allow_http = true"
+        )
+    return parts
+
+
+def _names_a_secret(query: str) -> bool:
+    return any(word in query.casefold() for word in SECRET_WORDS)
+
+
+def is_private(host: str) -> bool:
+    """Loopback, private and single-label names: servers of one's own, which need no key and have
+    no list price.
+    """
+    try:
+        return ipaddress.ip_address(host).is_private
+    except ValueError:
+        return "." not in host or host.endswith((".local", ".localhost", ".internal", ".lan"))
+
+
+def _expanded(name: str, value: str, environment: dict[str, str]) -> str:
+    if not value.startswith("$"):
+        return _sendable(value, f"[endpoint] headers {name}")
+    if value[1:] not in environment:
+        raise UsageError(
+            f"[endpoint] headers: {name} reads the environment variable {value[1:]}, which is not set"
+        )
+    return _sendable(environment[value[1:]].strip(), value[1:])
+
+
+def _sendable(secret: str, where: str) -> str:
+    if not secret.isascii() or not secret.isprintable():
+        raise UsageError(
+            f"{where} holds characters that no header may have (a line break, a curly quote?)"
+        )
+    return secret
+
+
+def url_of(base_url: str, path: str) -> str:
+    """The URL of one API below `base_url`, which may come with or without its version or the path
+    of an API (not always this one), and keeps its query.
+    """
+    parts = urlsplit(base_url)
+    return urlunsplit((parts.scheme, parts.netloc, root_of(parts.path) + path, parts.query, ""))
+
+
+def root_of(path: str) -> str:
+    """What stands before the path of an API.  One that was written out says all; otherwise a
+    version is put where none can be missing.
+    """
+    root = re.sub("//+", "/", path).rstrip("/")
+    ends = (*sorted(PATHS, key=len, reverse=True), *LISTS)
+    named = next((end for end in ends if root.endswith(end)), None)
+    if named is not None:
+        return root.removesuffix(named)
+    return f"{root}/v1" if root in UNVERSIONED else root
+
+
+def lists_of(base_url: str) -> list[str]:
+    """URLs at which the models of an endpoint may be listed, the likeliest first.  None where the
+    URL itself names the model.
+    """
+    parts = urlsplit(base_url)
+    root = root_of(parts.path)
+    if AZURE_DEPLOYMENT in root:
+        return []
+    roots = [root, root.removesuffix("/api/v1") + "/v1"] if root.endswith("/api/v1") else [root]
+    paths = [f"{each}/models" for each in roots] + [f"{root}/chat/models"]
+    return [urlunsplit((parts.scheme, parts.netloc, path, parts.query, "")) for path in paths]
