@@ -1,7 +1,7 @@
 """What a person sees while a run is under way: a bar on a terminal, a plain line every 30 s
 elsewhere.
 
-Counts what is durable.  Nothing here decides anything.
+A consumer of the run's events.  Counts what is durable; nothing here decides anything.
 """
 
 from __future__ import annotations
@@ -9,15 +9,13 @@ from __future__ import annotations
 import math
 import re
 import sys
-import time
-from collections.abc import Callable
 from decimal import Decimal
 from typing import Any, TextIO
 
 from tqdm import tqdm
 
-from batch.model import Result
-from batch.usage import Summary, Totals
+from batch.engine.events import Ended, Event, Notice, Opened, Progressed, Waiting, WentOn
+from batch.usage import Totals
 
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
@@ -27,88 +25,32 @@ BAR = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {ra
 
 
 class Progress:
-    """Counts of one run and how they are shown.  `tick` is to be called now and then; it is cheap."""
+    """Shows the events of one run on a stream; `close` it, or let `Ended` do it."""
 
-    def __init__(
-        self,
-        before: Summary,
-        *,
-        quiet: bool = False,
-        stream: TextIO = sys.stderr,
-    ) -> None:
-        """`before` is what the run held when it was opened."""
-        self.asked_now = Totals()
-        self.retries = 0
-        self._total: Callable[[], int | None] = lambda: None
-        self._state: Callable[[], str] = lambda: ""
+    def __init__(self, stream: TextIO = sys.stderr) -> None:
         self._stream = stream
-        self._quiet = quiet
-        self._began = self._shown = time.monotonic()
         self._bar: tqdm[Any] | None = None
-        self._held = before.totals()
-        self._held_priced = _priced(self._held)
-        if not quiet and stream.isatty():
-            self._bar = tqdm(
-                initial=self.done,
-                unit="row",
-                file=stream,
-                dynamic_ncols=True,
-                smoothing=0.1,
-                mininterval=BAR_SECONDS,
-                bar_format=BAR,
-            )
+        self._shown = 0.0
 
-    def expect(self, total: Callable[[], int | None]) -> None:
-        """`total` gives the number of rows, as far as it is known."""
-        self._total = total
-
-    def waits_for(self, words: Callable[[], str]) -> None:
-        """`words` gives what the run waits for, nothing when it does not."""
-        self._state = words
-
-    @property
-    def failed(self) -> int:
-        return self._held.rows_failed + self.asked_now.rows_failed
-
-    @property
-    def done(self) -> int:
-        return self._held.rows_ok + self.asked_now.rows_ok + self.failed
-
-    def add(self, results: list[Result]) -> None:
-        """Count rows that have become durable."""
-        for result in results:
-            self.asked_now.add(result)
-        self.tick()
-
-    def take_back(self, summary: Summary) -> None:
-        """Rows that had a result are asked again: they are not done any more; what they used
-        stays used.
-        """
-        totals = summary.totals()
-        self._held.rows_ok -= totals.rows_ok
-        self._held.rows_failed -= totals.rows_failed
-        if self._bar is not None:
-            self._bar.initial = self._bar.n = self.done
-
-    def tick(self) -> None:
-        """Show the state of things, if it is time."""
-        now = time.monotonic()
-        if self._bar is not None:
-            self._bar.total = self._total()
-            self._bar.set_postfix_str(self._words(), refresh=False)
-            drawn = self._bar.update(self.done - self._bar.n)
-            if not drawn and now - self._shown >= BAR_SECONDS:  # it stands, but its words may not
-                self._bar.refresh()
-                drawn = True
-            self._shown = now if drawn else self._shown
-        elif now - self._shown >= PLAIN_SECONDS:
-            self._shown = now
-            self.say(self._line())
+    def __call__(self, event: Event) -> None:
+        """Show an event.  Raises OSError and ValueError where the stream is gone."""
+        match event:
+            case Opened(held=held):
+                self._open(held.rows_ok + held.rows_failed)
+            case Progressed():
+                self._draw(event)
+            case Notice(text):
+                self.say(text)
+            case Waiting(kind, why, again):
+                if kind != "rate" and not again:  # a limit that is used up is how it should be
+                    self.say(why)
+            case WentOn("down", seconds):
+                self.say(f"the endpoint is back after {duration(seconds)}")
+            case Ended():
+                self.close()
 
     def say(self, text: str) -> None:
         """Print one line, above the bar if there is one."""
-        if self._quiet:
-            return
         text = printable(text)
         if self._bar is not None:
             self._bar.write(text, file=self._stream)
@@ -117,53 +59,75 @@ class Progress:
 
     def close(self) -> None:
         """Take the bar away, its last state staying on the screen."""
+        bar, self._bar = self._bar, None
+        if bar is not None:
+            bar.refresh()
+            bar.close()
+
+    def _open(self, done: int) -> None:
+        if self._stream.isatty():
+            self._bar = tqdm(
+                initial=done,
+                unit="row",
+                file=self._stream,
+                dynamic_ncols=True,
+                smoothing=0.1,
+                mininterval=BAR_SECONDS,
+                bar_format=BAR,
+            )
+
+    def _draw(self, now: Progressed) -> None:
         if self._bar is not None:
-            self.tick()
-            self._bar.refresh()
-            self._bar.close()
+            self._bar.total = now.rows
+            self._bar.set_postfix_str(_words(now), refresh=False)
+            if now.done < self._bar.n:  # rows are asked again
+                self._bar.initial = self._bar.n = now.done
+            if not self._bar.update(now.done - self._bar.n):  # it stands, but its words may not
+                self._bar.refresh()
+        elif now.seconds - self._shown >= PLAIN_SECONDS:
+            self._shown = now.seconds
+            self.say(_line(now))
 
-    def elapsed(self) -> float:
-        """Seconds since the run was opened."""
-        return time.monotonic() - self._began
 
-    def _words(self) -> str:
-        held, now = self._held, self.asked_now
-        read, written = held.input_tokens + now.input_tokens, held.output_tokens + now.output_tokens
-        words = [
-            f"{self.failed:,} failed" if self.failed else "",
-            f"{self.retries:,} retries" if self.retries else "",
-            f"{short(read)}→{short(written)} tok",
-            self._money(),
-            self._state(),
-        ]
-        return printable(", ".join(word for word in words if word))
+def _words(now: Progressed) -> str:
+    held, asked = now.held, now.asked
+    read, written = held.input_tokens + asked.input_tokens, held.output_tokens + asked.output_tokens
+    words = [
+        f"{now.failed:,} failed" if now.failed else "",
+        f"{now.retries:,} retries" if now.retries else "",
+        f"{short(read)}→{short(written)} tok",
+        _money(now),
+        now.waiting,
+    ]
+    return printable(", ".join(word for word in words if word))
 
-    def _money(self) -> str:
-        """What is spent, and what all rows will come to at the cost of those that were answered; of
-        rows without a price nothing is known.
-        """
-        held, now = self._held, self.asked_now
-        spent, unpriced = held.cost_usd + now.cost_usd, held.unpriced_rows + now.unpriced_rows
-        if not spent:
-            return "cost unknown" if unpriced else ""
-        least = "≥ " if unpriced else ""
-        total, done, priced = self._total(), self.done, self._held_priced + _priced(now)
-        if total is None or total <= done or not priced:
-            return f"{least}{money(spent)}"
-        projected = spent * (1 + (total - done) / priced)
-        return f"{least}{money(spent)} of about {money(projected)}"
 
-    def _line(self) -> str:
-        total = self._total()
-        rate = self.asked_now.rows_ok + self.asked_now.rows_failed
-        per_second = rate / max(self.elapsed(), 1e-9)
-        of = f"/{total:,}" if total is not None else ""
-        left = (
-            ""
-            if total is None or not per_second
-            else f", {duration((total - self.done) / per_second)} left"
-        )
-        return f"{self.done:,}{of} rows, {per_second:.1f}/s{left}, {self._words()}"
+def _money(now: Progressed) -> str:
+    """What is spent, and what all rows will come to at the cost of those that were answered; of
+    rows without a price nothing is known.
+    """
+    held, asked = now.held, now.asked
+    spent, unpriced = held.cost_usd + asked.cost_usd, held.unpriced_rows + asked.unpriced_rows
+    if not spent:
+        return "cost unknown" if unpriced else ""
+    least = "≥ " if unpriced else ""
+    priced = _priced(held) + _priced(asked)
+    if now.rows is None or now.rows <= now.done or not priced:
+        return f"{least}{money(spent)}"
+    projected = spent * (1 + (now.rows - now.done) / priced)
+    return f"{least}{money(spent)} of about {money(projected)}"
+
+
+def _line(now: Progressed) -> str:
+    asked = now.asked.rows_ok + now.asked.rows_failed
+    per_second = asked / max(now.seconds, 1e-9)
+    of = f"/{now.rows:,}" if now.rows is not None else ""
+    left = (
+        ""
+        if now.rows is None or not per_second
+        else f", {duration((now.rows - now.done) / per_second)} left"
+    )
+    return f"{now.done:,}{of} rows, {per_second:.1f}/s{left}, {_words(now)}"
 
 
 def _priced(totals: Totals) -> int:

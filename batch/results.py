@@ -54,6 +54,35 @@ class Error(msgspec.Struct, frozen=True):
     completion: Completion | None = None
 
 
+class Maker(msgspec.Struct, frozen=True):
+    """Makes the results of a run: `response` says whether the raw answer is kept, `holds_vectors`
+    that the run has a column for them.
+    """
+
+    pricer: Pricer
+    response: Literal["auto"] | bool = "auto"
+    holds_vectors: bool = True
+
+    def accepted(self, request: Request, tries: tuple[Try, ...], completion: Completion) -> Result:
+        """See `accepted`."""
+        return accepted(
+            request,
+            tries,
+            completion,
+            self.response,
+            self.pricer,
+            holds_vectors=self.holds_vectors,
+        )
+
+    def failed(self, request: Request, tries: tuple[Try, ...], error: Error) -> Result:
+        """See `failed`."""
+        return failed(request, tries, error, self.response, self.pricer)
+
+    def bearing(self, result: Result, lost: Sequence[Sent]) -> Result:
+        """See `bearing`."""
+        return bearing(result, lost, self.pricer)
+
+
 def remembered(attempt: Attempt) -> Attempt:
     """What of an attempt is still told once another one follows; its body may be large."""
     answer = attempt.answer if isinstance(attempt.answer, dict) else {}

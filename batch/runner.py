@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import gc
 import itertools
+import random
+import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import ExitStack, contextmanager
 from decimal import Decimal
@@ -17,15 +19,32 @@ from pathlib import Path
 import msgspec
 
 from batch import columns, readers, results, runs, spec
-from batch.cli.signals import interruptible
 from batch.costs.budget import SLICE, Budget, Purse
 from batch.costs.prices import Pricer
-from batch.engine.engine import Asking
+from batch.engine import feed as feeding
+from batch.engine.counts import Counts
+from batch.engine.engine import Engine
+from batch.engine.events import (
+    Consumer,
+    Event,
+    Events,
+    Notice,
+    Progressed,
+    RowsDone,
+    Waiting,
+    WentOn,
+)
+from batch.engine.events import Ended as Ended_
+from batch.engine.events import Opened as Opened_
 from batch.engine.feed import Feed
+from batch.engine.judge import Judge, Standing
+from batch.engine.questions import Questions
+from batch.engine.sender import Sender
+from batch.engine.waits import watching
 from batch.errors import BatchError, Different, Interrupted, StorageError
 from batch.limits.limiter import Limiter
+from batch.model import Result
 from batch.planning import confirmation, prepare
-from batch.planning.confirmation import Standing
 from batch.planning.open_run import (
     How,
     Opened,
@@ -38,21 +57,23 @@ from batch.planning.open_run import (
     set_aside,
 )
 from batch.planning.prepare import Rehearsed
-from batch.progress import Progress, duration, money
+from batch.progress import duration, money
 from batch.reports.status import counted
 from batch.reports.summary import Ended
 from batch.requests.prompts import Prompter
+from batch.results import Maker
 from batch.spec import Job
 from batch.store import budget_file, folder, plan, sends
 from batch.store.budget_file import Cap, Drawn
+from batch.store.log import Log
 from batch.store.plan import Again
 from batch.store.recover import Redo, finished
 from batch.store.reuse import Reuse
-from batch.store.sends import Unanswered
+from batch.store.sends import Sends, Unanswered
 from batch.store.writer import Store
 from batch.structured.validator import Checker
 from batch.transport import endpoint
-from batch.transport.client import Client
+from batch.transport.client import Client, Hooks
 from batch.transport.endpoint import Target
 from batch.usage import Summary
 
@@ -71,7 +92,7 @@ def run(job_: Job, run_folder: Path, how: How) -> Ended:
     anew = how.new or how.reuse is not None
     if how.reuse is not None:
         runs.opened(how.reuse)
-    with interruptible(), ExitStack() as stack:
+    with ExitStack() as stack:
         format_, reading = (how.input_format, readers.DEFAULT)
         if not anew:
             format_, reading = reading_of(run_folder, job_, how)
@@ -92,7 +113,9 @@ def run(job_: Job, run_folder: Path, how: How) -> Ended:
         pricer = prepare.pricer(asked, target.base_url)
         prepare.check_cap(asked, source, prompter, pricer, how.job_file)
         if how.agrees is not None:
-            standing = None if known is None else Standing(known.rows, counted(run_folder)[0])
+            standing = (
+                None if known is None else confirmation.Standing(known.rows, counted(run_folder)[0])
+            )
             confirmation.seek(how.agrees, asked, source, pricer, standing or rehearsed.tally)
         if anew and plan.read(run_folder) is not None:
             kept, how = set_aside(run_folder, how, worthless=worthless)
@@ -194,101 +217,99 @@ async def _ask(
     how: How,
 ) -> Ended:
     """Ask every row that has no result yet, and leave the folder sealed."""
-    workers = most_in_flight(job_)
-    redo = _redo(how.again)
-    before = _held(opened)
+    began, workers = time.monotonic(), most_in_flight(job_)
+    redo, before = _redo(how.again), _held(opened)
     unanswered = sends.gathered(opened.disk, opened.run, opened.found)
     purse = _purse(job_, opened, before, unanswered, pricer, how)
-    progress = Progress(before, quiet=how.quiet)
-    limiter = Limiter(job_.limits, workers, known_slots=job_.endpoint.local, say=progress.say)
+    events, counts = Events(*how.consumers, _logging(opened.log)), Counts(before)
+    events.emit(Opened_(opened.run, opened.plan.run_id, opened.plan.resumed, before.totals()))
+    maker = Maker(pricer, job_.output.response, columns.EMBEDDING in opened.layout.own)
+
+    def done(results: list[Result]) -> None:
+        counts.add(results)
+        events.emit(RowsDone(results))
+
     store = Store(
         opened.run,
         opened.layout,
         opened.found,
         part_rows=job_.output.part_rows,
-        on_done=progress.add,
+        on_done=done,
         disk=opened.disk,
-        unanswered=unanswered,
+        sends=Sends(opened.disk, opened.run, unanswered, maker.bearing),
     )
-    feed = Feed(
-        opened.run,
-        store,
-        opened.source,
-        opened.found,
-        redo=redo,
-        limit=job_.limit,
-        window=2 * workers + 100,
-        on_taken_back=progress.take_back,
-    )
-    progress.expect(lambda: _rows_expected(opened, store, feed, job_.limit))
-    async with Client(
-        job_.endpoint,
-        target,
+    steps = feeding.steps(opened.run, opened.source, opened.found, redo, job_.limit)
+    feed = Feed(store, opened.source, steps, 2 * workers + 100, counts.take_back)
+    limiter = Limiter(
+        job_.limits,
         workers,
-        run_id=opened.plan.run_id,
-        before_sending=store.write_down,
-        room=store.room,
-    ) as sending:
-        progress.waits_for(lambda: _words(limiter, purse, feed, sending))
+        known_slots=job_.endpoint.local,
+        say=lambda text: events.emit(Notice(text)),
+    )
+    hooks = Hooks(store.write_down, store.room)
+    standing = Standing(before.totals().rows_ok > 0, how.yes)
+    async with Client(job_.endpoint, target, workers, opened.plan.run_id, hooks) as client:
+
+        def progress() -> Progressed:
+            rows = _rows_expected(opened, store, feed, job_.limit)
+            waiting = _words(limiter, purse, feed, client)
+            seconds = time.monotonic() - began
+            return Progressed(seconds, rows, *counts.now(), feed.retries, waiting)
+
+        host = prepare.bounding_host(job_, prompter, how)
         reuse = None if how.again else _reuse(opened, how)
-        asking = Asking(
-            job_,
-            prompter,
-            sending,
-            limiter,
+        engine = Engine(
+            Questions(prompter, job_.request, host, reuse, checker),
+            Sender(client, store, limiter, purse),
+            Judge(job_.retry, limiter, maker, standing, checker, random.random),
             feed,
             store,
-            progress,
-            opened.log,
-            pricer=pricer,
-            purse=purse,
-            reuse=reuse,
-            checker=checker,
-            holds_vectors=columns.EMBEDDING in opened.layout.own,
-            succeeded=before.totals().rows_ok > 0,
-            accept_empty=how.yes,
-            host=prepare.bounding_host(job_, prompter, how),
+            events,
         )
-        try:
-            with asking.signals():
-                await _ask_and_seal(asking, workers, store, feed)
-        except StorageError as error:
-            asking.stopped = error
-        finally:
-            progress.close()
+        async with watching(events, limiter.obstacle, progress):
+            with how.hearing(engine.interrupt):
+                stopped = await engine.run(workers)
     at_the_end = feed.ended and redo.missing and (job_.limit is None or store.next_row < job_.limit)
     rows = store.next_row if at_the_end else opened.plan.rows
     whole = store.summary()
-    if not isinstance(asking.stopped, StorageError):
-        _finish(opened, rows, whole, _state(opened, how, asking.stopped))
+    if not isinstance(stopped, StorageError):
+        _finish(opened, rows, whole, _state(opened, how, stopped))
         if purse is not None:
             purse.budget.close()
     ended = Ended(
         opened.run,
         whole,
-        progress.asked_now,
-        progress.elapsed(),
+        counts.asked,
+        time.monotonic() - began,
         rows,
-        asking.stopped,
+        stopped,
         cap_left=None if purse is None else purse.budget.left,
         reuse=None if opened.plan.reuse is None else Path(opened.plan.reuse),
     )
-    opened.log.event(
-        "end",
-        exit_code=ended.exit_code,
-        why=None if ended.stopped is None else str(ended.stopped),
-        asked=msgspec.structs.asdict(ended.now),
-        rows=rows,
-    )
+    why = None if stopped is None else str(stopped)
+    events.emit(Ended_(ended.exit_code, counts.asked, rows, why))
     return ended
 
 
-async def _ask_and_seal(asking: Asking, workers: int, store: Store, feed: Feed) -> None:
-    async with store:
-        try:
-            await asking.run(workers)
-        finally:
-            await feed.close()
+def _logging(log: Log) -> Consumer:
+    """Writes what happens to run.log."""
+
+    def take(event: Event) -> None:
+        match event:
+            case Waiting(_, why):
+                log.event("waiting", why=why)
+            case WentOn(_, seconds):
+                log.event("going on", after_s=round(seconds, 1))
+            case Ended_(exit_code, asked, rows, why):
+                log.event(
+                    "end",
+                    exit_code=exit_code,
+                    why=why,
+                    asked=msgspec.structs.asdict(asked),
+                    rows=rows,
+                )
+
+    return take
 
 
 def _purse(

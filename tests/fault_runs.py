@@ -113,7 +113,7 @@ def _script(prompts: list[str], chance: random.Random) -> dict[str, Any]:
 
 def _start(tables: dict[str, Any], folder: Path) -> None:
     """One start of the run, in a process of its own."""
-    how = open_run.How(environment={}, say=lambda _: None, quiet=True, bounds=False, yes=True)
+    how = open_run.How(environment={}, say=lambda _: None, bounds=False, yes=True)
     os._exit(runner.run(spec.check(tables), folder, how).exit_code)
 
 

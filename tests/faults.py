@@ -102,7 +102,7 @@ def play(api: FakeAPI, fault: Fault, transport: str, folder: Path) -> Played:
     for key, value in fault.settings.items():
         spec.put(tables, key, value)
     said: list[str] = []
-    how = open_run.How(environment={}, say=said.append, quiet=True)
+    how = open_run.How(environment={}, say=said.append)
     try:
         ended = runner.run(spec.check(tables), folder / "run", how)
     except BatchError as error:

@@ -108,7 +108,7 @@ def ran(
         "retry": {"first_delay": 0.001, "max_delay": 0.01, "max_wait": 5},
         **more,
     }
-    how = open_run.How(environment={}, say=lambda _: None, quiet=True, bounds=bounds)
+    how = open_run.How(environment={}, say=lambda _: None, bounds=bounds)
     ended = runner.run(spec.check(tables), folder / "run", how)
     stopped = None if ended.stopped is None else str(ended.stopped)
     return Ran(ended.exit_code, rows(folder / "run"), stopped)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import pytest
 
+from batch.engine.counts import Counts
+from batch.engine.events import Opened, Progressed
 from batch.model import Result
 from batch.progress import Progress
 from batch.usage import Summary
@@ -28,10 +31,11 @@ def last_words(held, results, total):
     before = Summary()
     for result in held:
         before.add(result)
-    stream = Terminal()
-    progress = Progress(before, stream=stream)
-    progress.expect(lambda: total)
-    progress.add(results)
+    counts, stream = Counts(before), Terminal()
+    counts.add(results)
+    progress = Progress(stream)
+    progress(Opened(Path("run"), "run_1", 0, before.totals()))
+    progress(Progressed(1.0, total, *counts.now(), 0))
     progress.close()
     return stream.getvalue().rpartition("\r")[2]
 

@@ -97,10 +97,10 @@ def _agrees(question: str) -> bool:
 
 def carry_out(job: Job, folder: Path, *, quiet: bool, **how: Any) -> int:
     """Run `job`, say how it went, and give the exit code.  The keywords are those of `opening.How`."""
-    from batch import runner as running
-    from batch import runs
-    from batch.cli import jobs
+    from batch import runner, runs
+    from batch.cli import jobs, signals
     from batch.planning import open_run
+    from batch.progress import Progress
     from batch.reports import summary
     from batch.store.export import SUFFIXES
     from batch.store.folder import free_name
@@ -110,9 +110,15 @@ def carry_out(job: Job, folder: Path, *, quiet: bool, **how: Any) -> int:
         raise Refused(
             f"{file} is there already, and no run of ours", hint="choose another name with -o"
         )
-    say_unless_quiet = (lambda _: None) if quiet else say
+    terms = open_run.How(
+        say=(lambda _: None) if quiet else say,
+        consumers=() if quiet else (Progress(),),
+        hearing=signals.heard,
+        **how,
+    )
     try:
-        ended = running.run(job, folder, open_run.How(say=say_unless_quiet, quiet=quiet, **how))
+        with signals.interruptible():
+            ended = runner.run(job, folder, terms)
     except Different as error:
         say(f"error: {error}; nothing was changed")
         run = shlex.quote(str(folder))

@@ -14,12 +14,12 @@ EXIT_CODES = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129}
 
 
 @contextmanager
-def heard(interrupt: Callable[[str], None]) -> Iterator[None]:
-    """Meanwhile each signal calls `interrupt` in the event loop, with its name."""
+def heard(interrupt: Callable[[str, int], None]) -> Iterator[None]:
+    """Meanwhile each signal calls `interrupt` in the event loop, with its name and exit code."""
     loop = asyncio.get_running_loop()
     names = [name for name in EXIT_CODES if _handled(name)]
     for name in names:
-        loop.add_signal_handler(getattr(signal, name), interrupt, name)
+        loop.add_signal_handler(getattr(signal, name), interrupt, name, EXIT_CODES[name])
     try:
         yield
     finally:

@@ -16,11 +16,11 @@ from pathlib import Path
 import msgspec
 
 from batch.engine.retry import Chances, Waiting
-from batch.model import Batch, Position, Request, Row
+from batch.model import Batch, Request, Row
 from batch.readers import Input
 from batch.results import Try
 from batch.store import spool
-from batch.store.recover import Found, Redo, finished, to_do
+from batch.store.recover import Found, Redo, end_of, finished, to_do
 from batch.store.writer import OpenPart, Store
 from batch.usage import Summary
 
@@ -53,7 +53,8 @@ class _Filled(msgspec.Struct, frozen=True):
     found: Found
 
 
-_Step = _Reopen | _Slice | _Filled
+Step = _Reopen | _Slice | _Filled
+"""One thing to do."""
 
 
 class Feed:
@@ -61,16 +62,16 @@ class Feed:
 
     def __init__(
         self,
-        run: Path,
         store: Store,
         source: Input,
-        found: list[Found],
-        *,
-        redo: Redo,
-        limit: int | None,
+        steps: Iterator[Step],
         window: int,
-        on_taken_back: Callable[[Summary], None],
+        on_taken_back: Callable[[Summary], None] = lambda _: None,
     ) -> None:
+        """`steps` is what is to be done, as `steps` below gives it; new rows are taken while fewer
+        than `window` are on their way; `on_taken_back` hears of rows that had a result and are asked
+        again.
+        """
         self._store = store
         self._source = source
         self._window = window
@@ -80,11 +81,13 @@ class Feed:
         self._rows: Iterator[Row] = iter(())
         self._parts: dict[int, OpenPart] = {}
         self._changed = asyncio.Event()
-        store.on_change = self._wake
+        self.retries = 0
+        """Rows put back so far."""
+        store.when_changed(self._wake)
         self._stopped = False
         self.ended = False  # the input's end (or limit) has been reached
         self._reader = ThreadPoolExecutor(1, "reader")
-        self._steps = _steps(run, source, found, store.next_position, store.next_row, redo, limit)
+        self._steps = steps
         self._fetched = self._fetch()
 
     async def take(self) -> Task | None:
@@ -112,6 +115,7 @@ class Feed:
 
     def put_back(self, task: Task, delay: float) -> None:
         """Let the row wait `delay` seconds for another try."""
+        self.retries += 1
         self._waiting.push(time.monotonic() + delay, task)
         self._in_flight -= 1
         self._wake()
@@ -143,7 +147,7 @@ class Feed:
             self._fetched.exception()  # it was not asked for
         self._reader.shutdown()
 
-    def _fetch(self) -> asyncio.Future[_Step | None]:
+    def _fetch(self) -> asyncio.Future[Step | None]:
         fetched = asyncio.get_running_loop().run_in_executor(self._reader, next, self._steps, None)
         fetched.add_done_callback(lambda _: self._wake())
         return fetched
@@ -178,7 +182,7 @@ class Feed:
             self._fetched = self._fetch()
             self._take_step(step)
 
-    def _take_step(self, step: _Step) -> None:
+    def _take_step(self, step: Step) -> None:
         match step:
             case _Reopen(found, wanted, taken_back, attempts):
                 if found.rows is None:
@@ -198,16 +202,11 @@ class Feed:
                 self._store.filled(self._parts.pop(found.number))
 
 
-def _steps(
-    run: Path,
-    source: Input,
-    found: list[Found],
-    position: Position,
-    next_row: int,
-    redo: Redo,
-    limit: int | None,
-) -> Iterator[_Step]:
+def steps(
+    run: Path, source: Input, found: list[Found], redo: Redo, limit: int | None
+) -> Iterator[Step]:
     """All that is to be done, in input order.  Runs in the reader's thread."""
+    position, next_row = end_of(found)
     last: _Reopen | None = None
     for part in found:
         if part.rows is None:
@@ -245,7 +244,7 @@ def _last(run: Path, part: Found, redo: Redo, limit: int | None) -> _Reopen:
     return _Reopen(part, _up_to(limit, part, to_do), taken_back, attempts)
 
 
-def _again(run: Path, source: Input, part: Found, redo: Redo, limit: int | None) -> Iterator[_Step]:
+def _again(run: Path, source: Input, part: Found, redo: Redo, limit: int | None) -> Iterator[Step]:
     assert part.rows is not None
     wanted, taken_back, attempts = to_do(run, part, redo)
     wanted = _up_to(limit, part, wanted)

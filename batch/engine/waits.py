@@ -1,49 +1,57 @@
-"""Keeps a person informed while nothing comes back: the bar moves on, and what a run waits for is
-said once when it begins, once when it is over, and is in run.log for `batchmill status`.
+"""Keeps whoever looks on informed while nothing comes back: how far the run is, twice a second, and
+what it waits for, once when that has lasted a while and once when it is over.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from batch.limits.limiter import Limiter, Obstacle
-from batch.progress import BAR_SECONDS, Progress, duration
-from batch.store.log import Log
+from batch.engine.events import Events, Progressed, Waiting, WentOn
+from batch.limits.limiter import Obstacle
 
 PATIENCE = 2.0
 """Seconds of waiting that are not worth a line."""
+EVERY = 0.5
+"""Seconds between two looks."""
 
 
 @asynccontextmanager
-async def watching(limiter: Limiter, progress: Progress, log: Log) -> AsyncIterator[None]:
-    """Meanwhile the state of things is shown."""
-    task = asyncio.create_task(_watch(limiter, Waits(progress, log), progress))
+async def watching(
+    events: Events,
+    obstacle: Callable[[], Obstacle | None],
+    progress: Callable[[], Progressed],
+) -> AsyncIterator[None]:
+    """Meanwhile the state of things is told; once more at the end."""
+    task = asyncio.create_task(_watch(events, obstacle, progress))
     try:
         yield
     finally:
         task.cancel()
         await asyncio.wait({task})
+        events.emit(progress())
 
 
-async def _watch(limiter: Limiter, waits: Waits, progress: Progress) -> None:
+async def _watch(
+    events: Events, obstacle: Callable[[], Obstacle | None], progress: Callable[[], Progressed]
+) -> None:
+    waits = Waits(events)
     while True:
-        waits.see(limiter.obstacle(), time.monotonic())
-        progress.tick()
-        await asyncio.sleep(BAR_SECONDS)
+        waits.see(obstacle(), time.monotonic())
+        events.emit(progress())
+        await asyncio.sleep(EVERY)
 
 
 class Waits:
-    """What a run has been waiting for, and whether that was said."""
+    """What a run has been waiting for, and whether that was told."""
 
-    def __init__(self, progress: Progress, log: Log) -> None:
-        self._progress = progress
-        self._log = log
+    def __init__(self, events: Events) -> None:
+        self._events = events
         self._kind = ""
         self._since = 0.0
-        self._why = ""  # as it was said
+        self._told = ""
 
     def see(self, obstacle: Obstacle | None, now: float) -> None:
         """Take note of what is in the way at this moment, if anything is."""
@@ -51,16 +59,11 @@ class Waits:
         if kind != self._kind:
             self._over(now)
             self._kind, self._since = kind, now
-        if obstacle and obstacle.why != self._why and now - self._since >= PATIENCE:
-            if kind != "rate" and not self._why:  # a limit that is used up is how it should be
-                self._progress.say(obstacle.why)
-            self._why = obstacle.why
-            self._log.event("waiting", why=obstacle.why)
+        if obstacle and obstacle.why != self._told and now - self._since >= PATIENCE:
+            self._events.emit(Waiting(kind, obstacle.why, again=bool(self._told)))
+            self._told = obstacle.why
 
     def _over(self, now: float) -> None:
-        if self._why:
-            seconds = now - self._since
-            self._log.event("going on", after_s=round(seconds, 1))
-            if self._kind == "down":
-                self._progress.say(f"the endpoint is back after {duration(seconds)}")
-        self._why = ""
+        if self._told:
+            self._events.emit(WentOn(self._kind, now - self._since))
+        self._told = ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ import msgspec
 
 from batch import columns, readers, runs, spec
 from batch.costs import prices
+from batch.engine.events import Consumer
 from batch.errors import Different
 from batch.planning.prepare import Terms
 from batch.readers import Input, Reading
@@ -32,15 +33,25 @@ MOST_NAMED = 5
 """Renamed columns that are told by name: a run that is exported and asked again has all of ours."""
 
 
+Interrupt = Callable[[str, int], None]
+"""Ends a run in good order; takes what to call the wish, and the exit code."""
+
+
+def _deaf(_: Interrupt) -> AbstractContextManager[None]:
+    return nullcontext()
+
+
 class How(Terms, frozen=True, kw_only=True):
     """How a job is run, beyond what the job says.  A `probe` asks so many rows at most, and leaves
-    the job's own limit as it is; `cap` is what a flag says of the cost.
+    the job's own limit as it is; `cap` is what a flag says of the cost; `consumers` hear what
+    happens; `hearing` lets somebody interrupt the run meanwhile.
     `agrees` puts a question to a person, and is None where there is
     nobody.
     """
 
     say: Callable[[str], None]
-    quiet: bool = False
+    consumers: tuple[Consumer, ...] = ()
+    hearing: Callable[[Interrupt], AbstractContextManager[None]] = _deaf
     cap: Cap | None = None
     yes: bool = False
     new: bool = False

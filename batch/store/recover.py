@@ -68,6 +68,14 @@ class Found(msgspec.Struct, frozen=True):
         return run / "completions" / f"{parts.name(self.number)}.parquet"
 
 
+def end_of(found: list[Found]) -> tuple[Position, int]:
+    """Where in the input a run goes on that holds these parts, and the ordinal of the row there."""
+    if not found:
+        return Position(), 0
+    last = found[-1]
+    return last.start if last.rows is None else last.end, last.start_row + (last.rows or 0)
+
+
 class Damage(msgspec.Struct, frozen=True):
     """A journal line that was not what had been written; its row is asked again."""
 

@@ -14,7 +14,7 @@ sealed, unless some of its rows are still unanswered (a second Ctrl-C).
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -23,7 +23,7 @@ import msgspec
 import pyarrow.parquet as pq
 
 from batch.errors import StorageError
-from batch.model import Sent
+from batch.model import Result, Sent
 from batch.store import journal
 from batch.store.files import Disk
 from batch.store.recover import Found
@@ -45,6 +45,8 @@ _counted = msgspec.json.Decoder(_Counted)
 
 Unanswered = dict[int, list[Sent]]
 """By row."""
+
+Bearing = Callable[[Result, Sequence[Sent]], Result]
 
 
 def name(part: int) -> str:
@@ -101,7 +103,16 @@ def unrecorded(lines: Unanswered, attempts: Mapping[int, int]) -> Unanswered:
 class Sends:
     """The files of the open parts, and what is in them; `unanswered` comes from earlier starts."""
 
-    def __init__(self, disk: Disk, run: Path, unanswered: Unanswered) -> None:
+    def __init__(
+        self,
+        disk: Disk,
+        run: Path,
+        unanswered: Unanswered | None = None,
+        bearing: Bearing = lambda result, lost: result,
+    ) -> None:
+        """`bearing` makes a result bear what was sent for its row and nobody recorded."""
+        self._bearing = bearing
+        unanswered = unanswered or {}
         self._disk = disk
         self._run = run
         self._lost = dict(unanswered)
@@ -133,14 +144,11 @@ class Sends:
             self._new.setdefault(part, []).append(_line(free))
             self.write_down()
 
-    def lost(self, row: int) -> list[Sent]:
-        """What earlier starts sent for a row and nobody has recorded."""
-        return self._lost.get(row, [])
-
-    def answered(self, row: int) -> None:
-        """The row has a result, which counts all that was sent for it."""
-        self._out.pop(row, None)
-        self._lost.pop(row, None)
+    def answered(self, result: Result) -> Result:
+        """A row has a result: as it counts all that was sent for it, also by earlier starts."""
+        self._out.pop(result.row, None)
+        lost = self._lost.pop(result.row, None)
+        return self._bearing(result, lost) if lost else result
 
     def waits_in(self, first: int, rows: int) -> bool:
         """Whether something was sent for one of these rows that no result counts."""

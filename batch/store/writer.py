@@ -21,9 +21,9 @@ from batch.errors import StorageError
 from batch.model import Batch, Position, Result, Sent
 from batch.store import journal, parts, spool
 from batch.store.files import Disk, refused
-from batch.store.recover import Found
+from batch.store.recover import Found, end_of
 from batch.store.seal import Layout, Slice, seal
-from batch.store.sends import Sends, Unanswered
+from batch.store.sends import Sends
 from batch.store.spool import SpoolWriter, Start
 from batch.usage import Summary
 
@@ -102,23 +102,21 @@ class Store:
         part_rows: int,
         on_done: Callable[[list[Result]], None],
         disk: Disk,
-        unanswered: Unanswered | None = None,
+        sends: Sends | None = None,
     ) -> None:
-        """`unanswered` is what earlier starts sent and nobody recorded."""
         self._run = run
         self._layout = layout
         self._part_rows = part_rows
         self._on_done = on_done
         self._disk = disk
-        self._sends = Sends(disk, run, unanswered or {})
+        self._sends = sends or Sends(disk, run)
         self._open: dict[int, OpenPart] = {}
         self._starts: list[int] = []  # of the open parts, sorted
         self._by_start: dict[int, OpenPart] = {}
         self.footers = {part.number: part.footer for part in found if part.footer is not None}
         self._current: OpenPart | None = None
         self._count = len(found)
-        self.next_row = 0
-        self.next_position = Position()
+        self.next_position, self.next_row = end_of(found)
         self._unsynced = 0
         self._dirty = asyncio.Event()
         self._synced = asyncio.Event()
@@ -127,12 +125,11 @@ class Store:
         self._seals = ThreadPoolExecutor(1, "seal")
         self._sealing: list[asyncio.Task[None]] = []
         self._failure: StorageError | None = None
-        self.on_change: Callable[[], None] = lambda: None
-        """Called when there is room for another part again, or a failure."""
-        if found:
-            last = found[-1]
-            self.next_row = last.start_row + (last.rows or 0)
-            self.next_position = last.start if last.rows is None else last.end
+        self._on_change: Callable[[], None] = lambda: None
+
+    def when_changed(self, call: Callable[[], None]) -> None:
+        """`call` when there is room for another part again, or a failure."""
+        self._on_change = call
 
     # Rows in
 
@@ -217,10 +214,6 @@ class Store:
         """The last request for `row`, which has no result yet, was certainly not charged."""
         self._sends.cost_nothing(self._part_of(row).number, row)
 
-    def lost(self, row: int) -> list[Sent]:
-        """What earlier starts sent for a row and no result counts: the next one has to."""
-        return self._sends.lost(row)
-
     # Results out
 
     def wants(self, row: int) -> bool:
@@ -239,11 +232,11 @@ class Store:
         if self._failure is not None:
             raise self._failure
         part = self._part_of(result.row)
+        result = self._sends.answered(result)
         line = journal.line(result)
         part.new_lines.append(line)
         part.new_results.append(result)
         self._unsynced += len(line)
-        self._sends.answered(result.row)
         self._dirty.set()
 
     async def room(self) -> None:
@@ -326,7 +319,7 @@ class Store:
     def _drop(self, part: OpenPart) -> None:
         del self._open[part.number], self._by_start[part.start_row]
         self._starts = sorted(self._by_start)
-        self.on_change()
+        self._on_change()
 
     def _part_of(self, row: int) -> OpenPart:
         return self._by_start[self._starts[bisect_right(self._starts, row) - 1]]
@@ -432,7 +425,7 @@ class Store:
 
     def _fail(self, error: StorageError) -> None:
         self._failure = self._failure or error
-        self.on_change()
+        self._on_change()
 
     def _seal_now(self, part: OpenPart, unanswered: bool) -> parts.Footer:
         """Takes about 15 us a row."""

@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import aiohttp
 import msgspec
@@ -30,7 +30,7 @@ from batch.event_stream import Event, EventReader, TooLarge
 from batch.lenient_json import decode
 from batch.model import Attempt, Request
 from batch.outcome import BadAnswer
-from batch.transport.connection import Exchange, Poster, Reused
+from batch.transport.connection import Exchange, Patience, Poster, Reused
 from batch.transport.endpoint import Endpoint, Target, url_of
 from batch.transport.redaction import Scrubber
 from batch.usage import COST_HEADER
@@ -86,6 +86,16 @@ async def _at_once() -> None:
     """There is room."""
 
 
+class Hooks(NamedTuple):
+    """What others do along the way: `before_sending` is called before requests leave, several at a
+    time; they do not when it raises a BatchError, which `send` raises then.  A large answer is read on
+    once there is `room`.
+    """
+
+    before_sending: Callable[[], None] = lambda: None
+    room: Callable[[], Awaitable[None]] = _at_once
+
+
 class Client:
     """One session to one endpoint.  `async with Client(...)`, then `send`."""
 
@@ -94,22 +104,16 @@ class Client:
         endpoint: Endpoint,
         target: Target,
         connections: int,
-        *,
         run_id: str = "",
-        before_sending: Callable[[], None] = lambda: None,
-        room: Callable[[], Awaitable[None]] = _at_once,
+        hooks: Hooks | None = None,
         clock: Callable[[], float] = time.monotonic,
-        wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        """`before_sending` is called before requests leave, several at a time; they do not when it
-        raises a BatchError, which `send` raises then.  A large answer is read on once there is
-        `room`.
-        """
+        hooks = hooks or Hooks()
         self._endpoint = endpoint
         self._target = target
         self._connections = connections
         self._run_id = run_id
-        self._before_sending = before_sending
+        self._before_sending = hooks.before_sending
         self._urls = {
             name: yarl.URL(url_of(target.base_url, api.PATH), encoded=True)
             for name, api in APIS.items()
@@ -120,10 +124,9 @@ class Client:
         }
         self._scrubber = Scrubber(target.secrets)
         self._local = endpoint.local
-        self.takes_stream_options = True
-        self._large = _Places(LARGE_BODIES, room)
+        self._takes_stream_options = True
+        self._large = _Places(LARGE_BODIES, hooks.room)
         self._clock = clock
-        self._wall_clock = wall_clock
         self._session: aiohttp.ClientSession
 
     async def __aenter__(self) -> Client:
@@ -148,14 +151,17 @@ class Client:
             proxy=self._target.proxy,
             skip_auto_headers=("Accept",),
         )
+        patience = Patience(
+            self._endpoint.connect_timeout,
+            self._endpoint.total_timeout,
+            min(self._endpoint.idle_timeout, AFTER_THE_END),
+        )
         self._posters = {
             name: Poster(
                 self._session,
                 url,
                 self._target.proxy,
-                connect_timeout=self._endpoint.connect_timeout,
-                total_timeout=self._endpoint.total_timeout,
-                shortest=min(self._endpoint.idle_timeout, AFTER_THE_END),
+                patience,
                 before_leaving=self._before_sending,
             )
             for name, url in self._urls.items()
@@ -176,7 +182,11 @@ class Client:
         """`request` as this endpoint takes it, by what it is and what it has refused before."""
         if self._local:
             request = with_response_format(request)
-        return request if self.takes_stream_options else without_stream_options(request)
+        return request if self._takes_stream_options else without_stream_options(request)
+
+    def leave_out_stream_options(self) -> None:
+        """The endpoint has refused them."""
+        self._takes_stream_options = False
 
     def oldest(self) -> float:
         """Seconds since the oldest request that is under way was sent; 0 where there is none."""
@@ -187,7 +197,7 @@ class Client:
         or a second more, while there is room for its answer; raises only CancelledError, and what
         `before_sending` does.
         """
-        started, began = self._wall_clock(), self._clock()
+        started, began = time.time(), self._clock()
         status: int | None = None
         key = f"{self._run_id}-{request.row}-{request.hash[:16]}"
         try:
@@ -210,7 +220,7 @@ class Client:
 
     async def get(self, url: str) -> Attempt:
         """What is found at `url`, which must be one of the endpoint's own: the key goes with it."""
-        started, began = self._wall_clock(), self._clock()
+        started, began = time.time(), self._clock()
         status: int | None = None
         try:
             async with self._session.get(

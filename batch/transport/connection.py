@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from types import TracebackType
+from typing import NamedTuple
 from weakref import WeakSet
 
 import aiohttp
@@ -103,6 +104,16 @@ class Exchange:
         self.content.set_exception(error)
 
 
+class Patience(NamedTuple):
+    """Seconds: for a connection and its TLS, for all of a request, and what any request may be given
+    `within` at least.
+    """
+
+    connect: float
+    total: float
+    shortest: float
+
+
 class Poster:
     """Posts to one URL of a session, with the session's headers and proxy."""
 
@@ -111,20 +122,16 @@ class Poster:
         session: aiohttp.ClientSession,
         url: yarl.URL,
         proxy: str | None,
-        *,
-        connect_timeout: float,
-        total_timeout: float,
-        shortest: float,
+        patience: Patience,
         before_leaving: Callable[[], None],
     ) -> None:
-        """`connect_timeout` is seconds for a connection and its TLS, `total_timeout` for all, and
-        `shortest` what any request may be given `within`.  `before_leaving` is called before
-        requests are sent; they are not when it raises a BatchError.
+        """`before_leaving` is called before requests are sent; they are not when it raises a
+        BatchError.
         """
         assert session.connector is not None
         self._connector = session.connector
         self._loop = asyncio.get_running_loop()
-        self._timeout = aiohttp.ClientTimeout(connect=total_timeout, sock_connect=connect_timeout)
+        self._timeout = aiohttp.ClientTimeout(connect=patience.total, sock_connect=patience.connect)
         self._request = _Request(
             "POST",
             url,
@@ -139,8 +146,8 @@ class Poster:
         self._before_leaving = before_leaving
         self._used: WeakSet[ResponseHandler] = WeakSet()
         self.time = self._loop.time
-        self._patience = total_timeout
-        self._interval = min(SWEEP, total_timeout / 20, shortest / 20)
+        self._patience = patience.total
+        self._interval = min(SWEEP, patience.total / 20, patience.shortest / 20)
         self._under_way: dict[Exchange, float] = {}  # since when
         self._sweeping = self._loop.call_later(0, self._sweep)
 

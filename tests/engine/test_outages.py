@@ -40,7 +40,7 @@ def ask(
         "limits": {"concurrency": 8} if limits is None else limits,
         "retry": {"first_delay": 0.001, "max_delay": 0.01, **settings},
     }
-    how = open_run.How(environment={}, say=lambda _: None, quiet=True, yes=yes)
+    how = open_run.How(environment={}, say=lambda _: None, yes=yes)
     return runner.run(spec.check(tables), folder / "run", how)
 
 

@@ -15,6 +15,7 @@ import random
 import shutil
 import threading
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +23,7 @@ import msgspec
 import pytest
 
 from batch import columns, readers
+from batch.engine import feed as feeding
 from batch.engine.feed import Feed
 from batch.errors import StorageError
 from batch.model import Result, Sent
@@ -44,6 +46,11 @@ MOST_STARTS = 4
 def impatient(monkeypatch):
     """Group commits follow each other at once, so that a short run has many."""
     monkeypatch.setattr("batch.store.writer.COMMIT_SECONDS", 0.0)
+
+
+def _bearing(result: Result, lost: Sequence[Sent]) -> Result:
+    """A result counts what was sent for its row before a kill."""
+    return msgspec.structs.replace(result, attempts=result.attempts + len(lost))
 
 
 class Quick(Disk):
@@ -91,6 +98,7 @@ class Run:
         if not (self.folder / "completions" / parts.SCHEMA).exists():
             folder.begin(disk, self.folder, schema)
         found, self.damages = recover(disk, self.folder)
+        unanswered = sends.gathered(disk, self.folder, found)
         store = Store(
             self.folder,
             layout,
@@ -98,22 +106,14 @@ class Run:
             part_rows=self.part_rows,
             on_done=self._done,
             disk=disk,
-            unanswered=sends.gathered(disk, self.folder, found),
+            sends=sends.Sends(disk, self.folder, unanswered, _bearing),
         )
         return source, found, store
 
     async def _start(self, disk: Disk, limit: int | None, stop_after: int | None) -> bool:
         source, found, store = self.opened(disk)
-        feed = Feed(
-            self.folder,
-            store,
-            source,
-            found,
-            redo=Redo(),
-            limit=limit,
-            window=100,
-            on_taken_back=lambda _: None,
-        )
+        steps = feeding.steps(self.folder, source, found, Redo(), limit)
+        feed = Feed(store, source, steps, 100)
         self._left = stop_after
         if stop_after == 0:
             feed.stop()
@@ -132,8 +132,7 @@ class Run:
                 store.sent(row, "m", 10, 5)
                 store.write_down()
                 await asyncio.sleep(0)
-                result, lost = self._answer(row), len(store.lost(row))
-                store.write(msgspec.structs.replace(result, attempts=result.attempts + lost))
+                store.write(self._answer(row))
                 feed.finish(task)
                 await asyncio.sleep(0.0005 if task.row.index % 5 == 0 else 0)
                 if self._left is not None:

@@ -21,7 +21,7 @@ from batch.lenient_json import decode
 from batch.model import Attempt, Request
 from batch.requests.prompts import Question
 from batch.transport import client
-from batch.transport.client import Client
+from batch.transport.client import Client, Hooks
 from batch.transport.endpoint import Endpoint, target
 from tests.fake_api import FakeAPI, Step, answer_to
 
@@ -473,7 +473,7 @@ async def test_nothing_leaves_that_cannot_be_written_down_before(api):
         raise StorageError("the disk is full")
 
     table = Endpoint(base_url=api.url)
-    async with Client(table, target(table, {}), 2, before_sending=refuse) as session:
+    async with Client(table, target(table, {}), 2, hooks=Hooks(before_sending=refuse)) as session:
         told = await asyncio.gather(
             session.send(request()), session.send(request()), return_exceptions=True
         )
@@ -485,7 +485,7 @@ async def test_what_is_ready_together_is_written_down_once(api):
     written = []
     table = Endpoint(base_url=api.url)
     note = lambda: written.append(len(api.ledger))  # noqa: E731
-    async with Client(table, target(table, {}), 9, before_sending=note) as session:
+    async with Client(table, target(table, {}), 9, hooks=Hooks(before_sending=note)) as session:
         await asyncio.gather(*(session.send(request()) for _ in range(9)))  # connections are made
         written.clear()
         api.reset_ledger()
@@ -515,7 +515,7 @@ async def roomless(api: FakeAPI, step: Step, seconds: float, **endpoint: Any) ->
     api.always = step
     table = Endpoint(base_url=api.url, **endpoint)
     room = lambda: asyncio.sleep(seconds)  # noqa: E731
-    async with Client(table, target(table, {}), 1, room=room) as session:
+    async with Client(table, target(table, {}), 1, hooks=Hooks(room=room)) as session:
         return await session.send(request())
 
 

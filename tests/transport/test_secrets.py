@@ -241,7 +241,7 @@ def redirected(tmp_path: Path) -> Callable[..., str]:
             "request": {"model": "m"},
             "endpoint": {"base_url": api.url, "headers": {header: "$KEY"}, "api_key_env": ""},
         }
-        how = open_run.How(environment={"KEY": KEY}, say=lambda _: None, quiet=True)
+        how = open_run.How(environment={"KEY": KEY}, say=lambda _: None)
         ended = running.run(spec.check(tables), tmp_path / "run", how)
         assert ended.exit_code == 3
         assert api.ledger[0].headers[header.lower()] == KEY

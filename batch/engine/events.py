@@ -1,0 +1,105 @@
+"""What happens in a run, as frozen values: the bar, the log and whoever else looks on consume them.
+
+Nothing in the run waits for a consumer, and nothing hangs on one: a consumer whose stream has gone
+(a closed terminal) is not asked again, and the run goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from batch.model import Result
+from batch.usage import Totals
+
+
+class Opened(msgspec.Struct, frozen=True):
+    """The folder of the run is ready; `held` are the totals of the rows it holds already."""
+
+    run: Path
+    run_id: str
+    resumed: int
+    held: Totals
+
+
+class Notice(msgspec.Struct, frozen=True):
+    """One line for a person."""
+
+    text: str
+
+
+class RowsDone(msgspec.Struct, frozen=True):
+    """Results that have become durable."""
+
+    results: list[Result]
+
+
+class Progressed(msgspec.Struct, frozen=True):
+    """How far the run is, twice a second.  `rows` are those to ask in all, None while unknown; `held`
+    are the totals of rows done before this start, `asked` those of this start; `waiting` says what
+    the run waits for, and is empty when it does not.
+    """
+
+    seconds: float
+    rows: int | None
+    held: Totals
+    asked: Totals
+    retries: int
+    waiting: str = ""
+
+    @property
+    def failed(self) -> int:
+        """Rows done that failed."""
+        return self.held.rows_failed + self.asked.rows_failed
+
+    @property
+    def done(self) -> int:
+        """Rows that have their result."""
+        return self.held.rows_ok + self.asked.rows_ok + self.failed
+
+
+class Waiting(msgspec.Struct, frozen=True):
+    """The run has waited for a while: `kind` is down, refused or rate, `why` says it in words.
+    `again` tells that it was said before, in other words.
+    """
+
+    kind: str
+    why: str
+    again: bool = False
+
+
+class WentOn(msgspec.Struct, frozen=True):
+    """What the run waited for, `seconds` long, is over."""
+
+    kind: str
+    seconds: float
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """This start is over; `why` says why it ended early, and is None when it did not."""
+
+    exit_code: int
+    asked: Totals
+    rows: int | None
+    why: str | None = None
+
+
+Event = Opened | Notice | RowsDone | Progressed | Waiting | WentOn | Ended
+Consumer = Callable[[Event], None]
+
+
+class Events:
+    """Gives every event to every consumer."""
+
+    def __init__(self, *consumers: Consumer) -> None:
+        self._consumers = list(consumers)
+
+    def emit(self, event: Event) -> None:
+        """Tell all; whoever cannot take it (its stream is closed or broken) hears no more."""
+        for consumer in [*self._consumers]:
+            try:
+                consumer(event)
+            except (OSError, ValueError):
+                self._consumers.remove(consumer)

@@ -1,0 +1,79 @@
+"""A row -> the request it asks, or what is known of it without asking."""
+
+from __future__ import annotations
+
+import asyncio
+
+from batch import apis, results
+from batch.apis import Parameters
+from batch.engine.feed import Task
+from batch.model import Request, Result, Row
+from batch.requests.prompts import BadRow, Prompter
+from batch.results import Error
+from batch.store.reuse import Reuse
+from batch.structured.validator import Checker
+
+
+class Refused(Exception):
+    """A row that was tried before cannot be asked any more: a file that it names has gone."""
+
+    def __init__(self, request: Request, error: Error) -> None:
+        super().__init__(error.message)
+        self.request = request
+        self.error = error
+
+
+class Questions:
+    """Makes the request of every row, by one job's prompts and parameters."""
+
+    def __init__(
+        self,
+        prompter: Prompter,
+        parameters: Parameters,
+        host: str | None = None,
+        reuse: Reuse | None = None,
+        checker: Checker | None = None,
+    ) -> None:
+        """Requests are held to the bounds of the server `host`, if one is named.  `reuse` holds the
+        answers of an earlier run, `checker` what they are held to.
+        """
+        self._prompter = prompter
+        self._parameters = parameters
+        self._host = host
+        self._reuse = reuse
+        self._checker = checker
+
+    @property
+    def reads_files(self) -> bool:
+        """Whether requests hold what is in files, and are better made anew than kept."""
+        return self._prompter.reads_files
+
+    async def of(self, task: Task) -> Request | Result:
+        """What the row asks; its result where that is known: another run has answered it, or it
+        cannot be asked.  Raises Refused.
+
+        A picture is read and turned into base64 in a thread: 20 MiB take 150 ms, 200 KiB 1 ms.
+        """
+        try:
+            if self.reads_files:
+                request = await asyncio.to_thread(self._built, task.row)
+            else:
+                request = self._built(task.row)
+        except BadRow as fault:
+            message = f"{task.row.where}: {fault}"
+            if task.request is not None:
+                raise Refused(task.request, Error("invalid_row", message)) from None
+            return results.invalid(task.row.index, message)
+        known = None if task.request is not None else self._known(request)
+        return request if known is None else known
+
+    def _built(self, row: Row) -> Request:
+        question = self._prompter.question(row)
+        return apis.bounded(question, self._parameters, row.index, self._host)
+
+    def _known(self, request: Request) -> Result | None:
+        """An earlier run's answer; what was parsed of it then may be of another type."""
+        if self._reuse is None:
+            return None
+        known = self._reuse.take(request.row, request.custom_id, request.hash)
+        return known if known is None or self._checker is None else self._checker.again(known)

@@ -1,0 +1,195 @@
+"""A request to the endpoint and back: cap, rate, record of sends and client, wrapped one in the other.
+
+Each layer does one thing before a request leaves (`admit`), while it is away (`send`) and when it is
+known what became of it (`settle`).
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from batch import results
+from batch.costs import token_bounds
+from batch.costs.budget import Boundless, Purse
+from batch.engine import stop_reasons
+from batch.limits.gate import Turn
+from batch.limits.limiter import Limiter, Obstacle, TooLarge
+from batch.model import Attempt, Request
+from batch.outcome import Accept, Outcome, Reject, TryAgain
+from batch.results import Error
+from batch.store.writer import Store
+from batch.transport.client import Client
+
+
+class Unsendable(Exception):
+    """A request that may never leave."""
+
+    def __init__(self, error: Error) -> None:
+        super().__init__(error.message)
+        self.error = error
+
+
+class Layer(Protocol):
+    """One thing that happens to every request."""
+
+    async def admit(self, request: Request) -> bool:
+        """Wait until the request may leave; False when nothing does any more.  Raises Unsendable, and
+        Stopped where no request may leave.
+        """
+
+    async def send(self, request: Request) -> Attempt:
+        """One try.  Raises StorageError."""
+
+    def settle(self, request: Request, attempt: Attempt, outcome: Outcome) -> None:
+        """The request is not under way any more."""
+
+
+class Sender:
+    """All layers together."""
+
+    def __init__(
+        self, client: Client, store: Store, limiter: Limiter, purse: Purse | None = None
+    ) -> None:
+        """`purse` holds what may be spent, if that is capped."""
+        self._wire = _Wire(client)
+        self._limiter = limiter
+        rated = _Rated(_Recorded(self._wire, store), limiter)
+        self._outermost: Layer = rated if purse is None else _Capped(rated, purse)
+
+    @property
+    def turn(self) -> Turn:
+        """Whoever `admit`s a request stands at the front, one at a time."""
+        return self._limiter.turn
+
+    @property
+    def under_way(self) -> int:
+        """Requests that have left and are not settled."""
+        return self._limiter.in_flight
+
+    def obstacle(self) -> Obstacle | None:
+        """What requests wait for; None when they do not."""
+        return self._limiter.obstacle()
+
+    async def admit(self, request: Request) -> bool:
+        """See Layer."""
+        return await self._outermost.admit(request)
+
+    def adapted(self, request: Request) -> Request:
+        """The request as this endpoint takes it."""
+        return self._wire.adapted(request)
+
+    async def send(self, request: Request) -> Attempt:
+        """See Layer."""
+        return await self._outermost.send(request)
+
+    def settle(self, request: Request, attempt: Attempt, outcome: Outcome) -> None:
+        """See Layer."""
+        self._outermost.settle(request, attempt, outcome)
+
+    def close(self) -> None:
+        """Admit nothing more."""
+        self._limiter.close()
+
+
+class _Wire:
+    """The client, and what this endpoint does not take."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    async def admit(self, request: Request) -> bool:
+        return True
+
+    def adapted(self, request: Request) -> Request:
+        return self._client.adapted(request)
+
+    async def send(self, request: Request) -> Attempt:
+        return await self._client.send(request)
+
+    def settle(self, request: Request, attempt: Attempt, outcome: Outcome) -> None:
+        if isinstance(outcome, Reject) and outcome.stream_options:
+            self._client.leave_out_stream_options()
+
+
+class _Recorded:
+    """Every request is written down before it leaves."""
+
+    def __init__(self, inner: Layer, store: Store) -> None:
+        self._inner = inner
+        self._store = store
+
+    async def admit(self, request: Request) -> bool:
+        return await self._inner.admit(request)
+
+    async def send(self, request: Request) -> Attempt:
+        most = token_bounds.most_input(request)
+        self._store.sent(request.row, request.model, most, token_bounds.most_output(request))
+        return await self._inner.send(request)
+
+    def settle(self, request: Request, attempt: Attempt, outcome: Outcome) -> None:
+        self._inner.settle(request, attempt, outcome)
+
+
+class _Rated:
+    """Requests leave no faster than the endpoint takes them."""
+
+    def __init__(self, inner: Layer, limiter: Limiter) -> None:
+        self._inner = inner
+        self._limiter = limiter
+
+    async def admit(self, request: Request) -> bool:
+        try:
+            return await self._limiter.admit(request) and await self._inner.admit(request)
+        except TooLarge as error:
+            raise Unsendable(Error("too_large", str(error))) from None
+
+    async def send(self, request: Request) -> Attempt:
+        return await self._inner.send(request)
+
+    def settle(self, request: Request, attempt: Attempt, outcome: Outcome) -> None:
+        self._inner.settle(request, attempt, outcome)
+        self._limiter.release(request, _tokens(attempt, outcome))
+        self._limiter.hear(attempt.headers, attempt.started_at + attempt.latency_s)
+
+
+class _Capped:
+    """What a request may cost at most is set aside before it leaves."""
+
+    def __init__(self, inner: Layer, purse: Purse) -> None:
+        self._inner = inner
+        self._purse = purse
+
+    async def admit(self, request: Request) -> bool:
+        purse = self._purse
+        try:
+            affordable = await purse.reserve(request)
+        except Boundless as fault:
+            raise Unsendable(Error("invalid_row", f"limits.max_cost_usd: {fault}")) from None
+        if not affordable:
+            budget = purse.budget
+            raise stop_reasons.cap_reached(budget.cap, budget.spent, purse.wanted)
+        admitted = False
+        try:
+            admitted = await self._inner.admit(request)
+        finally:
+            if not admitted:
+                purse.give_back(request)
+        return admitted
+
+    async def send(self, request: Request) -> Attempt:
+        return await self._inner.send(request)
+
+    def settle(self, request: Request, attempt: Attempt, outcome: Outcome) -> None:
+        self._inner.settle(request, attempt, outcome)
+        billed = isinstance(outcome, TryAgain) and outcome.maybe_billed
+        self._purse.settle(request, attempt, results.reading(attempt, outcome), billed)
+
+
+def _tokens(attempt: Attempt, outcome: Outcome) -> int | None:
+    """What an attempt took of the tokens per minute; None when nobody knows."""
+    if isinstance(outcome, Accept):
+        usage = outcome.completion.usage
+        if usage is None or usage.input_tokens is None or usage.output_tokens is None:
+            return None
+        return usage.input_tokens + usage.output_tokens
+    return None if attempt.maybe_billed or attempt.status == 200 else 0
