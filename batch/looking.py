@@ -52,6 +52,8 @@ def layout(run: Path, known: Plan) -> Layout:
     schema = folder.schema(run)
     own = columns.of_run(schema)
     carried = columns.carried(schema, own)
+    if known.rules == 1:
+        carried = columns.by_rules_1(carried)
     keep = known.job.get("keep")
     reader, chosen = readers.READERS[known.input_format], None if keep is None else frozenset(keep)
     return Layout(schema, own, lambda table: reader.carry(table, carried, chosen))

@@ -26,12 +26,8 @@ from batch.model import Request, Row
 from batch.preflight import OutOfBounds
 from batch.prices import Pricer
 from batch.prompts import BadRow, Prompter
-from batch.readers import Input
+from batch.readers import FIRST_BYTES, FIRST_ROWS, Input
 from batch.tally import Tally
-
-CHECKED_ROWS = 10_000
-CHECKED_BYTES = 64 << 20
-"""How much of a new input is rendered before the first request."""
 
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,7 +118,7 @@ def check_cap(
     if job_.limits.max_cost_usd is None:
         return
     worst, now = Worst(pricer), time.time()
-    for row in first_rows(source, min(CHECKED_ROWS, job_.limit or CHECKED_ROWS)):
+    for row in first_rows(source, min(FIRST_ROWS, job_.limit or FIRST_ROWS)):
         try:
             worst.of(_request(job_, row, prompter, None), now)
         except BadRow:
@@ -153,7 +149,7 @@ def _check_rows(job_: Job, source: Input, prompter: Prompter, terms: Terms) -> R
     size, empty = 0, True
     spoken, wanted, asked = set(), set(), Tally()
     host = bounding_host(job_, prompter, terms)
-    for row in first_rows(source, min(CHECKED_ROWS, job_.limit or CHECKED_ROWS)):
+    for row in first_rows(source, min(FIRST_ROWS, job_.limit or FIRST_ROWS)):
         empty = False
         try:
             request = _request(job_, row, prompter, host)
@@ -164,7 +160,7 @@ def _check_rows(job_: Job, source: Input, prompter: Prompter, terms: Terms) -> R
         except BadRow as fault:
             if not terms.record_bad_rows:
                 raise InputError(f"{row.where}: {fault}", hint=_hint(fault)) from None
-        if size > CHECKED_BYTES:  # of pictures
+        if size > FIRST_BYTES:  # of pictures
             break
     if empty:
         raise no_rows(source)
@@ -181,15 +177,11 @@ def _hint(fault: BadRow) -> str:
 
 
 def first_rows(source: Input, count: int) -> Iterator[Row]:
-    """The first `count` rows of the input, or those in its first CHECKED_BYTES."""
-    index = size = 0
-    for batch in source.batches():
-        for row in source.rows(batch, index)[: count - index]:
-            yield row
-            index += 1
-        size += batch.table.nbytes
-        if index >= count or size > CHECKED_BYTES:
-            return
+    """The first `count` rows of the input, or those in its first FIRST_BYTES."""
+    index = 0
+    for batch in readers.first(source.batches(), count):
+        yield from source.rows(batch, index)
+        index += len(batch.table)
 
 
 def rows_in(source: Input, limit: int | None) -> int:
@@ -197,11 +189,11 @@ def rows_in(source: Input, limit: int | None) -> int:
     rest by its share of the bytes.
     """
     rows = size = 0
-    most = CHECKED_ROWS if limit is None else limit
+    most = FIRST_ROWS if limit is None else limit
     for batch in source.batches():
         rows += len(batch.table)
         size += batch.table.nbytes
-        if rows >= most or size > CHECKED_BYTES:
+        if rows >= most or size > FIRST_BYTES:
             share = source.share_before(batch.end)
             rows = round(rows / share) if share else rows
             break
