@@ -15,6 +15,7 @@ from jinja2 import StrictUndefined, Template, TemplateSyntaxError, UndefinedErro
 from jinja2.exceptions import SecurityError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from batch import json_text
 from batch.errors import JobError
 from batch.media import Media, Unusable
 from batch.model import Row
@@ -248,7 +249,7 @@ def _decoded(value: Any) -> Any:
     if not isinstance(value, str) or not value.lstrip().startswith(("{", "[")):
         return value
     try:
-        return msgspec.json.decode(value)
+        return json_text.decode(value)
     except msgspec.DecodeError:
         return value
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -91,3 +92,42 @@ def test_values_that_fit_no_column_are_counted_at_the_end(
     assert extras == {n: {"n": 2**53 + n} for n in (3, 4, 11)}
     assert [row["completion"] for row in found] == [answer_to(f"{n}") for n in range(20)]
     assert batchmill("verify", "run").exit_code == 0
+
+
+def test_nan_is_text_to_a_prompt_and_a_number_in_the_output(
+    api: FakeAPI, batchmill: Any, tmp_path: Path
+) -> None:
+    lines = '{"n": 0.5}\n{"n": NaN}\n{"n": -Infinity}\n{"n": 1e400}\n{"n": 7}\n'
+    (tmp_path / "in.jsonl").write_text(lines)
+    ended = batchmill("run", "in.jsonl", *asking(api, "-p", "n is {{ n }}", "-o", "run"))
+
+    assert ended.exit_code == 0, ended.stderr
+    said = ["0.5", "nan", "-inf", "inf", "7"]
+    assert set(api.prompts()) == {f"n is {text}" for text in said}
+    values = [0.5, math.nan, -math.inf, math.inf, 7.0]
+    assert repr([row["n"] for row in rows(tmp_path / "run")]) == repr(values)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        '{"body": {"messages": [{"role": "user", "content": "hi"}], "temperature": NaN}}',
+        '{"body": {"messages": [{"role": "user", "content": "hi"}], "seed": 1e400}}',
+        '{"messages": [{"role": "user", "content": [{"type": "text", "x": -Infinity}]}]}',
+        r'{"body": "{\"prompt\": \"hi\", \"top_p\": NaN}", "url": "/v1/completions"}',
+    ],
+)
+def test_a_request_of_a_row_that_holds_nan_is_not_sent_as_null(
+    api: FakeAPI, batchmill: Any, tmp_path: Path, asked: str
+) -> None:
+    good = '{"messages": [{"role": "user", "content": "hi", "name": null}]}'
+    (tmp_path / "in.jsonl").write_text(f"{good}\n{asked}\n")
+    command = ("run", "in.jsonl", "-m", "m", "--base-url", api.url, "-o", "run", "--no-preflight")
+
+    refused = batchmill(*command)
+    assert refused.exit_code == 2
+    assert "in.jsonl:2" in refused.stderr
+    assert "which is no JSON" in refused.stderr
+    assert batchmill(*command, "--on-bad-row", "record").exit_code == 1
+    assert [row["error_class"] for row in rows(tmp_path / "run")] == [None, "invalid_row"]
+    assert set(api.prompts()) == {"hi"}

@@ -12,10 +12,10 @@ from typing import Any, Protocol
 
 import msgspec
 
-from batch import preflight
+from batch import json_text, preflight
 from batch import schema as schemas
 from batch.apis import chat_completions, completions, embeddings, responses, responses_input
-from batch.model import Completion, Request
+from batch.model import Completion, Request, Unreadable
 from batch.prompts import BadRow, Question
 from batch.sse import Event
 
@@ -110,6 +110,8 @@ def build(question: Question, parameters: Parameters, row: int) -> Request:
     body["model"] = model
     asked = {key: body[key] for key in sorted(body) if key not in TRANSPORT}
     encoded = msgspec.json.encode(asked)
+    if b"null" in encoded or b'{"why":' in encoded:
+        _check(asked)
     stream = body.get("stream") is True
     choices = n if isinstance(n := body.get("n"), int) else 1
     return Request(
@@ -124,6 +126,18 @@ def build(question: Question, parameters: Parameters, row: int) -> Request:
         choices=choices,
         output_cap=_output_cap(body, choices),
     )
+
+
+def _check(asked: dict[str, Any]) -> None:
+    """Raises BadRow for what would be sent as something else: NaN as null, what cannot be read as
+    the reason.
+    """
+    for leaf in json_text.leaves(asked):
+        if isinstance(leaf, Unreadable):
+            raise BadRow(leaf.why)
+        if not json_text.is_finite(leaf):
+            name = json_text.encode(leaf)
+            raise BadRow(f"the request holds {name}, which is no JSON; write a number or null")
 
 
 def bounded(question: Question, parameters: Parameters, row: int, host: str | None) -> Request:
