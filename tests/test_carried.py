@@ -131,3 +131,21 @@ def test_a_request_of_a_row_that_holds_nan_is_not_sent_as_null(
     assert batchmill(*command, "--on-bad-row", "record").exit_code == 1
     assert [row["error_class"] for row in rows(tmp_path / "run")] == [None, "invalid_row"]
     assert set(api.prompts()) == {"hi"}
+
+
+def test_an_empty_cell_is_null_to_a_prompt_and_in_the_output(
+    api: FakeAPI, batchmill: Any, tmp_path: Path
+) -> None:
+    text = 'id,name,review\n1,Ann,good\n2,,""\n3,Eve,\n'
+    (tmp_path / "in.csv").write_text(text)
+    command = ("run", "in.csv", *asking(api, "-p", "{{ review }}", "-o", "run"))
+
+    refused = batchmill(*command)
+    assert refused.exit_code == 2
+    assert "in.csv:3: review is null here" in refused.stderr
+    assert batchmill(*command, "--on-bad-row", "record").exit_code == 1
+    assert dict(api.prompts()) == {"good": 1}
+    original = pd.read_csv(tmp_path / "in.csv").astype(object)
+    for column in ("name", "review"):
+        wanted = original[column].where(original[column].notna(), None).tolist()
+        assert held(tmp_path / "run", column) == [wanted] * 3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import csv
+import dataclasses
 import datetime
 import decimal
 import gzip
@@ -26,7 +27,7 @@ from hypothesis import strategies as st
 from batch import columns
 from batch.errors import InputError
 from batch.model import Position, Row
-from batch.readers import FIRST_ROWS, READERS, Input, Reading, compare, resolve
+from batch.readers import FIRST_ROWS, OF_RULES_1, READERS, Input, Reading, compare, resolve
 from batch.readers.fingerprints import Fingerprint
 
 FORMATS = ["jsonl", "parquet", "csv"]
@@ -515,6 +516,27 @@ def test_csv_keeps_quotes_newlines_and_line_numbers(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("name", ["r.csv", "r.tsv"])
+def test_csv_empty_cell_is_null_quoted_or_not_but_text_in_older_runs(
+    tmp_path: Path, name: str
+) -> None:
+    text = 'a,b\n,\n"",x\n" ","""" \n'.replace(",", "\t" if name == "r.tsv" else ",")
+    found = written(tmp_path, name, text.encode())
+    older = dataclasses.replace(found, reading=OF_RULES_1)
+
+    values = [{"a": None, "b": None}, {"a": None, "b": "x"}, {"a": " ", "b": '" '}]
+    texts = [{key: value or "" for key, value in row.items()} for row in values]
+    for read, wanted in ((found, values), (older, texts)):
+        assert [row.values for row in rows(read)] == wanted
+        assert carried(read) == wanted
+
+
+def test_csv_empty_cell_of_the_only_column_is_a_row_where_it_is_quoted(tmp_path: Path) -> None:
+    found = written(tmp_path, "r.csv", b'a\n\n""\nx\n')
+
+    assert [row.values["a"] for row in rows(found)] == [None, "x"]
+
+
 @pytest.mark.parametrize(
     ("record", "fault"),
     [
@@ -608,7 +630,7 @@ def test_csv_round_trip(
     found = written(tmp_path_factory.mktemp("csv"), "r.csv", text.getvalue().encode())
 
     assert [tuple(row.values.values()) for row in rows(found)] == [
-        record[:width] for record in records
+        tuple(cell or None for cell in record[:width]) for record in records
     ]
 
 
