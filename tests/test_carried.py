@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 from pathlib import Path
@@ -9,11 +10,14 @@ from typing import Any
 
 import duckdb
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from batch import columns
 from tests.fake_api import FakeAPI, Step, answer_to
 from tests.reading import asking, rows
+from tests.reading import table as read
 
 OWN = [column.name for column in columns.COLUMNS]
 ALL_OWN = [*OWN, columns.EMBEDDING.name, columns.REQUEST_JSON.name, columns.PARSED]
@@ -149,3 +153,143 @@ def test_an_empty_cell_is_null_to_a_prompt_and_in_the_output(
     for column in ("name", "review"):
         wanted = original[column].where(original[column].notna(), None).tolist()
         assert held(tmp_path / "run", column) == [wanted] * 3
+
+
+LATE = 253_402_300_799_000_000  # 9999-12-31T23:59:59Z
+LARGEST = 2**63 - 1
+AT = pa.timestamp("us", "Europe/Berlin")
+
+
+def odd_table() -> pa.Table:
+    """A row as others are, then two with values that Python cannot hold."""
+    bad = pa.array([b"plain", b"caf\xe9", b"\xff"], pa.binary()).view(pa.string())
+    moments = pa.array([0, LATE, LATE + 10**9], AT)
+    nested = pa.StructArray.from_arrays([moments], ["at"])
+    return pa.table(
+        {
+            "text": ["a", "b", "c"],
+            "late": moments,
+            "endless": pa.array([0, LARGEST, -LARGEST], pa.timestamp("us")),
+            "day": pa.array([0, 2**31 - 1, -800_000], pa.date32()),
+            "bytes": bad,
+            "kind": bad.dictionary_encode(),
+            "exact": pa.array([0, 1, 10**9 + 1], pa.timestamp("ns", "UTC")),
+            "span": pa.array([0, 2**62, -1], pa.duration("s")),
+            "nested": nested,
+            "all": pa.ListArray.from_arrays([0, 1, 2, 3], nested),
+            "score": [0.5, math.nan, math.inf],
+        }
+    )
+
+
+WRITTEN: list[dict[str, Any]] = [
+    {
+        "late": "1970-01-01T01:00:00+01:00",
+        "endless": "1970-01-01T00:00:00",
+        "day": "1970-01-01",
+        "bytes": "plain",
+        "kind": "plain",
+        "exact": "1970-01-01T00:00:00Z",
+        "span": "P0D",
+    },
+    {
+        "late": "9999-12-31T23:59:59Z",
+        "endless": "infinity",
+        "day": "infinity",
+        "bytes": "caf\\xe9",
+        "kind": "caf\\xe9",
+        "exact": "1970-01-01T00:00:00.000000001Z",
+        "span": f"PT{2**62}S",
+    },
+    {
+        "late": "10000-01-01T00:16:39Z",
+        "endless": "-infinity",
+        "day": "-0221-09-04",
+        "bytes": "\\xff",
+        "kind": "\\xff",
+        "exact": "1970-01-01T00:00:01.000000001Z",
+        "span": "-PT1S",
+    },
+]
+
+
+def test_what_python_cannot_hold_neither_fails_a_row_nor_what_looks_at_the_run(
+    api: FakeAPI, batchmill: Any, tmp_path: Path
+) -> None:
+    table = odd_table()
+    pq.write_table(table, tmp_path / "in.parquet")
+    command = ("run", "in.parquet", *asking(api, "-o", "run", "--set", "output.part_rows=2"))
+    ended = batchmill(*command)
+
+    assert ended.exit_code == 0, ended.stderr
+    assert set(api.prompts()) == {"a", "b", "c"}
+    assert_holds(tmp_path / "run", table)
+    assert batchmill("validate", "in.parquet", *asking(api)).exit_code == 0
+    assert batchmill("verify", "run", "--input").exit_code == 0
+    for more in ((), ("--json",)):
+        shown = batchmill("show", "run", *more)
+        assert shown.exit_code == 0, shown.stderr
+    seen = [json.loads(line) for line in shown.stdout.splitlines()]
+    for format_ in ("jsonl", "csv", "openai-batch"):
+        more = ("--format", format_, "-o", f"out.{format_}")
+        exported = batchmill("export", "run", *more)
+        assert exported.exit_code == 0, exported.stderr
+    lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    with (tmp_path / "out.csv").open(newline="") as file:
+        cells = list(csv.DictReader(file))
+    for found in (seen, lines, cells):
+        assert [{name: row[name] for name in WRITTEN[0]} for row in found] == WRITTEN
+        assert [str(row["score"]) for row in found] == ["0.5", "nan", "inf"]
+    for row, wanted in zip(lines, WRITTEN, strict=True):
+        assert row["nested"] == {"at": wanted["late"]}
+        assert row["all"] == [{"at": wanted["late"]}]
+    for column in table.column_names:
+        report = batchmill("report", "run", "--by", f"column:{column}", "--format", "json")
+        assert report.exit_code == (2 if column in ("nested", "all") else 0), report.stderr
+
+
+def assert_holds(run: Path, table: pa.Table) -> None:
+    found = read(run).sort_by("row")
+    for name in table.column_names:
+        assert found.schema.field(name).type == table.schema.field(name).type
+        column = found[name]
+        if name == "score":  # NaN is equal to nothing, not even to itself
+            assert repr(column.to_pylist()) == repr(table[name].to_pylist())
+        else:
+            assert column.equals(table[name]), name
+
+
+def test_a_row_whose_prompt_names_what_python_cannot_hold_fails_by_itself(
+    api: FakeAPI, batchmill: Any, tmp_path: Path
+) -> None:
+    pq.write_table(odd_table(), tmp_path / "in.parquet")
+
+    def run(name: str, *more: str) -> list[tuple[str | None, str | None]]:
+        command = ("run", "in.parquet", *asking(api, "-o", name, "-p", f"{{{{ {name} }}}}", *more))
+        first = batchmill(*command)
+        if first.exit_code == 2:
+            assert f"column {name}: " in first.stderr
+            batchmill(*command, "--on-bad-row", "record")
+        found = read(tmp_path / name).sort_by("row").select(["error_class", "error_message"])
+        return [tuple(row.values()) for row in found.to_pylist()]
+
+    assert [error for error, _ in run("late")] == [None, None, "invalid_row"]
+    assert api.asked("9999-12-31T23:59:59Z") == 1
+    for name in ("endless", "day", "bytes", "kind", "all"):
+        good, *bad = run(name)
+        assert good == (None, None)
+        assert [error for error, _ in bad][-1] == "invalid_row"
+        assert all(f"column {name}: " in (message or "") for _, message in bad if message)
+
+
+def test_a_run_on_what_python_cannot_hold_is_the_input_of_the_next(
+    api: FakeAPI, batchmill: Any, tmp_path: Path
+) -> None:
+    table = odd_table()
+    pq.write_table(table, tmp_path / "in.parquet")
+    assert batchmill("run", "in.parquet", *asking(api, "-o", "first")).exit_code == 0
+    asked = asking(api, "-p", "{{ text }} {{ completion }}", "-o", "second")
+    ended = batchmill("run", "in.jsonl", *asked, "--set", 'input="first"')
+
+    assert ended.exit_code == 0, ended.stderr
+    assert_holds(tmp_path / "second", table)

@@ -22,7 +22,7 @@ from batch.apis import (
     responses_input,
     weighing,
 )
-from batch.model import Completion, Request, Unreadable
+from batch.model import Completion, Request
 from batch.prompts import BadRow, Question
 from batch.sse import Event
 
@@ -124,8 +124,8 @@ def build(question: Question, parameters: Parameters, row: int) -> Request:
     body["model"] = model
     asked = {key: body[key] for key in sorted(body) if key not in TRANSPORT}
     encoded = msgspec.json.encode(asked)
-    if b"null" in encoded or b'{"why":' in encoded:
-        _check(asked)
+    if b"null" in encoded:
+        _check_numbers(asked)
     stream = body.get("stream") is True
     choices = n if isinstance(n := body.get("n"), int) else 1
     return Request(
@@ -142,13 +142,9 @@ def build(question: Question, parameters: Parameters, row: int) -> Request:
     )
 
 
-def _check(asked: dict[str, Any]) -> None:
-    """Raises BadRow for what would be sent as something else: NaN as null, what cannot be read as
-    the reason.
-    """
+def _check_numbers(asked: dict[str, Any]) -> None:
+    """Raises BadRow for what would be sent as something else: NaN as null."""
     for leaf in json_text.leaves(asked):
-        if isinstance(leaf, Unreadable):
-            raise BadRow(leaf.why)
         if not json_text.is_finite(leaf):
             name = json_text.encode(leaf)
             raise BadRow(f"the request holds {name}, which is no JSON; write a number or null")
