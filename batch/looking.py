@@ -14,12 +14,13 @@ import pyarrow as pa
 
 from batch import apis, columns, job, json_text, readers
 from batch.apis import Parameters
+from batch.carried import Carried
 from batch.errors import UsageError
 from batch.job import Job
 from batch.model import Row
 from batch.outcome import BadAnswer
 from batch.prompts import BadRow, Prompter, api_of
-from batch.readers import Input
+from batch.readers import Input, Reading
 from batch.store import contents, folder, plan
 from batch.store import export as exporting
 from batch.store.plan import Again, Plan
@@ -87,10 +88,10 @@ def prompt(run: Path, values: dict[str, Any]) -> str | None:
     """What the row was asked, made anew from its carried columns; None where they no longer tell."""
     if values.get("request_json"):
         return str(values["request_json"])
-    prompter, names = _prompter(run)
-    carried = {before: _decoded(values[now], nested) for now, before, nested in names}
+    prompter, names, carried = _prompter(run)
     try:
-        question = prompter.question(Row(values["row"], carried, ""))
+        asked_of = carried.row(values[name] for name in names)
+        question = prompter.question(Row(values["row"], asked_of, ""))
     except BadRow:
         return None
     body = question.body or {}
@@ -102,15 +103,14 @@ def prompt(run: Path, values: dict[str, Any]) -> str | None:
 
 
 @lru_cache(maxsize=1)
-def _prompter(run: Path) -> tuple[Prompter, list[tuple[str, str, bool]]]:
+def _prompter(run: Path) -> tuple[Prompter, list[str], Carried]:
+    """What asks, the columns that were carried, and what they were to a prompt."""
     known, how = opened(run)
     made = _job_of(known)
-    fields = list(how.schema)[: len(how.schema) - len(how.own)]
-    before = columns.carried(how.schema, how.own).names
-    nested = [(field.metadata or {}).get(columns.ROLE) == b"json" for field in fields]
+    names = how.schema.names[: len(how.schema) - len(how.own)]
     text = msgspec.structs.replace(made.prompt, images=None, audio=None)  # files may be gone by now
     prompter = msgspec.structs.replace(made, prompt=text).prompter()
-    return prompter, list(zip([field.name for field in fields], before, nested, strict=True))
+    return prompter, names, Carried(columns.carried(how.schema, how.own))
 
 
 def api(run: Path, values: dict[str, Any]) -> str:
@@ -138,10 +138,6 @@ def last_answer(run: Path, values: dict[str, Any]) -> str | None:
     except (msgspec.DecodeError, BadAnswer):
         return None
     return choices[0].completion if choices else None
-
-
-def _decoded(value: Any, nested: bool) -> Any:
-    return msgspec.json.decode(value) if nested and value is not None else value
 
 
 def _said(message: dict[str, Any]) -> str:
@@ -173,7 +169,8 @@ def against_input(run: Path) -> Iterator[Finding]:
     """What differs between the questions that were asked and those the input asks now."""
     known, how = opened(run)
     made = _job_of(known)
-    source = readers.resolve(made.input or [], Path.cwd(), known.input_format)
+    reading = reading_of(known)
+    source = readers.resolve(made.input or [], Path.cwd(), known.input_format, reading)
     difference = readers.compare(
         [msgspec.convert(f, readers.Fingerprint) for f in known.inputs], source
     )
@@ -212,6 +209,11 @@ def _hashes(
             except BadRow:
                 yield row.index, frozenset()
         first += len(batch.table)
+
+
+def reading_of(known: Plan) -> Reading:
+    """How a run reads its input since it began."""
+    return readers.OF_RULES_1 if known.rules == 1 else msgspec.convert(known.reading, Reading)
 
 
 def _overridden(known: Plan, made: Job) -> list[Parameters]:
