@@ -75,6 +75,120 @@ def test_a_column_whose_name_we_take_keeps_its_values(
     assert {row["extra"] for row in rows(tmp_path / "run")} == {None}
 
 
+@pytest.mark.parametrize("kind", ["number", "text", "list", "object"])
+def test_a_parquet_column_whose_name_we_take_keeps_its_values_and_type(
+    api: FakeAPI, batchmill: Any, tmp_path: Path, kind: str
+) -> None:
+    values = pa.array([value or None for value in KINDS[kind]])
+    table = pa.table({"text": ["0", "1", "2"], **dict.fromkeys(ALL_OWN, values)})
+    pq.write_table(table, tmp_path / "in.parquet")
+    assert batchmill("run", "in.parquet", *asking(api, "-o", "run")).exit_code == 0
+
+    for name in OWN:
+        assert_same(tmp_path / "run", f"input_{name}", tmp_path / "in.parquet", name)
+
+
+def test_a_csv_column_whose_name_we_take_keeps_its_values(
+    api: FakeAPI, batchmill: Any, tmp_path: Path
+) -> None:
+    cells = ['a "b", c\n', "", "3"]
+    with (tmp_path / "in.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["text", *ALL_OWN])
+        writer.writerows([f"{n}", *[cell] * len(ALL_OWN)] for n, cell in enumerate(cells))
+    assert batchmill("run", "in.csv", *asking(api, "-o", "run")).exit_code == 0
+
+    original = pd.read_csv(tmp_path / "in.csv", dtype=str).astype(object)
+    for name in OWN:
+        wanted = original[name].where(original[name].notna(), None).tolist()
+        assert held(tmp_path / "run", f"input_{name}") == [wanted] * 3
+
+
+def assert_same(run: Path, column: str, original: Path, name: str) -> None:
+    """The column of the output is that of the original, to whatever reads them both."""
+    there = read(run).sort_by("row")[column].combine_chunks()
+    assert there.equals(pq.read_table(original)[name].combine_chunks())
+    frame = pd.read_parquet(run / "completions").sort_values("row", ignore_index=True)
+    before = pd.read_parquet(original)
+    pd.testing.assert_series_equal(frame[column], before[name], check_names=False)
+    output = f"'{run}/completions/part*.parquet'"
+    found = duckdb.sql(f"""SELECT "{column}" AS c FROM {output} ORDER BY "row" """)
+    wanted = duckdb.sql(f"""SELECT "{name}" AS c FROM '{original}'""")
+    assert found.types == wanted.types
+    assert repr(found.fetchall()) == repr(wanted.fetchall())
+
+
+EACH: dict[str, Any] = {
+    "null": None,
+    "truth": True,
+    "whole": 7,
+    "float": 0.25,
+    "text": "x",
+    "list": [1, None],
+    "object": {"a": {"b": 1.5}},
+}
+PAIRS = [(one, other) for one in EACH for other in EACH]
+TYPED = {"truth": "BOOLEAN", "whole": "BIGINT", "float": "DOUBLE", "text": "VARCHAR"}
+
+
+def test_every_pair_of_kinds_in_a_column_comes_back_from_whatever_reads_the_output(
+    api: FakeAPI, batchmill: Any, tmp_path: Path
+) -> None:
+    """As DuckDB, too, takes a column of several kinds for JSON."""
+    lines = [
+        {"text": f"{n}", **{f"{pair[0]} {pair[1]}": EACH[pair[n]] for pair in PAIRS}}
+        for n in range(2)
+    ]
+    save(tmp_path / "in.jsonl", lines)
+    assert batchmill("run", "in.jsonl", *asking(api, "-o", "run")).exit_code == 0
+
+    output = f"'{tmp_path}/run/completions/part*.parquet'"
+    original = f"read_json('{tmp_path}/in.jsonl')"
+    for one, other in PAIRS:
+        name, values = f"{one} {other}", [EACH[one], EACH[other]]
+        kinds = {one, other} - {"null"}
+        kind = "float" if kinds == {"whole", "float"} else "".join(kinds)
+        found = duckdb.sql(f'SELECT "{name}" AS c FROM {output}')
+        assert str(found.types[0]) == TYPED.get(kind, "VARCHAR")
+        for back in held(tmp_path / "run", name):
+            texts = kind not in TYPED
+            assert [json.loads(c) if texts and c is not None else c for c in back] == values, name
+        if kind in TYPED:
+            assert duckdb.sql(f'SELECT "{name}" AS c FROM {original}').types == found.types
+
+
+def test_parquet_of_every_type_comes_back_as_it_was(
+    api: FakeAPI, batchmill: Any, tmp_path: Path
+) -> None:
+    select = """
+        'a' AS text, 1::UTINYINT AS small, 2::UBIGINT AS large, 1.50::DECIMAL(9, 2) AS price,
+        'NaN'::FLOAT AS nan, 'x'::BLOB AS raw, uuid() AS id, DATE '9999-12-31' AS day,
+        'infinity'::DATE AS never, 'infinity'::TIMESTAMP AS endless, TIME '23:59:59.999999' AS clock,
+        TIMESTAMPTZ '9999-12-31 23:59:59+00' AS late, TIMESTAMP_NS '2026-01-02 03:04:05.678901234' AS ns,
+        [TIMESTAMP_NS '2026-01-02 03:04:05.678901234', NULL] AS list, MAP {'k': 'infinity'::DATE} AS map,
+        {'a': [{'b': '-infinity'::TIMESTAMP}], 'c': NULL::INTEGER} AS nested, 'x'::ENUM ('x', 'y') AS kind,
+        NULL::BOOLEAN AS nothing, 'true'::JSON AS json
+    """
+    duckdb.sql(f"COPY (SELECT {select}) TO '{tmp_path}/in.parquet'")
+    ended = batchmill("run", "in.parquet", *asking(api, "-o", "run"))
+
+    assert ended.exit_code == 0, ended.stderr
+    output, original = f"'{tmp_path}/run/completions/part*.parquet'", f"'{tmp_path}/in.parquet'"
+    names = pq.read_schema(tmp_path / "in.parquet").names
+    chosen = ", ".join(f'"{name}"' for name in names)
+    found, wanted = (duckdb.sql(f"SELECT {chosen} FROM {file}") for file in (output, original))
+    assert [str(kind).replace("JSON", "VARCHAR") for kind in found.types] == [
+        str(kind).replace("JSON", "VARCHAR") for kind in wanted.types
+    ]
+    texts = ", ".join(f'"{name}"::VARCHAR' for name in names)
+    for what in (chosen, texts):
+        found, wanted = (duckdb.sql(f"SELECT {what} FROM {file}") for file in (output, original))
+        assert repr(found.fetchall()) == repr(wanted.fetchall())
+    for format_ in ("jsonl", "csv"):
+        assert batchmill("export", "run", "-o", f"out.{format_}").exit_code == 0
+    assert batchmill("show", "run").exit_code == 0
+
+
 def test_values_that_fit_no_column_are_counted_at_the_end(
     api: FakeAPI, batchmill: Any, tmp_path: Path
 ) -> None:
