@@ -15,9 +15,10 @@ from jinja2 import StrictUndefined, Template, TemplateSyntaxError, UndefinedErro
 from jinja2.exceptions import SecurityError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from batch import json_text
 from batch.errors import JobError
 from batch.media import Media, Unusable
-from batch.model import Row
+from batch.model import Row, Unreadable
 
 
 class Prompt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -123,7 +124,7 @@ class Prompter:
             if self._system_wins:
                 messages = _without_system(messages)
             return Question(messages=[*before, *messages], custom_id=custom_id)
-        prompt = values.get("prompt")
+        prompt = readable(values.get("prompt"))
         if isinstance(prompt, str) and prompt:
             return Question(
                 messages=[*before, {"role": "user", "content": prompt}], custom_id=custom_id
@@ -201,7 +202,7 @@ class Prompter:
             raise BadRow(
                 f"id_column is {self._id_column!r}, which this row lacks (columns: {', '.join(values)})"
             )
-        return None if value is None else str(value)
+        return None if value is None else str(readable(value))
 
 
 class _Template(Protocol):
@@ -249,6 +250,14 @@ class _Null(Exception):
 def _not_null(value: Any) -> Any:
     if value is None:
         raise _Null
+    return value if isinstance(value, str) else readable(value)
+
+
+def readable(value: Any) -> Any:
+    """`value`, when all in it can be read.  Raises BadRow."""
+    for leaf in json_text.leaves(value):
+        if isinstance(leaf, Unreadable):
+            raise BadRow(leaf.why)
     return value
 
 
@@ -258,7 +267,7 @@ def _names(given: str | list[str] | None) -> list[str]:
 
 def _own(row: Row, name: str) -> Any:
     """What a row brings of its own request, without the nulls that Arrow pads structs with."""
-    value = row.values.get(name)
+    value = readable(row.values.get(name))
     return _unpadded(value) if row.padded and not isinstance(value, str) else _decoded(value)
 
 
@@ -305,7 +314,7 @@ def _decoded(value: Any) -> Any:
     if not isinstance(value, str) or not value.lstrip().startswith(("{", "[")):
         return value
     try:
-        return msgspec.json.decode(value)
+        return json_text.decode(value)
     except msgspec.DecodeError:
         return value
 
