@@ -59,6 +59,12 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     folder: str | None = None
 
 
+class Unreadable(msgspec.Struct, frozen=True):
+    """A value that cannot be read, in a row whose other values can: `why` says so."""
+
+    why: str
+
+
 class Request(msgspec.Struct, frozen=True, gc=False):
     """One row's question, ready to send.  `hash` names the question, not its transport; `choices`
     is how many answers it asks for; `output_cap` the tokens they may have, all together;

@@ -66,9 +66,6 @@ def test_a_null_column_is_named_with_the_way_out():
 @pytest.mark.parametrize(
     "template",
     [
-        "{{ text.nothing }}",
-        "{{ text.__class__.__mro__ }}",
-        "{{ items.append(1) }}",
         "{{ text + 1 }}",
         "{{ 1 // 0 }}",
         "{{ range(10000000) | list }}",
@@ -163,7 +160,7 @@ def test_an_id_column_that_is_missing_is_named():
 
 
 PIECES = st.sampled_from(["{{ a }}", "{{b}}", "text", "{# note #}", "\n", "{{ '{' }}", "é {{ a }}"])
-VALUES = st.one_of(st.text(), st.integers(), st.booleans(), st.lists(st.text(), max_size=2))
+VALUES = st.one_of(st.text(), st.integers(), st.booleans(), st.floats(allow_nan=False))
 
 
 @given(st.lists(PIECES, max_size=6).map("".join), st.fixed_dictionaries({"a": VALUES, "b": VALUES}))
