@@ -26,6 +26,7 @@ from batch.readers.fingerprints import Difference, Fingerprint
 from batch.readers.reading import DEFAULT, OF_RULES_1, Reading
 
 __all__ = [
+    "DEFAULT",
     "OF_RULES_1",
     "READERS",
     "Batch",

@@ -114,6 +114,7 @@ def rows(
                 f"{name} row {start.offset + start.skip + index}",
                 fault,
                 folder,
+                padded=True,
             )
         )
     return found
