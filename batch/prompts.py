@@ -14,7 +14,7 @@ import msgspec
 
 from batch.errors import JobError
 from batch.media import Media, Unusable
-from batch.model import Row
+from batch.model import Row, Unreadable
 from batch.templates import BadTemplate, Template, Unrenderable
 
 
@@ -123,7 +123,7 @@ class Prompter:
             if self._system_wins:
                 messages = _without_system(messages)
             return Question(messages=[*before, *messages], custom_id=custom_id)
-        prompt = values.get("prompt")
+        prompt = _readable(values, "prompt")
         if isinstance(prompt, str) and prompt:
             return Question(
                 messages=[*before, {"role": "user", "content": prompt}], custom_id=custom_id
@@ -136,7 +136,8 @@ class Prompter:
     def _with_media(self, question: Question, row: Row) -> Question:
         """The question with the row's pictures and sound after the text of its last user message."""
         values = row.values | {
-            name: _decoded(row.values[name]) for name in self._media.columns & row.values.keys()
+            name: _decoded(_readable(row.values, name))
+            for name in self._media.columns & row.values.keys()
         }
         try:
             parts = self._media.parts(values, row.folder)
@@ -163,9 +164,9 @@ class Prompter:
 
     def _custom_id(self, values: dict[str, Any]) -> str | None:
         if self._id_column is None:
-            value = values.get("custom_id")
+            value = _readable(values, "custom_id")
         elif self._id_column in values:
-            value = values[self._id_column]
+            value = _readable(values, self._id_column)
         else:
             raise BadRow(
                 f"id_column is {self._id_column!r}, which this row lacks (columns: {', '.join(values)})"
@@ -192,9 +193,17 @@ def _names(given: str | list[str] | None) -> list[str]:
     return [given] if isinstance(given, str) else given or []
 
 
+def _readable(values: dict[str, Any], name: str) -> Any:
+    """A value of the row, None where there is none.  Raises BadRow for one that cannot be read."""
+    value = values.get(name)
+    if isinstance(value, Unreadable):
+        raise BadRow(f"{name} cannot be read here: {value.why}")
+    return value
+
+
 def _own(row: Row, name: str) -> Any:
     """What a row brings of its own request, without the nulls that Arrow pads structs with."""
-    value = row.values.get(name)
+    value = _readable(row.values, name)
     return _unpadded(value) if row.padded and not isinstance(value, str) else _decoded(value)
 
 

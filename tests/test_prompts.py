@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batch.errors import JobError
-from batch.model import Row
+from batch.model import Row, Unreadable
 from batch.prompts import BadRow, Prompt, Prompter, Question
 
 
@@ -140,6 +140,18 @@ def test_a_row_that_asks_nothing_is_refused(values):
 def test_a_row_that_could_not_be_read_says_why():
     with pytest.raises(BadRow, match="torn"):
         Prompter(Prompt(user="x")).question(Row(0, {}, "in.jsonl:1", fault="torn"))
+
+
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [
+        *((name, {}) for name in ("body", "messages", "prompt", "custom_id")),
+        ("photo", {"images": "photo", "user": "x"}),
+        ("key", {"id_column": "key", "user": "x"}),
+    ],
+)
+def test_what_cannot_be_read_is_an_error_where_the_row_speaks_with_it(name, more):
+    assert refusal({name: Unreadable("torn")}, **more) == f"{name} cannot be read here: torn"
 
 
 @pytest.mark.parametrize(

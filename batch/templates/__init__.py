@@ -9,7 +9,15 @@ Asked by `prompts.py`: a Template renders rows and tells which columns it names.
 
 from __future__ import annotations
 
-from batch.templates.names import of_row, place_of, places
+from batch.templates.names import listed, of_row, place_of, places
 from batch.templates.template import BadTemplate, Template, Unrenderable
 
-__all__ = ["BadTemplate", "Template", "Unrenderable", "of_row", "place_of", "places"]
+__all__ = [
+    "BadTemplate",
+    "Template",
+    "Unrenderable",
+    "listed",
+    "of_row",
+    "place_of",
+    "places",
+]
