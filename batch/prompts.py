@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from batch import json_text
+from batch.bare_bodies import bare_body, passed_over
 from batch.errors import JobError
 from batch.media import Media, Unusable
 from batch.model import Row, Unreadable
@@ -118,6 +119,8 @@ class Prompter:
             if self._system_wins:
                 body = _with_system(body, self._rendered(values), api or self._api)
             return Question(body=body, api=api, custom_id=custom_id)
+        if (body := bare_body(values, self._id_column)) is not None:
+            return self._bare(row, body, custom_id)
         before = self._rendered(values)
         messages = _own(row, "messages")
         if isinstance(messages, list) and messages:
@@ -133,6 +136,36 @@ class Prompter:
             "no prompt: give one with -p or [prompt] user, or a column `prompt`, `messages` or `body`"
             f" (columns: {', '.join(values) or 'none'})"
         )
+
+    def _bare(self, row: Row, body: dict[str, Any], custom_id: str | None) -> Question:
+        """A row that is a request body; a system's part of the job is put before one without."""
+        body = {name: _own(row, name) for name in body}
+        if row.padded:
+            body = {name: value for name, value in body.items() if value is not None}
+        if not body.get("messages") and not body.get("input"):
+            said = {"role": "user", "content": body["prompt"]}
+            if self._api == "completions" or not isinstance(body["prompt"], str):
+                return Question(body=body, custom_id=custom_id)
+            body = {name: value for name, value in body.items() if name != "prompt"}
+            body["messages"] = [said]
+        elif not body.get("messages") and self._api in ("chat", "completions"):
+            raise BadRow(
+                f"its `input` is no question of the API {self._api!r}; write --api embeddings or"
+                " --api responses"
+            )
+        system = self._rendered(row.values)
+        messages = body.get("messages")
+        alone = not isinstance(messages, list) or not messages or not _is_by_system(messages[0])
+        if system and (self._system_wins or (alone and self._api in ("chat", "responses"))):
+            body = _with_system(body, system, self._api)
+        return Question(body=body, custom_id=custom_id)
+
+    def passed_over(self, row: Row) -> list[str]:
+        """The columns of a row with its own messages that look like parameters and are not sent."""
+        speaks = not self._has_user and row.values.get("body") is None
+        if not speaks or bare_body(row.values, self._id_column) is not None:
+            return []
+        return passed_over(row.values)
 
     def _with_media(self, question: Question, row: Row) -> Question:
         """The question with the row's pictures and sound after the text of its last user message."""

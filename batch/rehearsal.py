@@ -171,6 +171,7 @@ def _check_rows(job_: Job, source: Input, prompter: Prompter, terms: Terms) -> R
     size = rows = 0
     spoken, wanted, asked = set(), set(), Tally()
     overruled, ids = Overruled(), CustomIds()
+    unsent: dict[str, int] = {}
     host = bounding_host(job_, prompter, terms)
     most = min(FIRST_ROWS, job_.limit or FIRST_ROWS)
     first = FirstRows(source, most)
@@ -179,6 +180,8 @@ def _check_rows(job_: Job, source: Input, prompter: Prompter, terms: Terms) -> R
         try:
             question = prompter.question(row)
             overruled.note(question, job_.request)
+            for name in prompter.passed_over(row):
+                unsent[name] = unsent.get(name, 0) + 1
             ids.note(question.custom_id, row.where)
             request = apis.bounded(question, job_.request, row.index, host)
             spoken.add(request.api)
@@ -193,8 +196,19 @@ def _check_rows(job_: Job, source: Input, prompter: Prompter, terms: Terms) -> R
     if not rows:
         raise no_rows(source)
     whole = rows if first.ended else None
-    notices = tuple(line for line in (overruled.words(), ids.words()) if line is not None)
+    lines = (overruled.words(), _not_sent(unsent), ids.words())
+    notices = tuple(line for line in lines if line is not None)
     return Rehearsed(frozenset(spoken), frozenset(wanted), notices, asked, whole)
+
+
+def _not_sent(unsent: dict[str, int]) -> str | None:
+    """A line on columns that look like parameters, None where there are none."""
+    if not unsent:
+        return None
+    return (
+        f"columns that look like parameters are data here, and not sent: {', '.join(unsent)} (a row"
+        " is a request where all its keys are parameters, or where they stand in a column `body`)"
+    )
 
 
 class Overruled:

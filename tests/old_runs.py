@@ -19,7 +19,6 @@ REFUSED = (
     "batch-flags",
     "batch-key",
     "batch-system",
-    "chain-nested",
     "csv-finished",
     "csv-killed",
     "jsonl-attributes",

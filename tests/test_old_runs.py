@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pyarrow.parquet as pq
 import pytest
@@ -91,7 +92,10 @@ def test_exports(run, tmp_path):
 
 def started(run, *flags):
     """Exit code and what is said by the next start of a run, by its folder."""
-    ended = CliRunner().invoke(program, ["run", str(run), *flags], standalone_mode=False)
+    words = ["run", str(run), *flags]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(sys, "argv", ["batchmill", *words])
+        ended = CliRunner().invoke(program, words, standalone_mode=False)
     code = getattr(ended.exception, "exit_code", ended.return_value or ended.exit_code)
     return code, ended.stderr
 
@@ -100,7 +104,7 @@ def started(run, *flags):
 def test_goes_on_and_asks_the_rest(name, api, tmp_path):
     run, _ = old_runs.copied(name, tmp_path, api.url)
     before = {row["row"]: row for row in shown(run)}
-    code, output = started(run, "--set", "limit=12")
+    code, output = started(run, "--set", "limit=100")
     assert code in (0, 1), output
     rows = shown(run)
     assert [row["row"] for row in rows] == list(range(len(rows)))
