@@ -13,6 +13,12 @@ BASE_URL = "http://127.0.0.1:8080/v1"
 CHAINED = {"chain": "jsonl-finished", "chain-nested": "jsonl-finished"}
 """Those whose input is the run of another."""
 
+FLAGS = {
+    "batch-flags": ("-m", "n", "--set", "request.seed=7"),
+    "jsonl-flags": ("-m", "m", "--set", "request.seed=7"),
+}
+"""What was given beside their job file, and belongs to the same command."""
+
 NAMES = sorted(path.parent.name for path in FOLDER.glob("*/job.toml"))
 
 REFUSED = (

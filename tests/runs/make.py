@@ -304,6 +304,9 @@ FOLDERS = {
     ),
     "jsonl-attributes": Made(FEW_JSONL, killed, 'user = "{{ order.name }} {{ order.items }}"'),
     "jsonl-tojson": Made(FEW_JSONL, killed, 'user = "{{ order | tojson }}"'),
+    "jsonl-flags": Made(
+        FEW_JSONL, killed, request="", flags=("-m", "m", "--set", "request.seed=7")
+    ),
     "jsonl-schema": Made(FEW_JSONL, killed, request=WITH_SCHEMA, output="request = true\n"),
     "jsonl-messages": Made(messages, killed, ""),
     "jsonl-messages-system": Made(messages, killed, SYSTEM),
