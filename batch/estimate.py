@@ -103,6 +103,8 @@ def of(job_: Job, run_folder: Path, terms: Terms) -> Estimate:
         source = rehearsal.source_of(job_, terms.input_format, stack)
         different = _difference(job_, run_folder, source)
         known = run_folder if different is None else None
+        if known is None or not (known / "run.json").exists():
+            rehearsal.check_prompt(job_, source, prompter, terms)
         host = rehearsal.bounding_host(job_, prompter, terms)
         asked = rehearsal.requests(job_, source, prompter, host)
         found = _Reading(_done(known))

@@ -1,5 +1,5 @@
-"""What a server would refuse, found before it costs anything: bounds of parameters, and messages
-that are none.  Pure.
+"""What a server would refuse, found before it costs anything: parameters that are misspelt or out of
+bounds, and messages that are none.  Pure.
 
 The bounds are those that gateways state for chat completions; other APIs share most names, so a
 parameter is judged by its name, wherever it stands.  What is not known here is nobody's fault, and
@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from batch.known_keys import nearest
 from batch.model import Request
 from batch.prompts import BadRow, Question
 
@@ -91,6 +92,8 @@ def of_parameters(api: str, parameters: Mapping[str, Any], host: str = "") -> It
     is the server's: OpenAI's own refuses what others accept.
     """
     for name, value in parameters.items():
+        if near := nearest(name):
+            yield Finding(name, f"no server knows this; did you mean {' or '.join(near)}?")
         judge = BOUNDS.get(name)
         problem = judge(value) if judge and value is not None else None
         if problem:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from batch import apis, endpoint, job, media, models, preflight, prices, readers
+from batch import apis, endpoint, job, media, models, preflight, prices, readers, same_prompt
 from batch.apis import APIS, Parameters, weighing
 from batch.budget import Boundless, Worst
 from batch.checker import Checker
@@ -30,10 +30,14 @@ from batch.prompts import BadRow, Prompter, Question
 from batch.readers import FIRST_BYTES, FIRST_ROWS, Input, Reading
 from batch.tally import Tally
 
+NAMED_ROWS = 100
+"""How many rows tell which columns there are."""
+
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
     """By what a job is judged, beyond what it says.  `bounds` holds its requests to what servers
-    accept; `job_file` is named where one of its keys is wrong.
+    accept; `job_file` is named where one of its keys is wrong; `same_prompt` tells that the prompt
+    need not name a column.
     """
 
     environment: dict[str, str]
@@ -41,6 +45,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     record_bad_rows: bool = False
     bounds: bool = True
     job_file: Path | None = None
+    same_prompt: bool = False
 
 
 class Fault(msgspec.Struct, frozen=True):
@@ -80,6 +85,7 @@ def check(job_: Job, source: Input, prompter: Prompter, terms: Terms) -> Rehears
     fetched while the rows are read.  Raises JobError and InputError.
     """
     check_parameters(job_, terms)
+    check_prompt(job_, source, prompter, terms)
     offered = None
     if terms.bounds and not job_.endpoint.local:
         target = endpoint.target(job_.endpoint, terms.environment)
@@ -113,6 +119,16 @@ def check_parameters(job_: Job, terms: Terms) -> None:
     for finding in preflight.of_parameters(job_.request.api, shared, host):
         where = job.place(["request", finding.parameter], terms.job_file)
         raise JobError(f"{where}[request] {finding}", hint=preflight.WAY_OUT)
+
+
+def check_prompt(job_: Job, source: Input, prompter: Prompter, terms: Terms) -> None:
+    """Raises JobError for a prompt that names no column, so that all rows would be asked the same."""
+    if terms.same_prompt or not prompter.templated:
+        return
+    columns = dict.fromkeys(name for row in first_rows(source, NAMED_ROWS) for name in row.values)
+    if found := same_prompt.fault(job_.prompt, prompter, columns):
+        where = job.place(["prompt", "user"], terms.job_file)
+        raise JobError(f"{where}[prompt] user: {found.problem}", hint=found.way_out)
 
 
 def check_cap(
@@ -312,6 +328,7 @@ def preview(job_: Job, terms: Terms, rows: int = 3) -> Iterator[str]:
         base_url = ""
         if not job_.endpoint.local:
             base_url = endpoint.address(job_.endpoint, terms.environment)
+        check_prompt(job_, source, prompter, terms)
         for row in first_rows(source, min(rows, job_.limit or rows)):
             try:
                 request = _request(job_, row, prompter, host)
@@ -333,6 +350,7 @@ def validate(job_: Job, terms: Terms, most_faults: int) -> Validity:
     with ExitStack() as stack:
         source = source_of(job_, terms.input_format, stack)
         source.schema(None if job_.keep is None else tuple(job_.keep))
+        check_prompt(job_, source, prompter, terms)
         for row, asked in requests(job_, source, prompter, host):
             found.rows += 1
             if isinstance(asked, Request):

@@ -311,7 +311,7 @@ def test_validate_judges_every_row_and_sends_nothing(api: FakeAPI, batchmill, tm
 )
 def test_validate_tells_a_bad_job_from_bad_rows(batchmill, tmp_path, wrong):
     write(tmp_path / "in.jsonl", texts(1))
-    assert batchmill("validate", "in.jsonl", "-m", "m", "-p", "x", *wrong).exit_code == 2
+    assert batchmill("validate", "in.jsonl", "-m", "m", "-p", "{{ text }}", *wrong).exit_code == 2
 
 
 def test_a_schema_that_is_none_is_named_with_its_place(batchmill, tmp_path):
@@ -320,7 +320,7 @@ def test_a_schema_that_is_none_is_named_with_its_place(batchmill, tmp_path):
     (tmp_path / "job.toml").write_text(
         f'input = "in.jsonl"\n[request]\nmodel = "m"\nschema = {schema}\n'
     )
-    told = batchmill("validate", "job.toml", "-p", "x")
+    told = batchmill("validate", "job.toml", "-p", "{{ text }}")
     assert told.exit_code == 2
     assert told.stderr.startswith("error: job.toml:4: [request] schema: at properties/a/type: ")
 
@@ -336,7 +336,7 @@ def test_ctrl_c_before_anything_is_asked_is_said_in_one_line(start, tmp_path):
 def test_a_misspelt_model_is_found_before_anything_is_sent(api: FakeAPI, batchmill, tmp_path):
     write(tmp_path / "in.jsonl", texts(1))
     api.models = ["gpt-5.4", "gpt-5.4-mini"]
-    misspelt = ("run", "in.jsonl", "-p", "x", "--base-url", api.url, "-m", "gpt-5.4-mimi")
+    misspelt = ("run", "in.jsonl", "-p", "{{ text }}", "--base-url", api.url, "-m", "gpt-5.4-mimi")
     ended = batchmill(*misspelt)
     assert (ended.exit_code, len(api.listings)) == (2, 1)
     assert ended.stderr == (
@@ -352,7 +352,7 @@ def test_a_model_that_is_not_listed_is_asked_with_one_line_of_notice(
     api: FakeAPI, batchmill, tmp_path
 ):
     write(tmp_path / "in.jsonl", texts(1))
-    ended = batchmill("run", "in.jsonl", "-p", "x", "--base-url", api.url, "-m", "auto")
+    ended = batchmill("run", "in.jsonl", "-p", "{{ text }}", "--base-url", api.url, "-m", "auto")
     assert ended.exit_code == 0
     said = ended.stderr.splitlines()
     assert said[1] == f"asking {api.url}/chat/completions"
