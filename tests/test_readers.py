@@ -21,7 +21,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from batch import columns
@@ -462,7 +462,7 @@ def test_jsonl_key_called_extra_is_a_column_before_ours(tmp_path: Path) -> None:
     ]
 
 
-NUMBERS = st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+NUMBERS = st.integers() | st.floats(allow_nan=False)
 SCALARS = st.none() | st.booleans() | NUMBERS | st.text()
 VALUES = st.recursive(
     SCALARS,
@@ -473,7 +473,7 @@ OBJECTS = st.lists(
 )
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(OBJECTS, st.booleans())
 def test_jsonl_rows_are_the_objects_and_columns_with_extra_give_them_back(
     tmp_path_factory: pytest.TempPathFactory, objects: list[dict[str, Any]], escaped: bool
