@@ -45,6 +45,12 @@ class Batch(msgspec.Struct, frozen=True):
         )
 
 
+class Unreadable(msgspec.Struct, frozen=True):
+    """A value of the input that cannot be asked about; `why` names its column and goes to the user."""
+
+    why: str
+
+
 class Row(msgspec.Struct, frozen=True, gc=False):
     """One row of the input: its columns as the prompt sees them.
 
@@ -59,12 +65,6 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     fault: str | None = None
     folder: str | None = None
     padded: bool = False
-
-
-class Unreadable(msgspec.Struct, frozen=True):
-    """A value that cannot be read, in a row whose other values can: `why` says so."""
-
-    why: str
 
 
 class Request(msgspec.Struct, frozen=True, gc=False):

@@ -93,11 +93,9 @@ def reading_of(run_folder: Path, job_: Job, how: Terms) -> tuple[str | None, Rea
     known = plan.read(run_folder)
     if known is None:
         return how.input_format, readers.DEFAULT
-    reading = msgspec.convert(known.reading, Reading)
     same = known.job.get("input") == job_.input
-    return how.input_format or (known.input_format if same else None), (
-        readers.OF_RULES_1 if known.rules == 1 else reading
-    )
+    format_ = how.input_format or (known.input_format if same else None)
+    return format_, looking.reading_of(known)
 
 
 def binds_nobody(run_folder: Path) -> bool:
@@ -209,7 +207,7 @@ def _plan(job_: Job, source: Input, known: Plan | None, how: How) -> Plan:
             source.format,
             reuse=None if how.reuse is None else str(how.reuse.absolute()),
             prices=prices.snapshot(),
-            reading=msgspec.to_builtins(source.reading),
+            reading=msgspec.to_builtins(source.found()),
             over=dict(job_.request.over),
         )
     # the columns do not change any more

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from batch import json_text
 from batch.errors import JobError
 from batch.media import Media, Unusable
 from batch.model import Row, Unreadable
@@ -123,7 +124,7 @@ class Prompter:
             if self._system_wins:
                 messages = _without_system(messages)
             return Question(messages=[*before, *messages], custom_id=custom_id)
-        prompt = _readable(values, "prompt")
+        prompt = readable(values.get("prompt"))
         if isinstance(prompt, str) and prompt:
             return Question(
                 messages=[*before, {"role": "user", "content": prompt}], custom_id=custom_id
@@ -136,8 +137,7 @@ class Prompter:
     def _with_media(self, question: Question, row: Row) -> Question:
         """The question with the row's pictures and sound after the text of its last user message."""
         values = row.values | {
-            name: _decoded(_readable(row.values, name))
-            for name in self._media.columns & row.values.keys()
+            name: _decoded(row.values[name]) for name in self._media.columns & row.values.keys()
         }
         try:
             parts = self._media.parts(values, row.folder)
@@ -164,14 +164,14 @@ class Prompter:
 
     def _custom_id(self, values: dict[str, Any]) -> str | None:
         if self._id_column is None:
-            value = _readable(values, "custom_id")
+            value = values.get("custom_id")
         elif self._id_column in values:
-            value = _readable(values, self._id_column)
+            value = values[self._id_column]
         else:
             raise BadRow(
                 f"id_column is {self._id_column!r}, which this row lacks (columns: {', '.join(values)})"
             )
-        return None if value is None else str(value)
+        return None if value is None else str(readable(value))
 
 
 def _read(role: str, source: str) -> Template:
@@ -193,17 +193,17 @@ def _names(given: str | list[str] | None) -> list[str]:
     return [given] if isinstance(given, str) else given or []
 
 
-def _readable(values: dict[str, Any], name: str) -> Any:
-    """A value of the row, None where there is none.  Raises BadRow for one that cannot be read."""
-    value = values.get(name)
-    if isinstance(value, Unreadable):
-        raise BadRow(f"{name} cannot be read here: {value.why}")
+def readable(value: Any) -> Any:
+    """`value`, when all in it can be read.  Raises BadRow."""
+    for leaf in json_text.leaves(value):
+        if isinstance(leaf, Unreadable):
+            raise BadRow(leaf.why)
     return value
 
 
 def _own(row: Row, name: str) -> Any:
     """What a row brings of its own request, without the nulls that Arrow pads structs with."""
-    value = _readable(row.values, name)
+    value = readable(row.values.get(name))
     return _unpadded(value) if row.padded and not isinstance(value, str) else _decoded(value)
 
 
@@ -250,7 +250,7 @@ def _decoded(value: Any) -> Any:
     if not isinstance(value, str) or not value.lstrip().startswith(("{", "[")):
         return value
     try:
-        return msgspec.json.decode(value)
+        return json_text.decode(value)
     except msgspec.DecodeError:
         return value
 

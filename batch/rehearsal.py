@@ -27,14 +27,11 @@ from batch.model import Request, Row
 from batch.preflight import OutOfBounds
 from batch.prices import Pricer
 from batch.prompts import BadRow, Prompter, Question
-from batch.readers import Input, Reading
+from batch.readers import FIRST_BYTES, FIRST_ROWS, Input, Reading
 from batch.tally import Tally
 
-CHECKED_ROWS = 10_000
 NAMED_ROWS = 100
 """How many rows tell which columns there are."""
-CHECKED_BYTES = 64 << 20
-"""How much of a new input is rendered before the first request."""
 
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
@@ -143,7 +140,7 @@ def check_cap(
     if job_.limits.max_cost_usd is None:
         return
     worst, now = Worst(pricer), time.time()
-    for row in first_rows(source, min(CHECKED_ROWS, job_.limit or CHECKED_ROWS)):
+    for row in first_rows(source, min(FIRST_ROWS, job_.limit or FIRST_ROWS)):
         try:
             worst.of(_request(job_, row, prompter, None), now)
         except BadRow:
@@ -175,7 +172,7 @@ def _check_rows(job_: Job, source: Input, prompter: Prompter, terms: Terms) -> R
     spoken, wanted, asked = set(), set(), Tally()
     overruled, ids = Overruled(), CustomIds()
     host = bounding_host(job_, prompter, terms)
-    most = min(CHECKED_ROWS, job_.limit or CHECKED_ROWS)
+    most = min(FIRST_ROWS, job_.limit or FIRST_ROWS)
     first = FirstRows(source, most)
     for row in first:
         rows += 1
@@ -191,7 +188,7 @@ def _check_rows(job_: Job, source: Input, prompter: Prompter, terms: Terms) -> R
         except BadRow as fault:
             if not terms.record_bad_rows:
                 raise InputError(f"{row.where}: {fault}", hint=_hint(fault)) from None
-        if size > CHECKED_BYTES:  # of pictures
+        if size > FIRST_BYTES:  # of pictures
             break
     if not rows:
         raise no_rows(source)
@@ -231,7 +228,7 @@ def _hint(fault: BadRow) -> str:
 
 
 class FirstRows:
-    """The first `count` rows of the input, or those in its first CHECKED_BYTES; `ended` tells, once
+    """The first `count` rows of the input, or those in its first FIRST_BYTES; `ended` tells, once
     they have been read, that there are no more.
     """
 
@@ -243,7 +240,7 @@ class FirstRows:
     def __iter__(self) -> Iterator[Row]:
         index = size = 0
         for batch in self._source.batches():
-            if index >= self._count or size > CHECKED_BYTES:
+            if index >= self._count or size > FIRST_BYTES:
                 return
             rows = self._source.rows(batch, index)
             kept = rows[: self._count - index]
@@ -256,7 +253,7 @@ class FirstRows:
 
 
 def first_rows(source: Input, count: int) -> Iterator[Row]:
-    """The first `count` rows of the input, or those in its first CHECKED_BYTES."""
+    """The first `count` rows of the input, or those in its first FIRST_BYTES."""
     return iter(FirstRows(source, count))
 
 
@@ -265,11 +262,11 @@ def rows_in(source: Input, limit: int | None) -> int:
     rest by its share of the bytes.
     """
     rows = size = 0
-    most = CHECKED_ROWS if limit is None else limit
+    most = FIRST_ROWS if limit is None else limit
     for batch in source.batches():
         rows += len(batch.table)
         size += batch.table.nbytes
-        if rows >= most or size > CHECKED_BYTES:
+        if rows >= most or size > FIRST_BYTES:
             share = source.share_before(batch.end)
             rows = round(rows / share) if share else rows
             break

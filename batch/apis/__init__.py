@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from batch import preflight
+from batch import json_text, preflight
 from batch import schema as schemas
 from batch.apis import (
     chat_completions,
@@ -124,6 +124,8 @@ def build(question: Question, parameters: Parameters, row: int) -> Request:
     body["model"] = model
     asked = {key: body[key] for key in sorted(body) if key not in TRANSPORT}
     encoded = msgspec.json.encode(asked)
+    if b"null" in encoded:
+        _check_numbers(asked)
     stream = body.get("stream") is True
     choices = n if isinstance(n := body.get("n"), int) else 1
     return Request(
@@ -138,6 +140,14 @@ def build(question: Question, parameters: Parameters, row: int) -> Request:
         choices=choices,
         output_cap=_output_cap(body, choices),
     )
+
+
+def _check_numbers(asked: dict[str, Any]) -> None:
+    """Raises BadRow for what would be sent as something else: NaN as null."""
+    for leaf in json_text.leaves(asked):
+        if not json_text.is_finite(leaf):
+            name = json_text.encode(leaf)
+            raise BadRow(f"the request holds {name}, which is no JSON; write a number or null")
 
 
 def bounded(question: Question, parameters: Parameters, row: int, host: str | None) -> Request:
