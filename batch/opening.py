@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from batch import columns, job, looking, prices, readers, status
+from batch import columns, job, looking, old_rules, prices, readers, status
 from batch.checker import Checker
 from batch.errors import Different
 from batch.job import Job
@@ -121,6 +121,8 @@ def same_run(
     difference = readers.compare(before, source)
     if difference.kind == "changed":
         raise Different(f"{run_folder} is the run of another input: {difference.text}")
+    if known.rules < plan.RULES and (why := old_rules.why_different(job_, source, run_folder)):
+        raise Different(f"{run_folder} began by the rules of an older version: {why}")
     if difference.kind == "grown" and say is not None:
         say(f"the input grew ({difference.text}): its new rows are asked too")
     return known

@@ -125,7 +125,7 @@ class Prompter:
             if self._system_wins:
                 messages = _without_system(messages)
             return Question(messages=[*before, *messages], custom_id=custom_id)
-        prompt = readable(values.get("prompt"))
+        prompt = _readable(values, "prompt")
         if isinstance(prompt, str) and prompt:
             return Question(
                 messages=[*before, {"role": "user", "content": prompt}], custom_id=custom_id
@@ -138,7 +138,8 @@ class Prompter:
     def _with_media(self, question: Question, row: Row) -> Question:
         """The question with the row's pictures and sound after the text of its last user message."""
         values = row.values | {
-            name: _decoded(row.values[name]) for name in self._media.columns & row.values.keys()
+            name: _decoded(_readable(row.values, name))
+            for name in self._media.columns & row.values.keys()
         }
         try:
             parts = self._media.parts(values, row.folder)
@@ -167,14 +168,14 @@ class Prompter:
 
     def _custom_id(self, values: dict[str, Any]) -> str | None:
         if self._id_column is None:
-            value = values.get("custom_id")
+            value = _readable(values, "custom_id")
         elif self._id_column in values:
-            value = values[self._id_column]
+            value = _readable(values, self._id_column)
         else:
             raise BadRow(
                 f"id_column is {self._id_column!r}, which this row lacks (columns: {', '.join(values)})"
             )
-        return None if value is None else str(readable(value))
+        return None if value is None else str(value)
 
 
 def _read(role: str, source: str) -> Template:
@@ -196,8 +197,9 @@ def _names(given: str | list[str] | None) -> list[str]:
     return [given] if isinstance(given, str) else given or []
 
 
-def readable(value: Any) -> Any:
-    """`value`, when all in it can be read.  Raises BadRow."""
+def _readable(values: dict[str, Any], name: str) -> Any:
+    """A value of the row, None where there is none.  Raises BadRow for one that cannot be read."""
+    value = values.get(name)
     for leaf in json_text.leaves(value):
         if isinstance(leaf, Unreadable):
             raise BadRow(leaf.why)
@@ -206,7 +208,7 @@ def readable(value: Any) -> Any:
 
 def _own(row: Row, name: str) -> Any:
     """What a row brings of its own request, without the nulls that Arrow pads structs with."""
-    value = readable(row.values.get(name))
+    value = _readable(row.values, name)
     return _unpadded(value) if row.padded and not isinstance(value, str) else _decoded(value)
 
 
