@@ -105,8 +105,8 @@ def of(job_: Job, run_folder: Path, terms: Terms) -> Estimate:
         known = run_folder if different is None else None
         if known is None or not (known / "run.json").exists():
             rehearsal.check_prompt(job_, source, prompter, terms)
-        host = rehearsal.bounding_host(job_, prompter, terms)
-        asked = rehearsal.requests(job_, source, prompter, host)
+        bounds = rehearsal.bounds_of(job_, prompter, terms)
+        asked = rehearsal.requests(job_, source, prompter, bounds)
         found = _Reading(_done(known))
         for row, request in asked:
             found.take(row.index, request)

@@ -79,6 +79,7 @@ class Prompter:
             if source is not None
         ]
         self._has_user = prompt.user is not None
+        self._silent = prompt.user is not None and not prompt.user.strip()
         self._media = Media(_names(prompt.images), _names(prompt.audio), prompt.files_from or ())
         self.reads_files = bool(self._media)
         """Whether a question may take a while: then ask for it in a thread."""
@@ -187,6 +188,8 @@ class Prompter:
             raise BadRow("there is no message of the user to show pictures in")
         content = messages[spoken[-1]].get("content")
         text = [{"type": "text", "text": content}] if isinstance(content, str) else content or []
+        if self._silent:  # the pictures speak for themselves
+            text = []
         messages[spoken[-1]] = {**messages[spoken[-1]], "content": [*text, *parts]}
         return msgspec.structs.replace(question, messages=messages)
 

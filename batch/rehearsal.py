@@ -24,7 +24,7 @@ from batch.custom_ids import CustomIds
 from batch.errors import InputError, JobError, UsageError
 from batch.job import Job
 from batch.model import Request, Row
-from batch.preflight import OutOfBounds
+from batch.preflight import Bounds, OutOfBounds
 from batch.prices import Pricer
 from batch.prompts import BadRow, Prompter, Question
 from batch.readers import FIRST_BYTES, FIRST_ROWS, Input, Reading
@@ -153,11 +153,9 @@ def check_cap(
             return
 
 
-def bounding_host(job_: Job, prompter: Prompter, terms: Terms) -> str | None:
-    """The host to whose bounds rows are held, "" for the embedded model; None when they need not be,
-    as where the job says all but the text.
-    """
-    return None if prompter.templated or not terms.bounds else _host(job_, terms)
+def bounds_of(job_: Job, prompter: Prompter, terms: Terms) -> Bounds | None:
+    """To what rows are held; None where the server is left to judge."""
+    return Bounds(_host(job_, terms), prompter.templated) if terms.bounds else None
 
 
 def _host(job_: Job, terms: Terms) -> str:
@@ -172,7 +170,7 @@ def _check_rows(job_: Job, source: Input, prompter: Prompter, terms: Terms) -> R
     spoken, wanted, asked = set(), set(), Tally()
     overruled, ids = Overruled(), CustomIds()
     unsent: dict[str, int] = {}
-    host = bounding_host(job_, prompter, terms)
+    bounds = bounds_of(job_, prompter, terms)
     most = min(FIRST_ROWS, job_.limit or FIRST_ROWS)
     first = FirstRows(source, most)
     for row in first:
@@ -183,7 +181,7 @@ def _check_rows(job_: Job, source: Input, prompter: Prompter, terms: Terms) -> R
             for name in prompter.passed_over(row):
                 unsent[name] = unsent.get(name, 0) + 1
             ids.note(question.custom_id, row.where)
-            request = apis.bounded(question, job_.request, row.index, host)
+            request = apis.bounded(question, job_.request, row.index, bounds)
             spoken.add(request.api)
             wanted.add(request.model or "")
             size += len(request.body)
@@ -287,9 +285,9 @@ def rows_in(source: Input, limit: int | None) -> int:
     return rows if limit is None else min(rows, limit)
 
 
-def _request(job_: Job, row: Row, prompter: Prompter, host: str | None) -> Request:
-    """The request of a row, held to the bounds of `host`, if there is one.  Raises BadRow."""
-    return apis.bounded(prompter.question(row), job_.request, row.index, host)
+def _request(job_: Job, row: Row, prompter: Prompter, bounds: Bounds | None) -> Request:
+    """The request of a row, held to bounds, if there are any.  Raises BadRow."""
+    return apis.bounded(prompter.question(row), job_.request, row.index, bounds)
 
 
 def source_of(
@@ -336,7 +334,7 @@ def preview(job_: Job, terms: Terms, rows: int = 3) -> Iterator[str]:
     prompter = job_.prompter()
     checker_of(job_, terms)
     check_parameters(job_, terms)
-    host = bounding_host(job_, prompter, terms)
+    bounds = bounds_of(job_, prompter, terms)
     with ExitStack() as stack:
         source = source_of(job_, terms.input_format, stack)
         base_url = ""
@@ -345,7 +343,7 @@ def preview(job_: Job, terms: Terms, rows: int = 3) -> Iterator[str]:
         check_prompt(job_, source, prompter, terms)
         for row in first_rows(source, min(rows, job_.limit or rows)):
             try:
-                request = _request(job_, row, prompter, host)
+                request = _request(job_, row, prompter, bounds)
             except BadRow as fault:
                 raise InputError(f"{row.where}: {fault}") from None
             yield f"# {row.where} -> POST {place(job_, base_url, request.api)}"
@@ -359,13 +357,13 @@ def validate(job_: Job, terms: Terms, most_faults: int) -> Validity:
     prompter = job_.prompter()
     checker_of(job_, terms)
     check_parameters(job_, terms)
-    host = bounding_host(job_, prompter, terms)
+    bounds = bounds_of(job_, prompter, terms)
     found, wanted, ids = Validity(), set(), CustomIds()
     with ExitStack() as stack:
         source = source_of(job_, terms.input_format, stack)
         source.schema(None if job_.keep is None else tuple(job_.keep))
         check_prompt(job_, source, prompter, terms)
-        for row, asked in requests(job_, source, prompter, host):
+        for row, asked in requests(job_, source, prompter, bounds):
             found.rows += 1
             if isinstance(asked, Request):
                 wanted.add(asked.model or "")
@@ -381,12 +379,12 @@ def validate(job_: Job, terms: Terms, most_faults: int) -> Validity:
 
 
 def requests(
-    job_: Job, source: Input, prompter: Prompter, host: str | None
+    job_: Job, source: Input, prompter: Prompter, bounds: Bounds | None
 ) -> Iterator[tuple[Row, Request | BadRow]]:
     """Every row (as many as the job's `limit` allows) with its request, or why it has none."""
     for row in _rows(source, job_.limit):
         try:
-            yield row, _request(job_, row, prompter, host)
+            yield row, _request(job_, row, prompter, bounds)
         except BadRow as fault:
             yield row, fault
 

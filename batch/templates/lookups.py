@@ -108,8 +108,8 @@ class Unread(Missing):
     __slots__ = ()
 
 
-def unread(path: str | None, value: Unreadable) -> Unread:
-    return Unread(f"{path or 'a value'} cannot be read here: {value.why}", exc=NoKey)
+def unread(value: Unreadable) -> Unread:
+    return Unread(value.why, exc=NoKey)
 
 
 def key(value: Any, name: Any) -> Any:

@@ -133,7 +133,7 @@ class _Context(Context):
 
     def resolve_or_missing(self, key: str) -> Any:
         value = super().resolve_or_missing(key)
-        return unread(key, value) if type(value) is Unreadable else value
+        return unread(value) if type(value) is Unreadable else value
 
 
 class Sandbox(ImmutableSandboxedEnvironment):
@@ -187,12 +187,12 @@ class Sandbox(ImmutableSandboxedEnvironment):
         if isinstance(obj, _OURS):
             return super().getitem(obj, argument)
         if isinstance(obj, Unreadable):
-            return unread(path, obj)
+            return unread(obj)
         found = lookups.key(obj, argument)
         if found is NOTHING:
             at = missing if type(obj) is WholeRow else obj
             return Missing(obj=at, name=argument, path=path)
-        return unread(path, found) if type(found) is Unreadable else found
+        return unread(found) if type(found) is Unreadable else found
 
     def method(self, obj: Any, name: str, path: str | None = None) -> Any:
         """`obj.name`, which is called: a key first, then a method that data of that kind has."""

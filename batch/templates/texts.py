@@ -95,9 +95,9 @@ def _number(value: Decimal) -> int | float | str:
 
 
 def _why(value: Any, path: str | None) -> str:
-    name = path or "a value"
     if isinstance(value, Unreadable):
-        return f"{name} cannot be read here: {value.why}"
+        return value.why
+    name = path or "a value"
     if isinstance(value, bytes | bytearray | memoryview):
         return f"{name} holds bytes, which are no text"
     kind = "a function" if callable(value) else "a part of the template language"
