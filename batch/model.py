@@ -45,6 +45,12 @@ class Batch(msgspec.Struct, frozen=True):
         )
 
 
+class Unreadable(msgspec.Struct, frozen=True):
+    """A value of the input that cannot be asked about; `why` names its column and goes to the user."""
+
+    why: str
+
+
 class Row(msgspec.Struct, frozen=True, gc=False):
     """One row of the input: its columns as the prompt sees them.
 

@@ -256,10 +256,10 @@ async def _ask(
             seconds = time.monotonic() - began
             return Progressed(seconds, rows, *counts.now(), feed.retries, waiting)
 
-        host = prepare.bounding_host(job_, prompter, how)
+        bounds = prepare.bounds_of(job_, prompter, how)
         reuse = None if how.again else _reuse(opened, how)
         engine = Engine(
-            Questions(prompter, job_.request, host, reuse, checker),
+            Questions(prompter, job_.request, bounds, reuse, checker),
             Sender(client, store, limiter, purse),
             Judge(job_.retry, limiter, maker, standing, checker, random.random),
             feed,

@@ -15,17 +15,7 @@ import msgspec
 from batch import results
 from batch.engine.events import Events, Notice
 from batch.engine.feed import Feed, Task
-from batch.engine.judge import (
-    Decision,
-    Done,
-    Held,
-    Judge,
-    Remark,
-    Stop,
-    Wait,
-    lighter,
-    requested,
-)
+from batch.engine.judge import Decision, Done, Held, Judge, Remark, Stop, Wait, lighter, requested
 from batch.engine.questions import Questions, Refused
 from batch.engine.sender import Sender, Unsendable
 from batch.errors import BatchError, Interrupted, Stopped, StorageError

@@ -8,6 +8,7 @@ from batch import apis, results
 from batch.apis import Parameters
 from batch.engine.feed import Task
 from batch.model import Request, Result, Row
+from batch.requests.preflight import Bounds
 from batch.requests.prompts import BadRow, Prompter
 from batch.results import Error
 from batch.store.reuse import Reuse
@@ -30,16 +31,16 @@ class Questions:
         self,
         prompter: Prompter,
         parameters: Parameters,
-        host: str | None = None,
+        bounds: Bounds | None = None,
         reuse: Reuse | None = None,
         checker: Checker | None = None,
     ) -> None:
-        """Requests are held to the bounds of the server `host`, if one is named.  `reuse` holds the
+        """Requests are held to `bounds`, if there are any.  `reuse` holds the
         answers of an earlier run, `checker` what they are held to.
         """
         self._prompter = prompter
         self._parameters = parameters
-        self._host = host
+        self._bounds = bounds
         self._reuse = reuse
         self._checker = checker
 
@@ -69,7 +70,7 @@ class Questions:
 
     def _built(self, row: Row) -> Request:
         question = self._prompter.question(row)
-        return apis.bounded(question, self._parameters, row.index, self._host)
+        return apis.bounded(question, self._parameters, row.index, self._bounds)
 
     def _known(self, request: Request) -> Result | None:
         """An earlier run's answer; what was parsed of it then may be of another type."""

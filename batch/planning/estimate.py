@@ -106,8 +106,10 @@ def of(job_: Job, run_folder: Path, terms: Terms) -> Estimate:
         source = prepare.source_of(job_, terms.input_format, stack)
         different = _difference(job_, run_folder, source)
         known = run_folder if different is None else None
-        host = prepare.bounding_host(job_, prompter, terms)
-        asked = prepare.requests(job_, source, prompter, host)
+        if known is None or not (known / "run.json").exists():
+            prepare.check_prompt(job_, source, prompter, terms)
+        bounds = prepare.bounds_of(job_, prompter, terms)
+        asked = prepare.requests(job_, source, prompter, bounds)
         found = _Reading(_done(known))
         for row, request in asked:
             found.take(row.index, request)

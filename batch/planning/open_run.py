@@ -13,6 +13,7 @@ from batch import columns, readers, runs, spec
 from batch.costs import prices
 from batch.engine.events import Consumer
 from batch.errors import Different
+from batch.planning import old_rules
 from batch.planning.prepare import Terms
 from batch.readers import Input, Reading
 from batch.reports import status
@@ -106,11 +107,9 @@ def reading_of(run_folder: Path, job_: Job, how: Terms) -> tuple[str | None, Rea
     known = plan.read(run_folder)
     if known is None:
         return how.input_format, readers.DEFAULT
-    reading = msgspec.convert(known.reading, Reading)
     same = known.job.get("input") == job_.input
-    return how.input_format or (known.input_format if same else None), (
-        readers.OF_RULES_1 if known.rules == 1 else reading
-    )
+    format_ = how.input_format or (known.input_format if same else None)
+    return format_, runs.reading_of(known)
 
 
 def binds_nobody(run_folder: Path) -> bool:
@@ -136,6 +135,8 @@ def same_run(
     difference = readers.compare(before, source)
     if difference.kind == "changed":
         raise Different(f"{run_folder} is the run of another input: {difference.text}")
+    if known.rules < plan.RULES and (why := old_rules.why_different(job_, source, run_folder)):
+        raise Different(f"{run_folder} began by the rules of an older version: {why}")
     if difference.kind == "grown" and say is not None:
         say(f"the input grew ({difference.text}): its new rows are asked too")
     return known
@@ -222,7 +223,7 @@ def _plan(job_: Job, source: Input, known: Plan | None, how: How) -> Plan:
             source.format,
             reuse=None if how.reuse is None else str(how.reuse.absolute()),
             prices=prices.snapshot(),
-            reading=msgspec.to_builtins(source.reading),
+            reading=msgspec.to_builtins(source.found()),
             over=dict(job_.request.over),
         )
     # the columns do not change any more

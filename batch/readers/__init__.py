@@ -17,6 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
+import msgspec
 import pyarrow as pa
 
 from batch.errors import InputError
@@ -24,9 +25,12 @@ from batch.model import Batch, Position, Row
 from batch.readers import csv, files, fingerprints, jsonl, parquet, run, source
 from batch.readers.fingerprints import Difference, Fingerprint
 from batch.readers.reading import DEFAULT, OF_RULES_1, Reading
+from batch.readers.source import FIRST_BYTES, FIRST_ROWS
 
 __all__ = [
     "DEFAULT",
+    "FIRST_BYTES",
+    "FIRST_ROWS",
     "OF_RULES_1",
     "READERS",
     "Batch",
@@ -136,7 +140,7 @@ class Input:
         """The columns to carry: all, or those in `keep`.  Two have one name when JSONL has a key
         `extra`.
         """
-        found = self.reader.schema(self.files, self.reading)
+        found = self._schema
         if keep is None:
             return found
         extra = [jsonl.EXTRA] if self.format == "jsonl" else []
@@ -146,8 +150,20 @@ class Input:
                 raise InputError(self._unknown_column(name, list(known)))
         return pa.schema([*(field for name, field in known.items() if name in keep), *extra])
 
+    @cached_property
+    def _schema(self) -> pa.Schema:
+        return self.reader.schema(self.files, self.reading)
+
+    def found(self) -> Reading:
+        """How the files are read, what their rows told included."""
+        if self.format != "jsonl":
+            return self.reading
+        columns = list(self._schema)[:-1]  # without `extra`
+        types = {field.name: jsonl.kind_of(field) for field in columns}
+        return msgspec.structs.replace(self.reading, types=types)
+
     def _unknown_column(self, name: str, known: list[str]) -> str:
-        where = f" in the first {jsonl.SCHEMA_ROWS:,} rows" if self.format == "jsonl" else ""
+        where = f" in the first {FIRST_ROWS:,} rows" if self.format == "jsonl" else ""
         return f"keep: no column {name!r}{where} (known: {', '.join(known)})"
 
     def fingerprints(self) -> list[Fingerprint]:

@@ -1,5 +1,5 @@
 """CSV and TSV: a header, then records whose fields may hold quotes, delimiters and newlines.  All
-strings.
+strings, and null where a cell is empty.
 
 A record can span lines, so a position is always the start of a record; the header is read again
 wherever reading starts.  The spool has the file's columns and, last, the record's line and its
@@ -80,10 +80,10 @@ def read(path: str, start: Position, reading: Reading) -> Iterator[Batch]:
             continue
         taken.append(_checked(record, len(header)))
         if len(taken) >= source.ROWS or record.end.offset - size_since >= source.BYTES:
-            yield Batch(_spooled(header, taken), since, record.end)
+            yield Batch(_spooled(header, taken, reading), since, record.end)
             taken, since, size_since = [], record.end, record.end.offset
     if taken:
-        yield Batch(_spooled(header, taken), since, taken[-1].end)
+        yield Batch(_spooled(header, taken, reading), since, taken[-1].end)
 
 
 def _records(path: str, start: Position) -> Iterator[Record]:
@@ -147,10 +147,14 @@ def _header(path: str, record: Record | None) -> list[str]:
     return names
 
 
-def _spooled(header: Sequence[str], records: Sequence[Record]) -> pa.RecordBatch:
+def _spooled(header: Sequence[str], records: Sequence[Record], reading: Reading) -> pa.RecordBatch:
     nothing = [None] * len(header)
     columns = zip(*(nothing if record.fault else record.fields for record in records), strict=True)
-    arrays = [pa.array(column, pa.string()) for column in columns]
+    null = reading.empty == "null"
+    arrays = [
+        pa.array([cell or None for cell in column] if null else column, pa.string())
+        for column in columns
+    ]
     arrays.append(pa.array([record.line for record in records], pa.int64()))
     arrays.append(pa.array([record.fault for record in records], pa.string()))
     return pa.RecordBatch.from_arrays(arrays, names=[*header, "__line__", "__fault__"])

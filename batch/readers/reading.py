@@ -11,14 +11,16 @@ import msgspec
 
 class Reading(msgspec.Struct, frozen=True):
     """What was found out, or said, of text.  `empty` is what an empty cell of a CSV file means;
-    `types` the columns that are carried and their types, as far as rows told them.
+    `types` the columns that are carried and their types, as far as rows told them; `nested` what
+    JSON text is to a prompt that an earlier run carried.
     """
 
     empty: Literal["null", "text"] = "null"
     types: dict[str, str] = {}
+    nested: Literal["values", "text"] = "values"
 
 
 DEFAULT = Reading()
 
-OF_RULES_1 = Reading(empty="text")
+OF_RULES_1 = Reading(empty="text", nested="text")
 """How runs were read that began before run.json said so."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -17,12 +18,31 @@ import pyarrow as pa
 from pyarrow import fs
 
 from batch.errors import InputError
+from batch.model import Batch
 
 ROWS = 256
 BYTES = 1 << 20
+FIRST_ROWS = 10_000
+FIRST_BYTES = 64 << 20
+"""How much of an input is looked at before the first request."""
+
 COMPRESSIONS = (".gz", ".zst", ".bz2")
 
 READ_FAULTS = (OSError, pa.ArrowException)
+
+
+def first(batches: Iterable[Batch], rows: int = FIRST_ROWS) -> Iterator[Batch]:
+    """As many of the batches as hold the first `rows` rows, or the first FIRST_BYTES."""
+    size = 0
+    for batch in batches:
+        if rows <= len(batch.table):
+            yield batch.cut(rows)[0]
+            return
+        yield batch
+        rows -= len(batch.table)
+        size += batch.table.nbytes
+        if size > FIRST_BYTES:
+            return
 
 
 def is_url(path: str) -> bool:
