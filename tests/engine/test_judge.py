@@ -1,0 +1,181 @@
+"""What follows from an attempt, as a table: no socket, no clock, no chance."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from batch.costs.prices import Pricer, Seller
+from batch.engine.feed import Task
+from batch.engine.judge import Decision, Done, Held, Judge, Remark, Standing, Stop, Wait
+from batch.engine.retry import Retry
+from batch.limits.limiter import Limiter, Limits
+from batch.model import Attempt, Request, Row
+from batch.results import Maker
+
+ANSWER = {
+    "choices": [{"message": {"content": "cold"}, "finish_reason": "stop"}],
+    "usage": {"prompt_tokens": 3, "completion_tokens": 1},
+    "model": "m",
+}
+ASKED = Request(0, None, "chat", "m", b"{}", "hash")
+
+
+class Case:
+    """A judge, and a clock that is set by hand; the jitter is always the middle."""
+
+    def __init__(self, policy: Retry | None = None, **standing: bool) -> None:
+        self.now = 1_000.0
+        self.limiter = Limiter(Limits(), 8, clock=lambda: self.now)
+        maker = Maker(Pricer({}, Seller()))
+        self.judge = Judge(policy or Retry(), self.limiter, maker, Standing(**standing))
+
+    def decide(self, attempt: Attempt, row: int = 0, task: Task | None = None) -> list[Decision]:
+        """All that follows from an attempt at a row, a second later."""
+        self.now += 1.0
+        task = task or Task(Row(row, {}, f"in:{row}"))
+        request = Request(task.row.index, None, "chat", "m", b"{}", "hash")
+        task = Task(task.row, request, task.tries, task.chances)
+        judged = self.judge.outcome(request, attempt)
+        return list(self.judge.decide(task, attempt, judged, self.now))
+
+    def to_the_end(self, attempts: list[Attempt]) -> list[Decision]:
+        """What follows from one after the other at the same row, which waits in between."""
+        task: Task | None = None
+        told: list[Decision] = []
+        for attempt in attempts:
+            told += self.decide(attempt, task=task)
+            waits = [each for each in told if isinstance(each, Wait)]
+            task = waits[-1].task if waits else None
+        return told
+
+
+def attempt(status: int | None = 200, answer: Any = ANSWER, **more: Any) -> Attempt:
+    raw = json.dumps(answer).encode()
+    return Attempt("host/v1", 5.0, 0.2, status, answer=answer, raw=raw, **more)
+
+
+def refusal(status: int, **error: Any) -> Attempt:
+    headers = error.pop("headers", {})
+    return attempt(status, {"error": {"message": "no", **error}}, headers=headers)
+
+
+LOST = attempt(None, None, fault="timeout", maybe_billed=True, message="late")
+CLOSED = attempt(None, None, fault="reused_socket", message="closed")
+GOOD, BROKEN, LIMITED = attempt(), refusal(500), refusal(429)
+
+
+def told(decisions: list[Decision]) -> list[Any]:
+    """A word, and what matters, for each decision."""
+    words: list[Any] = []
+    for decision in decisions:
+        match decision:
+            case Done(result):
+                words.append(result.error_class or result.status)
+            case Wait(_, seconds):
+                words.append(seconds)
+            case Held():
+                words.append("held")
+            case Stop(reason):
+                words.append(type(reason).__name__)
+            case Remark():
+                words.append("remark")
+    return words
+
+
+@pytest.mark.parametrize(
+    ("attempts", "follows"),
+    [
+        ([GOOD], ["ok"]),
+        ([BROKEN, GOOD], [0.25, "ok"]),
+        ([BROKEN, BROKEN, GOOD], [0.25, 0.5, "ok"]),
+        ([BROKEN] * 3, [0.25, 0.5, "server_error"]),
+        ([LOST, GOOD], [0.25, "ok"]),
+        ([LOST, LOST], [0.25, "timeout"]),
+        ([CLOSED, GOOD], [0.0, "ok"]),
+        ([LIMITED] * 2 + [GOOD], [0.25, 0.5, "ok"]),
+        ([refusal(429, headers={"retry-after": "7"}), GOOD], [7.25, "ok"]),
+        ([refusal(400, code="context_length_exceeded")], ["context_length"]),
+        ([refusal(400)], ["held"]),
+        ([refusal(401)], ["held", "Stopped"]),
+        ([refusal(404)], ["held", "Stopped"]),
+        ([refusal(402)], ["held", "Stopped"]),
+        ([refusal(429, headers={"retry-after": "9000"})], ["Stopped", 9000.25]),
+    ],
+)
+def test_one_row_comes_to_its_end(attempts: list[Attempt], follows: list[Any]) -> None:
+    case = Case(Retry(max_attempts=3))
+    assert told(case.to_the_end(attempts)) == follows
+
+
+def test_a_refusal_of_all_is_the_jobs_and_of_some_the_rows() -> None:
+    case = Case()
+    alike = [case.decide(refusal(400), row) for row in range(20)]
+    assert [told(each) for each in alike[:19]] == [["held"]] * 19
+    assert told(alike[19]) == ["held", "Stopped"]
+
+    case = Case()
+    held = [told(case.decide(refusal(400), row)) for row in range(3)]
+    assert held == [["held"]] * 3
+    assert told(case.decide(GOOD, 3)) == ["invalid_request"] * 3 + ["ok"]
+    assert told(case.decide(refusal(400), 4)) == ["invalid_request"]
+
+
+def test_when_nothing_was_answered_the_end_decides() -> None:
+    case = Case()
+    for row, message in enumerate(["too green", "too blue"]):
+        case.decide(refusal(400, message=message), row)
+    assert told(list(case.judge.at_the_end())) == ["invalid_request"] * 2
+
+
+def test_a_run_that_holds_answers_holds_nothing_back() -> None:
+    assert told(Case(succeeded=True).decide(refusal(400))) == ["invalid_request"]
+
+
+def test_a_key_that_was_good_before_is_waited_for() -> None:
+    case = Case()
+    case.decide(GOOD, 0)
+    assert told(case.decide(refusal(401), 1)) == [1.0]
+
+
+def test_an_outage_costs_no_row_its_chances() -> None:
+    case = Case(Retry(max_attempts=2))
+    case.decide(GOOD, 0)
+    for row in range(1, 41):
+        assert all(isinstance(each, Wait) for each in case.decide(BROKEN, row))
+    assert case.limiter.health.since is not None
+    [wait] = case.decide(BROKEN, 50)
+    assert isinstance(wait, Wait) and wait.task.chances.counted == 0
+
+
+def test_an_outage_that_lasts_too_long_stops_the_run() -> None:
+    case = Case(Retry(max_wait=60))
+    case.decide(GOOD, 0)
+    stops = [case.now for row in range(200) if "Stopped" in told(case.decide(BROKEN, row))]
+    assert stops and 60 <= stops[0] - (case.limiter.health.since or 0.0) <= 62
+
+
+def test_what_holds_for_many_rows_is_said_once() -> None:
+    case = Case()
+    other = attempt(answer={**ANSWER, "model": "n"})
+    assert told(case.decide(other, 0)) == ["ok", "remark"]
+    assert told(case.decide(other, 1)) == ["ok"]
+
+
+def test_half_of_the_first_answers_empty_stop_the_run_unless_that_is_accepted() -> None:
+    empty = attempt(
+        answer={**ANSWER, "choices": [{"message": {"content": ""}, "finish_reason": "stop"}]}
+    )
+    case, accepting = Case(), Case(accepts_all=True)
+    for row in range(49):
+        assert told(case.decide(empty, row)) == ["ok"]
+    assert told(case.decide(empty, 49)) == ["ok", "Doubtful"]
+    assert all(told(accepting.decide(empty, row)) == ["ok"] for row in range(60))
+
+
+def test_after_a_stop_no_row_fails_for_want_of_chances() -> None:
+    case = Case(Retry(max_attempts=1))
+    case.judge.stop()
+    assert told(case.decide(BROKEN)) == [0.0]
