@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Iterator
 from contextlib import suppress
@@ -13,7 +12,7 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
-from batch import apis, columns, job, readers
+from batch import apis, columns, job, json_text, readers
 from batch.apis import Parameters
 from batch.errors import UsageError
 from batch.job import Job
@@ -26,6 +25,8 @@ from batch.store import export as exporting
 from batch.store.plan import Plan
 from batch.store.seal import Layout
 from batch.store.verify import Finding
+from batch.values import rows as as_written
+from batch.values import seen as as_seen
 
 _CONTROLS = re.compile(r"[\x7f-\x9f]")
 """Those that JSON does not escape by itself; a terminal obeys them."""
@@ -59,11 +60,14 @@ def layout(run: Path, known: Plan) -> Layout:
     return Layout(schema, own, lambda table: reader.carry(table, carried, chosen))
 
 
-def rows(run: Path, wanted: Wanted) -> Iterator[dict[str, Any]]:
-    """The rows that are wanted, in input order, one value a column."""
+def rows(run: Path, wanted: Wanted, *, seen: bool = False) -> Iterator[dict[str, Any]]:
+    """The rows that are wanted, in input order, one value a column: as they are written down, or as
+    a prompt has `seen` them.
+    """
     _, how = opened(run)
+    converted = as_seen if seen else as_written
     for table in contents.tables(run, how):
-        yield from _chosen(table, wanted).to_pylist()
+        yield from converted(_chosen(table, wanted))
 
 
 def _chosen(table: pa.Table, wanted: Wanted) -> pa.Table:
@@ -147,12 +151,7 @@ def _said(message: dict[str, Any]) -> str:
 
 def as_json(values: dict[str, Any]) -> str:
     """One row as a JSON object, in which no control character stands as itself."""
-    text = msgspec.json.encode(values, enc_hook=_plain).decode()
-    return _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
-
-
-def _plain(value: Any) -> Any:
-    return base64.b64encode(value).decode() if isinstance(value, bytes) else str(value)
+    return _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", json_text.encode(values))
 
 
 def export(run: Path, output: Path, format_: str) -> Iterator[Path]:
