@@ -1,3 +1,3 @@
 """batchmill: every row of a file through an LLM API, exactly once, into Parquet."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

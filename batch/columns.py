@@ -180,10 +180,24 @@ def chosen(
 
 
 def of_run(schema: pa.Schema) -> tuple[Column, ...]:
-    """The columns of a run whose output has `schema`: they begin with `row`."""
+    """The columns of a run whose output has `schema`: they begin with `row`.  They are those with
+    which it began, of the types they had then; one that nobody here knows is null.
+    """
     own = list(schema)[schema.names.index(COLUMNS[0].name) :]
-    types = {field.name: field.type for field in own}
-    return chosen(REQUEST_JSON.name in types, EMBEDDING.name in types, types.get(PARSED))
+    parsed_type = next((field.type for field in own if field.name == PARSED), None)
+    known = {column.name: column for column in chosen(True, True, parsed_type)}
+    return tuple(
+        known.get(field.name, _plain(field.name, field.type))._replace(type=field.type)
+        for field in own
+    )
+
+
+def null(name: str, rows: int) -> pa.Array:
+    """A column of ours that a run lacks, as it began before there was one.  Raises KeyError for one
+    that is none of ours.
+    """
+    types = {column.name: column.type for column in (*COLUMNS, EMBEDDING, REQUEST_JSON)}
+    return pa.nulls(rows, types[name])
 
 
 def _parsed(kind: pa.DataType) -> Column:
@@ -251,7 +265,8 @@ def arrays(results: Sequence[Result], own: Sequence[Column]) -> list[pa.Array]:
     """One array a column."""
     fields = zip(*map(astuple, results), strict=True)  # of no results: none
     held = dict(zip(Result.__struct_fields__, fields, strict=len(results) > 0))
-    return [_array(column, held.get(column.name, ())) for column in own]
+    nothing = (None,) * len(results)
+    return [_array(column, held.get(column.name, nothing)) for column in own]
 
 
 def _array(column: Column, held: tuple[Any, ...]) -> pa.Array:

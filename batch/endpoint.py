@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import urllib.request
+from pathlib import Path
 from typing import Annotated
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
@@ -21,6 +22,9 @@ from batch.prompts import PATHS
 Seconds = Annotated[float, msgspec.Meta(gt=0)]
 
 OPENAI = "https://api.openai.com/v1"
+
+EMBEDDED = "smollm2-135m-instruct"
+"""What the embedded model is called."""
 
 UNVERSIONED = ("", "/api", "/openai")
 """Paths that no server answers under by themselves: their version is /v1."""
@@ -61,6 +65,12 @@ class Endpoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.base_url is not None and (
             self.base_url == "local" or self.base_url.startswith("local:")
         )
+
+    @property
+    def local_model(self) -> str:
+        """What the embedded model is called, if that is what answers: after its file, if one is named."""
+        file = (self.base_url or "").removeprefix("local").removeprefix(":")
+        return Path(file).stem if file else EMBEDDED
 
 
 class Target(msgspec.Struct, frozen=True):

@@ -21,7 +21,7 @@ from batch.job import Job
 from batch.limiter import Limits
 from batch.model import Request, Usage
 from batch.outcome import TRANSIENT
-from batch.prompts import BadRow, Prompter
+from batch.prompts import BadRow
 from batch.readers import Input
 from batch.rehearsal import Terms
 from batch.store import contents
@@ -92,7 +92,7 @@ def of(job_: Job, run_folder: Path, terms: Terms) -> Estimate:
     """Estimate what a run of `job_` in its folder would still take.  Raises JobError and InputError
     for what is no single row's.
     """
-    prompter = Prompter(job_.prompt, job_.id_column)
+    prompter = job_.prompter()
     rehearsal.checker_of(job_, terms)
     rehearsal.check_parameters(job_, terms)
     base_url = ""

@@ -9,7 +9,9 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any
 
 import msgspec
@@ -21,10 +23,12 @@ from batch.endpoint import Endpoint
 from batch.errors import JobError
 from batch.limiter import Limits
 from batch.prices import Price
-from batch.prompts import Prompt
+from batch.prompts import Prompt, Prompter
 from batch.retry import Retry
 from batch.schema import BadSchema
 from batch.store.plan import Output
+
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -44,6 +48,11 @@ class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     output: Output = Output()
     prices: dict[str, Price] = {}
 
+    def prompter(self) -> Prompter:
+        """What makes questions of this job's rows.  Raises JobError for a template that does not parse."""
+        wins = SYSTEM in self.request.over
+        return Prompter(self.prompt, self.id_column, system_wins=wins, api=self.request.api)
+
 
 TABLES = {
     "prompt": Prompt,
@@ -56,6 +65,9 @@ TABLES = {
 
 OURS = ("api", "model", "schema")
 """The keys of `[request]` that are not sent as they are."""
+
+SYSTEM = "prompt.system"
+"""The one key given by a flag, beside those of `[request]`, that rows with their own messages obey."""
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -154,13 +166,15 @@ def value_of(text: str) -> Any:
         return text
 
 
-def check(tables: dict[str, Any], source: Path | None = None) -> Job:
+def check(
+    tables: dict[str, Any], source: Path | None = None, given: Mapping[str, Any] = NOTHING
+) -> Job:
     """`tables` as a Job.  Raises JobError with file, line and key; `source` is the job file,
-    None for flags alone.
+    None for flags alone.  `given` are the keys of requests that flags gave (`over` of a plan).
     """
     try:
         _check_prices(tables.get("prices"), source)
-        request = _parameters(tables.get("request", {}))
+        request = _parameters(tables.get("request", {}), given)
         made = msgspec.convert({**tables, "request": request}, Job)
     except msgspec.ValidationError as error:
         raise JobError(_explained(str(error), tables, source)) from None
@@ -173,6 +187,9 @@ def check(tables: dict[str, Any], source: Path | None = None) -> Job:
         raise JobError(f"{place(['endpoint', 'base_url'], source)}{error}") from None
     if made.endpoint.local:
         _check_local(made, source)
+        if made.request.model is None:
+            request = msgspec.structs.replace(made.request, model=made.endpoint.local_model)
+            made = msgspec.structs.replace(made, request=request)
     return made
 
 
@@ -210,7 +227,21 @@ def prices_in(path: Path) -> dict[str, Price]:
     return msgspec.convert(found, dict[str, Price])
 
 
-def _parameters(request: Any) -> Any:
+def given(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of requests among the keys of a job that flags give, each with its value."""
+    found: dict[str, Any] = {}
+    for key, value in settings.items():
+        table, _, name = key.partition(".")
+        if key == SYSTEM:
+            found[key] = value
+        elif table == "request" and name:
+            found[name] = value
+        elif key == "request" and isinstance(value, dict):
+            found |= value
+    return found
+
+
+def _parameters(request: Any, given: Mapping[str, Any]) -> Any:
     """`[request]` takes any key: those that are not ours are sent as they are."""
     if not isinstance(request, dict):
         return request
@@ -223,7 +254,10 @@ def _parameters(request: Any) -> Any:
             raise BadSchema("text.format says it too; keep one of them")
         ours["schema"] = schemas.expanded(ours["schema"])
         sent["response_format"] = schemas.response_format(ours["schema"])
-    return {**ours, "sent": sent}
+    over = {key: value for key, value in given.items() if key.partition(".")[0] != "schema"}
+    if len(over) < len(given) and "schema" in ours:
+        over["response_format"] = sent["response_format"]
+    return {**ours, "sent": sent, "over": over}
 
 
 def over(tables: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
@@ -245,6 +279,7 @@ def tables_of(job: Job) -> dict[str, Any]:
     """The tables that `check` makes `job` of again; defaults are left out."""
     tables: dict[str, Any] = msgspec.to_builtins(job)
     request = tables.pop("request")
+    del request["over"]
     named = {key: request[key] for key in OURS if request[key] is not None}
     if "schema" in named:  # it is made anew
         del request["sent"]["response_format"]

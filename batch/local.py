@@ -25,9 +25,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from batch.endpoint import EMBEDDED
 from batch.errors import UsageError
 
-MODEL = "smollm2-135m-instruct"
+MODEL = EMBEDDED
 PARALLEL = 4
 CONTEXT = 2048
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -22,7 +22,7 @@ from batch.prompts import BadRow, Prompter, api_of
 from batch.readers import Input
 from batch.store import contents, folder, plan
 from batch.store import export as exporting
-from batch.store.plan import Plan
+from batch.store.plan import Again, Plan
 from batch.store.seal import Layout
 from batch.store.verify import Finding
 from batch.values import rows as as_written
@@ -104,12 +104,13 @@ def prompt(run: Path, values: dict[str, Any]) -> str | None:
 @lru_cache(maxsize=1)
 def _prompter(run: Path) -> tuple[Prompter, list[tuple[str, str, bool]]]:
     known, how = opened(run)
-    made = job.check(job.without_unknown(known.job))
+    made = _job_of(known)
     fields = list(how.schema)[: len(how.schema) - len(how.own)]
     before = columns.carried(how.schema, how.own).names
     nested = [(field.metadata or {}).get(columns.ROLE) == b"json" for field in fields]
     text = msgspec.structs.replace(made.prompt, images=None, audio=None)  # files may be gone by now
-    return Prompter(text), list(zip([field.name for field in fields], before, nested, strict=True))
+    prompter = msgspec.structs.replace(made, prompt=text).prompter()
+    return prompter, list(zip([field.name for field in fields], before, nested, strict=True))
 
 
 def api(run: Path, values: dict[str, Any]) -> str:
@@ -171,7 +172,7 @@ def export(run: Path, output: Path, format_: str) -> Iterator[Path]:
 def against_input(run: Path) -> Iterator[Finding]:
     """What differs between the questions that were asked and those the input asks now."""
     known, how = opened(run)
-    made = job.check(job.without_unknown(known.job))
+    made = _job_of(known)
     source = readers.resolve(made.input or [], Path.cwd(), known.input_format)
     difference = readers.compare(
         [msgspec.convert(f, readers.Fingerprint) for f in known.inputs], source
@@ -198,7 +199,7 @@ def _hashes(
     made: Job, source: Input, variants: list[Parameters]
 ) -> Iterator[tuple[int | None, frozenset[str]]]:
     """For every row of the input, the hashes its request may have."""
-    prompter = Prompter(made.prompt, made.id_column)
+    prompter = made.prompter()
     first = 0
     for batch in source.batches():
         for row in source.rows(batch, first):
@@ -215,4 +216,17 @@ def _hashes(
 
 def _overridden(known: Plan, made: Job) -> list[Parameters]:
     """The parameters that retries were given."""
-    return [job.check(job.over(known.job, again.settings)).request for again in known.retries]
+    return [
+        job.check(job.over(known.job, again.settings), given=given_by(again, known.over)).request
+        for again in known.retries
+    ]
+
+
+def _job_of(known: Plan) -> Job:
+    """The job of a run, without its endpoint."""
+    return job.check(job.without_unknown(known.job), given=known.over)
+
+
+def given_by(again: Again, before: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of requests that flags gave, those of a retry among them."""
+    return {**before, **job.given(again.settings)}

@@ -56,6 +56,7 @@ class Row(msgspec.Struct, frozen=True, gc=False):
 
     `where` is the place a message names (`reviews.jsonl:17`), `folder` that of the input file, None
     when it is not on this machine.  A row that could not be read has a `fault` and no values.
+    `padded` tells that fields which are not there are null in its structs, as Arrow has it.
     """
 
     index: int
@@ -63,6 +64,7 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     where: str
     fault: str | None = None
     folder: str | None = None
+    padded: bool = False
 
 
 class Request(msgspec.Struct, frozen=True, gc=False):

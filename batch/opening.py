@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from batch import columns, job, looking, prices, readers
+from batch import columns, job, looking, prices, readers, status
 from batch.checker import Checker
 from batch.errors import Different
 from batch.job import Job
-from batch.readers import Input
+from batch.readers import Input, Reading
 from batch.rehearsal import Terms
-from batch.store import folder, lock, plan
+from batch.store import contents, folder, lock, plan
+from batch.store.drawn import Cap
 from batch.store.files import Disk
 from batch.store.log import Log
 from batch.store.plan import Again, Plan
@@ -31,12 +32,14 @@ MOST_NAMED = 5
 
 class How(Terms, frozen=True, kw_only=True):
     """How a job is run, beyond what the job says.  A `probe` asks so many rows at most, and leaves
-    the job's own limit as it is; `agrees` puts a question to a person, and is None where there is
+    the job's own limit as it is; `cap` is what a flag says of the cost.
+    `agrees` puts a question to a person, and is None where there is
     nobody.
     """
 
     say: Callable[[str], None]
     quiet: bool = False
+    cap: Cap | None = None
     yes: bool = False
     new: bool = False
     reuse: Path | None = None
@@ -56,15 +59,19 @@ class Opened(msgspec.Struct, frozen=True):
     layout: Layout
     log: Log
     stood: str | None  # the state in which an earlier start left the run
+    rows: int | None  # of its input, where they were all looked at before it began
 
 
-def set_aside(run_folder: Path, how: How) -> tuple[Path, How]:
+def set_aside(run_folder: Path, how: How, *, worthless: bool = False) -> tuple[Path, How]:
     """Keep the run that is in the folder under another name, and reuse it from there if it is
-    the one meant.
+    the one meant.  One that is `worthless` is not kept for long, so that is not said of it.
     """
     with lock.held(run_folder):
         kept = folder.set_aside(run_folder)
-    how.say(f"the run that was there is kept as {kept}")
+    if worthless:
+        how.say("the run that was there holds no answer and cost nothing: this one replaces it")
+    else:
+        how.say(f"the run that was there is kept as {kept}")
     if how.reuse is not None and how.reuse.absolute() == run_folder.absolute():
         how = msgspec.structs.replace(how, reuse=kept)
     return kept, how
@@ -79,6 +86,29 @@ def input_in(kept: Path, job_: Job, run_folder: Path, source: Input) -> tuple[Jo
     return msgspec.structs.replace(job_, input="-"), again
 
 
+def reading_of(run_folder: Path, job_: Job, how: Terms) -> tuple[str | None, Reading]:
+    """The format of the job's input, where it is known beforehand, and how it is read: as the run in
+    the folder has read it since it began.
+    """
+    known = plan.read(run_folder)
+    if known is None:
+        return how.input_format, readers.DEFAULT
+    reading = msgspec.convert(known.reading, Reading)
+    same = known.job.get("input") == job_.input
+    return how.input_format or (known.input_format if same else None), (
+        readers.OF_RULES_1 if known.rules == 1 else reading
+    )
+
+
+def binds_nobody(run_folder: Path) -> bool:
+    """Whether the run in the folder holds no answer, and nothing in it may have been billed."""
+    _, layout = looking.opened(run_folder)
+    totals = status.counted(run_folder)[0].totals()
+    used = totals.input_tokens + totals.output_tokens + totals.unconfirmed_tokens
+    charged = totals.maybe_billed_attempts + totals.unbounded_attempts + used
+    return not totals.rows_ok and not charged and not contents.unanswered(run_folder, layout)
+
+
 def same_run(
     job_: Job, run_folder: Path, source: Input, say: Callable[[str], None] | None = None
 ) -> Plan | None:
@@ -86,7 +116,7 @@ def same_run(
     known = plan.read(run_folder)
     if known is None:
         return None
-    different = plan.differences(known.job, job.tables_of(job_))
+    different = plan.differences(known, job.tables_of(job_), job_.request.over)
     if different:
         raise Different(f"{run_folder} is the run of another job: {', '.join(different)} changed")
     before = [msgspec.convert(fingerprint, readers.Fingerprint) for fingerprint in known.inputs]
@@ -105,9 +135,10 @@ def open_folder(
     schema: Callable[[Input], pa.Schema],
     how: How,
     stack: ExitStack,
+    rows: int | None = None,
 ) -> Opened:
     """Lock the folder until `stack` is left, and bring it to where rows can be asked; `schema` gives
-    the columns of a run that is new.  Raises BatchError.
+    the columns of a run that is new, whose input has `rows`, where that is known.  Raises BatchError.
     """
     disk = Disk()
     folder.make(disk, run_folder)
@@ -131,7 +162,7 @@ def open_folder(
         "start", batchmill=now.batchmill, run_id=now.run_id, resumed=now.resumed, parts=len(found)
     )
     stood = None if known is None else known.state
-    return Opened(disk, run_folder, now, source, found, layout, log, stood)
+    return Opened(disk, run_folder, now, source, found, layout, log, stood, rows)
 
 
 def _keep_standard_input(
@@ -172,9 +203,15 @@ def schema_of(
 def _plan(job_: Job, source: Input, known: Plan | None, how: How) -> Plan:
     tables, prints = job.tables_of(job_), msgspec.to_builtins(source.fingerprints())
     if known is None:
-        reuse = None if how.reuse is None else str(how.reuse.absolute())
-        made = plan.new(tables, prints, source.format)
-        return msgspec.structs.replace(made, reuse=reuse, prices=prices.snapshot())
+        return plan.new(
+            tables,
+            prints,
+            source.format,
+            reuse=None if how.reuse is None else str(how.reuse.absolute()),
+            prices=prices.snapshot(),
+            reading=msgspec.to_builtins(source.found()),
+            over=dict(job_.request.over),
+        )
     # the columns do not change any more
     kept = {key: known.job[key] for key in ("keep",) if key in known.job}
     tables = plan.without_secrets({**tables, **kept})

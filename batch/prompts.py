@@ -60,8 +60,19 @@ PATHS = {
 class Prompter:
     """Makes a question of every row, by one job's templates."""
 
-    def __init__(self, prompt: Prompt, id_column: str | None = None) -> None:
-        """Raises JobError for a template that does not parse."""
+    def __init__(
+        self,
+        prompt: Prompt,
+        id_column: str | None = None,
+        *,
+        system_wins: bool = False,
+        api: str = "chat",
+    ) -> None:
+        """`system_wins` tells that the system's part stands in place of what rows bring as theirs;
+        `api` is that of rows which name none.  Raises JobError for a template that does not parse.
+        """
+        self._system_wins = system_wins and prompt.system is not None
+        self._api = api
         self._environment = ImmutableSandboxedEnvironment(
             undefined=StrictUndefined,
             autoescape=False,
@@ -96,16 +107,22 @@ class Prompter:
         if self._has_user:
             question = Question(messages=self._rendered(row.values), custom_id=custom_id)
         else:
-            question = self._spoken(row.values, custom_id)
+            question = self._spoken(row, custom_id)
         return self._with_media(question, row) if self.reads_files else question
 
-    def _spoken(self, values: dict[str, Any], custom_id: str | None) -> Question:
+    def _spoken(self, row: Row, custom_id: str | None) -> Question:
         """A row that brings its own request."""
-        if isinstance(body := _decoded(values.get("body")), dict):
-            return Question(body=body, api=api_of(values.get("url")), custom_id=custom_id)
+        values = row.values
+        if isinstance(body := _own(row, "body"), dict):
+            api = api_of(values.get("url"))
+            if self._system_wins:
+                body = _with_system(body, self._rendered(values), api or self._api)
+            return Question(body=body, api=api, custom_id=custom_id)
         before = self._rendered(values)
-        messages = _decoded(values.get("messages"))
+        messages = _own(row, "messages")
         if isinstance(messages, list) and messages:
+            if self._system_wins:
+                messages = _without_system(messages)
             return Question(messages=[*before, *messages], custom_id=custom_id)
         prompt = values.get("prompt")
         if isinstance(prompt, str) and prompt:
@@ -238,6 +255,46 @@ def _not_null(value: Any) -> Any:
 
 def _names(given: str | list[str] | None) -> list[str]:
     return [given] if isinstance(given, str) else given or []
+
+
+def _own(row: Row, name: str) -> Any:
+    """What a row brings of its own request, without the nulls that Arrow pads structs with."""
+    value = row.values.get(name)
+    return _unpadded(value) if row.padded and not isinstance(value, str) else _decoded(value)
+
+
+def _unpadded(value: Any) -> Any:
+    """A null `content` stays in what the assistant said: it may have called a tool."""
+    if isinstance(value, list):
+        return [_unpadded(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    kept = {key: _unpadded(inner) for key, inner in value.items() if inner is not None}
+    if value.get("role") == "assistant" and "content" in value:
+        return {key: kept.get(key) for key in value if key in kept or key == "content"}
+    return kept
+
+
+def _without_system(messages: list[Any]) -> list[Any]:
+    """`messages` without what the system says before all others."""
+    said = (at for at, message in enumerate(messages) if not _is_by_system(message))
+    return messages[next(said, len(messages)) :]
+
+
+def _is_by_system(message: Any) -> bool:
+    return isinstance(message, dict) and message.get("role") in ("system", "developer")
+
+
+def _with_system(body: dict[str, Any], system: list[dict[str, Any]], api: str) -> dict[str, Any]:
+    """A row's own body, in which the system's part is ours.  Raises BadRow where it has no place."""
+    if isinstance(messages := body.get("messages"), list):
+        return {**body, "messages": [*system, *_without_system(messages)]}
+    if api != "responses":
+        raise BadRow(f"the system's part (-s) has no place in a body of the API {api!r}")
+    made = {**body, "instructions": system[0]["content"]}
+    if isinstance(items := body.get("input"), list):
+        made["input"] = _without_system(items)
+    return made
 
 
 def _is_by_user(message: Any) -> bool:

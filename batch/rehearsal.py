@@ -17,16 +17,17 @@ from pathlib import Path
 import msgspec
 
 from batch import apis, endpoint, job, media, models, preflight, prices, readers
-from batch.apis import APIS
+from batch.apis import APIS, Parameters, weighing
 from batch.budget import Boundless, Worst
 from batch.checker import Checker
+from batch.custom_ids import CustomIds
 from batch.errors import InputError, JobError, UsageError
 from batch.job import Job
 from batch.model import Request, Row
 from batch.preflight import OutOfBounds
 from batch.prices import Pricer
-from batch.prompts import BadRow, Prompter
-from batch.readers import FIRST_BYTES, FIRST_ROWS, Input
+from batch.prompts import BadRow, Prompter, Question
+from batch.readers import FIRST_BYTES, FIRST_ROWS, Input, Reading
 from batch.tally import Tally
 
 
@@ -51,23 +52,27 @@ class Fault(msgspec.Struct, frozen=True):
 
 
 class Validity(msgspec.Struct):
-    """What was found in all rows: how many there are, how many of them are bad, and the first faults."""
+    """What was found in all rows: how many there are, how many of them are bad, the first faults,
+    and which labels (`custom_id`) more than one row bears, in words.
+    """
 
     rows: int = 0
     bad_rows: int = 0
     models: list[str] = []
     faults: list[Fault] = []
+    duplicates: str | None = None
 
 
 class Rehearsed(msgspec.Struct, frozen=True):
-    """What the first rows ask: the APIs and models, all of it added up, and a line of notice where
-    one is due.
+    """What the first rows ask: the APIs and models, all of it added up, and lines of notice where
+    they are due.  `rows` is how many there are to ask, where these are all.
     """
 
     apis: frozenset[str] = frozenset()
     models: frozenset[str] = frozenset()
-    notice: str | None = None
+    notices: tuple[str, ...] = ()
     tally: Tally | None = None
+    rows: int | None = None
 
 
 def check(job_: Job, source: Input, prompter: Prompter, terms: Terms) -> Rehearsed:
@@ -84,8 +89,9 @@ def check(job_: Job, source: Input, prompter: Prompter, terms: Terms) -> Rehears
         raise InputError(f"{source.names[0]}: the embedded model gives no embeddings")
     if offered is None:
         return found
-    notice = models.unlisted(set(found.models), offered.names())
-    return msgspec.structs.replace(found, notice=notice)
+    unlisted = models.unlisted(set(found.models), offered.names())
+    notices = found.notices if unlisted is None else (*found.notices, unlisted)
+    return msgspec.structs.replace(found, notices=notices)
 
 
 def checker_of(job_: Job, terms: Terms) -> Checker | None:
@@ -146,13 +152,19 @@ def _host(job_: Job, terms: Terms) -> str:
 
 def _check_rows(job_: Job, source: Input, prompter: Prompter, terms: Terms) -> Rehearsed:
     """Render the first rows.  Raises InputError naming the place of the first fault."""
-    size, empty = 0, True
+    size = rows = 0
     spoken, wanted, asked = set(), set(), Tally()
+    overruled, ids = Overruled(), CustomIds()
     host = bounding_host(job_, prompter, terms)
-    for row in first_rows(source, min(FIRST_ROWS, job_.limit or FIRST_ROWS)):
-        empty = False
+    most = min(FIRST_ROWS, job_.limit or FIRST_ROWS)
+    first = FirstRows(source, most)
+    for row in first:
+        rows += 1
         try:
-            request = _request(job_, row, prompter, host)
+            question = prompter.question(row)
+            overruled.note(question, job_.request)
+            ids.note(question.custom_id, row.where)
+            request = apis.bounded(question, job_.request, row.index, host)
             spoken.add(request.api)
             wanted.add(request.model or "")
             size += len(request.body)
@@ -162,9 +174,32 @@ def _check_rows(job_: Job, source: Input, prompter: Prompter, terms: Terms) -> R
                 raise InputError(f"{row.where}: {fault}", hint=_hint(fault)) from None
         if size > FIRST_BYTES:  # of pictures
             break
-    if empty:
+    if not rows:
         raise no_rows(source)
-    return Rehearsed(frozenset(spoken), frozenset(wanted), tally=asked)
+    whole = rows if first.ended else None
+    notices = tuple(line for line in (overruled.words(), ids.words()) if line is not None)
+    return Rehearsed(frozenset(spoken), frozenset(wanted), notices, asked, whole)
+
+
+class Overruled:
+    """Which keys of rows' own bodies flags overrule."""
+
+    def __init__(self) -> None:
+        self._rows: dict[str, int] = {}
+
+    def note(self, question: Question, parameters: Parameters) -> None:
+        """Count one row."""
+        if question.body is None or not parameters.over:
+            return
+        for key in weighing.overruled(question.body, parameters.over):
+            self._rows[key] = self._rows.get(key, 0) + 1
+
+    def words(self) -> str | None:
+        """One line, None where rows say nothing else."""
+        if not self._rows:
+            return None
+        keys, rows = ", ".join(self._rows), max(self._rows.values())
+        return f"flags win over what rows say themselves: {keys} (in {rows:,} of the first rows)"
 
 
 def no_rows(source: Input) -> InputError:
@@ -176,12 +211,34 @@ def _hint(fault: BadRow) -> str:
     return f"{hint}; {preflight.WAY_OUT}" if isinstance(fault, OutOfBounds) else hint
 
 
+class FirstRows:
+    """The first `count` rows of the input, or those in its first FIRST_BYTES; `ended` tells, once
+    they have been read, that there are no more.
+    """
+
+    def __init__(self, source: Input, count: int) -> None:
+        self._source = source
+        self._count = count
+        self.ended = False
+
+    def __iter__(self) -> Iterator[Row]:
+        index = size = 0
+        for batch in self._source.batches():
+            if index >= self._count or size > FIRST_BYTES:
+                return
+            rows = self._source.rows(batch, index)
+            kept = rows[: self._count - index]
+            yield from kept
+            if len(kept) < len(rows):
+                return
+            index += len(rows)
+            size += batch.table.nbytes
+        self.ended = True
+
+
 def first_rows(source: Input, count: int) -> Iterator[Row]:
     """The first `count` rows of the input, or those in its first FIRST_BYTES."""
-    index = 0
-    for batch in readers.first(source.batches(), count):
-        yield from source.rows(batch, index)
-        index += len(batch.table)
+    return iter(FirstRows(source, count))
 
 
 def rows_in(source: Input, limit: int | None) -> int:
@@ -205,17 +262,19 @@ def _request(job_: Job, row: Row, prompter: Prompter, host: str | None) -> Reque
     return apis.bounded(prompter.question(row), job_.request, row.index, host)
 
 
-def source_of(job_: Job, input_format: str | None, stack: ExitStack) -> Input:
+def source_of(
+    job_: Job, input_format: str | None, stack: ExitStack, reading: Reading = readers.DEFAULT
+) -> Input:
     """The input of a job; standard input is kept in a file until `stack` ends."""
     if job_.input is None:
         raise UsageError("no input: name a file, or `input` in the job file")
     if job_.input != "-":
-        return readers.resolve(job_.input, Path.cwd(), input_format)
+        return readers.resolve(job_.input, Path.cwd(), input_format, reading)
     kept = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="batchmill-")))
     path = kept / f"stdin.{input_format or 'jsonl'}"
     with path.open("wb") as file:
         shutil.copyfileobj(sys.stdin.buffer, file, 1 << 20)
-    return readers.resolve(str(path), kept, input_format)
+    return readers.resolve(str(path), kept, input_format, reading)
 
 
 def first_api(job_: Job, source: Input, prompter: Prompter) -> str:
@@ -244,7 +303,7 @@ def place(job_: Job, base_url: str, api: str) -> str:
 
 def preview(job_: Job, terms: Terms, rows: int = 3) -> Iterator[str]:
     """The requests of the first rows, as they would be sent; nothing is."""
-    prompter = Prompter(job_.prompt, job_.id_column)
+    prompter = job_.prompter()
     checker_of(job_, terms)
     check_parameters(job_, terms)
     host = bounding_host(job_, prompter, terms)
@@ -252,7 +311,7 @@ def preview(job_: Job, terms: Terms, rows: int = 3) -> Iterator[str]:
         source = source_of(job_, terms.input_format, stack)
         base_url = ""
         if not job_.endpoint.local:
-            base_url = endpoint.target(job_.endpoint, terms.environment).base_url
+            base_url = endpoint.address(job_.endpoint, terms.environment)
         for row in first_rows(source, min(rows, job_.limit or rows)):
             try:
                 request = _request(job_, row, prompter, host)
@@ -266,11 +325,11 @@ def validate(job_: Job, terms: Terms, most_faults: int) -> Validity:
     """Judge a job and every row of its input (as many as its `limit` allows); the first `most_faults`
     faults are kept, all are counted.  Raises JobError and InputError for what is no single row's.
     """
-    prompter = Prompter(job_.prompt, job_.id_column)
+    prompter = job_.prompter()
     checker_of(job_, terms)
     check_parameters(job_, terms)
     host = bounding_host(job_, prompter, terms)
-    found, wanted = Validity(), set()
+    found, wanted, ids = Validity(), set(), CustomIds()
     with ExitStack() as stack:
         source = source_of(job_, terms.input_format, stack)
         source.schema(None if job_.keep is None else tuple(job_.keep))
@@ -278,13 +337,14 @@ def validate(job_: Job, terms: Terms, most_faults: int) -> Validity:
             found.rows += 1
             if isinstance(asked, Request):
                 wanted.add(asked.model or "")
+                ids.note(asked.custom_id, row.where)
                 continue
             found.bad_rows += 1
             if len(found.faults) < most_faults:
                 found.faults.append(Fault(row.index, row.where, str(asked)))
         if not found.rows:
             raise no_rows(source)
-    found.models = sorted(wanted)
+    found.models, found.duplicates = sorted(wanted), ids.words()
     return found
 
 

@@ -16,18 +16,28 @@ from pathlib import Path
 
 import msgspec
 
-from batch import columns, consent, endpoint, job, looking, rehearsal, results
+from batch import columns, consent, endpoint, job, looking, readers, rehearsal, results
 from batch.asking import Asking
 from batch.budget import SLICE, Budget, Purse
 from batch.checker import Checker
 from batch.client import Client
 from batch.consent import Standing
 from batch.endpoint import Target
-from batch.errors import BatchError, Interrupted, StorageError
+from batch.errors import BatchError, Different, Interrupted, StorageError
 from batch.feed import Feed
 from batch.job import Job
 from batch.limiter import Limiter
-from batch.opening import How, Opened, input_in, open_folder, same_run, schema_of, set_aside
+from batch.opening import (
+    How,
+    Opened,
+    binds_nobody,
+    input_in,
+    open_folder,
+    reading_of,
+    same_run,
+    schema_of,
+    set_aside,
+)
 from batch.prices import Pricer
 from batch.progress import Progress, duration, money
 from batch.prompts import Prompter
@@ -35,7 +45,7 @@ from batch.rehearsal import Rehearsed
 from batch.signals import interruptible
 from batch.status import counted
 from batch.store import drawn, folder, plan, sends
-from batch.store.drawn import Drawn
+from batch.store.drawn import Cap, Drawn
 from batch.store.plan import Again
 from batch.store.recover import Redo, finished
 from batch.store.reuse import Reuse
@@ -52,7 +62,7 @@ A_WHILE = 5.0
 
 def run(job_: Job, run_folder: Path, how: How) -> Ended:
     """Run a job in its folder, from wherever it stands.  Raises BatchError where nothing was begun."""
-    prompter = Prompter(job_.prompt, job_.id_column)
+    prompter = job_.prompter()
     checker = rehearsal.checker_of(job_, how)
     asked = _changed(job_, how.again)
     folder.check_ours(run_folder)
@@ -60,9 +70,18 @@ def run(job_: Job, run_folder: Path, how: How) -> Ended:
     if how.reuse is not None:
         looking.opened(how.reuse)
     with interruptible(), ExitStack() as stack:
-        source = rehearsal.source_of(job_, how.input_format, stack)
-        rehearsed = Rehearsed()
-        known = None if anew else same_run(job_, run_folder, source)
+        format_, reading = (how.input_format, readers.DEFAULT)
+        if not anew:
+            format_, reading = reading_of(run_folder, job_, how)
+        source = rehearsal.source_of(job_, format_, stack, reading)
+        rehearsed, worthless = Rehearsed(), False
+        try:
+            known = None if anew else same_run(job_, run_folder, source)
+        except Different:
+            if not binds_nobody(run_folder):
+                raise
+            known, anew, worthless = None, True, True
+        asked, cap = _capped(asked, job_, run_folder, how, anew)
         if known is None:
             rehearsed = rehearsal.check(job_, source, prompter, how)
         elif how.again is not None and how.again.settings:
@@ -74,15 +93,18 @@ def run(job_: Job, run_folder: Path, how: How) -> Ended:
             standing = None if known is None else Standing(known.rows, counted(run_folder)[0])
             consent.seek(how.agrees, asked, source, pricer, standing or rehearsed.tally)
         if anew and plan.read(run_folder) is not None:
-            kept, how = set_aside(run_folder, how)
+            kept, how = set_aside(run_folder, how, worthless=worthless)
             job_, source = input_in(kept, job_, run_folder, source)
 
         columns_of = partial(schema_of, job_, checker=checker, apis=rehearsed.apis, say=how.say)
-        opened = open_folder(job_, run_folder, source, columns_of, how, stack)
+        opened = open_folder(job_, run_folder, source, columns_of, how, stack, rehearsed.rows)
+        drawn.keep_cap(opened.disk, opened.run, cap)
+        if worthless:
+            folder.discard(kept)
         api = rehearsal.first_api(asked, source, prompter)
         how.say(f"asking {rehearsal.place(asked, target.base_url, api)}")
-        if rehearsed.notice is not None:
-            how.say(rehearsed.notice)
+        for notice in rehearsed.notices:
+            how.say(notice)
         if how.probe is not None:
             asked = msgspec.structs.replace(asked, limit=min(how.probe, asked.limit or how.probe))
         return _in_a_loop(lambda: _ask(asked, prompter, checker, target, pricer, opened, how))
@@ -95,7 +117,30 @@ def _changed(job_: Job, again: Again | None) -> Job:
     tables = job.tables_of(job_)
     for key, value in again.settings.items():
         job.put(tables, key, value)
-    return job.check(tables)
+    return job.check(tables, given=looking.given_by(again, job_.request.over))
+
+
+def _capped(
+    asked: Job, job_: Job, run_folder: Path, how: How, anew: bool
+) -> tuple[Job, Cap | None]:
+    """`asked` with the cap that holds for it, and that cap where a flag has given it, now or to an
+    earlier start.
+    """
+    in_job = job_.limits.max_cost_usd
+    if how.cap is not None:
+        cap: Cap | None = Cap(how.cap.usd, in_job)
+        if how.cap.usd is None:
+            how.say("no cap holds any more (--max-cost none)")
+    else:
+        cap = None if anew else drawn.cap_of(run_folder, in_job)
+        if cap is not None and cap.usd is not None:
+            how.say(
+                f"the cap of {money(cap.usd)} that a flag gave holds on (--max-cost none lifts it)"
+            )
+    if cap is None:
+        return asked, None
+    limits = msgspec.structs.replace(asked.limits, max_cost_usd=cap.usd)
+    return msgspec.structs.replace(asked, limits=limits), cap
 
 
 def _target(job_: Job, how: How, stack: ExitStack) -> Target:
@@ -224,6 +269,7 @@ async def _ask(
         rows,
         asking.stopped,
         cap_left=None if purse is None else purse.budget.left,
+        reuse=None if opened.plan.reuse is None else Path(opened.plan.reuse),
     )
     opened.log.event(
         "end",
@@ -270,7 +316,9 @@ def _purse(
         )
 
     def draw(amount: Decimal) -> None:
-        drawn.write(opened.disk, opened.run, Drawn(amount, held_usd=None))
+        now = drawn.read(opened.run) or Drawn()
+        kept = msgspec.structs.replace(now, drawn_usd=amount, held_usd=None)
+        drawn.write(opened.disk, opened.run, kept)
 
     return Purse(Budget(Decimal(repr(cap)), known.spent(held), draw), pricer)
 
@@ -333,16 +381,16 @@ def _held(opened: Opened) -> Summary:
 
 
 def _rows_expected(opened: Opened, store: Store, feed: Feed, limit: int | None) -> int | None:
-    """The number of rows, as far as it is known; before the input's end, by the share of its
-    bytes read.
+    """The number of rows to ask, as far as it is known; before the input's end, by the share of its
+    bytes read, or else `limit`.
     """
-    rows = opened.plan.rows
+    rows = opened.rows if opened.plan.rows is None else opened.plan.rows
     if feed.ended:
         rows = store.next_row
     elif rows is None:
         share = opened.source.share_before(store.next_position)
         rows = None if not share else round(store.next_row / share)
-    return rows if limit is None or rows is None else min(rows, limit)
+    return limit if rows is None else min(rows, limit or rows)
 
 
 def _state(opened: Opened, how: How, stopped: BatchError | None) -> str:

@@ -25,7 +25,8 @@ RECENT_SECONDS = 60.0
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """`state` is running, interrupted, stopped or finished; `rows` and `pending` are None while
-    unknown; `waiting` is what a running one waits for.
+    unknown; `limit` is how many of the rows the last start was to ask, None for all; `waiting` is
+    what a running one waits for.
     """
 
     run: str
@@ -35,6 +36,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     input: str | list[str] | None
     model: str | None
     rows: int | None
+    limit: int | None
     ok: int
     failed: int
     pending: int | None
@@ -58,7 +60,10 @@ def of(run: Path, known: Plan) -> Status:
     totals = summary.totals()
     done = totals.rows_ok + totals.rows_failed
     rows = known.rows
+    limit = known.job.get("limit")
     pending = None if rows is None else max(0, rows - done)
+    wanted = min((count for count in (rows, limit) if count is not None), default=None)
+    left = None if wanted is None else max(0, wanted - done)
     rate = _rate(recent, time.time()) if holder else None
     return Status(
         run=str(run.absolute()),
@@ -68,12 +73,13 @@ def of(run: Path, known: Plan) -> Status:
         input=known.job.get("input"),
         model=known.job.get("request", {}).get("model"),
         rows=rows,
+        limit=limit,
         ok=totals.rows_ok,
         failed=totals.rows_failed,
         pending=pending,
         reused=totals.rows_reused,
         rows_per_second=rate,
-        eta_seconds=pending / rate if pending is not None and rate else None,
+        eta_seconds=left / rate if left is not None and rate else None,
         input_tokens=totals.input_tokens,
         output_tokens=totals.output_tokens,
         attempts=totals.attempts,

@@ -41,7 +41,8 @@ MOST_UNPRICED = 5
 
 class Ended(msgspec.Struct, frozen=True):
     """How a start of a run ended: `whole` is what the run holds, `now` what this start asked,
-    `cap_left` the USD that the next one may spend, None where nothing caps it.
+    `cap_left` the USD that the next one may spend, None where nothing caps it; `reuse` the run from
+    which answers were taken, if any could be.
     """
 
     run: Path
@@ -51,6 +52,7 @@ class Ended(msgspec.Struct, frozen=True):
     rows: int | None  # of the input; None while its end has not been read
     stopped: BatchError | None = None
     cap_left: Decimal | None = None
+    reuse: Path | None = None
 
     @property
     def exit_code(self) -> int:
@@ -72,6 +74,8 @@ def lines(ended: Ended, file: Path | None = None) -> list[str]:
     if misfits := ended.whole.misfits:
         rows = "1 row holds" if misfits == 1 else f"{misfits:,} rows hold"
         said.append(f"extra     {rows} values that fit no column: see `extra`")
+    if ended.reuse is not None:
+        said.append(f"reused    {totals.rows_reused:,} rows, taken from {_shown(ended.reuse)}")
     said.append(_tokens(totals))
     said.append(_cost(totals))
     if ended.cap_left is not None:

@@ -462,3 +462,45 @@ def test_retry_refuses_an_input_that_was_edited(api, batchmill, tmp_path, failed
     api.reset_ledger()
     assert batchmill(*shlex.split(line[line.index("batchmill ") :])[1:]).exit_code == 0
     assert api.prompts() == {"edited": 1, "text 00007": 1, "text 00021": 1}
+
+
+def test_a_run_that_cost_nothing_gives_way_to_a_changed_job(api, batchmill, tmp_path):
+    write(tmp_path / "in.jsonl", texts(3))
+    api.key = "right"
+    refused = batchmill("run", "in.jsonl", *asking(api))
+    assert refused.exit_code == 3 and not rows(tmp_path / "runs/in")
+    api.key = None
+    changed = batchmill("run", "in.jsonl", *asking(api), "--set", "request.temperature=0.5")
+    assert changed.exit_code == 0, changed.stderr
+    assert "cost nothing" in changed.stderr
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["in"]
+    once_more = batchmill("run", "in.jsonl", *asking(api))
+    assert once_more.exit_code == 4
+
+
+def test_what_is_not_ours_in_a_run_that_cost_nothing_is_kept(api, batchmill, tmp_path):
+    write(tmp_path / "in.jsonl", texts(3))
+    api.key = "right"
+    assert batchmill("run", "in.jsonl", *asking(api)).exit_code == 3
+    (tmp_path / "runs/in/notes.txt").write_text("mine")
+    api.key = None
+    changed = batchmill("run", "in.jsonl", *asking(api), "--set", "request.temperature=0.5")
+    assert changed.exit_code == 0, changed.stderr
+    assert [path.name for path in (tmp_path / "runs/in~1").iterdir()] == ["notes.txt"]
+
+
+def test_what_may_have_been_billed_binds(api, batchmill, tmp_path):
+    write(tmp_path / "in.jsonl", texts(1))
+    api.script = {texts(1)[0]: [Step(reset=True)] * 9}
+    fast = ("--set", "retry.max_attempts=1", "--set", "retry.max_maybe_billed=1")
+    assert batchmill("run", "in.jsonl", *asking(api, *fast)).exit_code == 1
+    changed = batchmill("run", "in.jsonl", *asking(api, *fast), "--set", "request.temperature=0.5")
+    assert changed.exit_code == 4
+
+
+def test_reuse_says_how_many_rows_it_took(api, batchmill, tmp_path):
+    write(tmp_path / "in.jsonl", texts(5))
+    assert batchmill("run", "in.jsonl", *asking(api, "--limit", 3)).exit_code == 0
+    again = batchmill("run", "in.jsonl", *asking(api), "--reuse", "runs/in")
+    assert again.exit_code == 0, again.stderr
+    assert "reused    3 rows" in again.stderr

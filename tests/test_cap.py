@@ -320,3 +320,38 @@ def test_list_prices_are_those_of_the_dearest_tier():
     request = apis.build(question, Parameters(model="gpt-5.4", sent={"max_tokens": 1000}), 0)
     usual = 1000 * 15e-6
     assert float(Worst(pricer).of(request, time.time())) >= 2 * usual
+
+
+def test_a_cap_given_by_a_flag_holds_for_later_starts(api, batchmill, tmp_path):
+    write(tmp_path / "in.jsonl", texts(200))
+    command = ("run", "in.jsonl", *asking(api, "-c", 2, *PRICED, *LENGTH))
+    assert batchmill(*command, "--max-cost", "0.5", "--limit", 3).exit_code == 0
+    ended = batchmill(*command)
+    assert ended.exit_code == 3, ended.stderr
+    assert "the cap of $0.50 that a flag gave holds on" in ended.stderr
+    spent = bill(api)
+    assert batchmill("run", "runs/in").exit_code == 3
+    assert 0.4 < spent <= bill(api) <= 0.5
+    lifted = batchmill(*command, "--max-cost", "none")
+    assert lifted.exit_code == 0, lifted.stderr
+    assert "no cap holds any more" in lifted.stderr
+    assert len(rows(tmp_path / "runs/in")) == 200
+
+
+def test_a_lifted_cap_stays_lifted_until_the_job_file_says_another(api, batchmill, tmp_path):
+    write(tmp_path / "in.jsonl", texts(200))
+    job = """
+        input = "in.jsonl"
+        prompt.user = "{{ text }}"
+        request = { model = "m", max_tokens = 40 }
+        prices.m = { input = 100, output = 1000 }
+        """
+    (tmp_path / "job.toml").write_text(f"{job}\nlimits.max_cost_usd = 0.5")
+    command = ("run", "job.toml", "--base-url", api.url, "-c", 2)
+    assert batchmill(*command).exit_code == 3
+    done = len(api.ledger)
+    assert batchmill(*command, "--max-cost", "none", "--limit", done + 5).exit_code == 0
+    assert batchmill(*command, "--limit", done + 10).exit_code == 0
+    (tmp_path / "job.toml").write_text(f"{job}\nlimits.max_cost_usd = 0.4")
+    assert batchmill(*command).exit_code == 3
+    assert len(api.ledger) == done + 10

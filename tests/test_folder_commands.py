@@ -353,3 +353,25 @@ def test_status_says_what_a_running_run_waits_for(api, start, batchmill, tmp_pat
     stderr = process.communicate(timeout=30)[1]
     assert re.search(r"^429 .*: until \d\d:\d\d:\d\d$", stderr, re.MULTILINE)
     assert status(batchmill)["waiting"] is None
+
+
+def test_status_says_what_is_done_of_a_limit(api, batchmill, tmp_path):
+    write(tmp_path / "in.jsonl", texts(30))
+    assert batchmill("run", "in.jsonl", *asking(api, "--limit", 4)).exit_code == 0
+    said = batchmill("status", "runs/in")
+    assert "4 ok, 0 failed of the first 4" in said.stdout
+    assert json.loads(batchmill("status", "runs/in", "--json").stdout)["limit"] == 4
+
+
+def test_a_dry_run_needs_no_key(batchmill, tmp_path):
+    write(tmp_path / "in.jsonl", texts(1))
+    shown = batchmill("run", "in.jsonl", "-m", "m", "-p", "{{ text }}", "--dry-run")
+    assert shown.exit_code == 0, shown.stderr
+    assert "POST https://api.openai.com/v1/chat/completions" in shown.stdout
+
+
+def test_the_embedded_model_needs_no_name(batchmill, tmp_path):
+    write(tmp_path / "in.jsonl", texts(1))
+    shown = batchmill("run", "in.jsonl", "--local", "-p", "{{ text }}", "--dry-run")
+    assert shown.exit_code == 0, shown.stderr
+    assert '"model": "smollm2-135m-instruct"' in shown.stdout

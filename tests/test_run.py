@@ -102,16 +102,18 @@ def test_a_column_whose_name_is_taken_is_carried_as_input_(api, batchmill, tmp_p
     assert "carried as others: " in ended.stderr and "input_status" in ended.stderr
 
 
-def test_batch_lines_win_over_the_job_and_keep_their_custom_ids(api, batchmill, tmp_path):
+def test_batch_lines_win_over_the_job_file_and_keep_their_custom_ids(api, batchmill, tmp_path):
     said = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "what is snow"}]
     body = {"model": "of-the-line", "messages": said, "temperature": 0.1}
     line = {"custom_id": "a-1", "method": "POST", "url": "/v1/chat/completions", "body": body}
     (tmp_path / "in.jsonl").write_text(json.dumps(line))
-    settings = ("--set", "request.temperature=0.9", "--set", "request.max_tokens=5")
-    ended = batchmill("run", "in.jsonl", "-m", "of-the-job", "--base-url", api.url, *settings)
+    (tmp_path / "job.toml").write_text(
+        'input = "in.jsonl"\n[request]\nmodel = "of-the-job"\ntemperature = 0.9\nmax_tokens = 5\n'
+    )
+    ended = batchmill("run", "job.toml", "--base-url", api.url)
     assert ended.exit_code == 0, ended.stderr
     assert [asked.body for asked in api.ledger] == [{**body, "max_tokens": 5}]
-    (row,) = rows(tmp_path / "runs/in")
+    (row,) = rows(tmp_path / "runs/job")
     assert (row["custom_id"], row["model"]) == ("a-1", "of-the-line")
     assert row["completion"] == answer_to("what is snow")
 

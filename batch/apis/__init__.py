@@ -14,7 +14,14 @@ import msgspec
 
 from batch import json_text, preflight
 from batch import schema as schemas
-from batch.apis import chat_completions, completions, embeddings, responses, responses_input
+from batch.apis import (
+    chat_completions,
+    completions,
+    embeddings,
+    responses,
+    responses_input,
+    weighing,
+)
 from batch.model import Completion, Request, Unreadable
 from batch.prompts import BadRow, Question
 from batch.sse import Event
@@ -61,13 +68,15 @@ class Parameters(msgspec.Struct, frozen=True):
     """`[request]` of a job: which API, and every key that is sent as it is.
 
     `schema` is the JSON Schema that answers are held to; `sent` then holds a `response_format`
-    that says so.
+    that says so.  `over` are the keys that flags gave (dotted where they are inside a table), which
+    hold for rows with a body of their own, too.
     """
 
     api: str = "chat"
     model: str | None = None
     sent: dict[str, Any] = {}
     schema: dict[str, Any] | None = None
+    over: dict[str, Any] = {}
 
     def __post_init__(self) -> None:
         if self.api not in APIS:
@@ -91,17 +100,22 @@ OUTPUT_CAPS = frozenset({"max_completion_tokens", "max_tokens", "max_output_toke
 
 
 def build(question: Question, parameters: Parameters, row: int) -> Request:
-    """The request of one row.  What the row itself says wins over the job.
+    """The request of one row.  What the row itself says wins over the job file, and flags win over
+    both.
 
     Raises BadRow when nobody names a model (the server would choose one, and its price) or the API
-    is none of ours.
+    is none of ours, or not the one that a flag names.
     """
     name = question.api or parameters.api
     if name not in APIS:
         raise BadRow(f"the API {name!r} is not supported (known: {', '.join(APIS)})")
+    if parameters.over.get("api", name) != name:
+        raise BadRow(f"its url is of the API {name!r}, but --api says {parameters.over['api']!r}")
     if parameters.schema is not None and name not in schemas.APIS:
         raise BadRow(f"the API {name!r} takes no schema ({_WITH_SCHEMA} do)")
-    sent = parameters.sent if question.body is None else {**parameters.sent, **question.body}
+    sent = parameters.sent
+    if question.body is not None:
+        sent = weighing.weighed(sent, question.body, parameters.over)
     messages = sent.get("messages") if question.messages is None else question.messages
     body = APIS[name].body(messages, sent)
     model = body.get("model") or parameters.model

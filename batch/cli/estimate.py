@@ -54,7 +54,7 @@ def estimate(what: str, as_json: bool, no_preflight: bool, probe: int | None, **
     if probe is not None:
         if job.input == "-":
             raise UsageError("--probe: standard input is read once; name a file")
-        code = carry_out(job, folder, quiet=as_json, probe=probe, **how)
+        code = carry_out(job, folder, quiet=as_json, probe=probe, cap=jobs.cap_given(flags), **how)
         if code > 1:
             return code
     found = estimating.of(job, folder, rehearsal.Terms(**how))

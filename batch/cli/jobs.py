@@ -16,11 +16,15 @@ from batch.errors import JobError, UsageError
 from batch.job import Job
 from batch.outcome import FINAL, TRANSIENT
 from batch.store import export, plan
+from batch.store.drawn import Cap
 from batch.store.plan import Again, Plan
+
+CAP = "limits.max_cost_usd"
 
 
 def read(what: str, flags: dict[str, Any]) -> tuple[Job, Path]:
     """The job meant by `what`, with `flags` over it, and its run folder."""
+    over: dict[str, Any] = {}
     path = Path(what)
     here = Path.cwd()
     source = job_file(what)
@@ -30,28 +34,47 @@ def read(what: str, flags: dict[str, Any]) -> tuple[Job, Path]:
     if source is not None:
         tables = job.at(job.read(path), path.parent.absolute(), path)
     elif (known := plan.read(path)) is not None:
-        tables, run = known.job, path
+        tables, run, over = known.job, path, dict(known.over)
         before = tables.get("output", {}).get("path")
     else:
         tables = job.at({"input": what}, here)
-    for setting in flags["settings"]:
-        job.put(tables, *_setting(setting))
+    said = dict(_setting(setting) for setting in flags["settings"])
+    said.pop(CAP, None)  # kept by the run, not by the job: see cap_given
+    for key, value in said.items():
+        job.put(tables, key, value)
     tables = job.at(tables, here)
     for flag, key in KEYS.items():
         if (given := flags.get(flag)) is not None:
             number = flag in ("concurrency", "rpm", "tpm")
-            job.put(tables, key, job.value_of(given) if number else given)
+            said[key] = job.value_of(given) if number else given
+            job.put(tables, key, said[key])
+    over |= job.given(said)
     if flags["local"]:
         job.put(tables, "endpoint.base_url", "local")
     if flags.get("prompt_file") is not None:
         job.put(tables, "prompt.file", str(flags["prompt_file"]))
-    made = job.check(job.at(tables, here), source)
+    made = job.check(job.at(tables, here), source, over)
     if run is not None and made.output.path != before:
         raise UsageError(
             f"-o: {what} is a run and stays where it is; to ask its rows something else, name its"
             f" folder as the `input` of a job file; to write them to a file: batchmill export {what}"
         )
     return made, run or folder_of(made, path)
+
+
+def cap_given(flags: dict[str, Any]) -> Cap | None:
+    """The cap that `--max-cost` or `--set limits.max_cost_usd` gives; None where neither does.
+    Raises JobError.
+    """
+    said = dict(_setting(setting) for setting in flags["settings"])
+    given = said.get(CAP, flags.get("max_cost"))
+    if isinstance(given, str):
+        given = job.value_of(given)
+    if given is None:
+        return None
+    if given == "none":
+        return Cap(None)
+    return Cap(job.check({"limits": {"max_cost_usd": given}}).limits.max_cost_usd)
 
 
 def endpoint(what: str | None, flags: dict[str, Any]) -> Endpoint:
@@ -126,6 +149,7 @@ def again(
     _all_known("--class", classes, TRANSIENT | FINAL)
     _all_known("--flag", flags, columns.FLAGS)
     changed = dict(_setting(setting) for setting in settings)
+    changed.pop(CAP, None)
     beyond = [
         key
         for key in changed
@@ -137,7 +161,7 @@ def again(
         raise UsageError(f"--set {beyond[0]}: a retry cannot change that")
     chosen = sorted(classes) if classes or flags else sorted(TRANSIENT | FINAL)
     made = Again(datetime.now(UTC).isoformat(timespec="seconds"), chosen, sorted(flags), changed)
-    return job.check(known.job), made
+    return job.check(known.job, given=known.over), made
 
 
 def _all_known(flag: str, given: tuple[str, ...], known: Iterable[str]) -> None:

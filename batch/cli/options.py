@@ -21,7 +21,6 @@ KEYS = {
     "api_key_env": "endpoint.api_key_env",
     "rpm": "limits.requests_per_minute",
     "tpm": "limits.tokens_per_minute",
-    "max_cost": "limits.max_cost_usd",
     "limit": "limit",
 }
 """Flag -> the key of the job it sets."""

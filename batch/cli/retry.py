@@ -43,6 +43,7 @@ def retry(
     from batch.cli.run import carry_out
 
     run = jobs.run_folder(run)
+    cap = jobs.cap_given(chosen)
     job, again = jobs.again(run, **chosen)
     return carry_out(
         job,
@@ -51,5 +52,6 @@ def retry(
         yes=yes,
         environment=jobs.environment(env_file),
         again=again,
+        cap=cap,
         bounds=not no_preflight,
     )

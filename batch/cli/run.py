@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 @options.key
 @options.rates
 @click.option(
-    "--max-cost", type=float, metavar="USD", help="What the run may cost at most, kills included."
+    "--max-cost",
+    metavar="USD|none",
+    help="What the run may cost at most, kills included; kept for later starts.",
 )
 @options.rows
 @options.settings
@@ -74,6 +76,7 @@ def run(what: str, **flags: Any) -> int:
         agrees=None if flags["yes"] else someone(),
         new=flags["new"],
         reuse=None if flags["reuse"] is None else jobs.run_folder(flags["reuse"]),
+        cap=jobs.cap_given(flags),
         **how,
     )
 

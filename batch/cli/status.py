@@ -37,6 +37,8 @@ def _lines(now: object) -> list[str]:
     assert isinstance(now, Status)
     by = f" by {now.holder}" if now.holder else ""
     of = f" of {now.rows:,}" if now.rows is not None else ""
+    if now.limit is not None and (now.rows is None or now.limit < now.rows):
+        of = f" of the first {now.limit:,}" + (of and f" ({now.rows:,} in all)")
     pending = f", {now.pending:,} to go" if now.pending else ""
     lines = [
         f"{now.run}: {now.state}{by}",

@@ -59,5 +59,7 @@ def _lines(what: str, found: Validity) -> list[str]:
     more = found.bad_rows - len(found.faults)
     if more:
         lines.append(f"… and {more:,} more")
+    if found.duplicates:
+        lines.append(found.duplicates)
     verdict = f"{found.bad_rows:,} of them bad" if found.bad_rows else "all is well"
     return [*lines, f"{what}: {found.rows:,} rows, {verdict}"]

@@ -25,9 +25,10 @@ from batch.model import Batch, Position, Row
 from batch.readers import csv, files, fingerprints, jsonl, parquet, run, source
 from batch.readers.fingerprints import Difference, Fingerprint
 from batch.readers.reading import DEFAULT, OF_RULES_1, Reading
-from batch.readers.source import FIRST_BYTES, FIRST_ROWS, first
+from batch.readers.source import FIRST_BYTES, FIRST_ROWS
 
 __all__ = [
+    "DEFAULT",
     "FIRST_BYTES",
     "FIRST_ROWS",
     "OF_RULES_1",
@@ -39,7 +40,6 @@ __all__ = [
     "Reader",
     "Reading",
     "compare",
-    "first",
     "resolve",
 ]
 

@@ -106,7 +106,7 @@ def rows(
 ) -> list[Row]:
     before = start.offset + start.skip
     return [
-        Row(first_index + index, held, f"{name} row {before + index}", None, folder)
+        Row(first_index + index, held, f"{name} row {before + index}", None, folder, padded=True)
         for index, held in enumerate(values.seen(spooled))
     ]
 

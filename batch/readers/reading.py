@@ -9,7 +9,7 @@ from typing import Literal
 import msgspec
 
 
-class Reading(msgspec.Struct, frozen=True, omit_defaults=True):
+class Reading(msgspec.Struct, frozen=True):
     """What was found out, or said, of text.  `empty` is what an empty cell of a CSV file means;
     `types` the columns that are carried and their types, as far as rows told them.
     """

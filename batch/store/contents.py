@@ -12,6 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from batch import columns
 from batch.errors import Damaged
 from batch.model import Sent
 from batch.store import journal, parts, sends
@@ -54,8 +55,8 @@ def unanswered(run: Path, layout: Layout) -> list[Sent]:
         return []
     attempts: dict[int, int] = {}
     for number in numbers(run):
-        columns = chosen(run, number, layout, ["row", "attempts"]).columns
-        attempts.update(zip(*(column.to_pylist() for column in columns), strict=True))
+        both = chosen(run, number, layout, ["row", "attempts"]).columns
+        attempts.update(zip(*(column.to_pylist() for column in both), strict=True))
     return [sent for sents in sends.unrecorded(lines, attempts).values() for sent in sents]
 
 
@@ -73,17 +74,27 @@ def chosen(run: Path, number: int, layout: Layout, names: Sequence[str]) -> pa.T
     """
     sealed = _sealed(run, number)
     if not (run / "open" / parts.name(number)).exists():
-        return _read(sealed, names)
+        return _with_all(_read(sealed, names), names)
     before = _generation(run, number)
     try:
-        pieces = [t.select(list(names)) for t in part(run, number, layout, spooled=False)]
+        there = [name for name in names if name in layout.schema.names]
+        pieces = [table.select(there) for table in part(run, number, layout, spooled=False)]
     except (Damaged, FileNotFoundError):
         if _generation(run, number) == before:
             raise
     else:
         if _generation(run, number) == before:
-            return pa.concat_tables([layout.schema.empty_table().select(list(names)), *pieces])
+            nothing = layout.schema.empty_table().select(there)
+            return _with_all(pa.concat_tables([nothing, *pieces]), names)
     return chosen(run, number, layout, names)
+
+
+def _with_all(table: pa.Table, names: Sequence[str]) -> pa.Table:
+    """`table` with the columns of ours that there were not yet when the run began, as null."""
+    for name in names:
+        if name not in table.column_names:
+            table = table.append_column(name, columns.null(name, len(table)))
+    return table.select(list(names))
 
 
 def _read(sealed: Path, names: Sequence[str]) -> pa.Table:

@@ -13,13 +13,24 @@ from batch.store.files import Disk
 NAME = "budget.json"
 
 
+class Cap(msgspec.Struct, frozen=True):
+    """A cap in USD that a flag gave, or lifted (None).  It stays until another flag, or until the
+    job's own cap, `in_job`, is no longer what it was then.
+    """
+
+    usd: float | None
+    in_job: float | None = None
+
+
 class Drawn(msgspec.Struct, frozen=True, omit_defaults=True):
     """USD drawn by starts with a cap.  A start without one draws nothing: `held_usd` is then what the
-    run's rows had cost when it began, and what they cost beyond that was spent besides.
+    run's rows had cost when it began, and what they cost beyond that was spent besides.  `cap` is the
+    one that a flag gave.
     """
 
     drawn_usd: Decimal = Decimal(0)
     held_usd: Decimal | None = Decimal(0)
+    cap: Cap | None = None
 
     def spent(self, held: Decimal) -> Decimal:
         """USD that may have been spent, now that the rows have cost `held`."""
@@ -48,4 +59,19 @@ def begin_without_cap(disk: Disk, run: Path, held: Decimal) -> None:
     """A start without a cap begins, whose rows will have cost what they do beyond `held` USD."""
     known = read(run)
     if known is not None and known.held_usd is None:
-        write(disk, run, Drawn(known.drawn_usd, held))
+        write(disk, run, msgspec.structs.replace(known, held_usd=held))
+
+
+def cap_of(run: Path, in_job: float | None) -> Cap | None:
+    """The cap that a flag gave an earlier start and that still holds beside the job's own."""
+    known = read(run)
+    if known is None or known.cap is None or known.cap.in_job != in_job:
+        return None
+    return known.cap
+
+
+def keep_cap(disk: Disk, run: Path, cap: Cap | None) -> None:
+    """Let later starts know what a flag gave; None where the job's own cap holds."""
+    known = read(run) or Drawn()
+    if known.cap != cap:
+        write(disk, run, msgspec.structs.replace(known, cap=cap))

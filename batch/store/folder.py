@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 from pathlib import Path
 
 import msgspec
@@ -25,10 +26,9 @@ OURS = frozenset(
         "run.log",
         "lock",
         "lock.soft",
-        "input.jsonl",
-        "input.csv",
     }
 )
+"""What lies in a run's folder; and its own copy of what came on standard input, `input.*`."""
 
 
 def check_ours(run: Path) -> None:
@@ -36,7 +36,7 @@ def check_ours(run: Path) -> None:
     if run.is_dir():
         if (run / plan.NAME).exists():
             return
-        foreign = sorted(path.name for path in run.iterdir() if path.name not in OURS)
+        foreign = sorted(path.name for path in run.iterdir() if not is_ours(path.name))
         if not foreign:
             return
         what = f"holds something else ({foreign[0]})"
@@ -45,6 +45,23 @@ def check_ours(run: Path) -> None:
     else:
         return
     raise Refused(f"{run} {what}, not a run", hint="choose another folder with -o")
+
+
+def is_ours(name: str) -> bool:
+    """Whether a run puts something of that name into its folder."""
+    return name in OURS or name.startswith("input.")
+
+
+def discard(run: Path) -> None:
+    """Remove a run's folder.  What is not ours in it stays, and the folder with it."""
+    foreign = [path for path in run.iterdir() if not is_ours(path.name)]
+    for path in [path for path in run.iterdir() if path not in foreign]:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    if not foreign:
+        run.rmdir()
 
 
 def make(disk: Disk, run: Path) -> None:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import getpass
 import secrets
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -20,6 +22,8 @@ from batch.store.files import Disk
 
 NAME = "run.json"
 FORMAT = 1
+
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 RULES = 2
 """How rows become questions.  1: attributes before keys, an empty CSV cell is an empty text, a row's
@@ -70,8 +74,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     batchmill: str = __version__
 
 
-def new(job: dict[str, Any], inputs: list[dict[str, Any]], input_format: str) -> Plan:
-    """The plan of a run that starts now."""
+def new(job: dict[str, Any], inputs: list[dict[str, Any]], input_format: str, **more: Any) -> Plan:
+    """The plan of a run that starts now; `more` are further fields of it."""
     return Plan(
         run_id=f"run_{secrets.token_hex(8)}",
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -80,6 +84,7 @@ def new(job: dict[str, Any], inputs: list[dict[str, Any]], input_format: str) ->
         inputs=inputs,
         input_format=input_format,
         rules=RULES,
+        **more,
     )
 
 
@@ -121,11 +126,15 @@ def write(disk: Disk, run: Path, plan: Plan) -> None:
     disk.put(run / NAME, [text, b"\n"], run / "tmp")
 
 
-def identity(job: dict[str, Any]) -> dict[str, Any]:
-    """What makes a job this job: a comparable value a part."""
+def identity(job: dict[str, Any], over: Mapping[str, Any] = NOTHING) -> dict[str, Any]:
+    """What makes a job this job: a comparable value a part.  That a key was given by a flag (`over`)
+    matters where rows may bring bodies of their own.
+    """
     request = dict(job.get("request", {}))
     prompt = job.get("prompt", {})
+    flags = {} if prompt.get("user") is not None else over
     return {
+        **{f"{_flag(key)} (by a flag)": value for key, value in flags.items()},
         "request.api": request.pop("api", "chat"),
         "request.model": request.pop("model", None),
         **{f"prompt.{key}": prompt.get(key) for key in ("system", "user", "images", "audio")},
@@ -137,9 +146,13 @@ def identity(job: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def differences(old: dict[str, Any], job: dict[str, Any]) -> list[str]:
+def _flag(key: str) -> str:
+    return key if key.startswith("prompt.") else f"request.{key}"
+
+
+def differences(old: Plan, job: dict[str, Any], over: Mapping[str, Any] = NOTHING) -> list[str]:
     """The parts of the identity in which `job` differs from the run's, as key names."""
-    before, now = identity(old), identity(job)
+    before, now = identity(old.job, old.over), identity(job, over)
     return sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
 
 
