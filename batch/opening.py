@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from batch import columns, job, looking, prices, readers, status
+from batch import columns, job, looking, old_rules, prices, readers, status
 from batch.checker import Checker
 from batch.errors import Different
 from batch.job import Job
@@ -92,7 +92,7 @@ def reading_of(run_folder: Path, job_: Job) -> tuple[str | None, Reading | None]
     if known is None:
         return None, None
     same = known.job.get("input") == job_.input
-    return known.input_format if same else None, looking.reading(known)
+    return known.input_format if same else None, looking.reading_of(known)
 
 
 def binds_nobody(run_folder: Path) -> bool:
@@ -120,6 +120,8 @@ def same_run(
     difference = readers.compare(before, source)
     if difference.kind == "changed":
         raise Different(f"{run_folder} is the run of another input: {difference.text}")
+    if known.rules < plan.RULES and (why := old_rules.why_different(job_, source, run_folder)):
+        raise Different(f"{run_folder} began by the rules of an older version: {why}")
     if difference.kind == "grown" and say is not None:
         say(f"the input grew ({difference.text}): its new rows are asked too")
     return known
@@ -199,7 +201,7 @@ def schema_of(
 
 def _of_more_files(known: Plan, source: Input) -> dict[str, Any]:
     """How files are read that came after the run had begun."""
-    more = len(source.reading.dialects) > len(looking.reading(known).dialects)
+    more = len(source.reading.dialects) > len(looking.reading_of(known).dialects)
     return {"dialects": msgspec.to_builtins(source.reading.dialects)} if more else {}
 
 

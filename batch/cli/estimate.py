@@ -28,6 +28,7 @@ MODEL_WIDTH = 30
 @options.rows
 @options.settings
 @click.option("--no-preflight", is_flag=True, help="Only what cannot be rendered is a bad row.")
+@options.same_prompt
 @click.option("--probe", metavar="N", type=click.IntRange(min=1),
               help="Ask the first N rows and learn from them; they stay in the run.")  # fmt: skip
 @options.as_json
@@ -51,6 +52,7 @@ def estimate(
         "environment": jobs.environment(flags["env_file"]),
         "bounds": not no_preflight,
         "job_file": jobs.job_file(whats),
+        "same_prompt": flags["same_prompt"],
     }
     if probe is not None:
         if job.input == "-":

@@ -45,12 +45,14 @@ OLD = Dialect()
 
 class Reading(msgspec.Struct, frozen=True):
     """What was found out, or said, of text.  `empty` is what an empty cell of a CSV file means;
-    `types` the columns that are carried and their types, as far as rows told them; `dialects` those
-    of the files, in their order, and none where runs began before there were any.
+    `types` the columns that are carried and their types, as far as rows told them; `nested` what
+    JSON text is to a prompt that an earlier run carried; `dialects` those of the files, in their
+    order, and none where runs began before there were any.
     """
 
     empty: Literal["null", "text"] = "null"
     types: dict[str, str] = {}
+    nested: Literal["values", "text"] = "values"
     dialects: list[Dialect] = []
 
     def dialect(self, file: int) -> Dialect:
@@ -60,5 +62,5 @@ class Reading(msgspec.Struct, frozen=True):
 
 DEFAULT = Reading()
 
-OF_RULES_1 = Reading(empty="text")
+OF_RULES_1 = Reading(empty="text", nested="text")
 """How runs were read that began before run.json said so."""
