@@ -19,7 +19,7 @@ from batch.job import Job
 from batch.model import Row
 from batch.outcome import BadAnswer
 from batch.prompts import BadRow, Prompter, api_of
-from batch.readers import Input
+from batch.readers import Input, Reading
 from batch.store import contents, folder, plan
 from batch.store import export as exporting
 from batch.store.plan import Again, Plan
@@ -58,6 +58,13 @@ def layout(run: Path, known: Plan) -> Layout:
     keep = known.job.get("keep")
     reader, chosen = readers.READERS[known.input_format], None if keep is None else frozenset(keep)
     return Layout(schema, own, lambda table: reader.carry(table, carried, chosen))
+
+
+def reading(known: Plan) -> Reading:
+    """How a run reads its input, since it began."""
+    if known.rules == 1:
+        return readers.OF_RULES_1
+    return msgspec.convert(known.reading, Reading)
 
 
 def rows(run: Path, wanted: Wanted, *, seen: bool = False) -> Iterator[dict[str, Any]]:
@@ -173,7 +180,7 @@ def against_input(run: Path) -> Iterator[Finding]:
     """What differs between the questions that were asked and those the input asks now."""
     known, how = opened(run)
     made = _job_of(known)
-    source = readers.resolve(made.input or [], Path.cwd(), known.input_format)
+    source = readers.resolve(made.input or [], Path.cwd(), known.input_format, reading(known))
     difference = readers.compare(
         [msgspec.convert(f, readers.Fingerprint) for f in known.inputs], source
     )

@@ -11,7 +11,7 @@ import msgspec
 
 from batch import columns, job, looking, prices, readers, status
 from batch.checker import Checker
-from batch.errors import Different
+from batch.errors import Different, InputError
 from batch.job import Job
 from batch.readers import Input, Reading
 from batch.rehearsal import Terms
@@ -93,11 +93,8 @@ def reading_of(run_folder: Path, job_: Job, how: Terms) -> tuple[str | None, Rea
     known = plan.read(run_folder)
     if known is None:
         return how.input_format, readers.DEFAULT
-    reading = msgspec.convert(known.reading, Reading)
     same = known.job.get("input") == job_.input
-    return how.input_format or (known.input_format if same else None), (
-        readers.OF_RULES_1 if known.rules == 1 else reading
-    )
+    return how.input_format or (known.input_format if same else None), looking.reading(known)
 
 
 def binds_nobody(run_folder: Path) -> bool:
@@ -123,9 +120,19 @@ def same_run(
     difference = readers.compare(before, source)
     if difference.kind == "changed":
         raise Different(f"{run_folder} is the run of another input: {difference.text}")
-    if difference.kind == "grown" and say is not None:
-        say(f"the input grew ({difference.text}): its new rows are asked too")
+    if difference.kind == "grown":
+        _join(run_folder, source, difference.text, say)
     return known
+
+
+def _join(run_folder: Path, source: Input, growth: str, say: Callable[[str], None] | None) -> None:
+    try:
+        notices = source.newcomers()
+    except InputError as error:
+        raise Different(f"{run_folder} is the run of another input: {error}") from None
+    if say is not None:
+        for line in (f"the input grew ({growth}): its new rows are asked too", *notices):
+            say(line)
 
 
 def open_folder(

@@ -53,7 +53,7 @@ class Fault(msgspec.Struct, frozen=True):
 
 class Validity(msgspec.Struct):
     """What was found in all rows: how many there are, how many of them are bad, the first faults,
-    and which labels (`custom_id`) more than one row bears, in words.
+    which labels (`custom_id`) more than one row bears, in words, and what was found out of the files.
     """
 
     rows: int = 0
@@ -61,6 +61,7 @@ class Validity(msgspec.Struct):
     models: list[str] = []
     faults: list[Fault] = []
     duplicates: str | None = None
+    notices: tuple[str, ...] = ()
 
 
 class Rehearsed(msgspec.Struct, frozen=True):
@@ -87,11 +88,17 @@ def check(job_: Job, source: Input, prompter: Prompter, terms: Terms) -> Rehears
     found = _check_rows(job_, source, prompter, terms)
     if job_.endpoint.local and "embeddings" in found.apis:
         raise InputError(f"{source.names[0]}: the embedded model gives no embeddings")
+    found = msgspec.structs.replace(found, notices=(*_notices(source), *found.notices))
     if offered is None:
         return found
     unlisted = models.unlisted(set(found.models), offered.names())
     notices = found.notices if unlisted is None else (*found.notices, unlisted)
     return msgspec.structs.replace(found, notices=notices)
+
+
+def _notices(source: Input) -> tuple[str, ...]:
+    """Lines about what may be unexpected of the input."""
+    return (*source.notices, *source.together())
 
 
 def checker_of(job_: Job, terms: Terms) -> Checker | None:
@@ -277,6 +284,12 @@ def source_of(
     return readers.resolve(str(path), kept, input_format, reading)
 
 
+def looked_at_anew(job_: Job, source: Input, input_format: str | None) -> Input:
+    """The same input, whatever a run was told about it that holds no longer."""
+    named = job_.input if job_.input not in (None, "-") else list(source.files)
+    return readers.resolve(named, Path.cwd(), input_format)
+
+
 def first_api(job_: Job, source: Input, prompter: Prompter) -> str:
     """The API that the first row asks: its own, or that of the job."""
     if not prompter.templated:
@@ -312,6 +325,7 @@ def preview(job_: Job, terms: Terms, rows: int = 3) -> Iterator[str]:
         base_url = ""
         if not job_.endpoint.local:
             base_url = endpoint.address(job_.endpoint, terms.environment)
+        yield from (f"# {notice}" for notice in _notices(source))
         for row in first_rows(source, min(rows, job_.limit or rows)):
             try:
                 request = _request(job_, row, prompter, host)
@@ -332,6 +346,7 @@ def validate(job_: Job, terms: Terms, most_faults: int) -> Validity:
     found, wanted, ids = Validity(), set(), CustomIds()
     with ExitStack() as stack:
         source = source_of(job_, terms.input_format, stack)
+        found.notices = _notices(source)
         source.schema(None if job_.keep is None else tuple(job_.keep))
         for row, asked in requests(job_, source, prompter, host):
             found.rows += 1

@@ -81,6 +81,7 @@ def run(job_: Job, run_folder: Path, how: How) -> Ended:
             if not binds_nobody(run_folder):
                 raise
             known, anew, worthless = None, True, True
+            source = rehearsal.looked_at_anew(job_, source, how.input_format)
         asked, cap = _capped(asked, job_, run_folder, how, anew)
         if known is None:
             rehearsed = rehearsal.check(job_, source, prompter, how)

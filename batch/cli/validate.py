@@ -55,7 +55,8 @@ def validate(what: str, count: int, as_json: bool, no_preflight: bool, **flags: 
 
 
 def _lines(what: str, found: Validity) -> list[str]:
-    lines = [f"{fault.where}: {fault.message}" for fault in found.faults]
+    faults = [f"{fault.where}: {fault.message}" for fault in found.faults]
+    lines = [*found.notices, *faults]
     more = found.bad_rows - len(found.faults)
     if more:
         lines.append(f"… and {more:,} more")

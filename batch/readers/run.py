@@ -23,6 +23,7 @@ ANSWERS = ("completion", "parsed", "embedding")
 
 carry = parquet.carry
 size = parquet.size
+NOTES = parquet.NOTES
 
 
 class _Plan(msgspec.Struct, frozen=True):
@@ -72,9 +73,13 @@ def _opened(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def schema(paths: Sequence[str], reading: Reading) -> pa.Schema:
-    whole = parquet.schema(paths, reading)
+    return parquet.united(paths, [_columns_of(path) for path in paths])
+
+
+def _columns_of(path: str) -> pa.Schema:
+    whole = parquet.columns_of(path)
     names = set(_names(whole))
-    return pa.schema([field for field in whole if field.name in names])
+    return pa.schema([field for field in whole if field.name in names], whole.metadata)
 
 
 def _names(schema: pa.Schema) -> list[str]:
