@@ -40,15 +40,17 @@ class _Seen:
 
     def __init__(self, root: Path) -> None:
         self._root = root.resolve()
-        self._links: set[Path] = set()
+        self._links: list[Path] = []
 
     def leads_back(self, folder: Path) -> bool:
         """Whether a link leads to what is read anyway."""
         real = folder.resolve()
-        known = real.is_relative_to(self._root) or self._root.is_relative_to(real)
-        known = known or any(real.is_relative_to(other) for other in self._links)
-        self._links.add(real)
-        return known
+        if self._root.is_relative_to(real):
+            return True
+        if any(real.is_relative_to(known) for known in (self._root, *self._links)):
+            return True
+        self._links.append(real)
+        return False
 
 
 def _walk(folder: Path, deep: bool, seen: _Seen, found: Below) -> None:
