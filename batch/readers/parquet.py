@@ -86,8 +86,9 @@ def _slices(file: _File, offset: int, columns: Sequence[str] | None) -> Iterator
     """The rows from `offset` on, at most ROWS and about BYTES at a time."""
     metadata, first = file.parquet.metadata, 0
     for group in range(metadata.num_row_groups):
-        after = first + metadata.row_group(group).num_rows
-        for rows in _group(file, group, first, columns) if after > offset else ():
+        count = metadata.row_group(group).num_rows
+        after = first + count
+        for rows in _group(file, group, first, columns) if after > offset or not count else ():
             yield from _cut(rows.slice(min(max(offset - first, 0), len(rows))))
             first += len(rows)
         first = after
