@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from batch import columns, job, looking, prices, readers, status
+from batch import columns, job, looking, old_rules, prices, readers, status
 from batch.checker import Checker
 from batch.errors import Different, InputError
 from batch.job import Job
@@ -94,7 +94,8 @@ def reading_of(run_folder: Path, job_: Job, how: Terms) -> tuple[str | None, Rea
     if known is None:
         return how.input_format, readers.DEFAULT
     same = known.job.get("input") == job_.input
-    return how.input_format or (known.input_format if same else None), looking.reading(known)
+    format_ = how.input_format or (known.input_format if same else None)
+    return format_, looking.reading_of(known)
 
 
 def binds_nobody(run_folder: Path) -> bool:
@@ -120,6 +121,8 @@ def same_run(
     difference = readers.compare(before, source)
     if difference.kind == "changed":
         raise Different(f"{run_folder} is the run of another input: {difference.text}")
+    if known.rules < plan.RULES and (why := old_rules.why_different(job_, source, run_folder)):
+        raise Different(f"{run_folder} began by the rules of an older version: {why}")
     if difference.kind == "grown":
         _join(run_folder, source, difference.text, say)
     return known

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from batch import apis, endpoint, job, media, models, preflight, prices, readers
+from batch import apis, endpoint, job, media, models, preflight, prices, readers, same_prompt
 from batch.apis import APIS, Parameters, weighing
 from batch.budget import Boundless, Worst
 from batch.checker import Checker
@@ -24,16 +24,20 @@ from batch.custom_ids import CustomIds
 from batch.errors import InputError, JobError, UsageError
 from batch.job import Job
 from batch.model import Request, Row
-from batch.preflight import OutOfBounds
+from batch.preflight import Bounds, OutOfBounds
 from batch.prices import Pricer
 from batch.prompts import BadRow, Prompter, Question
 from batch.readers import FIRST_BYTES, FIRST_ROWS, Input, Reading
 from batch.tally import Tally
 
+NAMED_ROWS = 100
+"""How many rows tell which columns there are."""
+
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
     """By what a job is judged, beyond what it says.  `bounds` holds its requests to what servers
-    accept; `job_file` is named where one of its keys is wrong.
+    accept; `job_file` is named where one of its keys is wrong; `same_prompt` tells that the prompt
+    need not name a column.
     """
 
     environment: dict[str, str]
@@ -41,6 +45,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     record_bad_rows: bool = False
     bounds: bool = True
     job_file: Path | None = None
+    same_prompt: bool = False
 
 
 class Fault(msgspec.Struct, frozen=True):
@@ -81,6 +86,7 @@ def check(job_: Job, source: Input, prompter: Prompter, terms: Terms) -> Rehears
     fetched while the rows are read.  Raises JobError and InputError.
     """
     check_parameters(job_, terms)
+    check_prompt(job_, source, prompter, terms)
     offered = None
     if terms.bounds and not job_.endpoint.local:
         target = endpoint.target(job_.endpoint, terms.environment)
@@ -122,6 +128,16 @@ def check_parameters(job_: Job, terms: Terms) -> None:
         raise JobError(f"{where}[request] {finding}", hint=preflight.WAY_OUT)
 
 
+def check_prompt(job_: Job, source: Input, prompter: Prompter, terms: Terms) -> None:
+    """Raises JobError for a prompt that names no column, so that all rows would be asked the same."""
+    if terms.same_prompt or not prompter.templated:
+        return
+    columns = dict.fromkeys(name for row in first_rows(source, NAMED_ROWS) for name in row.values)
+    if found := same_prompt.fault(job_.prompt, prompter, columns):
+        where = job.place(["prompt", "user"], terms.job_file)
+        raise JobError(f"{where}[prompt] user: {found.problem}", hint=found.way_out)
+
+
 def check_cap(
     job_: Job, source: Input, prompter: Prompter, pricer: Pricer, job_file: Path | None
 ) -> None:
@@ -144,11 +160,9 @@ def check_cap(
             return
 
 
-def bounding_host(job_: Job, prompter: Prompter, terms: Terms) -> str | None:
-    """The host to whose bounds rows are held, "" for the embedded model; None when they need not be,
-    as where the job says all but the text.
-    """
-    return None if prompter.templated or not terms.bounds else _host(job_, terms)
+def bounds_of(job_: Job, prompter: Prompter, terms: Terms) -> Bounds | None:
+    """To what rows are held; None where the server is left to judge."""
+    return Bounds(_host(job_, terms), prompter.templated) if terms.bounds else None
 
 
 def _host(job_: Job, terms: Terms) -> str:
@@ -162,7 +176,8 @@ def _check_rows(job_: Job, source: Input, prompter: Prompter, terms: Terms) -> R
     size = rows = 0
     spoken, wanted, asked = set(), set(), Tally()
     overruled, ids = Overruled(), CustomIds()
-    host = bounding_host(job_, prompter, terms)
+    unsent: dict[str, int] = {}
+    bounds = bounds_of(job_, prompter, terms)
     most = min(FIRST_ROWS, job_.limit or FIRST_ROWS)
     first = FirstRows(source, most)
     for row in first:
@@ -170,8 +185,10 @@ def _check_rows(job_: Job, source: Input, prompter: Prompter, terms: Terms) -> R
         try:
             question = prompter.question(row)
             overruled.note(question, job_.request)
+            for name in prompter.passed_over(row):
+                unsent[name] = unsent.get(name, 0) + 1
             ids.note(question.custom_id, row.where)
-            request = apis.bounded(question, job_.request, row.index, host)
+            request = apis.bounded(question, job_.request, row.index, bounds)
             spoken.add(request.api)
             wanted.add(request.model or "")
             size += len(request.body)
@@ -184,8 +201,19 @@ def _check_rows(job_: Job, source: Input, prompter: Prompter, terms: Terms) -> R
     if not rows:
         raise no_rows(source)
     whole = rows if first.ended else None
-    notices = tuple(line for line in (overruled.words(), ids.words()) if line is not None)
+    lines = (overruled.words(), _not_sent(unsent), ids.words())
+    notices = tuple(line for line in lines if line is not None)
     return Rehearsed(frozenset(spoken), frozenset(wanted), notices, asked, whole)
+
+
+def _not_sent(unsent: dict[str, int]) -> str | None:
+    """A line on columns that look like parameters, None where there are none."""
+    if not unsent:
+        return None
+    return (
+        f"columns that look like parameters are data here, and not sent: {', '.join(unsent)} (a row"
+        " is a request where all its keys are parameters, or where they stand in a column `body`)"
+    )
 
 
 class Overruled:
@@ -264,9 +292,9 @@ def rows_in(source: Input, limit: int | None) -> int:
     return rows if limit is None else min(rows, limit)
 
 
-def _request(job_: Job, row: Row, prompter: Prompter, host: str | None) -> Request:
-    """The request of a row, held to the bounds of `host`, if there is one.  Raises BadRow."""
-    return apis.bounded(prompter.question(row), job_.request, row.index, host)
+def _request(job_: Job, row: Row, prompter: Prompter, bounds: Bounds | None) -> Request:
+    """The request of a row, held to bounds, if there are any.  Raises BadRow."""
+    return apis.bounded(prompter.question(row), job_.request, row.index, bounds)
 
 
 def source_of(
@@ -319,16 +347,17 @@ def preview(job_: Job, terms: Terms, rows: int = 3) -> Iterator[str]:
     prompter = job_.prompter()
     checker_of(job_, terms)
     check_parameters(job_, terms)
-    host = bounding_host(job_, prompter, terms)
+    bounds = bounds_of(job_, prompter, terms)
     with ExitStack() as stack:
         source = source_of(job_, terms.input_format, stack)
         base_url = ""
         if not job_.endpoint.local:
             base_url = endpoint.address(job_.endpoint, terms.environment)
         yield from (f"# {notice}" for notice in _notices(source))
+        check_prompt(job_, source, prompter, terms)
         for row in first_rows(source, min(rows, job_.limit or rows)):
             try:
-                request = _request(job_, row, prompter, host)
+                request = _request(job_, row, prompter, bounds)
             except BadRow as fault:
                 raise InputError(f"{row.where}: {fault}") from None
             yield f"# {row.where} -> POST {place(job_, base_url, request.api)}"
@@ -342,13 +371,14 @@ def validate(job_: Job, terms: Terms, most_faults: int) -> Validity:
     prompter = job_.prompter()
     checker_of(job_, terms)
     check_parameters(job_, terms)
-    host = bounding_host(job_, prompter, terms)
+    bounds = bounds_of(job_, prompter, terms)
     found, wanted, ids = Validity(), set(), CustomIds()
     with ExitStack() as stack:
         source = source_of(job_, terms.input_format, stack)
         found.notices = _notices(source)
         source.schema(None if job_.keep is None else tuple(job_.keep))
-        for row, asked in requests(job_, source, prompter, host):
+        check_prompt(job_, source, prompter, terms)
+        for row, asked in requests(job_, source, prompter, bounds):
             found.rows += 1
             if isinstance(asked, Request):
                 wanted.add(asked.model or "")
@@ -364,12 +394,12 @@ def validate(job_: Job, terms: Terms, most_faults: int) -> Validity:
 
 
 def requests(
-    job_: Job, source: Input, prompter: Prompter, host: str | None
+    job_: Job, source: Input, prompter: Prompter, bounds: Bounds | None
 ) -> Iterator[tuple[Row, Request | BadRow]]:
     """Every row (as many as the job's `limit` allows) with its request, or why it has none."""
     for row in _rows(source, job_.limit):
         try:
-            yield row, _request(job_, row, prompter, host)
+            yield row, _request(job_, row, prompter, bounds)
         except BadRow as fault:
             yield row, fault
 

@@ -246,7 +246,7 @@ async def _ask(
             holds_vectors=columns.EMBEDDING in opened.layout.own,
             succeeded=before.totals().rows_ok > 0,
             accept_empty=how.yes,
-            host=rehearsal.bounding_host(job_, prompter, how),
+            bounds=rehearsal.bounds_of(job_, prompter, how),
         )
         try:
             with asking.signals():

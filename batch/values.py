@@ -190,7 +190,8 @@ def _day(days: int) -> str:
         return "infinity" if days > 0 else "-infinity"
     cycles, rest = divmod(days, FOUR_CENTURIES)
     found = date(1970, 1, 1) + timedelta(rest)
-    return f"{found.year + 400 * cycles:04}-{found:%m-%d}"
+    year = found.year + 400 * cycles
+    return f"{'-' if year < 0 else ''}{abs(year):04}-{found:%m-%d}"
 
 
 def _span(value: int, per_second: int) -> str:

@@ -21,12 +21,12 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from batch import columns
 from batch.errors import InputError
-from batch.model import Position, Row
+from batch.model import Position, Row, Unreadable
 from batch.readers import FIRST_ROWS, OF_RULES_1, READERS, Input, compare, resolve
 from batch.readers.fingerprints import Fingerprint
 
@@ -195,13 +195,13 @@ def test_cut_compressed_file_is_an_error_with_the_line(tmp_path: Path, name: str
     whole = save(tmp_path / name, RECORDS * 30).read_bytes()
     found = written(tmp_path, name, whole[: len(whole) - 9])
 
-    with pytest.raises(InputError, match=rf"^{name}: Truncated compressed stream, near line \d+$"):
+    with pytest.raises(InputError, match=rf"^{name}: .+, near line \d+$"):
         rows(found)
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name.count(".") == 2])
 def test_compressed_garbage_is_an_error(tmp_path: Path, name: str) -> None:
-    with pytest.raises(InputError, match=rf"^{name}: .* failed: .*, near line 1$"):
+    with pytest.raises(InputError, match=rf"^{name}: .+, near line 1$"):
         rows(written(tmp_path, name, b"garbage" * 100))
 
 
@@ -239,7 +239,7 @@ def test_jsonl_skips_blank_lines_and_counts_them(tmp_path: Path) -> None:
         (b'{"a": +Infinity}', ""),
         (b'{"NaN": "NaN}', ""),
         (b"NaN", "not a JSON object but a number"),
-        (b'{"a": "\xff"}', "invalid UTF-8"),
+        (b'{"a": "\xff"}', ""),
         (b'{"a": NaN, "b": "\xff"}', "invalid UTF-8"),
         (b"\xff", "invalid UTF-8"),
         (b'{"a": "\\ud83d"}', "half of a surrogate pair"),
@@ -462,7 +462,7 @@ def test_jsonl_key_called_extra_is_a_column_before_ours(tmp_path: Path) -> None:
     ]
 
 
-NUMBERS = st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+NUMBERS = st.integers() | st.floats(allow_nan=False)
 SCALARS = st.none() | st.booleans() | NUMBERS | st.text()
 VALUES = st.recursive(
     SCALARS,
@@ -473,7 +473,7 @@ OBJECTS = st.lists(
 )
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(OBJECTS, st.booleans())
 def test_jsonl_rows_are_the_objects_and_columns_with_extra_give_them_back(
     tmp_path_factory: pytest.TempPathFactory, objects: list[dict[str, Any]], escaped: bool
@@ -543,7 +543,7 @@ def test_csv_empty_cell_of_the_only_column_is_a_row_where_it_is_quoted(tmp_path:
         (b"1", "1 field, but the header has 2"),
         (b"1,2,3", "3 fields, but the header has 2"),
         (b"1,\xff", "invalid UTF-8"),
-        (b"1,a\rb,c", "new-line character"),
+        (b"1,a\rb,c", ""),
     ],
 )
 def test_csv_unreadable_record_is_a_row_with_a_fault(
@@ -553,7 +553,7 @@ def test_csv_unreadable_record_is_a_row_with_a_fault(
 
     before, bad, after = rows(found)
 
-    assert fault in (bad.fault or "")
+    assert bad.fault and fault in bad.fault
     assert (bad.values, bad.where) == ({}, "r.csv:3")
     assert (before.values, after.values) == ({"a": "0", "b": "x"}, {"a": "2", "b": "y"})
     assert carried(found)[1] == {"a": None, "b": None}
@@ -679,15 +679,21 @@ def test_parquet_keeps_types_and_gives_python_values(tmp_path: Path) -> None:
     assert next(found.batches()).table.schema.types == table.schema.types
 
 
-def test_parquet_value_python_cannot_hold_is_the_fault_of_its_row(tmp_path: Path) -> None:
-    table = pa.table({"at": pa.array([0, 2**61, 1], pa.timestamp("us"))})
+def test_parquet_value_python_cannot_hold_is_no_fault_of_its_row(tmp_path: Path) -> None:
+    table = pa.table({"id": [0, 1, 2], "at": pa.array([0, 2**61, 1], pa.timestamp("us"))})
     pq.write_table(table, tmp_path / "r.parquet")
+    found = resolve("r.parquet", tmp_path)
 
-    before, bad, after = rows(resolve("r.parquet", tmp_path))
+    before, bad, after = rows(found)
 
-    assert "a value cannot be shown" in (bad.fault or "")
+    assert bad.fault is None
+    assert bad.values["id"] == 1
+    assert isinstance(bad.values["at"], Unreadable)
+    assert bad.values["at"].why.startswith("column at: 75039-04-04T")
     assert bad.where == "r.parquet row 1"
     assert before.values["at"] < after.values["at"]
+    (batch,) = found.batches()
+    assert found.reader.carry(batch.table, found.schema(None), None)[1].equals(table["at"].chunk(0))
 
 
 def test_parquet_dictionary_rows_larger_than_the_file_says_stay_small(tmp_path: Path) -> None:

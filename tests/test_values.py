@@ -43,6 +43,7 @@ def text(value: bytes, kind: pa.DataType) -> pa.Array:
         (pa.array([2**31 - 1], pa.date32()), "infinity", DAY),
         (pa.array([1 - 2**31], pa.date32()), "-infinity", DAY),
         (pa.array([-719_163], pa.date32()), "0000-12-31", DAY),
+        (pa.array([-800_000], pa.date32()), "-0221-09-04", DAY),
         (pa.array([2_932_897], pa.date32()), "10000-01-01", DAY),
         (pa.array([86_400_000 * 2_932_897], pa.date64()), "10000-01-01", DAY),
         (pa.array([2**62], pa.duration("s")), f"PT{2**62}S", "is more than can be shown"),

@@ -22,7 +22,8 @@ from batch.apis import (
     responses_input,
     weighing,
 )
-from batch.model import Completion, Request, Unreadable
+from batch.model import Completion, Request
+from batch.preflight import Bounds
 from batch.prompts import BadRow, Question
 from batch.sse import Event
 
@@ -124,8 +125,8 @@ def build(question: Question, parameters: Parameters, row: int) -> Request:
     body["model"] = model
     asked = {key: body[key] for key in sorted(body) if key not in TRANSPORT}
     encoded = msgspec.json.encode(asked)
-    if b"null" in encoded or b'{"why":' in encoded:
-        _check(asked)
+    if b"null" in encoded:
+        _check_numbers(asked)
     stream = body.get("stream") is True
     choices = n if isinstance(n := body.get("n"), int) else 1
     return Request(
@@ -142,25 +143,24 @@ def build(question: Question, parameters: Parameters, row: int) -> Request:
     )
 
 
-def _check(asked: dict[str, Any]) -> None:
-    """Raises BadRow for what would be sent as something else: NaN as null, what cannot be read as
-    the reason.
-    """
+def _check_numbers(asked: dict[str, Any]) -> None:
+    """Raises BadRow for what would be sent as something else: NaN as null."""
     for leaf in json_text.leaves(asked):
-        if isinstance(leaf, Unreadable):
-            raise BadRow(leaf.why)
         if not json_text.is_finite(leaf):
             name = json_text.encode(leaf)
             raise BadRow(f"the request holds {name}, which is no JSON; write a number or null")
 
 
-def bounded(question: Question, parameters: Parameters, row: int, host: str | None) -> Request:
-    """The request of one row, held to the bounds of `host`, if there is one.  Raises BadRow."""
-    if host is None:
+def bounded(question: Question, parameters: Parameters, row: int, bounds: Bounds | None) -> Request:
+    """The request of one row, held to bounds, if there are any.  Raises BadRow."""
+    if bounds is None:
+        return build(question, parameters, row)
+    if bounds.templated:
+        preflight.check_rendered(question)
         return build(question, parameters, row)
     preflight.check_messages(question)
     request = build(question, parameters, row)
-    preflight.check(request, host)
+    preflight.check(request, bounds.host)
     return request
 
 

@@ -34,6 +34,10 @@ COMMANDS = {
 }
 
 
+BUG = 70
+"""The exit code of what nobody expected."""
+
+
 class NotNeeded(MetaPathFinder):
     """Hides what pyarrow imports where it is there, and nothing here needs: 0.3 s of every start,
     and 60 MB.
@@ -113,7 +117,7 @@ def _bug(kind: type[BaseException], error: BaseException, trace: TracebackType |
         "this is a bug in batchmill; what was answered is kept, and the same command goes on",
         err=True,
     )
-    os._exit(70)
+    os._exit(BUG)
 
 
 def say(text: str) -> None:

@@ -28,6 +28,7 @@ MODEL_WIDTH = 30
 @options.rows
 @options.settings
 @click.option("--no-preflight", is_flag=True, help="Only what cannot be rendered is a bad row.")
+@options.same_prompt
 @click.option("--probe", metavar="N", type=click.IntRange(min=1),
               help="Ask the first N rows and learn from them; they stay in the run.")  # fmt: skip
 @options.as_json
@@ -50,6 +51,7 @@ def estimate(what: str, as_json: bool, no_preflight: bool, probe: int | None, **
         "input_format": flags["input_format"],
         "bounds": not no_preflight,
         "job_file": jobs.job_file(what),
+        "same_prompt": flags["same_prompt"],
     }
     if probe is not None:
         if job.input == "-":

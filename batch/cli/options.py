@@ -67,6 +67,11 @@ question = together(
         "--schema", metavar="FILE|JSON", help="What answers must look like; fills `parsed`."
     ),
 )
+same_prompt = click.option(
+    "--same-prompt",
+    is_flag=True,
+    help="Send a prompt that names no column: the same for every row.",
+)
 output = click.option(
     "-o",
     "--output",

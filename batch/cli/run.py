@@ -36,6 +36,7 @@ if TYPE_CHECKING:
               help="A row that cannot be asked: stop (default) or record it as failed.")  # fmt: skip
 @click.option("--no-preflight", is_flag=True,
               help="Send parameters and models that servers usually refuse.")  # fmt: skip
+@options.same_prompt
 @click.option("--new", is_flag=True, help="Start anew; the run that is there is kept as RUN~1.")
 @click.option("--reuse", metavar="RUN", type=click.Path(path_type=Path),
               help="Start anew, and take every answer to the same request from RUN.")  # fmt: skip
@@ -62,6 +63,7 @@ def run(what: str, **flags: Any) -> int:
         "input_format": flags["input_format"],
         "bounds": not flags["no_preflight"],
         "job_file": jobs.job_file(what),
+        "same_prompt": flags["same_prompt"] or folder == Path(what),  # a run has begun with it
     }
     if flags["dry_run"]:
         for line in rehearsal.preview(job, rehearsal.Terms(**how)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 @options.rows
 @options.settings
 @click.option("--no-preflight", is_flag=True, help="Only what cannot be rendered, no bounds.")
+@options.same_prompt
 @click.option(
     "-n",
     "count",
@@ -39,12 +41,13 @@ def validate(what: str, count: int, as_json: bool, no_preflight: bool, **flags: 
     from batch.cli import jobs
     from batch.progress import printable
 
-    job, _ = jobs.read(what, flags)
+    job, folder = jobs.read(what, flags)
     terms = rehearsal.Terms(
         environment=jobs.environment(None),
         input_format=flags["input_format"],
         bounds=not no_preflight,
         job_file=jobs.job_file(what),
+        same_prompt=flags["same_prompt"] or folder == Path(what),  # a run has begun with it
     )
     found = rehearsal.validate(job, terms, count)
     if as_json:

@@ -19,7 +19,6 @@ from typing import Protocol
 import msgspec
 import pyarrow as pa
 
-from batch import columns
 from batch.errors import InputError
 from batch.model import Batch, Position, Row
 from batch.readers import csv, files, fingerprints, hive, jsonl, parquet, run, source, union
@@ -177,7 +176,7 @@ class Input:
     @property
     def _own(self) -> list[pa.Field]:
         """The columns of the files themselves."""
-        return [field for field in self._found if not columns.is_extra(field)]
+        return list(self._found)[:-1] if self.format == "jsonl" else list(self._found)
 
     @cached_property
     def _of_folders(self) -> list[pa.Field]:

@@ -11,7 +11,8 @@ import msgspec
 
 class Reading(msgspec.Struct, frozen=True):
     """What was found out, or said, of text.  `empty` is what an empty cell of a CSV file means;
-    `types` the columns that are carried and their types, as far as rows told them.
+    `types` the columns that are carried and their types, as far as rows told them; `nested` what
+    JSON text is to a prompt that an earlier run carried.
 
     `files` is how many files there were when the run began, whose columns are united; None before
     it does.  `folders` are the columns that the names of folders give, and their types.  A run that
@@ -20,11 +21,12 @@ class Reading(msgspec.Struct, frozen=True):
 
     empty: Literal["null", "text"] = "null"
     types: dict[str, str] = {}
+    nested: Literal["values", "text"] = "values"
     files: int | None = 0
     folders: dict[str, str] = {}
 
 
 DEFAULT = Reading(files=None)
 
-OF_RULES_1 = Reading(empty="text")
+OF_RULES_1 = Reading(empty="text", nested="text")
 """How runs were read that began before run.json said so."""

@@ -41,17 +41,20 @@ def schema(found: Sequence[Columns]) -> pa.Schema:
     """All columns, in the order in which they first appear, and what all files noted alike of their
     schema.  Raises InputError for one whose types have none in common.
     """
-    known: dict[str, pa.DataType] = {}
+    known: dict[str, pa.Field] = {}
     owner: dict[str, str] = {}
     for file, columns in found:
         for field in columns:
-            before = known.setdefault(field.name, field.type)
-            kind = both(before, field.type)
+            before = known.get(field.name, field)
+            kind = both(before.type, field.type)
             if kind is None:
-                raise InputError(_clash(field, file, before, owner[field.name]), hint=HINT)
-            if kind != before or field.name not in owner:
-                known[field.name], owner[field.name] = kind, file
-    return pa.schema(known.items(), _noted(columns.schema.metadata or {} for columns in found))
+                raise InputError(_clash(field, file, before.type, owner[field.name]), hint=HINT)
+            if field.name not in owner or kind != before.type:
+                owner[field.name] = file
+            known[field.name] = before.with_type(kind)
+            if before.metadata != field.metadata:  # what only one says is not so of all
+                known[field.name] = known[field.name].remove_metadata()
+    return pa.schema(known.values(), _noted(columns.schema.metadata or {} for columns in found))
 
 
 def _noted(all_: Iterable[dict[bytes, bytes]]) -> dict[bytes, bytes]:
