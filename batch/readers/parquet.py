@@ -38,7 +38,7 @@ class _File(NamedTuple):
 
     @property
     def name(self) -> str:
-        return source.called(self.path)
+        return source.basename(self.path)
 
 
 def read(path: str, start: Position, reading: Reading) -> Iterator[Batch]:
@@ -77,7 +77,7 @@ def _open(path: str) -> Iterator[_File]:
         message = source.cause(error)
         if "magic bytes" in message or "file size is" in message:
             message = "not a Parquet file, or one that was cut off"
-        raise InputError(f"{source.called(path)}: {message}") from error
+        raise InputError(f"{source.basename(path)}: {message}") from error
     with stored:
         yield _File(path, stored, file)
 
