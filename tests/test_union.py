@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from batch.errors import InputError
 from batch.model import Row
 from batch.readers import Input, resolve, union
+from batch.readers.common_type import both
 from tests.fake_api import Step, answer_to
 from tests.reading import asking, table, until
 
@@ -254,8 +255,8 @@ def some(kind: pa.DataType) -> list[Any]:
 def test_no_value_is_another_in_the_type_of_both(
     kind: pa.DataType, other: pa.DataType, data: st.DataObject
 ) -> None:
-    united = union.both(kind, other)
-    assert (united is None) == (union.both(other, kind) is None)
+    united = both(kind, other)
+    assert (united is None) == (both(other, kind) is None)
     if united is None:
         return
     for each in (kind, other):
