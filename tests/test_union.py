@@ -21,6 +21,8 @@ from hypothesis import strategies as st
 from batch.errors import InputError
 from batch.model import Row
 from batch.readers import Input, resolve, union
+from batch.readers.common_type import both
+from tests.fake_api import Step, answer_to
 from tests.reading import asking, table, until
 
 TEXT = pa.dictionary(pa.int8(), pa.string())
@@ -253,8 +255,8 @@ def some(kind: pa.DataType) -> list[Any]:
 def test_no_value_is_another_in_the_type_of_both(
     kind: pa.DataType, other: pa.DataType, data: st.DataObject
 ) -> None:
-    united = union.both(kind, other)
-    assert (united is None) == (union.both(other, kind) is None)
+    united = both(kind, other)
+    assert (united is None) == (both(other, kind) is None)
     if united is None:
         return
     for each in (kind, other):
@@ -425,6 +427,45 @@ def test_a_file_that_comes_later_has_the_columns_the_run_began_with(api, batchmi
     assert refused.exit_code == 4
     assert "d.parquet: column 'n' is double, but was int64 before" in refused.stderr
     assert len(api.ledger) == 4
+
+
+def test_runs_that_carried_other_columns_are_one_input(api, batchmill, tmp_path):
+    saved(tmp_path, a={"text": ["a"], "n": [1]})
+    (tmp_path / "b.jsonl").write_text('{"text": "b", "more": {"k": [1]}, "n": 0.5}\n')
+    for name in ("a.parquet", "b.jsonl"):
+        assert batchmill("run", name, *asking(api, "-o", name[0])).exit_code == 0
+    template = "{{ text }} {{ n }} {{ more['k'] if more else '-' }} {{ completion }}"
+    job = f'input = ["a", "b"]\n[prompt]\nuser = """{template}"""\n[request]\nmodel = "m"\n'
+    (tmp_path / "job.toml").write_text(job)
+
+    ended = batchmill("run", "job.toml", "--base-url", api.url, "-o", "both")
+
+    assert ended.exit_code == 0, ended.stderr
+    found = table(tmp_path / "both").to_pylist()
+    assert [(row["text"], row["n"], row["more"]) for row in found] == [
+        ("a", 1.0, None),
+        ("b", 0.5, '{"k":[1]}'),
+    ]
+    assert set(api.prompts()) >= {
+        f"a 1.0 - {answer_to('a')}",
+        f"b 0.5 [1] {answer_to('b')}",
+    }
+
+
+def test_a_new_run_in_place_of_one_that_holds_nothing_begins_by_today_s_rules(
+    api, batchmill, tmp_path
+):
+    saved(tmp_path, a={"text": ["a"]})
+    api.always = Step(401, body={"error": {"message": "no"}})
+    command = ("run", "[ab].parquet", *asking(api, "-o", "out"))
+    assert batchmill(*command).exit_code == 3
+    saved(tmp_path, a={"n": [1], "text": ["c"]}, b={"text": ["b"], "new": ["x"]})
+    api.always = Step()
+
+    ended = batchmill(*command)
+
+    assert ended.exit_code == 0, ended.stderr
+    assert table(tmp_path / "out")["new"].to_pylist() == [None, "x"]
 
 
 def test_files_that_cannot_be_united_cost_nothing(api, batchmill, tmp_path):

@@ -261,9 +261,7 @@ def schema(paths: Sequence[str], reading: Reading) -> pa.Schema:
         dialect = reading.dialect(file)
         header = _header(path, _first(_records(path, Position(), dialect)), dialect)
         if known and header and known.keys().isdisjoint(header):
-            message = (
-                f"{source.called(path)}: no column of {source.called(paths[0])} is in its header"
-            )
+            message = f"{source.basename(path)}: no column of {source.basename(paths[0])} is in its header"
             raise InputError(message, hint="The first line must name the columns in every file.")
         known |= dict.fromkeys(header)
     return pa.schema([(name, pa.string()) for name in known])

@@ -68,7 +68,7 @@ def compare(
     growth = []
     for before, path, said in zip(old, paths, told, strict=False):
         if before.told != said:
-            return Difference("changed", f"{source.called(path)}: the folders say {_said(said)}")
+            return Difference("changed", f"{source.basename(path)}: the folders say {_said(said)}")
         may_grow = before is old[-1] and before.ends_line and format in BY_LINE
         found = _compare(before, path, may_grow)
         if found.kind == "changed":

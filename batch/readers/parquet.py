@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from batch import values
 from batch.errors import InputError
 from batch.model import Batch, Position, Row
-from batch.readers import pages, source, union
+from batch.readers import common_type, pages, source, union
 from batch.readers.reading import Reading
 
 NOTES = 0
@@ -38,7 +38,7 @@ class _File(NamedTuple):
 
     @property
     def name(self) -> str:
-        return source.called(self.path)
+        return source.basename(self.path)
 
 
 def read(path: str, start: Position, reading: Reading) -> Iterator[Batch]:
@@ -77,7 +77,7 @@ def _open(path: str) -> Iterator[_File]:
         message = source.cause(error)
         if "magic bytes" in message or "file size is" in message:
             message = "not a Parquet file, or one that was cut off"
-        raise InputError(f"{source.called(path)}: {message}") from error
+        raise InputError(f"{source.basename(path)}: {message}") from error
     with stored:
         yield _File(path, stored, file)
 
@@ -211,7 +211,7 @@ def _narrows(before: pa.DataType, after: pa.DataType) -> bool:
     """Whether some values of a type are none of the one it is united to."""
     if before == after or pa.types.is_null(before):
         return False
-    return any(union.most(*pair) is not None for pair in union.leaves(before, after))
+    return any(common_type.most(*pair) is not None for pair in common_type.leaves(before, after))
 
 
 def _refuse_rounding(file: _File, name: str, narrower: set[str], whole: pa.Schema) -> None:
@@ -220,11 +220,11 @@ def _refuse_rounding(file: _File, name: str, narrower: set[str], whole: pa.Schem
         _refuse_encrypted(file, 0)
     for field in file.parquet.schema_arrow:
         after = whole.field(field.name).type if field.name in narrower else field.type
-        leaves += [(field.name, *pair) for pair in union.leaves(field.type, after)]
+        leaves += [(field.name, *pair) for pair in common_type.leaves(field.type, after)]
     if len(leaves) != metadata.num_columns:  # then they are told when their rows are read
         return
     for index, (column, before, after) in enumerate(leaves):
-        most = union.most(before, after)
+        most = common_type.most(before, after)
         found = None if most is None else _beyond(metadata, index, before, most)
         if found is not None:
             words = f"column {column!r} holds {found}, which {after} cannot hold"

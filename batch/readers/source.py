@@ -63,29 +63,26 @@ def is_url(path: str) -> bool:
     return "://" in path
 
 
-def basename(path: str) -> str:
-    if is_url(path):
-        return PurePosixPath(unquote(urlsplit(path).path)).name or path
-    return Path(path).name
-
-
 def parts(path: str) -> tuple[str, ...]:
-    """Of a path, or of a URL without its query."""
-    return tuple(unquote(path.split("?")[0]).split("/")) if is_url(path) else Path(path).parts
+    """Of a path, or of a URL without its query; the first one is the root, or names the host."""
+    if not is_url(path):
+        return Path(path).parts
+    url = urlsplit(path)
+    return (f"{url.scheme}://{url.netloc}", *map(unquote, url.path.split("/")[1:]))
 
 
-def called(path: str) -> str:
+def basename(path: str) -> str:
     """What messages call a file: its base name, after the folders `key=value` it lies in."""
     found = parts(path)
     at = len(found) - 1
-    while at > 0 and "=" in found[at - 1]:
+    while at > 1 and "=" in found[at - 1]:
         at -= 1
-    return "/".join([*found[at:-1], basename(path)])
+    return "/".join(found[at:]) or path
 
 
 def names(paths: Sequence[str]) -> tuple[str, ...]:
     """What messages call the files, which is the whole path where others would be called the same."""
-    found = list(map(called, paths))
+    found = list(map(basename, paths))
     count = Counter(found)
     return tuple(
         name if count[name] == 1 else shown(path) for name, path in zip(found, paths, strict=True)
