@@ -117,7 +117,7 @@ def schema(paths: Sequence[str], reading: Reading) -> pa.Schema:
         with _open(path) as file:
             found = _schema(file, path)
         if first is not None and found != first:
-            message = _difference(paths[0], first, path, found)
+            message = difference(paths[0], first, path, found)
             raise InputError(message, hint="Run files of each kind on their own.")
         first = found
     return first if first is not None else pa.schema([])
@@ -133,7 +133,7 @@ def _schema(file: pq.ParquetFile, path: str) -> pa.Schema:
     return pa.schema([pa.field(field.name, field.type) for field in found])
 
 
-def _difference(first: str, known: pa.Schema, path: str, found: pa.Schema) -> str:
+def difference(first: str, known: pa.Schema, path: str, found: pa.Schema) -> str:
     where = f"{source.basename(path)}: the columns are not those of {source.basename(first)}"
     for field in known:
         if field.name not in found.names:
