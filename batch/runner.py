@@ -18,7 +18,7 @@ from pathlib import Path
 
 import msgspec
 
-from batch import columns, readers, results, runs, spec
+from batch import columns, results, runs, spec
 from batch.costs.budget import SLICE, Budget, Purse
 from batch.costs.prices import Pricer
 from batch.engine import feed as feeding
@@ -93,10 +93,8 @@ def run(job_: Job, run_folder: Path, how: How) -> Ended:
     if how.reuse is not None:
         runs.opened(how.reuse)
     with ExitStack() as stack:
-        format_, reading = (how.input_format, readers.DEFAULT)
-        if not anew:
-            format_, reading = reading_of(run_folder, job_, how)
-        source = prepare.source_of(job_, format_, stack, reading)
+        format_, reading = (None, None) if anew else reading_of(run_folder, job_)
+        source = prepare.source_of(job_, stack, format_, reading)
         rehearsed, worthless = Rehearsed(), False
         try:
             known = None if anew else same_run(job_, run_folder, source)
@@ -104,6 +102,7 @@ def run(job_: Job, run_folder: Path, how: How) -> Ended:
             if not binds_nobody(run_folder):
                 raise
             known, anew, worthless = None, True, True
+            source = prepare.looked_at_anew(job_, source)
         asked, cap = _capped(asked, job_, run_folder, how, anew)
         if known is None:
             rehearsed = prepare.check(job_, source, prompter, how)

@@ -18,7 +18,7 @@ from batch.engine.feed import Feed, Task
 from batch.engine.judge import Decision, Done, Held, Judge, Remark, Stop, Wait, lighter, requested
 from batch.engine.questions import Questions, Refused
 from batch.engine.sender import Sender, Unsendable
-from batch.errors import BatchError, Interrupted, Stopped, StorageError
+from batch.errors import BatchError, InputError, Interrupted, Stopped, StorageError
 from batch.model import Request
 from batch.store.writer import Store
 
@@ -93,7 +93,7 @@ class Engine:
                 now = time.monotonic()
                 self._carry_out(task, *self._judge.decide(task, attempt, judged, now))
                 await self._store.room()
-        except StorageError as error:
+        except (StorageError, InputError) as error:
             self._stop(error)
 
     async def _next(self) -> Task | None:
