@@ -158,9 +158,14 @@ NAME = b"batchmill.name"
 """Field metadata of a renamed column: its name in the input."""
 
 ROLE = b"batchmill"
-"""Field metadata of a carried column: what it holds beyond its type (`json`: JSON text, `extra`:
-see readers).
-"""
+"""Field metadata of a carried column: what it holds beyond its type."""
+
+JSON = b"json"
+"""JSON text, of any value."""
+NESTED = b"nested"
+"""JSON text, of lists and objects only."""
+EXTRA = b"extra"
+"""JSON text of an object: what fits no other column."""
 
 
 def chosen(
@@ -231,9 +236,29 @@ def _name_in_input(field: pa.Field) -> str:
     return name.decode()
 
 
+def role(field: pa.Field) -> bytes | None:
+    """What a carried column holds beyond its type, None when that says it all."""
+    found: bytes | None = (field.metadata or {}).get(ROLE)
+    return found
+
+
 def is_extra(field: pa.Field) -> bool:
     """Whether this is the column of what fits no other (JSONL)."""
-    return (field.metadata or {}).get(ROLE) == b"extra"
+    return role(field) == EXTRA
+
+
+def by_rules_1(carried: pa.Schema) -> pa.Schema:
+    """The carried columns of a run as such runs filled them: in JSON text are only lists and
+    objects, and not in a column that was renamed.
+    """
+    return pa.schema([_by_rules_1(field) for field in carried])
+
+
+def _by_rules_1(field: pa.Field) -> pa.Field:
+    if role(field) != JSON:
+        return field
+    metadata = field.metadata
+    return field.with_metadata({ROLE: NESTED} if NAME not in metadata else {NAME: metadata[NAME]})
 
 
 def arrays(results: Sequence[Result], own: Sequence[Column]) -> list[pa.Array]:

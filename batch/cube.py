@@ -16,6 +16,7 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from batch import values
 from batch.store import contents
 from batch.store.plan import Plan
 from batch.store.seal import Layout
@@ -137,7 +138,7 @@ def _column(schema: pa.Schema, name: str) -> Key | None:
     kind = schema.field(name).type
     if pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
         return None
-    return Key((name,), lambda rows: rows[name].cast(pa.string()))
+    return Key((name,), lambda rows: values.texts(rows[name]))
 
 
 class Period(NamedTuple):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -13,19 +12,22 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
-from batch import apis, columns, job, readers
+from batch import apis, columns, job, json_text, readers
 from batch.apis import Parameters
+from batch.carried import Carried
 from batch.errors import UsageError
 from batch.job import Job
 from batch.model import Row
 from batch.outcome import BadAnswer
 from batch.prompts import BadRow, Prompter, api_of
-from batch.readers import Input
+from batch.readers import Input, Reading
 from batch.store import contents, folder, plan
 from batch.store import export as exporting
 from batch.store.plan import Again, Plan
 from batch.store.seal import Layout
 from batch.store.verify import Finding
+from batch.values import rows as as_written
+from batch.values import seen as as_seen
 
 _CONTROLS = re.compile(r"[\x7f-\x9f]")
 """Those that JSON does not escape by itself; a terminal obeys them."""
@@ -52,16 +54,21 @@ def layout(run: Path, known: Plan) -> Layout:
     schema = folder.schema(run)
     own = columns.of_run(schema)
     carried = columns.carried(schema, own)
+    if known.rules == 1:
+        carried = columns.by_rules_1(carried)
     keep = known.job.get("keep")
     reader, chosen = readers.READERS[known.input_format], None if keep is None else frozenset(keep)
     return Layout(schema, own, lambda table: reader.carry(table, carried, chosen))
 
 
-def rows(run: Path, wanted: Wanted) -> Iterator[dict[str, Any]]:
-    """The rows that are wanted, in input order, one value a column."""
+def rows(run: Path, wanted: Wanted, *, seen: bool = False) -> Iterator[dict[str, Any]]:
+    """The rows that are wanted, in input order, one value a column: as they are written down, or as
+    a prompt has `seen` them.
+    """
     _, how = opened(run)
+    converted = as_seen if seen else as_written
     for table in contents.tables(run, how):
-        yield from _chosen(table, wanted).to_pylist()
+        yield from converted(_chosen(table, wanted))
 
 
 def _chosen(table: pa.Table, wanted: Wanted) -> pa.Table:
@@ -81,10 +88,10 @@ def prompt(run: Path, values: dict[str, Any]) -> str | None:
     """What the row was asked, made anew from its carried columns; None where they no longer tell."""
     if values.get("request_json"):
         return str(values["request_json"])
-    prompter, names = _prompter(run)
-    carried = {before: _decoded(values[now], nested) for now, before, nested in names}
+    prompter, names, carried = _prompter(run)
     try:
-        question = prompter.question(Row(values["row"], carried, ""))
+        asked_of = carried.row(values[name] for name in names)
+        question = prompter.question(Row(values["row"], asked_of, ""))
     except BadRow:
         return None
     body = question.body or {}
@@ -96,15 +103,14 @@ def prompt(run: Path, values: dict[str, Any]) -> str | None:
 
 
 @lru_cache(maxsize=1)
-def _prompter(run: Path) -> tuple[Prompter, list[tuple[str, str, bool]]]:
+def _prompter(run: Path) -> tuple[Prompter, list[str], Carried]:
+    """What asks, the columns that were carried, and what they were to a prompt."""
     known, how = opened(run)
     made = _job_of(known)
-    fields = list(how.schema)[: len(how.schema) - len(how.own)]
-    before = columns.carried(how.schema, how.own).names
-    nested = [(field.metadata or {}).get(columns.ROLE) == b"json" for field in fields]
+    names = how.schema.names[: len(how.schema) - len(how.own)]
     text = msgspec.structs.replace(made.prompt, images=None, audio=None)  # files may be gone by now
     prompter = msgspec.structs.replace(made, prompt=text).prompter()
-    return prompter, list(zip([field.name for field in fields], before, nested, strict=True))
+    return prompter, names, Carried(columns.carried(how.schema, how.own))
 
 
 def api(run: Path, values: dict[str, Any]) -> str:
@@ -134,10 +140,6 @@ def last_answer(run: Path, values: dict[str, Any]) -> str | None:
     return choices[0].completion if choices else None
 
 
-def _decoded(value: Any, nested: bool) -> Any:
-    return msgspec.json.decode(value) if nested and value is not None else value
-
-
 def _said(message: dict[str, Any]) -> str:
     content = message.get("content")
     text = content if isinstance(content, str) else msgspec.json.encode(content).decode()
@@ -146,12 +148,7 @@ def _said(message: dict[str, Any]) -> str:
 
 def as_json(values: dict[str, Any]) -> str:
     """One row as a JSON object, in which no control character stands as itself."""
-    text = msgspec.json.encode(values, enc_hook=_plain).decode()
-    return _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
-
-
-def _plain(value: Any) -> Any:
-    return base64.b64encode(value).decode() if isinstance(value, bytes) else str(value)
+    return _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", json_text.encode(values))
 
 
 def export(run: Path, output: Path, format_: str) -> Iterator[Path]:
@@ -170,28 +167,37 @@ def export(run: Path, output: Path, format_: str) -> Iterator[Path]:
 
 def against_input(run: Path) -> Iterator[Finding]:
     """What differs between the questions that were asked and those the input asks now."""
-    known, how = opened(run)
+    known, _ = opened(run)
     made = _job_of(known)
-    source = readers.resolve(made.input or [], Path.cwd(), known.input_format)
+    reading = reading_of(known)
+    source = readers.resolve(made.input or [], Path.cwd(), known.input_format, reading)
     difference = readers.compare(
         [msgspec.convert(f, readers.Fingerprint) for f in known.inputs], source
     )
     if difference.kind == "changed":
         yield Finding(f"the input has changed: {difference.text}")
-    asked = (
-        (row, digest)
-        for table in contents.tables(run, how)
-        for row, digest in zip(
-            table["row"].to_pylist(), table["request_hash"].to_pylist(), strict=True
-        )
-    )
+    for row, differs in asked_otherwise(run, made, source):
+        if differs:
+            yield Finding(f"row {row}: what was asked is not what the input asks")
+
+
+def asked_otherwise(run: Path, made: Job, source: Input) -> Iterator[tuple[int, bool]]:
+    """Every row that has a result, and whether it was asked something else than `made` asks of it
+    in `source`.
+    """
+    known, how = opened(run)
     hashes = _hashes(made, source, [made.request, *_overridden(known, made)])
     index, expected = next(hashes, (None, frozenset()))
-    for row, digest in asked:
+    for row, digest in _asked(run, how):
         while index is not None and index < row:
             index, expected = next(hashes, (None, frozenset()))
-        if index != row or (digest is not None and digest not in expected):
-            yield Finding(f"row {row}: what was asked is not what the input asks")
+        yield row, index != row or (digest is not None and digest not in expected)
+
+
+def _asked(run: Path, how: Layout) -> Iterator[tuple[int, str | None]]:
+    for number in contents.numbers(run):
+        table = contents.chosen(run, number, how, ["row", "request_hash"])
+        yield from zip(*(column.to_pylist() for column in table.columns), strict=True)
 
 
 def _hashes(
@@ -211,6 +217,11 @@ def _hashes(
             except BadRow:
                 yield row.index, frozenset()
         first += len(batch.table)
+
+
+def reading_of(known: Plan) -> Reading:
+    """How a run reads its input since it began."""
+    return readers.OF_RULES_1 if known.rules == 1 else msgspec.convert(known.reading, Reading)
 
 
 def _overridden(known: Plan, made: Job) -> list[Parameters]:

@@ -18,6 +18,8 @@ from typing import Any
 
 import msgspec
 
+from batch.model import Unreadable
+
 MAX_BYTES = 20 << 20
 """The largest file that is sent; base64 makes 27 MiB of it."""
 
@@ -132,6 +134,8 @@ def _content(value: Any, folders: Sequence[Path]) -> tuple[bytes, str]:
         return value, "a value"
     if isinstance(value, str) and value:
         return _file(value, folders), _shown(value)
+    if isinstance(value, Unreadable):
+        raise Unusable(value.why)
     raise Unusable(f"expected a path, URL or bytes, not {type(value).__name__}")
 
 

@@ -71,6 +71,9 @@ def lines(ended: Ended, file: Path | None = None) -> list[str]:
         said.append("flags     " + ", ".join(f"{name} {count:,}" for name, count in flags))
     failures = sorted(ended.whole.failures.items(), key=lambda pair: -pair[1])
     said += [_failure(ended.whole, name) for name, _ in failures]
+    if misfits := ended.whole.misfits:
+        rows = "1 row holds" if misfits == 1 else f"{misfits:,} rows hold"
+        said.append(f"extra     {rows} values that fit no column: see `extra`")
     if ended.reuse is not None:
         said.append(f"reused    {totals.rows_reused:,} rows, taken from {_shown(ended.reuse)}")
     said.append(_tokens(totals))

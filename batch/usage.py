@@ -346,13 +346,14 @@ def group_key(result: Result) -> str:
 
 class Summary(msgspec.Struct, omit_defaults=True):
     """All that is counted of a set of results: what a part's footer holds and what a run adds up
-    to.
+    to.  `misfits` are rows with something in the column `extra`.
     """
 
     groups: dict[str, Totals] = {}  # JSON of the Group -> its totals
     flags: dict[str, int] = {}
     failures: dict[str, int] = {}
     examples: dict[str, str] = {}  # error class -> the first message seen
+    misfits: int = 0
 
     def add(self, result: Result) -> None:
         """Count one result."""
@@ -368,6 +369,7 @@ class Summary(msgspec.Struct, omit_defaults=True):
 
     def merge(self, other: Summary) -> None:
         """Count all that `other` has counted."""
+        self.misfits += other.misfits
         for key, totals in other.groups.items():
             self.groups.setdefault(key, Totals()).merge(totals)
         for mine, theirs in ((self.flags, other.flags), (self.failures, other.failures)):

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import signal
 
-from tests.fake_api import Step, answer_to
+import pytest
+
+from batch import columns, readers
+from batch.model import Position
+from batch.readers import OF_RULES_1
+from batch.store import spool
+from tests.fake_api import Step, answer_to, embedding_of
 from tests.reading import asking, rows, texts, tree, until, write
 
 REJECTED = Step(400, body={"error": {"message": "cursed"}})
@@ -136,3 +143,156 @@ def test_an_unfinished_run_is_refused_and_what_to_do_is_said(api, start, batchmi
     assert batchmill("run", str(tmp_path / "first")).exit_code == 0
     assert batchmill(*chained(tmp_path, api)).exit_code == 0
     assert len(rows(tmp_path / "runs/second")) == 60
+
+
+NESTED = {
+    "text": "first",
+    "choices": ["3", {"four": 4}],
+    "model": {"n": 1, "none": None},
+    "order": {"items": [{"id": 7}]},
+    "mixed": "text",
+    "completion": "their own",
+    "input_status": "a",
+    "status": "b",
+}
+OTHER = {**NESTED, "text": "second", "choices": [], "mixed": ["x"], "completion": None}
+
+
+def nested_run(api, batchmill, tmp_path, lines):
+    """A finished run in `first` whose input had these lines."""
+    (tmp_path / "in.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    ended = batchmill("run", "in.jsonl", *asking(api, "-o", "first"))
+    assert ended.exit_code == 0, ended.stderr
+    api.reset_ledger()
+
+
+def asked_about(api, batchmill, run, template, name):
+    """The prompts of a run that asks about another."""
+    more = ("-m", "m", "-p", template, "--base-url", api.url, "-o", name)
+    ended = batchmill("run", "in.jsonl", *more, "--set", f'input="{run}"')
+    assert ended.exit_code == 0, ended.stderr
+    prompts = list(api.prompts())
+    api.reset_ledger()
+    return prompts
+
+
+def test_nested_values_are_values_again_and_old_names_are_found(api, batchmill, tmp_path):
+    nested_run(api, batchmill, tmp_path, [NESTED, OTHER])
+    template = (
+        "{{ choices | length }} {{ input_choices | length }} {{ model.n }}"
+        " {{ order['items'][0].id }} {{ mixed }} {{ completion }}"
+        " {{ input_completion or 'no' }} {{ status }} {{ input_status }} {{ input_input_status }}"
+    )
+    first, second = answer_to("first"), answer_to("second")
+
+    prompts = asked_about(api, batchmill, "first", template, "second")
+
+    assert sorted(prompts) == sorted(
+        [f"2 2 1 7 text {first} their own b a b", f'0 0 1 7 ["x"] {second} no b a b']
+    )
+
+
+def test_a_run_on_a_run_on_a_run_knows_the_first_names_and_values(api, batchmill, tmp_path):
+    nested_run(api, batchmill, tmp_path, [NESTED])
+    (second,) = asked_about(api, batchmill, "first", "2: {{ choices[0] }}", "second")
+    (third,) = asked_about(api, batchmill, "second", "3: {{ choices[1].four }}", "third")
+    template = (
+        "{{ choices }} {{ model }} {{ status }} | {{ completion }} | {{ input_completion }} |"
+        " {{ input_input_completion }} | {{ input_input_input_completion }}"
+    )
+
+    (fourth,) = asked_about(api, batchmill, "third", template, "fourth")
+
+    assert second == "2: 3"
+    assert third == "3: 4"
+    said = ["their own", answer_to("first"), answer_to("2: 3")]
+    values = f"{json.dumps(NESTED['choices'])} {json.dumps(NESTED['model'])} b"
+    assert fourth == " | ".join([values, answer_to("3: 4"), *said])
+    (row,) = rows(tmp_path / "fourth")
+    assert json.loads(row["input_choices"]) == NESTED["choices"]
+
+
+def test_what_fitted_no_column_is_found_by_its_key(api, batchmill, tmp_path):
+    lines = [{"text": f"{n}", "model": 0.5, "n": 1} for n in range(3)]
+    lines[1] |= {"model": 2**60, "n": 2**63}
+    nested_run(api, batchmill, tmp_path, lines)
+
+    prompts = asked_about(api, batchmill, "first", "{{ text }}: {{ model }} {{ n }}", "second")
+    again = asked_about(api, batchmill, "second", "{{ text }}; {{ model }} {{ n }}", "third")
+
+    wanted = ["0: 0.5 1", f"1: {2**60} {2**63}", "2: 0.5 1"]
+    assert sorted(prompts) == wanted
+    assert sorted(again) == [prompt.replace(":", ";") for prompt in wanted]
+    shown = batchmill("show", "second", "--row", "1")
+    assert f"prompt      1: {2**60} {2**63}" in shown.stdout
+
+
+def test_what_is_shown_of_a_chained_run_is_what_was_asked(api, batchmill, tmp_path):
+    nested_run(api, batchmill, tmp_path, [NESTED])
+    template = "{{ choices[1] }} {{ model.none or 'null' }} {{ order }}"
+    (prompt,) = asked_about(api, batchmill, "first", template, "second")
+
+    assert f"prompt      {prompt}" in batchmill("show", "second").stdout
+    assert batchmill("verify", "second", "--input").exit_code == 0
+
+
+def test_a_body_that_was_json_text_keeps_its_own_nulls(api, batchmill, tmp_path):
+    body = {"messages": [{"role": "user", "content": "hi", "name": None}], "stop": None}
+    (tmp_path / "in.jsonl").write_text(json.dumps({"custom_id": "a", "body": body}) + "\n")
+    to = ("-m", "m", "--base-url", api.url)
+    assert batchmill("run", "in.jsonl", *to, "-o", "first").exit_code == 0
+    command = ("run", "in.jsonl", *to, "-o", "second", "--set", 'input="first"')
+    assert batchmill(*command).exit_code == 0
+    first, second = (asked.body for asked in api.ledger)
+    assert first == second
+    assert rows(tmp_path / "second")[0]["custom_id"] == "a"
+
+
+def test_a_spooled_row_still_knows_names_and_nested_values(api, batchmill, tmp_path):
+    nested_run(api, batchmill, tmp_path, [NESTED, OTHER])
+    found = readers.resolve("first", tmp_path)
+    (batch,) = found.batches()
+    writer = spool.SpoolWriter(spool.Start(0, 1, 0, Position()))
+    (tmp_path / "input.arrow").write_bytes(writer.add(batch))
+
+    again = spool.read(tmp_path / "input.arrow")
+
+    assert again is not None
+    (spooled,) = again[1]
+    for row, line in zip(found.rows(spooled, 0), [NESTED, OTHER], strict=True):
+        assert {key: row.values[key] for key in line if key != "completion"} == {
+            key: value for key, value in line.items() if key != "completion"
+        }
+        assert row.values["completion"] == answer_to(line["text"])
+        assert row.values["input_completion"] == line["completion"]
+
+
+def test_to_a_run_of_older_rules_nested_values_stay_text(api, batchmill, tmp_path):
+    nested_run(api, batchmill, tmp_path, [NESTED])
+    found = readers.resolve("first", tmp_path, reading=OF_RULES_1)
+    (batch,) = found.batches()
+
+    (row,) = found.rows(batch, 0)
+
+    assert json.loads(row.values["order"]) == NESTED["order"]
+    assert json.loads(row.values["input_choices"]) == NESTED["choices"]
+    assert "choices" not in row.values
+    assert not any(field.metadata for field in batch.table.schema)
+
+
+@pytest.mark.parametrize("name", ["completion", "parsed", "embedding"])
+def test_an_answer_wins_over_what_the_input_called_so(api, batchmill, tmp_path, name):
+    lines = [{"text": "x", name: {"theirs": 1}}]
+    (tmp_path / "in.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    more = {"parsed": ("--schema", '{"n": "integer"}'), "embedding": ("--api", "embeddings")}
+    answers = {"completion": answer_to("x"), "parsed": {"n": 5}, "embedding": embedding_of("x")}
+    api.always = Step(content='{"n": 5}') if name == "parsed" else None
+    ended = batchmill("run", "in.jsonl", *asking(api, "-o", "first", *more.get(name, ())))
+    assert ended.exit_code == 0, ended.stderr
+
+    found = readers.resolve("first", tmp_path)
+    (row,) = (row for batch in found.batches() for row in found.rows(batch, 0))
+
+    assert row.values[f"input_{name}"] == {"theirs": 1}
+    assert row.values[name] == answers[name]
+    assert columns.role(found.schema(None).field(f"input_{name}")) == columns.JSON

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pyarrow.parquet as pq
 import pytest
@@ -11,6 +12,7 @@ from click.testing import CliRunner
 from batch.cli import batchmill as program
 from batch.store import plan
 from tests import old_runs
+from tests.reading import tree
 
 
 def said(*args):
@@ -86,3 +88,52 @@ def test_exports(run, tmp_path):
     written = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().split("\n")[:-1]]
     assert [row["completion"] for row in written] == [row["completion"] for row in rows]
     assert said("export", run, "-o", tmp_path / "batch.jsonl", "--format", "openai-batch")[0] == 0
+
+
+def started(run, *flags):
+    """Exit code and what is said by the next start of a run, by its folder."""
+    words = ["run", str(run), *flags]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(sys, "argv", ["batchmill", *words])
+        ended = CliRunner().invoke(program, words, standalone_mode=False)
+    code = getattr(ended.exception, "exit_code", ended.return_value or ended.exit_code)
+    return code, ended.stderr
+
+
+@pytest.mark.parametrize("name", old_runs.RESUMED)
+def test_goes_on_and_asks_the_rest(name, api, tmp_path):
+    run, _ = old_runs.copied(name, tmp_path, api.url)
+    before = {row["row"]: row for row in shown(run)}
+    code, output = started(run, "--set", "limit=100")
+    assert code in (0, 1), output
+    rows = shown(run)
+    assert [row["row"] for row in rows] == list(range(len(rows)))
+    assert said("verify", run)[0] == 0
+    asked = {
+        row["row"] for row in rows if row["attempts"] != before.get(row["row"], row)["attempts"]
+    }
+    for row in rows:
+        if row["row"] in before and row["row"] not in asked:
+            assert row == before[row["row"]]
+
+
+def test_a_cell_that_was_an_empty_text_stays_one(api, tmp_path):
+    run, _ = old_runs.copied("csv-constant", tmp_path, api.url)
+    before = [row["row"] for row in shown(run)]
+    assert started(run)[0] in (0, 1)
+    added = [row for row in shown(run) if row["row"] not in before]
+    assert added
+    cells = [value for row in shown(run) for name, value in row.items() if name == "note"]
+    assert None not in cells and "" in cells
+
+
+@pytest.mark.parametrize("name", old_runs.REFUSED)
+def test_is_refused_untouched_where_its_questions_could_be_others(name, api, tmp_path):
+    run, _ = old_runs.copied(name, tmp_path, api.url)
+    before = tree(run)
+    code, output = started(run)
+    assert code == 4, output
+    assert "rules of an older version" in output
+    assert "--reuse" in output and "--new" in output
+    assert tree(run).items() >= before.items()
+    assert not api.ledger

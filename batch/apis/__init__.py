@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from batch import preflight
+from batch import json_text, preflight
 from batch import schema as schemas
 from batch.apis import (
     chat_completions,
@@ -23,6 +23,7 @@ from batch.apis import (
     weighing,
 )
 from batch.model import Completion, Request
+from batch.preflight import Bounds
 from batch.prompts import BadRow, Question
 from batch.sse import Event
 
@@ -124,6 +125,8 @@ def build(question: Question, parameters: Parameters, row: int) -> Request:
     body["model"] = model
     asked = {key: body[key] for key in sorted(body) if key not in TRANSPORT}
     encoded = msgspec.json.encode(asked)
+    if b"null" in encoded:
+        _check_numbers(asked)
     stream = body.get("stream") is True
     choices = n if isinstance(n := body.get("n"), int) else 1
     return Request(
@@ -140,13 +143,24 @@ def build(question: Question, parameters: Parameters, row: int) -> Request:
     )
 
 
-def bounded(question: Question, parameters: Parameters, row: int, host: str | None) -> Request:
-    """The request of one row, held to the bounds of `host`, if there is one.  Raises BadRow."""
-    if host is None:
+def _check_numbers(asked: dict[str, Any]) -> None:
+    """Raises BadRow for what would be sent as something else: NaN as null."""
+    for leaf in json_text.leaves(asked):
+        if not json_text.is_finite(leaf):
+            name = json_text.encode(leaf)
+            raise BadRow(f"the request holds {name}, which is no JSON; write a number or null")
+
+
+def bounded(question: Question, parameters: Parameters, row: int, bounds: Bounds | None) -> Request:
+    """The request of one row, held to bounds, if there are any.  Raises BadRow."""
+    if bounds is None:
+        return build(question, parameters, row)
+    if bounds.templated:
+        preflight.check_rendered(question)
         return build(question, parameters, row)
     preflight.check_messages(question)
     request = build(question, parameters, row)
-    preflight.check(request, host)
+    preflight.check(request, bounds.host)
     return request
 
 

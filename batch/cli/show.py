@@ -39,7 +39,7 @@ def show(
         raise UsageError(f"--flag: there is no flag {flag!r} (known: {', '.join(columns.FLAGS)})")
     run = jobs.run_folder(run)
     wanted = looking.Wanted(failed=failed, flag=flag, row=row)
-    for values in islice(looking.rows(run, wanted), count):
+    for values in islice(looking.rows(run, wanted, seen=not as_json), count):
         if as_json:
             click.echo(looking.as_json(values))
         else:

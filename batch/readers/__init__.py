@@ -11,22 +11,40 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
+import msgspec
 import pyarrow as pa
 
 from batch.errors import InputError
 from batch.model import Batch, Position, Row
-from batch.readers import csv, files, fingerprints, jsonl, parquet, run, source
+from batch.readers import (
+    arrow,
+    csv,
+    encodings,
+    files,
+    fingerprints,
+    json,
+    jsonl,
+    kinds,
+    parquet,
+    plain,
+    run,
+    source,
+)
 from batch.readers.fingerprints import Difference, Fingerprint
-from batch.readers.reading import DEFAULT, OF_RULES_1, Reading
+from batch.readers.notices import notices
+from batch.readers.reading import DEFAULT, OF_RULES_1, UTF8, Dialect, Reading, Said
+from batch.readers.source import FIRST_BYTES, FIRST_ROWS
 
 __all__ = [
     "DEFAULT",
+    "FIRST_BYTES",
+    "FIRST_ROWS",
     "OF_RULES_1",
     "READERS",
     "Batch",
@@ -35,6 +53,7 @@ __all__ = [
     "Input",
     "Reader",
     "Reading",
+    "Said",
     "compare",
     "resolve",
 ]
@@ -72,10 +91,21 @@ class Reader(Protocol):
 
 READERS: dict[str, Reader] = {
     "jsonl": jsonl,
+    "json": json,
     "parquet": parquet,
     "csv": csv,
+    "arrow": arrow,
+    "lines": plain,
     "run": run,
 }
+
+LOOKS: dict[str, Callable[[str, Said], Dialect]] = {
+    "jsonl": jsonl.look,
+    "json": json.look,
+    "csv": csv.look,
+    "lines": plain.look,
+}
+"""How files of text are looked at before they are read."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +115,8 @@ class Input:
     files: tuple[str, ...]
     format: str
     reading: Reading = DEFAULT
+    notices: tuple[str, ...] = ()
+    """What was found out of the files, in words."""
 
     @property
     def reader(self) -> Reader:
@@ -130,24 +162,44 @@ class Input:
 
     @cached_property
     def _sizes(self) -> list[int | None]:
-        return [self.reader.size(path) for path in self.files]
+        return [
+            self.reader.size(path) if self.reading.dialect(file).encoding == UTF8 else None
+            for file, path in enumerate(self.files)
+        ]
 
     def schema(self, keep: tuple[str, ...] | None) -> pa.Schema:
         """The columns to carry: all, or those in `keep`.  Two have one name when JSONL has a key
         `extra`.
         """
-        found = self.reader.schema(self.files, self.reading)
+        found = self._schema
         if keep is None:
             return found
-        extra = [jsonl.EXTRA] if self.format == "jsonl" else []
+        extra = [jsonl.EXTRA] if self._open else []
         known = {field.name: field for field in list(found)[: len(found) - len(extra)]}
         for name in keep:
             if name not in known:
                 raise InputError(self._unknown_column(name, list(known)))
         return pa.schema([*(field for name, field in known.items() if name in keep), *extra])
 
+    @property
+    def _open(self) -> bool:
+        """Whether later rows may have more columns than the first."""
+        return self.format in ("jsonl", "json")
+
+    @cached_property
+    def _schema(self) -> pa.Schema:
+        return self.reader.schema(self.files, self.reading)
+
+    def found(self) -> Reading:
+        """How the files are read, what their rows told included."""
+        if not self._open:
+            return self.reading
+        columns = list(self._schema)[:-1]  # without `extra`
+        types = {field.name: jsonl.kind_of(field) for field in columns}
+        return msgspec.structs.replace(self.reading, types=types)
+
     def _unknown_column(self, name: str, known: list[str]) -> str:
-        where = f" in the first {jsonl.SCHEMA_ROWS:,} rows" if self.format == "jsonl" else ""
+        where = f" in the first {FIRST_ROWS:,} rows" if self._open else ""
         return f"keep: no column {name!r}{where} (known: {', '.join(known)})"
 
     def fingerprints(self) -> list[Fingerprint]:
@@ -159,12 +211,55 @@ def resolve(
     input: str | list[str],
     base: Path,
     format: str | None = None,
-    reading: Reading = DEFAULT,
+    reading: Reading | None = None,
+    said: Said = Said(),  # noqa: B008  (frozen)
 ) -> Input:
     """The files meant by a path, glob, folder or URL, or a list of them; relative paths start at
-    `base`.
+    `base`.  They are read by `reading`; without it, and where files came after it was made, they
+    are looked at.
     """
-    return Input(*files.find([input] if isinstance(input, str) else input, base, format), reading)
+    paths, kind = files.find([input] if isinstance(input, str) else input, base, format)
+    if reading is not None and not reading.dialects:
+        return Input(paths, kind, reading)
+    if reading is None and kind != "run":
+        for path in paths:
+            kinds.check(path, kind)
+    known = reading or DEFAULT
+    said = _checked(said, kind)
+    look = LOOKS.get(kind)
+    if look is None:
+        return Input(paths, kind, known)
+    found = [look(path, said) for path in paths[len(known.dialects) :]]
+    dialects = [*known.dialects, *found]
+    if kind == "jsonl" and format is None and any(each.shape != "lines" for each in dialects):
+        kind = "json"
+    told = () if reading else notices(paths, dialects, said)
+    return Input(paths, kind, msgspec.structs.replace(known, dialects=dialects), told)
+
+
+def _checked(said: Said, kind: str) -> Said:
+    """What was said, in Python's words.  Raises InputError where it cannot be, or says nothing."""
+    if said.delimiter is not None and kind != "csv":
+        raise InputError(f"delimiter: the input is {kind}; only CSV has one")
+    if said.encoding is not None and kind not in LOOKS:
+        raise InputError(f"encoding: the input is {kind}; only text has one")
+    encoding = None if said.encoding is None else encodings.named(said.encoding)
+    return Said(None if said.delimiter is None else csv.delimiter(said.delimiter), encoding)
+
+
+def contradicted(new: Input, format: str, said: Said) -> str | None:
+    """What a format found now, or what was said, has against how a run reads its input, in words;
+    None where it is the same.
+    """
+    if new.format != format:
+        return f"as {format}, and not as {new.format}"
+    said = _checked(said, format)
+    for dialect in new.reading.dialects or [Dialect()]:
+        for word in ("delimiter", "encoding"):
+            own, given = getattr(dialect, word), getattr(said, word)
+            if given not in (None, own):
+                return f"with the {word} {own!r}, and not {given!r}"
+    return None
 
 
 def compare(old: Sequence[Fingerprint], new: Input) -> Difference:

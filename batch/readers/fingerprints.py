@@ -18,6 +18,8 @@ WHOLE = 1 << 30
 EDGE = 64 << 20
 BLOCKS = 1_024
 BLOCK = 64 << 10
+BY_LINE = ("jsonl", "csv", "lines")
+"""Formats whose files may grow at their end."""
 
 
 class Fingerprint(msgspec.Struct, frozen=True):
@@ -43,7 +45,7 @@ def take(path: str, format: str) -> Fingerprint:
     try:
         with source.open_seekable(path) as file:
             size = file.size()
-            text = format in ("jsonl", "csv") and not source.compression(path)
+            text = format in BY_LINE and not source.compression(path)
             ends_line = not text or size == 0 or _at(file, size - 1, 1) == b"\n"
             return Fingerprint(source.shown(path), size, _hash(file, size), size > WHOLE, ends_line)
     except source.READ_FAULTS as error:
@@ -55,7 +57,7 @@ def compare(old: Sequence[Fingerprint], paths: Sequence[str], format: str) -> Di
         return Difference("changed", f"{len(old)} files before, {len(paths)} now")
     growth = []
     for before, path in zip(old, paths, strict=False):
-        may_grow = before is old[-1] and before.ends_line and format in ("jsonl", "csv")
+        may_grow = before is old[-1] and before.ends_line and format in BY_LINE
         found = _compare(before, path, may_grow)
         if found.kind == "changed":
             return found

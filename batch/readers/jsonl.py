@@ -1,7 +1,8 @@
 """JSON Lines: one JSON object a line.
 
-The spool keeps the bytes of each line, so a resumed part decodes exactly what was read.  The
-carried columns are found in the first rows; whatever does not fit them later goes to the column
+The spool keeps the bytes of each line, so a resumed part decodes exactly what was read.  The types
+of the carried columns are found in the first rows: a column has the type that all its values there
+share, and holds JSON text where they share none.  Whatever does not fit later goes to the column
 `extra`, so that columns and `extra` together give back the object.
 """
 
@@ -9,38 +10,36 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import msgspec
 import pyarrow as pa
 
+from batch import columns, json_text
 from batch.model import Batch, Position, Row
-from batch.readers import lines, source
+from batch.readers import encodings, json_shapes, lines, source
 from batch.readers.reading import Reading
 
-SCHEMA_ROWS = 1_000
 MAX_COLUMNS = 1_000
 
 SPOOL = pa.schema([("line", pa.large_binary()), ("number", pa.int64())])
 
-EXTRA = pa.field("extra", pa.string(), metadata={b"batchmill": b"extra"})
+EXTRA = pa.field("extra", pa.string(), metadata={columns.ROLE: columns.EXTRA})
 
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
-_JSON = {b"batchmill": b"json"}
 _NAMES = {list: "an array", str: "a string", bool: "a boolean", int: "a number", float: "a number"}
 
 
+look = json_shapes.look_at_lines
 size = lines.size
 
 
 def read(path: str, start: Position, reading: Reading) -> Iterator[Batch]:
     texts: list[bytes | None] = []
-    numbers: list[int] = []
+    numbers: list[int | None] = []
     size, since = 0, start
-    for line in lines.read(path, start):
+    for line in lines.read(path, start, reading.dialect(start.file)):
         if line.text is not None and not line.text.strip():
             continue
         text = None if line.text is None else line.text.rstrip(b"\r\n")
@@ -49,13 +48,13 @@ def read(path: str, start: Position, reading: Reading) -> Iterator[Batch]:
         size += len(text or b"")
         end = Position(start.file, line.offset, line.number)
         if len(texts) >= source.ROWS or size >= source.BYTES:
-            yield Batch(_spooled(texts, numbers), since, end)
+            yield Batch(spooled(texts, numbers), since, end)
             texts, numbers, size, since = [], [], 0, end
     if texts:
-        yield Batch(_spooled(texts, numbers), since, end)
+        yield Batch(spooled(texts, numbers), since, end)
 
 
-def _spooled(texts: Sequence[bytes | None], numbers: Sequence[int]) -> pa.RecordBatch:
+def spooled(texts: Sequence[bytes | None], numbers: Sequence[int | None]) -> pa.RecordBatch:
     return pa.record_batch(
         [pa.array(texts, pa.large_binary()), pa.array(numbers, pa.int64())], schema=SPOOL
     )
@@ -80,11 +79,11 @@ def _object(line: bytes | None) -> tuple[dict[str, Any] | None, str | None]:
     if line is None:
         return None, f"the line is longer than {lines.MAX_LINE >> 20} MiB"
     try:
-        value = msgspec.json.decode(line)
+        value = json_text.decode(line)
     except msgspec.DecodeError as error:
         return None, _fault(line, error)
     except UnicodeDecodeError:
-        return None, "invalid UTF-8"
+        return None, encodings.fault(line)
     except RecursionError:
         return None, "nested too deeply"
     if isinstance(value, dict):
@@ -108,112 +107,61 @@ def _is_json(line: bytes) -> bool:
 
 
 def schema(paths: Sequence[str], reading: Reading) -> pa.Schema:
-    kinds: dict[str, Counter[str]] = {}
-    for values in islice(_values(paths, reading), SCHEMA_ROWS):
+    return columns_of(
+        batch for file, path in enumerate(paths) for batch in read(path, Position(file), reading)
+    )
+
+
+def columns_of(batches: Iterable[Batch]) -> pa.Schema:
+    """The columns of all files, by their first rows."""
+    words: dict[str, set[str]] = {}
+    for values in _first(batches):
         for key, value in values.items():
-            if key in kinds or len(kinds) < MAX_COLUMNS:
-                kinds.setdefault(key, Counter())[_kind(value)] += 1
-    return pa.schema([*(_field(key, counts) for key, counts in kinds.items()), EXTRA])
+            found = words.get(key)
+            if found is None:
+                if len(words) >= MAX_COLUMNS:
+                    continue
+                found = words[key] = set()
+            found.add(_WORDS[type(value)] if type(value) is not int else _of_integer(value))
+    return pa.schema([*(_field(key, found) for key, found in words.items()), EXTRA])
 
 
-def _values(paths: Sequence[str], reading: Reading) -> Iterator[dict[str, Any]]:
-    """The objects of all files.  An unreadable row counts as an empty one, so that the search
+def _first(batches: Iterable[Batch]) -> Iterator[dict[str, Any]]:
+    """The objects of the first rows.  An unreadable row counts as an empty one, so that the search
     stays short.
     """
-    for path in paths:
-        for batch in read(path, Position(), reading):
-            for values, _ in _objects(batch.table):
-                yield values or {}
+    for batch in source.first(batches):
+        for values, _ in _objects(batch.table):
+            yield values or {}
 
 
-def _kind(value: Any) -> str:
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "bool"
-        case int():
-            return "int64" if _fits_int64(value) else "null"
-        case float():
-            return "double"
-        case str():
-            return "string"
-    return "json"
+_WORDS = {type(None): "null", bool: "bool", float: "double", str: "string"}
+_WORDS |= {list: "json", dict: "json"}
 
 
-def _field(key: str, counts: Counter[str]) -> pa.Field:
-    numbers = counts["int64"] + counts["double"]
-    votes = {
-        "string": counts["string"],
-        "json": counts["json"],
-        "bool": counts["bool"],
-        "number": numbers,
-    }
-    match max(votes, key=lambda kind: votes[kind]):
-        case "json":
-            return pa.field(key, pa.string(), metadata=_JSON)
-        case "bool":
-            return pa.field(key, pa.bool_())
-        case "number":
-            return pa.field(key, pa.float64() if counts["double"] else pa.int64())
-    return pa.field(key, pa.string())
+def _of_integer(value: int) -> str:
+    return "int64" if _fits_int64(value) else "larger"
 
 
-def carry(
-    spooled: pa.RecordBatch, schema: pa.Schema, keep: frozenset[str] | None
-) -> list[pa.Array]:
-    objects = [values or {} for values, _ in _objects(spooled)]
-    fields = [field for field in schema if not _is_extra(field)]
-    names = {field.name for field in fields}
-    extras = [values.keys() - names for values in objects]  # the keys that no column holds
-    columns = []
-    for field in fields:
-        column = [values.get(field.name) for values in objects]
-        if not set(map(type, column)) <= _plain_types(field):
-            _take_out_misfits(field, column, extras)
-        columns.append(_array(field, column))
-    rest = [
-        {key: values[key] for key in values if key in extra and (keep is None or key in keep)}
-        if extra
-        else None
-        for values, extra in zip(objects, extras, strict=True)
-    ]
-    return [*columns, pa.array([_json(values) if values else None for values in rest], pa.string())]
+def _field(key: str, words: set[str]) -> pa.Field:
+    """The column of a key under which values of these kinds were found."""
+    words = words - {"null"}
+    if "double" in words:  # which holds integers too
+        words = words - {"int64"}
+    if len(words) > 1:  # for an integer larger than all others `extra` is near enough
+        words = words - {"larger"} if words <= {"double", "int64", "larger"} else {"json"}
+    word = words.pop() if words else "json"
+    kind = KINDS.get(word, KINDS["json"])
+    return pa.field(key, kind.type, metadata=kind.metadata)
 
 
-def _plain_types(field: pa.Field) -> set[type]:
-    """The types all of whose values fit the field."""
-    if field.metadata == _JSON:
-        return {dict, list, type(None)}
-    if pa.types.is_boolean(field.type):
-        return {bool, type(None)}
-    if pa.types.is_floating(field.type):
-        return {float, type(None)}
-    return set() if pa.types.is_integer(field.type) else {str, type(None)}
+class _Kind(NamedTuple):
+    """A kind of column.  All values of the types in `plain` fit it, others where `fits` says so."""
 
-
-def _take_out_misfits(field: pa.Field, column: list[Any], extras: list[set[str]]) -> None:
-    fits = _fits(field)
-    for index, value in enumerate(column):
-        if value is not None and not fits(value):
-            extras[index].add(field.name)
-            column[index] = None
-
-
-def _is_extra(field: pa.Field) -> bool:
-    return bool((field.metadata or {}).get(b"batchmill") == b"extra")
-
-
-def _fits(field: pa.Field) -> Callable[[Any], bool]:
-    if field.metadata == _JSON:
-        return lambda value: isinstance(value, dict | list)
-    if pa.types.is_boolean(field.type):
-        return lambda value: isinstance(value, bool)
-    if pa.types.is_integer(field.type):
-        return _fits_int64
-    if pa.types.is_floating(field.type):
-        return _fits_double
-    return lambda value: isinstance(value, str)
+    type: pa.DataType
+    plain: frozenset[type]
+    fits: Callable[[Any], bool]
+    metadata: dict[bytes, bytes] | None = None
 
 
 def _fits_int64(value: Any) -> bool:
@@ -221,14 +169,61 @@ def _fits_int64(value: Any) -> bool:
 
 
 def _fits_double(value: Any) -> bool:
-    return isinstance(value, float) or (_fits_int64(value) and int(float(value)) == value)
+    """Whether a float says exactly this, and no other integer."""
+    return type(value) is float or (type(value) is int and abs(value) <= 2**53)
+
+
+_EVERY = frozenset({dict, list, str, bool, int, float})
+
+KINDS = {
+    "string": _Kind(pa.string(), frozenset({str}), lambda value: False),
+    "bool": _Kind(pa.bool_(), frozenset({bool}), lambda value: False),
+    "int64": _Kind(pa.int64(), frozenset(), _fits_int64),
+    "double": _Kind(pa.float64(), frozenset({float}), _fits_double),
+    "json": _Kind(pa.string(), _EVERY, lambda value: True, {columns.ROLE: columns.JSON}),
+    "nested": _Kind(pa.string(), frozenset({dict, list}), lambda value: False),
+}
+"""By the word that a reading has for them; `nested` are those of older runs."""
+
+
+def kind_of(field: pa.Field) -> str:
+    """The word for what a carried column holds."""
+    role = columns.role(field)
+    return str(field.type) if role is None else role.decode()
+
+
+def carry(
+    spooled: pa.RecordBatch, schema: pa.Schema, keep: frozenset[str] | None
+) -> list[pa.Array]:
+    objects = [values or {} for values, _ in _objects(spooled)]
+    fields = [field for field in schema if not columns.is_extra(field)]
+    names = {field.name for field in fields}
+    extras = [values.keys() - names for values in objects]  # the keys that no column holds
+    arrays = []
+    for field in fields:
+        kind = KINDS[kind_of(field)]
+        column = [values.get(field.name) for values in objects]
+        if not set(map(type, column)) <= kind.plain | {type(None)}:
+            _take_out_misfits(field.name, kind, column, extras)
+        arrays.append(_array(field, column))
+    rest = [
+        {key: values[key] for key in values if key in extra and (keep is None or key in keep)}
+        if extra
+        else None
+        for values, extra in zip(objects, extras, strict=True)
+    ]
+    texts = [json_text.encode(values) if values else None for values in rest]
+    return [*arrays, pa.array(texts, pa.string())]
+
+
+def _take_out_misfits(name: str, kind: _Kind, column: list[Any], extras: list[set[str]]) -> None:
+    for index, value in enumerate(column):
+        if value is not None and type(value) not in kind.plain and not kind.fits(value):
+            extras[index].add(name)
+            column[index] = None
 
 
 def _array(field: pa.Field, values: list[Any]) -> pa.Array:
-    if field.metadata == _JSON:
-        values = [None if value is None else _json(value) for value in values]
+    if columns.role(field) is not None:
+        values = [None if value is None else json_text.encode(value) for value in values]
     return pa.array(values, field.type)
-
-
-def _json(value: Any) -> str:
-    return msgspec.json.encode(value).decode()

@@ -6,11 +6,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from batch import values
 from batch.errors import InputError
 from batch.model import Batch, Position, Row
 from batch.readers import source
@@ -104,63 +104,11 @@ def size(path: str) -> int | None:
 def rows(
     spooled: pa.RecordBatch, start: Position, name: str, first_index: int, folder: str | None
 ) -> list[Row]:
-    plain = _microseconds(spooled)
-    found = []
-    for index, (values, fault) in enumerate(_values(plain)):
-        found.append(
-            Row(
-                first_index + index,
-                values,
-                f"{name} row {start.offset + start.skip + index}",
-                fault,
-                folder,
-                padded=True,
-            )
-        )
-    return found
-
-
-def _values(batch: pa.RecordBatch) -> list[tuple[dict[str, Any], str | None]]:
-    try:
-        return [(values, None) for values in batch.to_pylist()]
-    except (ValueError, OverflowError):
-        return [_value(batch.slice(index, 1)) for index in range(len(batch))]
-
-
-def _value(row: pa.RecordBatch) -> tuple[dict[str, Any], str | None]:
-    try:
-        return row.to_pylist()[0], None
-    except UnicodeDecodeError:
-        return {}, "invalid UTF-8"
-    except (ValueError, OverflowError) as error:
-        return {}, f"a value cannot be shown: {source.cause(error)}"
-
-
-def _microseconds(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Times as Python can hold them.  Only prompts see these; the output carries the times as
-    they were.
-    """
-    types = [_coarser(field.type) for field in batch.schema]
-    columns = [
-        column if kind == column.type else column.cast(kind, safe=False)
-        for column, kind in zip(batch.columns, types, strict=True)
+    before = start.offset + start.skip
+    return [
+        Row(first_index + index, held, f"{name} row {before + index}", None, folder, padded=True)
+        for index, held in enumerate(values.seen(spooled))
     ]
-    return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
-
-
-def _coarser(kind: pa.DataType) -> pa.DataType:
-    match kind:
-        case pa.TimestampType(unit="ns"):
-            return pa.timestamp("us", kind.tz)
-        case pa.DurationType(unit="ns"):
-            return pa.duration("us")
-        case pa.Time64Type(unit="ns"):
-            return pa.time64("us")
-        case pa.StructType():
-            return pa.struct([field.with_type(_coarser(field.type)) for field in kind])
-        case pa.ListType():
-            return pa.list_(kind.value_field.with_type(_coarser(kind.value_type)))
-    return kind
 
 
 def schema(paths: Sequence[str], reading: Reading) -> pa.Schema:
@@ -169,7 +117,7 @@ def schema(paths: Sequence[str], reading: Reading) -> pa.Schema:
         with _open(path) as file:
             found = _schema(file, path)
         if first is not None and found != first:
-            message = _difference(paths[0], first, path, found)
+            message = difference(paths[0], first, path, found)
             raise InputError(message, hint="Run files of each kind on their own.")
         first = found
     return first if first is not None else pa.schema([])
@@ -185,7 +133,7 @@ def _schema(file: pq.ParquetFile, path: str) -> pa.Schema:
     return pa.schema([pa.field(field.name, field.type) for field in found])
 
 
-def _difference(first: str, known: pa.Schema, path: str, found: pa.Schema) -> str:
+def difference(first: str, known: pa.Schema, path: str, found: pa.Schema) -> str:
     where = f"{source.basename(path)}: the columns are not those of {source.basename(first)}"
     for field in known:
         if field.name not in found.names:

@@ -8,12 +8,13 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from batch import carried
+from batch.carried import Carried
 from batch.errors import InputError
 from batch.model import Batch, Position, Row
 from batch.readers import parquet
@@ -45,43 +46,57 @@ def parts(run: Path) -> list[str]:
 def read(path: str, start: Position, reading: Reading) -> Iterator[Batch]:
     import pyarrow.compute as pc  # 50 ms, at every start
 
-    names = _names(pq.read_schema(path))
+    schema = _columns(pq.read_schema(path), reading)
     since = start
-    for batch in parquet.read_columns(path, start, [*names, "status"]):
+    for batch in parquet.read_columns(path, start, [*schema.names, "status"]):
         answered = batch.table.filter(pc.equal(batch.table["status"], "ok"))
         if len(answered):
-            yield Batch(answered.select(names), since, batch.end)
+            arrays = [answered[name] for name in schema.names]
+            table = pa.RecordBatch.from_arrays(arrays, schema=schema)
+            yield Batch(table, since, batch.end)
             since = batch.end
 
 
 def rows(
     spooled: pa.RecordBatch, start: Position, name: str, first_index: int, folder: str | None
 ) -> list[Row]:
-    """As in any Parquet file; JSON text in `parsed` is what it says, for prompts to look into."""
+    """As in any Parquet file, with columns as prompts see them."""
     found = parquet.rows(spooled, start, name, first_index, folder)
-    if not any(isinstance(row.values.get("parsed"), str) for row in found):
-        return found
-    return [msgspec.structs.replace(row, values=_opened(row.values)) for row in found]
+    if not carried.answered(spooled.schema):
+        return found if "parsed" not in spooled.schema.names else list(map(_opened, found))
+    seen = Carried(spooled.schema)
+    padded = not seen.nested  # what was JSON text has no nulls but its own
+    return [
+        msgspec.structs.replace(row, values=seen.row(row.values.values()), padded=padded)
+        for row in found
+    ]
 
 
-def _opened(values: dict[str, Any]) -> dict[str, Any]:
+def _opened(row: Row) -> Row:
+    """A row of a run of older rules, to which all JSON text is text but that in `parsed`."""
+    if not isinstance(text := row.values["parsed"], str):
+        return row
     try:
-        return {**values, "parsed": msgspec.json.decode(values["parsed"] or "null")}
-    except (msgspec.DecodeError, TypeError, KeyError):  # a column of the user's own
-        return values
+        values = {**row.values, "parsed": msgspec.json.decode(text or "null")}
+    except msgspec.DecodeError:  # a column of the user's own
+        return row
+    return msgspec.structs.replace(row, values=values)
 
 
 def schema(paths: Sequence[str], reading: Reading) -> pa.Schema:
-    whole = parquet.schema(paths, reading)
-    names = set(_names(whole))
-    return pa.schema([field for field in whole if field.name in names])
+    parquet.schema(paths, reading)  # all of them alike
+    return _columns(pq.read_schema(paths[0]), reading)
 
 
-def _names(schema: pa.Schema) -> list[str]:
+def _columns(schema: pa.Schema, reading: Reading) -> pa.Schema:
     """The columns that the run carried stand before its own, which begin with `row`.
 
     One of its own answers wins over a carried column of that name.
     """
     first = schema.names.index("row")
-    carried, own = schema.names[:first], schema.names[first:]
-    return [*carried, *(name for name in ANSWERS if name in own)]
+    own = {field.name: field for field in list(schema)[first:]}
+    answers = [own[name] for name in ANSWERS if name in own]
+    found = carried.as_input(list(schema)[:first], answers)
+    if reading.nested == "text":
+        return pa.schema([field.remove_metadata() for field in found])
+    return found

@@ -15,6 +15,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from batch import json_text, values
 from batch.store import batch_lines
 from batch.store.files import refused
 
@@ -29,11 +30,10 @@ def parquet(tables: Tables, schema: pa.Schema, file: BinaryIO) -> None:
 
 
 def jsonl(tables: Tables, schema: pa.Schema, file: BinaryIO) -> None:
-    """One object a row; JSON columns as they are, times as ISO 8601, bytes as base64."""
-    encoder = msgspec.json.Encoder(enc_hook=str)
+    """One object a row; JSON text as it is, times as ISO 8601, bytes as base64, NaN as NaN."""
     for table in tables:
-        for row in table.to_pylist():
-            file.write(encoder.encode(row) + b"\n")
+        for row in values.rows(table):
+            file.write(json_text.encode(row).encode() + b"\n")
 
 
 def csv_(tables: Tables, schema: pa.Schema, file: BinaryIO) -> None:
@@ -42,13 +42,13 @@ def csv_(tables: Tables, schema: pa.Schema, file: BinaryIO) -> None:
     writer = csv.writer(text)
     writer.writerow(schema.names)
     for table in tables:
-        writer.writerows([_cell(value) for value in row.values()] for row in table.to_pylist())
+        writer.writerows([_cell(held) for held in row.values()] for row in values.rows(table))
     text.detach()
 
 
 def _cell(value: Any) -> Any:
     if isinstance(value, (list, dict)):
-        return msgspec.json.encode(value, enc_hook=str).decode()
+        return json_text.encode(value)
     return msgspec.to_builtins(value, enc_hook=str) if value is not None else ""
 
 
@@ -77,7 +77,7 @@ def openai_batch(path: Path, tables: Tables, api: str) -> Path:
     encoder = msgspec.json.Encoder()
     with whole(path) as answered, whole(errors) as failed:
         for table in tables:
-            for row in table.to_pylist():
+            for row in values.rows(table):
                 file = answered if row["status"] == "ok" else failed
                 file.write(encoder.encode(batch_lines.line(row, api)) + b"\n")
     return errors

@@ -125,6 +125,7 @@ class Merge:
         whole = spooled or _is_whole(opened / spool.NAME, max(self._entries, default=-1))
         self._spool = _SpoolSlices(opened / spool.NAME) if whole else None
         self._layout = layout
+        self._extra = [at for at, each in enumerate(layout.schema) if columns.is_extra(each)]
         self._summary = Summary()
         self._rows = sorted(
             self._entries.keys() | (set() if self._old is None else self._old.at.keys())
@@ -140,6 +141,7 @@ class Merge:
                 for result in self._old.counted(kept):
                     self._summary.add(result)
             whole = pa.concat_tables(tables)
+            self._summary.misfits += sum(len(whole) - whole[at].null_count for at in self._extra)
             yield whole.sort_by("row") if len(tables) > 1 else whole
 
     def footer(self, piece: Slice) -> parts.Footer:

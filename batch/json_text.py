@@ -1,0 +1,68 @@
+"""JSON with NaN and Infinity, as Python's json module and DuckDB write and read it.
+
+No such number is JSON, so msgspec refuses to read one and writes null for it.  The json module is
+asked where that is the matter, and nowhere else.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+
+
+def decode(text: bytes | str) -> Any:
+    """What a JSON text says; a number too large for a float is infinite.  Raises
+    msgspec.DecodeError, UnicodeDecodeError and RecursionError.
+    """
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        found, value = _lenient(text if isinstance(text, str) else text.decode())
+        if not found:
+            raise
+        return value
+
+
+def _lenient(text: str) -> tuple[bool, Any]:
+    """Whether the json module can read it, and what it says."""
+    try:
+        value = json.loads(text)
+        if _SURROGATE.search(text):  # half a pair is no character
+            json.dumps(value, ensure_ascii=False).encode()
+    except ValueError:
+        return False, None
+    return True, value
+
+
+def encode(value: Any) -> str:
+    """`value` as JSON text: bytes as base64, what JSON has no word for as `str` says it."""
+    text = msgspec.json.encode(value, enc_hook=str)
+    if b"null" in text and not is_finite(value):
+        builtin = msgspec.to_builtins(value, enc_hook=str)
+        return json.dumps(builtin, ensure_ascii=False, separators=(",", ":"))
+    return text.decode()
+
+
+def is_finite(value: Any) -> bool:
+    """Whether all its numbers are; the others become null where JSON is strict."""
+    return all(math.isfinite(leaf) for leaf in leaves(value) if type(leaf) is float)
+
+
+def leaves(value: Any) -> Iterator[Any]:
+    """What lists and dicts hold, at any depth, that is neither; in no order."""
+    waiting = [value]
+    while waiting:
+        held = waiting.pop()
+        if isinstance(held, dict):
+            waiting.extend(held.values())
+        elif isinstance(held, list | tuple):
+            waiting.extend(held)
+        else:
+            yield held
