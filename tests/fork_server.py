@@ -158,8 +158,6 @@ def _become(order: Order) -> None:
         os.dup2(fd, place)
     if order.seated:
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-    os.write(told, b"%d\n" % os.getpid())
-    _close(order.fds)
     os.chdir(order.folder)
     os.umask(order.umask)
     coerced = {name: os.environ[name] for name in ("LC_CTYPE",) if name in os.environ}
@@ -169,6 +167,8 @@ def _become(order: Order) -> None:
     sys.path[0] = order.folder
     sys.argv = [str(Path(batch.__path__[0]) / "__main__.py"), *order.argv]
     _reopen()
+    os.write(told, b"pid %d\n" % os.getpid())
+    _close(order.fds)
 
 
 def _reopen() -> None:

@@ -177,7 +177,9 @@ class Forked:
         self._told = os.fdopen(told, "rb", buffering=0)
         self.stdin, self.stdout, self.stderr = stdin, stdout, stderr
         self.returncode: int | None = None
-        self.pid = int(self._told.readline())
+        first = self._told.readline()
+        assert first.startswith(b"pid "), f"the fork did not come up: {first!r}"
+        self.pid = int(first[4:])
 
     def __enter__(self) -> Forked:
         return self

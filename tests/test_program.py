@@ -45,7 +45,6 @@ def test_is_a_process_in_its_own_session_and_folder_with_a_user_of_its_own(start
     assert process.poll() is None
     assert os.getsid(process.pid) == os.getpgid(process.pid) == process.pid
     assert Path(seen.cwd()) == tmp_path
-    assert seen.num_threads() == 1
 
 
 def test_sees_its_own_environment_and_no_other(api, batchmill, tmp_path):
