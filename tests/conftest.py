@@ -6,7 +6,6 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +14,11 @@ from typing import Any
 import pytest
 
 from batch.local import server
+from tests import program
 from tests.fake_api import FakeAPI
+from tests.program import Program
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = program.ROOT
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,10 @@ class Finished:
     stderr: str
 
 
+def pytest_unconfigure() -> None:
+    program.close()
+
+
 @pytest.fixture
 def api() -> Iterator[FakeAPI]:
     """A scripted server of the test's own."""
@@ -38,28 +43,12 @@ def api() -> Iterator[FakeAPI]:
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Starts the program in `tmp_path` and returns the Popen; what still runs at the end is killed."""
-    started: list[subprocess.Popen[str]] = []
+def start(tmp_path: Path) -> Iterator[Callable[..., Program]]:
+    """Starts the program in `tmp_path`; what still runs at the end is killed.  See `program.start`."""
+    started: list[Program] = []
 
-    def start(
-        *args: Any, env: Mapping[str, str] | None = None, **options: Any
-    ) -> subprocess.Popen[str]:
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        options = {"stdin": subprocess.DEVNULL, **pipes, **options}
-        process = subprocess.Popen(
-            [sys.executable, "-m", "batch", *map(str, args)],
-            cwd=tmp_path,
-            env={
-                "PATH": os.environ["PATH"],
-                "HOME": str(tmp_path),
-                "PYTHONPATH": str(ROOT),
-                **(env or {}),
-            },
-            encoding="utf-8",
-            start_new_session=True,
-            **options,
-        )
+    def start(*args: Any, **options: Any) -> Program:
+        process = program.start(args, tmp_path, **options)
         started.append(process)
         return process
 
@@ -76,7 +65,7 @@ def cache() -> dict[str, str]:
 
 
 @pytest.fixture
-def batchmill(start: Callable[..., subprocess.Popen[str]]) -> Callable[..., Finished]:
+def batchmill(start: Callable[..., Program]) -> Callable[..., Finished]:
     """Runs the program in `tmp_path` with nothing in its environment but `env`, and waits for it."""
 
     def batchmill(
@@ -84,16 +73,17 @@ def batchmill(start: Callable[..., subprocess.Popen[str]]) -> Callable[..., Fini
         env: Mapping[str, str] | None = None,
         stdin: str | None = None,
         timeout: float = 60,
+        fresh: bool = False,
     ) -> Finished:
         source = subprocess.DEVNULL if stdin is None else subprocess.PIPE
-        process = start(*args, env=env, stdin=source)
+        process = start(*args, env=env, stdin=source, fresh=fresh)
         stdout, stderr = process.communicate(stdin, timeout=timeout)
         return Finished(process.returncode, stdout, stderr)
 
     return batchmill
 
 
-def _end(process: subprocess.Popen[str]) -> None:
+def _end(process: Program) -> None:
     """Kill it and whatever it started, unless it was waited for, and close its pipes."""
     if process.returncode is None:
         with contextlib.suppress(ProcessLookupError):

@@ -64,8 +64,14 @@ def test_a_run_does_without_what_pyarrow_would_import_besides(api, batchmill, tm
     assert batchmill("report", "out.parquet", env=path).exit_code == 0
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_may_be_the_first_that_is_imported(batchmill, command):
+    shown = batchmill(command, "--help", fresh=True)
+    assert (shown.exit_code, shown.stderr) == (0, "")
+
+
 def test_help_lists_every_command(batchmill):
-    shown = batchmill("--help")
+    shown = batchmill("--help", fresh=True)
     assert (shown.exit_code, shown.stderr) == (0, "")
     commands = shown.stdout.partition("Commands:")[2].splitlines()
     assert {line.split()[0] for line in commands if line.strip()} >= set(COMMANDS)

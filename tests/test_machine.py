@@ -7,8 +7,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import tempfile
 from collections import Counter
 from pathlib import Path
@@ -18,8 +16,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from tests.conftest import ROOT
+from tests import program
 from tests.fake_api import FakeAPI, answer_to
+from tests.program import Program
 from tests.reading import rows, tree, until
 
 PART_ROWS = 7
@@ -232,16 +231,8 @@ class Life(RuleBasedStateMachine):
             *flags,
         )
 
-    def start(self, *words: object) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, "-m", "batch", *map(str, words)],
-            cwd=self.folder,
-            env={"PATH": os.environ["PATH"], "HOME": str(self.folder), "PYTHONPATH": str(ROOT)},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            encoding="utf-8",
-        )
+    def start(self, *words: object) -> Program:
+        return program.start(words, self.folder)
 
     def batchmill(self, *words: object) -> tuple[int, str]:
         process = self.start(*words)

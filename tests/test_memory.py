@@ -18,7 +18,8 @@ pytestmark = [
 def held(api, start, tmp_path, count: int, *flags: object) -> int:
     """The most memory, in bytes, that a run of `count` rows held at any time."""
     write(tmp_path / f"in{count}.jsonl", texts(count))
-    process = start("run", f"in{count}.jsonl", *asking(api, "-c", 200, "--quiet", *flags))
+    command = ("run", f"in{count}.jsonl", *asking(api, "-c", 200, "--quiet", *flags))
+    process = start(*command, fresh=True)
     most = peak(process)
     assert process.returncode == 0, process.stderr.read()
     assert table(tmp_path / f"runs/in{count}").num_rows == count

@@ -26,9 +26,8 @@ from pathlib import Path
 from typing import IO
 
 from batch.errors import UsageError
-from batch.transport.endpoint import EMBEDDED
 
-MODEL = EMBEDDED
+MODEL = "smollm2-135m-instruct"
 PARALLEL = 4
 CONTEXT = 2048
 
@@ -163,7 +162,7 @@ def _spawn(settings: dict[str, str | int], key: str, stderr: IO[bytes]) -> subpr
     """By path and with -P: neither our own modules nor those in the working folder may shadow
     others.
     """
-    script = Path(__file__).with_name("local_server.py")
+    script = Path(__file__).with_name("child.py")
     return subprocess.Popen(
         [sys.executable, "-P", str(script), json.dumps(settings)],
         stdin=subprocess.PIPE,

@@ -17,14 +17,12 @@ import msgspec
 
 from batch.costs import prices
 from batch.errors import JobError, UsageError
+from batch.local.server import MODEL
 from batch.requests.prompts import PATHS
 
 Seconds = Annotated[float, msgspec.Meta(gt=0)]
 
 OPENAI = "https://api.openai.com/v1"
-
-EMBEDDED = "smollm2-135m-instruct"
-"""What the embedded model is called."""
 
 UNVERSIONED = ("", "/api", "/openai")
 """Paths that no server answers under by themselves: their version is /v1."""
@@ -70,7 +68,7 @@ class Endpoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def local_model(self) -> str:
         """What the embedded model is called, if that is what answers: after its file, if one is named."""
         file = (self.base_url or "").removeprefix("local").removeprefix(":")
-        return Path(file).stem if file else EMBEDDED
+        return Path(file).stem if file else MODEL
 
 
 class Target(msgspec.Struct, frozen=True):

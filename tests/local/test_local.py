@@ -169,7 +169,7 @@ def test_offers_one_model_to_whoever_has_the_key(server: local.Local) -> None:
 def test_listens_on_loopback_and_hides_the_key(server: local.Local) -> None:
     assert server.base_url.startswith("http://127.0.0.1:")
     assert server.api_key not in repr(server)
-    (child,) = (c for c in psutil.Process().children() if "local_server" in " ".join(c.cmdline()))
+    (child,) = (c for c in psutil.Process().children() if "local/child.py" in " ".join(c.cmdline()))
     assert server.api_key not in " ".join(child.cmdline())
 
 

@@ -7,7 +7,6 @@ import os
 import pty
 import select
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from batch.model import Request, Result
 from batch.planning import confirmation, prepare
 from batch.planning.confirmation import Standing
 from batch.usage import Summary
-from tests.conftest import ROOT
+from tests import program
 from tests.fake_api import FakeAPI, Step
 from tests.reading import asking, texts, write
 
@@ -38,17 +37,8 @@ class Seated:
     def __init__(self, folder: Path, args: tuple[object, ...]) -> None:
         self._ours, theirs = pty.openpty()
         self.seen = self._typed = ""
-        # whoever leads a session and opens a terminal controls it, so that ^C is a signal
-        self._process = subprocess.Popen(
-            ["/bin/sh", "-c", 'exec "$@" <"$0" 2>"$0"', os.ttyname(theirs),
-             sys.executable, "-m", "batch", *map(str, args)],
-            cwd=folder,
-            env={"PATH": os.environ["PATH"], "HOME": str(folder), "PYTHONPATH": str(ROOT)},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )  # fmt: skip
+        streams = {"stdin": theirs, "stdout": subprocess.DEVNULL, "stderr": theirs}
+        self._process = program.start(args, folder, seated=True, **streams)
         self._theirs = theirs
 
     def read(self, until: str) -> None:

@@ -122,7 +122,7 @@ def test_an_answer_without_end_costs_its_row_and_little_memory(
     settings = (*FAST, "--set", f"request.stream={stream}", "--set", "endpoint.idle_timeout=5")
     with listening(flooding(kind, answer)) as port:
         flags = ("-m", "m", "-p", "{{ text }}", "--base-url", f"http://127.0.0.1:{port}/v1")
-        process = start("run", "in.jsonl", *flags, *settings)
+        process = start("run", "in.jsonl", *flags, *settings, fresh=True)
         assert peak(process) < MOST_MEMORY
     assert process.returncode == 1, process.stderr.read()
     for row, prompt in zip(rows(tmp_path / "runs/in"), prompts, strict=True):
@@ -144,7 +144,7 @@ def test_a_packed_bomb_costs_its_row_and_little_memory(api, start, tmp_path, bom
     prompts = ["bomb 1", *texts(20), "bomb 2"]
     write(tmp_path / "in.jsonl", prompts)
     api.script = {"bomb": [Step(body=bomb, headers={"Content-Encoding": "gzip"}), ...]}
-    process = start("run", "in.jsonl", *asking(api), *FAST)
+    process = start("run", "in.jsonl", *asking(api), *FAST, fresh=True)
     assert peak(process) < MOST_MEMORY
     assert [row["error_class"] for row in rows(tmp_path / "runs/in")] == [
         "too_large",

@@ -75,7 +75,7 @@ def test_a_signal_at_any_moment_leaves_a_run_that_finishes(
     for moment in range(5):  # from the first imports to the last seal
         api.reset_ledger()
         command = ("run", "in.jsonl", *flags, "-o", f"run{moment}")
-        process = start(*command)
+        process = start(*command, fresh=True)
         time.sleep(0.05 + moment * 0.26 + random.uniform(0, 0.15))
         process.send_signal(number)
         _, stderr = process.communicate(timeout=30)

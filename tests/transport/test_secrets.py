@@ -96,7 +96,7 @@ def test_the_key_is_in_no_process_list_and_no_file_while_a_run_is_under_way(
 ) -> None:
     api.latency, api.key = 0.3, KEY
     write(tmp_path / "in.jsonl", texts(30))
-    process = start("run", "in.jsonl", *asking(api, "-c", "2"), env=ENV)
+    process = start("run", "in.jsonl", *asking(api, "-c", "2"), env=ENV, fresh=True)
     until(lambda: len(api.ledger) > 6, process)
 
     process.send_signal(signal.SIGSTOP)  # no file goes away while we look

@@ -1,0 +1,190 @@
+"""The program without its start: a process that has imported everything, and forks for each start.
+
+`python -m tests.fork_server FD` is that process; FD is the socket on which it is asked.  What it
+forks becomes the program as if it had been started: with its own words, environment, folder, session
+and the file descriptors it was sent.  Forking is safe since the server has one thread: it imports,
+and does nothing else.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import fcntl
+import gc
+import importlib
+import json
+import os
+import pkgutil
+import runpy
+import select
+import signal
+import socket
+import sys
+import termios
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import batch
+from batch.cli import NotNeeded
+
+BESIDES = ("encodings.idna", "genai_prices.data", "pyarrow.acero", "pyarrow.csv", "uvloop")
+"""What a run imports when it comes to it."""
+
+ALONE = "batch.local.child"
+"""It starts a server when it is imported, in a process of its own."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """A start of the program.  `fds` are its stdin, stdout and stderr, and where its end is told.
+
+    Where it is `seated`, its stdin is the terminal that it controls: ^C there is a signal.
+    """
+
+    argv: list[str]
+    env: dict[str, str]
+    folder: str
+    umask: int
+    seated: bool
+    fds: list[int]
+
+
+def main() -> None:
+    asked = socket.socket(fileno=int(sys.argv[1]))
+    _preload()
+    _become(_served(asked))
+    try:
+        runpy.run_module("batch", run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        if end.code is None or isinstance(end.code, int):
+            _leave(end.code or 0)
+        raise
+
+
+def _leave(code: int) -> None:
+    """End as the interpreter does, but for taking itself apart: that takes four times as long as a
+    fork.  Return where that does not go well, for the interpreter to say so.
+    """
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    gc.collect(1)
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code & 0xFF)
+
+
+def _preload() -> None:
+    hidden = NotNeeded()
+    sys.meta_path.insert(0, hidden)
+    for module in pkgutil.walk_packages(batch.__path__, "batch."):
+        if module.name not in (ALONE, "batch.__main__"):
+            importlib.import_module(module.name)
+    for name in BESIDES:
+        importlib.import_module(name)
+    sys.meta_path.remove(hidden)
+    gc.collect()
+    gc.freeze()
+
+
+def _served(asked: socket.socket) -> Order:
+    """Fork for each order, and tell how each fork ended; return in a fork, with its order.
+
+    When nobody can ask any more, whatever still runs is killed.
+    """
+    rings, rung = os.pipe()
+    os.set_blocking(rung, False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(rung, warn_on_full_buffer=False)
+    running: dict[int, int] = {}
+    while True:
+        ready, _, _ = select.select([asked.fileno(), rings], [], [])
+        if rings in ready:
+            os.read(rings, 4096)
+            _reap(running)
+        if asked.fileno() in ready:
+            order = _next_order(asked)
+            if order is None:
+                _end(running)
+            elif pid := os.fork():
+                running[pid] = order.fds.pop()
+                _close(order.fds)
+            else:
+                signal.set_wakeup_fd(-1)
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                _close([rings, rung, asked.detach(), *running.values()])
+                return order
+
+
+def _next_order(asked: socket.socket) -> Order | None:
+    size, fds, _, _ = socket.recv_fds(asked, 8, 4)
+    if not size:
+        return None
+    told: dict[str, Any] = json.loads(asked.recv(int(size, 16), socket.MSG_WAITALL))
+    return Order(**told, fds=list(fds))
+
+
+def _reap(running: dict[int, int], how: int = os.WNOHANG) -> None:
+    """Tell how those ended that have."""
+    while running and (ended := os.waitpid(-1, how))[0]:
+        told = running.pop(ended[0])
+        with contextlib.suppress(BrokenPipeError):
+            os.write(told, b"%d\n" % os.waitstatus_to_exitcode(ended[1]))
+        os.close(told)
+
+
+def _end(running: dict[int, int]) -> None:
+    for pid in running:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGKILL)
+    _reap(running, how=0)
+    os._exit(0)
+
+
+def _close(fds: list[int]) -> None:
+    for fd in fds:
+        os.close(fd)
+
+
+def _become(order: Order) -> None:
+    """Be what a start of the program would have made of this process."""
+    os.setsid()
+    *standard, told = order.fds
+    for place, fd in enumerate(standard):
+        os.dup2(fd, place)
+    if order.seated:
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    os.chdir(order.folder)
+    os.umask(order.umask)
+    coerced = {name: os.environ[name] for name in ("LC_CTYPE",) if name in os.environ}
+    os.environ.clear()
+    os.environ.update(coerced | order.env)
+    time.tzset()
+    sys.path[0] = order.folder
+    sys.argv = [str(Path(batch.__path__[0]) / "__main__.py"), *order.argv]
+    _reopen()
+    os.write(told, b"pid %d\n" % os.getpid())
+    _close(order.fds)
+
+
+def _reopen() -> None:
+    """The standard streams, as the interpreter opens them on what is now there."""
+    sys.stdin = _opened(0, sys.stdin)
+    sys.stdout = _opened(1, sys.stdout)
+    sys.stderr = _opened(2, sys.stderr)
+
+
+def _opened(fd: int, before: Any) -> Any:
+    line_buffered = fd == 2 or os.isatty(fd)
+    ways = {"encoding": before.encoding, "errors": before.errors}
+    opened = open(fd, "w" if fd else "r", buffering=-1, closefd=False, **ways)  # noqa: SIM115
+    opened.reconfigure(line_buffering=line_buffered)
+    return opened
+
+
+if __name__ == "__main__":
+    main()
