@@ -390,7 +390,7 @@ def _server_error(error: Any) -> ServerError:
 
 
 def _redirected(attempt: Attempt) -> str:
-    to = attempt.headers.get("location")
+    to = headers.location(attempt.headers)
     return (
         f"HTTP {attempt.status}: the server says the API is elsewhere ({to}); redirects are not followed"
         if to

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from batch import usage
+from batch import headers, usage
 from batch.costs import token_bounds
 from batch.costs.prices import Cost, Pricer
 from batch.model import Attempt, AttemptRecord, Completion, Request, Result, Sent, Usage
@@ -261,7 +261,7 @@ def _about(
         "started_at": last.started_at,
         "finished_at": last.started_at + last.latency_s,
         "endpoint": last.endpoint,
-        "request_id": last.headers.get("x-request-id") or last.headers.get("request-id"),
+        "request_id": headers.request_id(last.headers),
     }
 
 

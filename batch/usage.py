@@ -13,13 +13,14 @@ https://ai.google.dev/gemini-api/docs/openai (thoughts only in `total_tokens`).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
 import msgspec
 
+from batch import headers
 from batch.model import Parts, Result, Usage
 
 MOST_TOKENS = 2**53
@@ -41,9 +42,6 @@ EXCLUSIVE = ("cache_read_input_tokens", "cache_creation_input_tokens")
 COSTS = frozenset({"cost", "estimated_cost", "cost_in_usd_ticks"})
 TICKS = 1e10
 """Of xAI's `cost_in_usd_ticks`, to the dollar."""
-COST_HEADER = "x-litellm-response-cost"
-"""In which LiteLLM's proxy says the cost of an answer, in USD."""
-
 
 NO_PARTS = Parts()
 
@@ -196,9 +194,10 @@ def tier(answer: Any) -> str | None:
     return told if isinstance(told, str) else None
 
 
-def reported_cost(answer: Any, headers: dict[str, str]) -> float | None:
+def reported_cost(answer: Any, answered: Mapping[str, str]) -> float | None:
     """USD that the server itself says an answer cost: OpenRouter's `usage.cost`, Perplexity's
-    `usage.cost.total_cost`, DeepInfra's `usage.estimated_cost`, xAI's ticks, LiteLLM's header.
+    `usage.cost.total_cost`, DeepInfra's `usage.estimated_cost`, xAI's ticks, or a header of those
+    that were `answered`.
     """
     used = answer.get("usage") if isinstance(answer, dict) else None
     if isinstance(used, dict) and not COSTS.isdisjoint(used):
@@ -209,12 +208,7 @@ def reported_cost(answer: Any, headers: dict[str, str]) -> float | None:
             return said
         if (count := _usd(ticks)) is not None:
             return count / TICKS
-    if (header := headers.get(COST_HEADER)) is None:
-        return None
-    try:
-        return _usd(float(header))
-    except ValueError:
-        return None
+    return _usd(headers.reported_cost(answered))
 
 
 def _usd(value: Any) -> float | None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batch import usage
+from batch import headers, usage
 from batch.model import Parts, Result, Usage
 from batch.usage import Group, Summary, Totals
 
@@ -112,14 +112,14 @@ def test_reads_what_is_priced_apart():
 
 
 @pytest.mark.parametrize(
-    ("used", "headers", "usd"),
+    ("used", "answered", "usd"),
     [
         ({"cost": 0.0042}, {}, 0.0042),
         ({"cost": {"total_cost": 0.006}}, {}, 0.006),
         ({"estimated_cost": 1e-5}, {}, 1e-5),
         ({"cost_in_usd_ticks": 49_100_000}, {}, 0.00491),
-        ({}, {usage.COST_HEADER: "0.000612"}, 0.000612),
-        ({}, {usage.COST_HEADER: "free"}, None),
+        ({}, {headers.COST: "0.000612"}, 0.000612),
+        ({}, {headers.COST: "free"}, None),
         ({"cost": 0}, {}, 0.0),
         ({"cost": -1}, {}, None),
         ({"cost": "1"}, {}, None),
@@ -128,8 +128,8 @@ def test_reads_what_is_priced_apart():
         (None, {}, None),
     ],
 )
-def test_reads_what_the_server_says_it_cost(used, headers, usd):
-    assert usage.reported_cost({"usage": used}, headers) == usd
+def test_reads_what_the_server_says_it_cost(used, answered, usd):
+    assert usage.reported_cost({"usage": used}, answered) == usd
 
 
 def test_nothing_used_is_not_unknown():
