@@ -6,7 +6,7 @@ import base64
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,9 @@ import msgspec
 import pyarrow as pa
 
 from batch import apis, columns, readers, spec
-from batch.apis import Parameters
+from batch.apis import Parameters, batch_lines
 from batch.errors import UsageError
-from batch.model import Row
+from batch.model import DEFAULT_API, Row
 from batch.outcome import BadAnswer
 from batch.readers import Input
 from batch.requests.prompts import BadRow, Prompter, api_of
@@ -113,8 +113,8 @@ def api(run: Path, values: dict[str, Any]) -> str:
     named = None
     if not job_.get("prompt", {}).get("user") and values.get("body") is not None:
         with suppress(BadRow):
-            named = api_of(values.get("url"))
-    return named or str(job_.get("request", {}).get("api", "chat"))
+            named = api_of(values.get("url"), apis.APIS)
+    return named or str(job_.get("request", {}).get("api", DEFAULT_API))
 
 
 @lru_cache(maxsize=1)
@@ -161,8 +161,9 @@ def export(run: Path, output: Path, format_: str) -> Iterator[Path]:
     known, how = opened(run)
     tables = contents.tables(run, how)
     if format_ == "openai-batch":
-        api = known.job.get("request", {}).get("api", Parameters().api)
-        yield from (output, exporting.openai_batch(output, tables, api))
+        api = known.job.get("request", {}).get("api", DEFAULT_API)
+        answered = partial(batch_lines.line, api=api)
+        yield from (output, exporting.openai_batch(output, tables, answered))
     else:
         exporting.write(output, format_, tables, how.schema)
         yield output

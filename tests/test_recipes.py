@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
+from tests.reading import asking, rows, texts, write
 
 
 class Copy:
@@ -34,10 +36,25 @@ class Copy:
 
     def python(self, code: str) -> str:
         """What `code` prints."""
-        command = [sys.executable, "-c", code]
-        ran = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, check=False)
+        ran = self._ran("-c", code)
         assert ran.returncode == 0, ran.stderr
         return ran.stdout
+
+    def batchmill(self, *arguments: object) -> str:
+        """What the program prints."""
+        ran = self._ran("-m", "batch", *map(str, arguments))
+        assert ran.returncode == 0, ran.stderr
+        return ran.stdout
+
+    def refused(self, *arguments: object) -> str:
+        """All that the program says to what it does not take."""
+        ran = self._ran("-m", "batch", *map(str, arguments))
+        assert ran.returncode in (1, 2)
+        return ran.stdout + ran.stderr
+
+    def _ran(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, *arguments]
+        return subprocess.run(command, cwd=self.folder, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture
@@ -73,3 +90,63 @@ def test_a_limit_whose_name_tells_its_period_needs_no_reset(copy):
         print(headers.announced({"tokens-per-hour": "60000"}, 0.0).tokens_per_minute)
     """)
     assert said == "1000.0\n"
+
+
+TEXTS = '''
+"""`POST /texts/completions`: completions, in which what is asked is called `say`."""
+
+from batch.apis import completions
+from batch.apis.completions import *
+
+PATH = "/texts/completions"
+ASKED_IN = ("say",)
+OUTPUT_CAPS = ("most",)
+IS_LOCAL = False
+IF_UNHEEDED = " (alas)"
+
+
+def body(messages, parameters):
+    built = completions.body(messages, parameters)
+    return built if messages is None else {**built, "say": built["prompt"]}
+
+
+def rebuilt(row):
+    return {"object": "text", "said": row["completion"]}
+'''
+
+
+def with_texts(copy: Copy) -> None:
+    """Add the API."""
+    copy.write("batch/apis/texts.py", TEXTS)
+    copy.insert("batch/apis/__init__.py", "from batch.apis import (", "    texts,")
+    copy.insert("batch/apis/__init__.py", "APIS: dict[str, API] = {", '    "texts": texts,')
+
+
+def test_an_api_is_a_file_and_its_place_in_the_list(api, copy):
+    with_texts(copy)
+    write(copy.folder / "in.jsonl", texts(2))
+    copy.batchmill("run", "in.jsonl", *asking(api), "--api", "texts", "-o", "out")
+    assert [seen.path for seen in api.ledger] == ["/v1/texts/completions"] * 2
+    assert {seen.body["say"] for seen in api.ledger} == set(texts(2))
+    copy.batchmill("export", "out", "-o", "lines.jsonl", "--format", "openai-batch")
+    answers = map(json.loads, (copy.folder / "lines.jsonl").read_text().splitlines())
+    said = [answer["response"]["body"]["said"] for answer in answers]
+    assert said == [row["completion"] for row in rows(copy.folder / "out")]
+    local = copy.refused("run", "in.jsonl", "-p", "{{ text }}", "--api", "texts", "--local")
+    assert "the embedded model gives no texts" in local
+
+
+def test_a_row_may_name_an_added_api(api, copy):
+    with_texts(copy)
+    asked = {"model": "m", "prompt": "hi", "say": "hi"}
+    line = {"custom_id": "a", "url": "/v1/texts/completions", "body": asked}
+    path = copy.folder / "in.jsonl"
+    path.write_text(json.dumps(line))
+    copy.batchmill("run", path, "--base-url", api.url, "-o", "out")
+    assert [seen.path for seen in api.ledger] == ["/v1/texts/completions"]
+    assert api.ledger[0].body == asked
+
+    del line["body"]["say"]
+    path.write_text(json.dumps(line))
+    refused = copy.refused("validate", path, "--base-url", api.url)
+    assert "say: is missing" in refused

@@ -109,7 +109,7 @@ class Worst:
         """USD that a request which leaves within half an hour of `now` (seconds since the epoch) can
         cost.  Raises Boundless.
         """
-        spell, cap = int(now // SPELL), 0 if request.api == "embeddings" else request.output_cap
+        spell, cap = int(now // SPELL), request.output_cap
         most = _coarse(token_bounds.most_input(request))
         price = self._price(request.model, most, MANY if cap is None else cap, spell)
         if price is None:
@@ -118,8 +118,8 @@ class Worst:
                 " endpoint.provider whose list holds"
             )
         if price and cap is None:
-            name = "max_output_tokens" if request.api == "responses" else "max_tokens"
-            raise Boundless(f"nothing bounds how long an answer may be: set {name} in [request]")
+            way_out = f"set {request.cap_key} in [request]"
+            raise Boundless(f"nothing bounds how long an answer may be: {way_out}")
         if price and (key := _reads_on(request.body)):
             raise Boundless(f"what {key} costs is not known before: leave it out of the request")
         return price

@@ -16,6 +16,7 @@ import msgspec
 
 from batch import runner as running
 from batch import runs
+from batch.apis import APIS
 from batch.costs import forecast, tokenizer
 from batch.costs.forecast import Forecast, Tally
 from batch.errors import Different
@@ -180,7 +181,7 @@ class _Reading:
     """Rows of the input beside those of the run, both in order."""
 
     def __init__(self, done: Iterator[Done]) -> None:
-        count = tokenizer.counter()
+        count = tokenizer.counter(APIS)
         self.exact = count is not None
         self.tally = Tally(count)
         self.rows = self.done = self.bad_rows = self.learnt = 0

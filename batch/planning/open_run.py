@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from batch import columns, readers, runs, spec
+from batch.apis import APIS
 from batch.costs import prices
 from batch.errors import Different
 from batch.planning.prepare import Terms
@@ -189,8 +190,9 @@ def schema_of(
 ) -> pa.Schema:
     """The columns of a new run; what is unexpected of them is said."""
     carried = source.schema(None if job_.keep is None else tuple(job_.keep))
-    embedding = "embeddings" in {job_.request.api, *apis}
-    own = columns.chosen(job_.output.request, embedding, checker.type if checker else None)
+    asked = {job_.request.api, *apis}
+    of_apis = [column for name, api in APIS.items() if name in asked for column in api.COLUMNS]
+    own = columns.chosen(job_.output.request, of_apis, checker.type if checker else None)
     schema, renamed = columns.schema(carried, own)
     if checker is not None and checker.untypable is not None:
         say(f"the column parsed holds JSON text: Parquet has no type where {checker.untypable}")

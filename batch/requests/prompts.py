@@ -8,6 +8,7 @@ error, not a hole in the prompt.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import msgspec
@@ -16,7 +17,7 @@ from jinja2.exceptions import SecurityError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from batch.errors import JobError
-from batch.model import Row
+from batch.model import DEFAULT_API, Row, Spoken
 from batch.requests.media import Media, Unusable
 
 
@@ -47,13 +48,8 @@ class BadRow(ValueError):
     """This row asks nothing that could be sent.  The text says why, without the place."""
 
 
-PATHS = {
-    "/chat/completions": "chat",
-    "/responses": "responses",
-    "/completions": "completions",
-    "/embeddings": "embeddings",
-}
-"""How the `url` of a batch line ends -> the API it means (the longest end wins)."""
+APIs = Mapping[str, Spoken]
+NO_APIS: APIs = {}
 
 
 class Prompter:
@@ -65,13 +61,16 @@ class Prompter:
         id_column: str | None = None,
         *,
         system_wins: bool = False,
-        api: str = "chat",
+        api: str = DEFAULT_API,
+        apis: APIs = NO_APIS,
     ) -> None:
         """`system_wins` tells that the system's part stands in place of what rows bring as theirs;
-        `api` is that of rows which name none.  Raises JobError for a template that does not parse.
+        `api` is that of rows which name none, `apis` are those that may be named.  Raises JobError
+        for a template that does not parse.
         """
         self._system_wins = system_wins and prompt.system is not None
         self._api = api
+        self._apis = apis
         self._environment = ImmutableSandboxedEnvironment(
             undefined=StrictUndefined,
             autoescape=False,
@@ -113,9 +112,9 @@ class Prompter:
         """A row that brings its own request."""
         values = row.values
         if isinstance(body := _own(row, "body"), dict):
-            api = api_of(values.get("url"))
+            api = api_of(values.get("url"), self._apis)
             if self._system_wins:
-                body = _with_system(body, self._rendered(values), api or self._api)
+                body = self._with_system(body, self._rendered(values), api or self._api)
             return Question(body=body, api=api, custom_id=custom_id)
         before = self._rendered(values)
         messages = _own(row, "messages")
@@ -132,6 +131,20 @@ class Prompter:
             "no prompt: give one with -p or [prompt] user, or a column `prompt`, `messages` or `body`"
             f" (columns: {', '.join(values) or 'none'})"
         )
+
+    def _with_system(self, body: dict[str, Any], system: list[Any], api: str) -> dict[str, Any]:
+        """A row's own body, in which the system's part is ours.  Raises BadRow where it has no
+        place.
+        """
+        if isinstance(messages := body.get("messages"), list):
+            return {**body, "messages": [*system, *_without_system(messages)]}
+        spoken = self._apis.get(api)
+        if spoken is None or spoken.SYSTEM_IN in (None, "messages"):
+            raise BadRow(f"the system's part (-s) has no place in a body of the API {api!r}")
+        made = {**body, spoken.SYSTEM_IN: system[0]["content"]}
+        if isinstance(items := body.get(spoken.ASKED_IN[0]), list):
+            made[spoken.ASKED_IN[0]] = _without_system(items)
+        return made
 
     def _with_media(self, question: Question, row: Row) -> Question:
         """The question with the row's pictures and sound after the text of its last user message."""
@@ -284,18 +297,6 @@ def _is_by_system(message: Any) -> bool:
     return isinstance(message, dict) and message.get("role") in ("system", "developer")
 
 
-def _with_system(body: dict[str, Any], system: list[dict[str, Any]], api: str) -> dict[str, Any]:
-    """A row's own body, in which the system's part is ours.  Raises BadRow where it has no place."""
-    if isinstance(messages := body.get("messages"), list):
-        return {**body, "messages": [*system, *_without_system(messages)]}
-    if api != "responses":
-        raise BadRow(f"the system's part (-s) has no place in a body of the API {api!r}")
-    made = {**body, "instructions": system[0]["content"]}
-    if isinstance(items := body.get("input"), list):
-        made["input"] = _without_system(items)
-    return made
-
-
 def _is_by_user(message: Any) -> bool:
     return isinstance(message, dict) and message.get("role") == "user"
 
@@ -310,14 +311,15 @@ def _decoded(value: Any) -> Any:
         return value
 
 
-def api_of(url: Any) -> str | None:
-    """The API that the `url` of a batch line means, None where there is no url.  Raises BadRow for
-    one that is none of ours, which would be asked, and paid for, at another.
+def api_of(url: Any, apis: APIs) -> str | None:
+    """The one of `apis` that the `url` of a batch line means, None where there is no url.  Raises
+    BadRow for one that is none of ours, which would be asked, and paid for, at another.
     """
     if not isinstance(url, str) or not url:
         return None
     path = url.partition("?")[0].rstrip("/")
-    for end, api in PATHS.items():
-        if path.endswith(end):
-            return api
-    raise BadRow(f"url: {url!r} is no API that is spoken here (known: {', '.join(PATHS)})")
+    for name, api in apis.items():
+        if path.endswith(api.PATH):
+            return name
+    known = ", ".join(api.PATH for api in apis.values())
+    raise BadRow(f"url: {url!r} is no API that is spoken here (known: {known})")

@@ -18,6 +18,7 @@ import msgspec
 
 from batch import __version__
 from batch.errors import Damaged, Refused
+from batch.model import DEFAULT_API
 from batch.store.files import Disk
 
 NAME = "run.json"
@@ -135,7 +136,7 @@ def identity(job: dict[str, Any], over: Mapping[str, Any] = NOTHING) -> dict[str
     flags = {} if prompt.get("user") is not None else over
     return {
         **{f"{_flag(key)} (by a flag)": value for key, value in flags.items()},
-        "request.api": request.pop("api", "chat"),
+        "request.api": request.pop("api", DEFAULT_API),
         "request.model": request.pop("model", None),
         **{f"prompt.{key}": prompt.get(key) for key in ("system", "user", "images", "audio")},
         **{
