@@ -150,3 +150,61 @@ def test_a_row_may_name_an_added_api(api, copy):
     path.write_text(json.dumps(line))
     refused = copy.refused("validate", path, "--base-url", api.url)
     assert "say: is missing" in refused
+
+
+VERSES = '''
+"""Verse: a row a line, in the column `text`."""
+
+import pyarrow as pa
+
+from batch.model import Batch, Position, Row
+from batch.readers import lines
+
+SUFFIXES = (".verse",)
+TEXT = GROWS = True
+HAS_EXTRA = False
+
+size = lines.size
+
+
+def read(path, start, reading):
+    for line in lines.read(path, start):
+        table = pa.record_batch({"text": [line.text.decode().rstrip()]})
+        end = Position(start.file, line.offset, line.number)
+        yield Batch(table, start, end)
+        start = end
+
+
+def rows(spooled, start, name, first_index, folder):
+    return [Row(first_index, values, f"{name}:{start.line + 1}") for values in spooled.to_pylist()]
+
+
+def schema(paths, reading):
+    return pa.schema([("text", pa.string())])
+
+
+def carry(spooled, schema, keep):
+    return spooled.columns
+'''
+
+
+def test_a_format_of_input_is_a_file_and_its_place_in_the_list(api, copy):
+    copy.write("batch/readers/verses.py", VERSES)
+    name = "batch/readers/formats.py"
+    copy.insert(name, "from batch.readers import csv", "from batch.readers import verses")
+    copy.insert(
+        "batch/readers/formats.py", "READERS: dict[str, Reader] = {", '    "verse": verses,'
+    )
+
+    path = copy.folder / "in.verse"
+    path.write_text("Snow is\nfalling\n")
+    copy.batchmill("run", path, *asking(api), "-o", "out")
+    assert [row["text"] for row in rows(copy.folder / "out")] == ["Snow is", "falling"]
+    path.write_text("Snow is\nfalling\ndown\n")
+    copy.batchmill("run", path, *asking(api), "-o", "out")
+    assert len(api.ledger) == 3
+
+    path.rename(copy.folder / "in.txt")
+    copy.batchmill("run", "in.txt", *asking(api), "--input-format", "verse", "-o", "named")
+    assert len(rows(copy.folder / "named")) == 3
+    assert "[verse|jsonl|" in copy.batchmill("run", "--help")

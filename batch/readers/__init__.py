@@ -1,5 +1,5 @@
-"""Files to rows.  A reader is a module; READERS is the list of them, and to add a format is to add
-one.
+"""Files to rows.  A reader is a module; READERS (in formats.py) is the list of them, and to add a
+format is to add one.
 
 Reading has two halves, so that a part of the input that was once read can be resumed without the
 input: `read` takes a file to Arrow batches that hold the rows exactly as they stand there (this is
@@ -15,18 +15,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
 
 import pyarrow as pa
 
 from batch.errors import InputError
 from batch.model import Batch, Position, Row
-from batch.readers import csv, files, fingerprints, jsonl, parquet, run, source
+from batch.readers import files, fingerprints, jsonl, source
 from batch.readers.fingerprints import Difference, Fingerprint
+from batch.readers.formats import FORMATS, READERS, Reader
 from batch.readers.reading import DEFAULT, OF_RULES_1, Reading
 
 __all__ = [
     "DEFAULT",
+    "FORMATS",
     "OF_RULES_1",
     "READERS",
     "Batch",
@@ -38,44 +39,6 @@ __all__ = [
     "compare",
     "resolve",
 ]
-
-
-class Reader(Protocol):
-    def read(self, path: str, start: Position, reading: Reading) -> Iterator[Batch]:
-        """The batches of one file from `start` on.  `start.file` is only carried through."""
-
-    def rows(
-        self,
-        spooled: pa.RecordBatch,
-        start: Position,
-        name: str,
-        first_index: int,
-        folder: str | None,
-    ) -> list[Row]:
-        """The rows of a batch that starts at `start` in the file, which is in `folder`, and which a
-        message calls `name`.
-        """
-
-    def size(self, path: str) -> int | None:
-        """How far positions in the file go; None when that is not known before it is read."""
-
-    def schema(self, paths: Sequence[str], reading: Reading) -> pa.Schema:
-        """The columns to carry, under their own names."""
-
-    def carry(
-        self, spooled: pa.RecordBatch, schema: pa.Schema, keep: frozenset[str] | None
-    ) -> list[pa.Array]:
-        """One array a field of `schema` (what `schema()` gave, or a part of it).  Unreadable
-        rows: null.
-        """
-
-
-READERS: dict[str, Reader] = {
-    "jsonl": jsonl,
-    "parquet": parquet,
-    "csv": csv,
-    "run": run,
-}
 
 
 @dataclass(frozen=True)
@@ -139,7 +102,7 @@ class Input:
         found = self.reader.schema(self.files, self.reading)
         if keep is None:
             return found
-        extra = [jsonl.EXTRA] if self.format == "jsonl" else []
+        extra = list(found)[-1:] if self.reader.HAS_EXTRA else []
         known = {field.name: field for field in list(found)[: len(found) - len(extra)]}
         for name in keep:
             if name not in known:
@@ -147,12 +110,12 @@ class Input:
         return pa.schema([*(field for name, field in known.items() if name in keep), *extra])
 
     def _unknown_column(self, name: str, known: list[str]) -> str:
-        where = f" in the first {jsonl.SCHEMA_ROWS:,} rows" if self.format == "jsonl" else ""
+        where = f" in the first {jsonl.SCHEMA_ROWS:,} rows" if self.reader.HAS_EXTRA else ""
         return f"keep: no column {name!r}{where} (known: {', '.join(known)})"
 
     def fingerprints(self) -> list[Fingerprint]:
         """Reads every file once, at about the speed of the disk."""
-        return [fingerprints.take(path, self.format) for path in self.files]
+        return [fingerprints.take(path, self.reader.GROWS) for path in self.files]
 
 
 def resolve(
@@ -168,4 +131,4 @@ def resolve(
 
 
 def compare(old: Sequence[Fingerprint], new: Input) -> Difference:
-    return fingerprints.compare(old, new.files, new.format)
+    return fingerprints.compare(old, new.files, new.reader.GROWS)

@@ -19,6 +19,10 @@ from batch.model import Batch, Position, Row
 from batch.readers import lines, source
 from batch.readers.reading import Reading
 
+SUFFIXES = (".csv", ".tsv")
+TEXT = GROWS = True
+HAS_EXTRA = False
+
 MAX_RECORD = 16 << 20  # the csv module holds a field at four bytes a character
 
 csv.field_size_limit(MAX_RECORD)

@@ -13,16 +13,8 @@ from pyarrow import fs
 
 from batch.errors import InputError
 from batch.readers import run, source
+from batch.readers.formats import FORMATS, READERS, SUFFIXES
 
-SUFFIXES = {
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".parquet": "parquet",
-    ".pq": "parquet",
-    ".csv": "csv",
-    ".tsv": "csv",
-}
-_FORMATS = list(dict.fromkeys(SUFFIXES.values()))
 _KNOWN = f"{' '.join(SUFFIXES)}, text also with {' '.join(source.COMPRESSIONS)}"
 
 
@@ -30,8 +22,8 @@ def find(entries: Sequence[str], base: Path, format: str | None) -> tuple[tuple[
     """The files in the order of the entries, those of a glob or folder sorted, and the format of
     them all.
     """
-    if format not in (None, "run", *_FORMATS):
-        raise InputError(f"unknown input format {format!r} (known: {', '.join(_FORMATS)})")
+    if format not in (None, "run", *FORMATS):
+        raise InputError(f"unknown input format {format!r} (known: {', '.join(FORMATS)})")
     files = [path for entry in entries for path in _expand(entry, base.absolute())]
     if not files:
         raise InputError("the input names no file")
@@ -143,7 +135,7 @@ def _refuse_twice(files: Sequence[str]) -> None:
 
 def _known(path: str) -> bool:
     found = SUFFIXES.get(source.suffix(path))
-    return found is not None and not (found == "parquet" and source.compression(path))
+    return found is not None and (READERS[found].TEXT or not source.compression(path))
 
 
 def _format(files: Sequence[str]) -> str:
@@ -168,5 +160,5 @@ def _unknown(path: str) -> InputError:
             f"{name}: one JSON document, not JSON Lines; {way}",
             hint="If it does have one object a line: --input-format jsonl",
         )
-    way = f"say what it is with --input-format {'|'.join(_FORMATS)}"
+    way = f"say what it is with --input-format {'|'.join(FORMATS)}"
     return InputError(f"{name}: unknown suffix (known: {_KNOWN}); {way}")

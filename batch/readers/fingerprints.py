@@ -39,23 +39,25 @@ class Difference(msgspec.Struct, frozen=True):
     text: str = ""
 
 
-def take(path: str, format: str) -> Fingerprint:
+def take(path: str, grows: bool) -> Fingerprint:
+    """Of a file, which `grows` if it may have more rows later."""
     try:
         with source.open_seekable(path) as file:
             size = file.size()
-            text = format in ("jsonl", "csv") and not source.compression(path)
+            text = grows and not source.compression(path)
             ends_line = not text or size == 0 or _at(file, size - 1, 1) == b"\n"
             return Fingerprint(source.shown(path), size, _hash(file, size), size > WHOLE, ends_line)
     except source.READ_FAULTS as error:
         raise InputError(f"{source.basename(path)}: {source.cause(error)}") from error
 
 
-def compare(old: Sequence[Fingerprint], paths: Sequence[str], format: str) -> Difference:
+def compare(old: Sequence[Fingerprint], paths: Sequence[str], grows: bool) -> Difference:
+    """Of the files of an input from those it had; the last one may have grown where they do."""
     if len(paths) < len(old):
         return Difference("changed", f"{len(old)} files before, {len(paths)} now")
     growth = []
     for before, path in zip(old, paths, strict=False):
-        may_grow = before is old[-1] and before.ends_line and format in ("jsonl", "csv")
+        may_grow = before is old[-1] and before.ends_line and grows
         found = _compare(before, path, may_grow)
         if found.kind == "changed":
             return found

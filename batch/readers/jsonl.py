@@ -21,6 +21,9 @@ from batch.model import Batch, Position, Row
 from batch.readers import lines, source
 from batch.readers.reading import Reading
 
+SUFFIXES = (".jsonl", ".ndjson")
+TEXT = GROWS = HAS_EXTRA = True
+
 SCHEMA_ROWS = 1_000
 MAX_COLUMNS = 1_000
 

@@ -16,6 +16,9 @@ from batch.model import Batch, Position, Row
 from batch.readers import source
 from batch.readers.reading import Reading
 
+SUFFIXES = (".parquet", ".pq")
+TEXT = GROWS = HAS_EXTRA = False
+
 
 def read(path: str, start: Position, reading: Reading) -> Iterator[Batch]:
     """All columns."""

@@ -19,6 +19,9 @@ from batch.model import Batch, Position, Row
 from batch.readers import parquet
 from batch.readers.reading import Reading
 
+SUFFIXES = ()
+TEXT = GROWS = HAS_EXTRA = False
+
 ANSWERS = ("completion", "parsed", "embedding")
 
 carry = parquet.carry
