@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from batch import headers, usage
+from batch import headers, totals, usage
 from batch.costs import token_bounds
 from batch.costs.prices import Cost, Pricer
 from batch.model import Attempt, AttemptRecord, Completion, Request, Result, Sent, Usage
@@ -273,7 +273,7 @@ def _tokens(spent: list[Spent]) -> dict[str, int | None]:
     """What all attempts used, as far as it was reported."""
     added: Usage | None = None
     for each in spent:
-        added = usage.add(added, each.reading.usage)
+        added = totals.add(added, each.reading.usage)
     return {} if added is None else msgspec.structs.asdict(added)
 
 

@@ -51,10 +51,10 @@ from batch.store.reuse import Reuse
 from batch.store.sends import Unanswered
 from batch.store.writer import Store
 from batch.structured.validator import Checker
+from batch.totals import Summary
 from batch.transport import endpoint
 from batch.transport.client import Client
 from batch.transport.endpoint import Target
-from batch.usage import Summary
 
 SELDOM = 50_000
 """New objects between two searches for garbage."""

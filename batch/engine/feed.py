@@ -22,7 +22,7 @@ from batch.results import Try
 from batch.store import spool
 from batch.store.recover import Found, Redo, finished, to_do
 from batch.store.writer import OpenPart, Store
-from batch.usage import Summary
+from batch.totals import Summary
 
 
 class Task(msgspec.Struct, frozen=True, gc=False):

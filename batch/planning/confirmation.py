@@ -20,7 +20,7 @@ from batch.planning import prepare
 from batch.progress import money
 from batch.readers import Input
 from batch.spec import Job
-from batch.usage import Summary
+from batch.totals import Summary
 
 ABOVE_USD = 10.0
 """Less is spent without a question."""

@@ -24,6 +24,7 @@ from batch.reports import aggregate
 from batch.reports.aggregate import ALWAYS, RECORDED, SUMS, TIMES, Chosen, Costing, Cube, Period
 from batch.store import contents, parts
 from batch.store.plan import Plan
+from batch.totals import add_known
 from batch.transport import endpoint
 
 Spread = list[tuple[float, int]]
@@ -262,7 +263,7 @@ class _Folded:
             key = tuple(line[name] for name in keys)
             sums = added.setdefault(key, dict.fromkeys(SUMS))
             for name in SUMS:
-                sums[name] = _plus(sums[name], line[name])
+                sums[name] = add_known(sums[name], line[name])
             if line["source"] is not None:
                 sources.setdefault(key, {})[line["source"]] = _usd(line["cost_usd"]) or 0.0
         if not columns and not added:
@@ -308,10 +309,6 @@ class _Folded:
             table, [(name, "sum") for name in sums], keys
         ).to_pylist()
         return lines
-
-
-def _plus(one: Any, other: Any) -> Any:
-    return other if one is None else one if other is None else one + other
 
 
 def _plain(column: str, value: Any) -> str | None:

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from batch.model import Result
 from batch.store import journal, lock, log, parts, plan, recover, seal
 from batch.store.plan import Plan
-from batch.usage import Summary
+from batch.totals import Summary
 
 RECENT_SECONDS = 60.0
 """The rate is that of the last minute."""

@@ -13,7 +13,7 @@ import msgspec
 from batch.errors import BatchError, CapReached, Doubtful
 from batch.outcome import TRANSIENT
 from batch.progress import duration, money
-from batch.usage import Summary, Totals
+from batch.totals import Summary, Totals
 
 MEANINGS = {
     "rate_limited": "the server kept refusing for want of room; run again later or lower concurrency",

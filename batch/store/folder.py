@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from batch.errors import Refused
 from batch.store import parts, plan
 from batch.store.files import Disk, refused
-from batch.usage import Group, Summary, Totals
+from batch.totals import Group, Summary, Totals
 
 OURS = frozenset(
     {

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from batch.errors import Damaged
 from batch.model import Position
-from batch.usage import Summary
+from batch.totals import Summary
 
 KEY = b"batchmill"
 BLANK = b"0" * 32

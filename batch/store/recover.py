@@ -17,7 +17,7 @@ from batch.model import Position, Result
 from batch.outcome import TRANSIENT
 from batch.store import journal, parts, seal, spool
 from batch.store.files import Disk
-from batch.usage import Summary
+from batch.totals import Summary
 
 
 class Redo(msgspec.Struct, frozen=True):

@@ -16,30 +16,21 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from batch import columns, usage
+from batch import columns, totals
 from batch.columns import Column
 from batch.errors import Damaged
-from batch.model import Position, Result, Usage
+from batch.model import Position, Result
 from batch.results import log_of
 from batch.store import journal, parts, spool
 from batch.store.files import Disk
-from batch.usage import Summary
+from batch.totals import Summary
 
 CHUNK = 32 << 20
 """Bytes of journal that make a row group; in memory, as values and as arrays, they are about
 twice that.
 """
 
-ADDED_UP = (
-    "attempts",
-    "maybe_billed_attempts",
-    *Usage.__struct_fields__,
-    "cost_usd",
-    "reported_cost_usd",
-    "unconfirmed_tokens",
-    "unconfirmed_cost_usd",
-    "unbounded_attempts",
-)
+ADDED_UP = (*totals.SUMMED, "reported_cost_usd")
 COUNTED = (
     *(
         "row",
@@ -207,22 +198,19 @@ def after(earlier: Result, later: Result) -> Result:
         return later
     both = (earlier, later)
     summed: dict[str, Any] = {
-        name: add_known(getattr(earlier, name), getattr(later, name)) for name in ADDED_UP
+        name: totals.add_known(getattr(earlier, name), getattr(later, name)) for name in ADDED_UP
     }
-    if any(usage.is_unpriced(each) for each in both):  # a sum of what is known would pass for all
+    if any(
+        "unpriced_rows" in totals.counting(each) for each in both
+    ):  # a sum of what is known would pass for all
         summed.update(cost_usd=None, cost_source=None)
-    if any(each.unconfirmed_tokens and each.unconfirmed_cost_usd is None for each in both):
+    if any("unconfirmed_unpriced_rows" in totals.counting(each) for each in both):
         summed["unconfirmed_cost_usd"] = None
     if later.attempts:
         summed["reused"] = False
     log = [*log_of(earlier), *log_of(later)]
     kept = earlier if earlier.status == "ok" and later.status == "failed" else later
     return msgspec.structs.replace(kept, **summed, attempt_log=log if len(log) > 1 else None)
-
-
-def add_known(one: float | None, other: float | None) -> float | None:
-    """The sum of what is known."""
-    return one + other if one is not None and other is not None else one if other is None else other
 
 
 class _OldPart:

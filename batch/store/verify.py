@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from batch.errors import Damaged
 from batch.store import folder, journal, parts, seal
 from batch.store.plan import Plan
-from batch.usage import Summary
+from batch.totals import Summary
 
 
 class Finding(msgspec.Struct, frozen=True):

@@ -25,7 +25,7 @@ from batch.store.recover import Found
 from batch.store.seal import Layout, Slice, seal
 from batch.store.sends import Sends, Unanswered
 from batch.store.spool import SpoolWriter, Start
-from batch.usage import Summary
+from batch.totals import Summary
 
 COMMIT_SECONDS = 0.2
 MOST_UNSYNCED = 8 << 20

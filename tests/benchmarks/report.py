@@ -21,7 +21,7 @@ from batch import columns
 from batch.model import AttemptRecord, Position, Result
 from batch.store import folder, parts, plan
 from batch.store.files import Disk
-from batch.usage import Summary
+from batch.totals import Summary
 
 PART_ROWS = 5_000
 CARRIED = pa.schema([("customer", pa.string()), ("text", pa.string())])

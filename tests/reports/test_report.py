@@ -27,7 +27,7 @@ from batch.renderers.charts import Point
 from batch.reports import report
 from batch.store import folder, parts, plan
 from batch.store.files import Disk
-from batch.usage import Summary
+from batch.totals import Summary
 from tests.fake_api import Step
 from tests.reading import asking, texts, tree, until, write
 
