@@ -225,6 +225,7 @@ MAYBE_BILLED = frozenset({499, 504, 524})
 """Statuses of a proxy that gave up on a server which may have gone on computing."""
 
 MESSAGE_LENGTH = 500
+"""Characters of a server's words that are kept."""
 
 
 class BadAnswer(ValueError):

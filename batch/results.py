@@ -13,10 +13,8 @@ from batch import headers, totals, usage
 from batch.costs import token_bounds
 from batch.costs.prices import Cost, Pricer
 from batch.model import Attempt, AttemptRecord, Completion, Request, Result, Sent, Usage
-from batch.outcome import Accept, Outcome
+from batch.outcome import MESSAGE_LENGTH, Accept, Outcome
 from batch.usage import Reading
-
-MESSAGE_LENGTH = 500
 
 DATE = re.compile(r"-(?:\d{4}-\d{2}-\d{2}|\d{8}|\d{4})$")
 """The date of a model's snapshot, as OpenAI and Anthropic write it (`gpt-5.4-mini-2026-03-17`)."""
