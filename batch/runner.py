@@ -38,7 +38,7 @@ from batch.planning.open_run import (
     set_aside,
 )
 from batch.planning.prepare import Rehearsed
-from batch.progress import Progress, duration, money
+from batch.progress import Progress
 from batch.reports.status import counted
 from batch.reports.summary import Ended
 from batch.requests.prompts import Prompter
@@ -55,6 +55,7 @@ from batch.totals import Summary
 from batch.transport import endpoint
 from batch.transport.client import Client
 from batch.transport.endpoint import Target
+from batch.words import duration, money
 
 SELDOM = 50_000
 """New objects between two searches for garbage."""

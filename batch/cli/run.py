@@ -87,7 +87,7 @@ def someone() -> Callable[[str], bool] | None:
 
 
 def _agrees(question: str) -> bool:
-    from batch.progress import printable
+    from batch.words import printable
 
     try:
         return click.confirm(printable(question), err=True)

@@ -38,7 +38,7 @@ def validate(what: str, count: int, as_json: bool, no_preflight: bool, **flags: 
     from batch import runs
     from batch.cli import jobs
     from batch.planning import prepare
-    from batch.progress import printable
+    from batch.words import printable
 
     job, _ = jobs.read(what, flags)
     terms = prepare.Terms(

@@ -20,8 +20,8 @@ def verify(run: Path, with_input: bool, as_json: bool) -> int:
 
     from batch import runs
     from batch.cli import jobs
-    from batch.progress import printable
     from batch.store import verify as verifying
+    from batch.words import printable
 
     run = jobs.run_folder(run)
     known, _ = runs.opened(run)

@@ -8,7 +8,7 @@ from decimal import ROUND_UP, Decimal
 from batch.apis import APIS
 from batch.errors import CapReached, Doubtful, Stopped
 from batch.model import Attempt
-from batch.progress import money
+from batch.words import money
 
 
 def refused(error_class: str, message: str, attempt: Attempt) -> Stopped:

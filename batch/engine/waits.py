@@ -10,8 +10,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from batch.limits.limiter import Limiter, Obstacle
-from batch.progress import BAR_SECONDS, Progress, duration
+from batch.progress import BAR_SECONDS, Progress
 from batch.store.log import Log
+from batch.words import duration
 
 PATIENCE = 2.0
 """Seconds of waiting that are not worth a line."""

@@ -12,8 +12,8 @@ import msgspec
 
 from batch.errors import BatchError, CapReached, Doubtful
 from batch.outcome import TRANSIENT
-from batch.progress import duration, money
 from batch.totals import Summary, Totals
+from batch.words import duration, money
 
 MEANINGS = {
     "rate_limited": "the server kept refusing for want of room; run again later or lower concurrency",

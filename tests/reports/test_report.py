@@ -21,13 +21,13 @@ from batch.cli import batchmill as program
 from batch.cli.report import FORMATS
 from batch.errors import Damaged, JobError, UsageError
 from batch.model import Attempt, AttemptRecord, Position, Result
-from batch.progress import money, printable
 from batch.renderers import RENDERERS, charts
 from batch.renderers.charts import Point
 from batch.reports import report
 from batch.store import folder, parts, plan
 from batch.store.files import Disk
 from batch.totals import Summary
+from batch.words import printable
 from tests.fake_api import Step
 from tests.reading import asking, texts, tree, until, write
 
@@ -745,25 +745,6 @@ def test_the_table_is_no_wider_than_a_terminal_and_keeps_what_matters_most(tmp_p
     assert any("$2,469,135.78" in line and "2,000,000,000,000" in line for line in lines)
     titles = next(line.split() for line in lines if line.startswith("model"))
     assert titles[:5] == ["model", "rows", "tokens", "in", "tokens"]
-
-
-@pytest.mark.parametrize(
-    ("usd", "said"),
-    [
-        (None, "unknown"),
-        (0.0, "$0.00"),
-        (1234.5, "$1,234.50"),
-        (12.345, "$12.35"),
-        (0.5, "$0.50"),
-        (0.123456, "$0.123"),
-        (0.00123456, "$0.00123"),
-        (0.000123, "$0.000123"),
-        (0.0000123, "$0.000012"),
-        (0.0000001, "<$0.000001"),
-    ],
-)
-def test_money_has_as_many_decimals_as_it_needs(usd, said):
-    assert money(usd) == said
 
 
 @pytest.mark.parametrize(
