@@ -15,8 +15,9 @@ from functools import lru_cache
 
 import msgspec
 
-from batch.costs import token_bounds
+from batch.costs import spent, token_bounds
 from batch.costs.prices import Pricer
+from batch.costs.spent import Spent
 from batch.model import Attempt, Request
 from batch.usage import Reading
 
@@ -170,9 +171,14 @@ class Purse:
         self, request: Request, attempt: Attempt, reading: Reading, maybe_billed: bool
     ) -> None:
         """The request is not in flight any more; its answer told the usage `reading`."""
-        maybe_billed = maybe_billed or attempt.maybe_billed or attempt.fault == "reused_socket"
-        cost = _cost(attempt, reading, maybe_billed, self._pricer, request.model)
-        self.budget.settle(request.row, cost)
+        known = spent.of(attempt, reading, request.model, self._pricer)
+        self.settle_spent(request, attempt, known, maybe_billed)
+
+    def settle_spent(
+        self, request: Request, attempt: Attempt, known: Spent, maybe_billed: bool
+    ) -> None:
+        """The request is not in flight any more; `known` is what it used and cost."""
+        self.budget.settle(request.row, known.usd(attempt, maybe_billed))
         self._settled.set()
 
 
@@ -198,13 +204,3 @@ def _reads_on(body: bytes) -> str | None:
         if kind not in OURS_TO_RUN:
             return f"the tool {kind}"
     return None
-
-
-def _cost(
-    attempt: Attempt, reading: Reading, maybe_billed: bool, pricer: Pricer, asked: str | None
-) -> Decimal | None:
-    """USD that an attempt has cost; None when nobody knows."""
-    if (cost := pricer.cost(attempt, reading, asked)) is not None:
-        return cost.usd
-    unknown = maybe_billed or attempt.status == 200 or reading.usage is not None
-    return None if unknown else Decimal(0)
