@@ -39,12 +39,12 @@ from batch.planning.open_run import (
 )
 from batch.planning.prepare import Rehearsed
 from batch.progress import Progress
-from batch.reports.status import counted
 from batch.reports.summary import Ended
 from batch.requests.prompts import Prompter
 from batch.spec import Job
 from batch.store import budget_file, folder, plan, sends
 from batch.store.budget_file import Cap, Drawn
+from batch.store.contents import counted
 from batch.store.plan import Again
 from batch.store.recover import Redo, finished
 from batch.store.reuse import Reuse

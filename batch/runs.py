@@ -20,6 +20,7 @@ from batch.model import DEFAULT_API, Row
 from batch.outcome import BadAnswer
 from batch.readers import Input
 from batch.requests.prompts import BadRow, Prompter, api_of
+from batch.run_folder import PLAN, RunFolder
 from batch.spec import Job
 from batch.store import contents, folder, plan
 from batch.store import export as exporting
@@ -43,13 +44,13 @@ def opened(run: Path) -> tuple[Plan, Layout]:
     """The plan and the layout of the run in a folder.  Raises UsageError when there is none."""
     known = plan.read(run)
     if known is None:
-        raise UsageError(f"{run} is no run: there is no {plan.NAME} in it")
+        raise UsageError(f"{run} is no run: there is no {PLAN} in it")
     return known, layout(run, known)
 
 
 def layout(run: Path, known: Plan) -> Layout:
     """How results become columns in a run."""
-    schema = folder.schema(run)
+    schema = folder.schema(RunFolder(run))
     own = columns.of_run(schema)
     carried = columns.carried(schema, own)
     keep = known.job.get("keep")
@@ -60,7 +61,7 @@ def layout(run: Path, known: Plan) -> Layout:
 def rows(run: Path, wanted: Wanted) -> Iterator[dict[str, Any]]:
     """The rows that are wanted, in input order, one value a column."""
     _, how = opened(run)
-    for table in contents.tables(run, how):
+    for table in contents.tables(RunFolder(run), how):
         yield from _chosen(table, wanted).to_pylist()
 
 
@@ -159,7 +160,7 @@ def export(run: Path, output: Path, format_: str) -> Iterator[Path]:
     their paths.
     """
     known, how = opened(run)
-    tables = contents.tables(run, how)
+    tables = contents.tables(RunFolder(run), how)
     if format_ == "openai-batch":
         api = known.job.get("request", {}).get("api", DEFAULT_API)
         answered = partial(batch_lines.line, api=api)
@@ -181,7 +182,7 @@ def against_input(run: Path) -> Iterator[Finding]:
         yield Finding(f"the input has changed: {difference.text}")
     asked = (
         (row, digest)
-        for table in contents.tables(run, how)
+        for table in contents.tables(RunFolder(run), how)
         for row, digest in zip(
             table["row"].to_pylist(), table["request_hash"].to_pylist(), strict=True
         )

@@ -102,11 +102,12 @@ def carry_out(job: Job, folder: Path, *, quiet: bool, **how: Any) -> int:
     from batch.cli import jobs
     from batch.planning import open_run
     from batch.reports import summary
+    from batch.run_folder import RunFolder
     from batch.store.export import SUFFIXES
     from batch.store.folder import free_name
 
     file = jobs.output_file(job)
-    if file is not None and file.exists() and not (folder / "run.json").exists():
+    if file is not None and file.exists() and not RunFolder(folder).plan.exists():
         raise Refused(
             f"{file} is there already, and no run of ours", hint="choose another name with -o"
         )

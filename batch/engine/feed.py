@@ -11,7 +11,6 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import msgspec
 
@@ -19,6 +18,7 @@ from batch.engine.retry import Chances, Waiting
 from batch.model import Batch, Position, Request, Row
 from batch.readers import Input
 from batch.results import Try
+from batch.run_folder import RunFolder
 from batch.store import spool
 from batch.store.recover import Found, Redo, finished, to_do
 from batch.store.writer import OpenPart, Store
@@ -61,7 +61,7 @@ class Feed:
 
     def __init__(
         self,
-        run: Path,
+        run: RunFolder,
         store: Store,
         source: Input,
         found: list[Found],
@@ -199,7 +199,7 @@ class Feed:
 
 
 def _steps(
-    run: Path,
+    run: RunFolder,
     source: Input,
     found: list[Found],
     position: Position,
@@ -229,7 +229,7 @@ def _needs_work(part: Found, redo: Redo) -> bool:
     return (redo.missing and not part.footer.complete) or redo.anything_in(part.footer.summary)
 
 
-def _last(run: Path, part: Found, redo: Redo, limit: int | None) -> _Reopen:
+def _last(run: RunFolder, part: Found, redo: Redo, limit: int | None) -> _Reopen:
     """The last part, which is still open: its slice is taken in anew, up to its last result at least."""
     taken_back = Summary()
     wanted: dict[int, bool] = {}
@@ -245,7 +245,9 @@ def _last(run: Path, part: Found, redo: Redo, limit: int | None) -> _Reopen:
     return _Reopen(part, _up_to(limit, part, to_do), taken_back, attempts)
 
 
-def _again(run: Path, source: Input, part: Found, redo: Redo, limit: int | None) -> Iterator[_Step]:
+def _again(
+    run: RunFolder, source: Input, part: Found, redo: Redo, limit: int | None
+) -> Iterator[_Step]:
     assert part.rows is not None
     wanted, taken_back, attempts = to_do(run, part, redo)
     wanted = _up_to(limit, part, wanted)
@@ -265,9 +267,9 @@ def _up_to(limit: int | None, part: Found, to_do: bytes) -> bytes:
     return to_do[:kept].ljust(len(to_do), b"\0")
 
 
-def _slice_of(run: Path, source: Input, part: Found) -> Iterator[Batch]:
+def _slice_of(run: RunFolder, source: Input, part: Found) -> Iterator[Batch]:
     if part.spooled:
-        found = spool.read(part.folder(run) / spool.NAME)
+        found = spool.read(run.opened(part.number).spool)
         return found[1] if found else iter(())
     return _first(source.batches(part.start), part.rows)
 

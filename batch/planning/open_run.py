@@ -15,7 +15,7 @@ from batch.costs import prices
 from batch.errors import Different
 from batch.planning.prepare import Terms
 from batch.readers import Input, Reading
-from batch.reports import status
+from batch.run_folder import RunFolder
 from batch.spec import Job
 from batch.store import contents, folder, lock, plan
 from batch.store.budget_file import Cap
@@ -55,7 +55,7 @@ class Opened(msgspec.Struct, frozen=True):
     """A run folder that is locked and ready to take results."""
 
     disk: Disk
-    run: Path
+    run: RunFolder
     plan: Plan
     source: Input
     found: list[Found]
@@ -69,7 +69,7 @@ def set_aside(run_folder: Path, how: How, *, worthless: bool = False) -> tuple[P
     """Keep the run that is in the folder under another name, and reuse it from there if it is
     the one meant.  One that is `worthless` is not kept for long, so that is not said of it.
     """
-    with lock.held(run_folder):
+    with lock.held(RunFolder(run_folder)):
         kept = folder.set_aside(run_folder)
     if worthless:
         how.say("the run that was there holds no answer and cost nothing: this one replaces it")
@@ -106,10 +106,14 @@ def reading_of(run_folder: Path, job_: Job, how: Terms) -> tuple[str | None, Rea
 def binds_nobody(run_folder: Path) -> bool:
     """Whether the run in the folder holds no answer, and nothing in it may have been billed."""
     _, layout = runs.opened(run_folder)
-    totals = status.counted(run_folder)[0].totals()
+    totals = contents.counted(run_folder).summary.totals()
     used = totals.input_tokens + totals.output_tokens + totals.unconfirmed_tokens
     charged = totals.maybe_billed_attempts + totals.unbounded_attempts + used
-    return not totals.rows_ok and not charged and not contents.unanswered(run_folder, layout)
+    return (
+        not totals.rows_ok
+        and not charged
+        and not contents.unanswered(RunFolder(run_folder), layout)
+    )
 
 
 def same_run(
@@ -143,41 +147,37 @@ def open_folder(
     """Lock the folder until `stack` is left, and bring it to where rows can be asked; `schema` gives
     the columns of a run that is new, whose input has `rows`, where that is known.  Raises BatchError.
     """
-    disk = Disk()
-    folder.make(disk, run_folder)
-    if warning := stack.enter_context(lock.held(run_folder)):
+    disk, run = Disk(), RunFolder(run_folder)
+    folder.make(disk, run)
+    if warning := stack.enter_context(lock.held(run)):
         how.say(warning)
     # once more, now that nobody else can change it
     known = same_run(job_, run_folder, source, how.say)
     how.say(f"{run_folder.absolute()} ({'resuming' if known else 'new'})")
     if job_.input == "-":
-        job_, source = _keep_standard_input(disk, job_, run_folder, source)
+        job_, source = _keep_standard_input(disk, job_, run, source)
     if known is None:
-        folder.begin(disk, run_folder, schema(source))
+        folder.begin(disk, run, schema(source))
     now = _plan(job_, source, known, how)
     layout = runs.layout(run_folder, now)
-    found, damages = recover(disk, run_folder)
+    found, damages = recover(disk, run)
     for damage in damages:
         how.say(f"{damage.path}: {damage.lines} damaged lines; their rows are asked again")
-    plan.write(disk, run_folder, now)
-    log = Log(run_folder)
+    plan.write(disk, run, now)
+    log = Log(run)
     log.event(
         "start", batchmill=now.batchmill, run_id=now.run_id, resumed=now.resumed, parts=len(found)
     )
     stood = None if known is None else known.state
-    return Opened(disk, run_folder, now, source, found, layout, log, stood, rows)
+    return Opened(disk, run, now, source, found, layout, log, stood, rows)
 
 
-def _keep_standard_input(
-    disk: Disk, job_: Job, run_folder: Path, source: Input
-) -> tuple[Job, Input]:
-    path = run_folder / f"input{Path(source.files[0]).suffix}"
+def _keep_standard_input(disk: Disk, job_: Job, run: RunFolder, source: Input) -> tuple[Job, Input]:
+    path = run.kept_input(Path(source.files[0]).suffix)
     with Path(source.files[0]).open("rb") as file:
-        disk.put(path, iter(lambda: file.read(1 << 20), b""), run_folder / "tmp")
+        disk.put(path, iter(lambda: file.read(1 << 20), b""), run.drafts)
     name = str(path.absolute())
-    return msgspec.structs.replace(job_, input=name), readers.resolve(
-        name, run_folder, source.format
-    )
+    return msgspec.structs.replace(job_, input=name), readers.resolve(name, run.path, source.format)
 
 
 def schema_of(

@@ -14,6 +14,7 @@ from pyarrow import fs
 from batch.errors import InputError
 from batch.readers import run, source
 from batch.readers.formats import FORMATS, READERS, SUFFIXES
+from batch.run_folder import RunFolder
 
 _KNOWN = f"{' '.join(SUFFIXES)}, text also with {' '.join(source.COMPRESSIONS)}"
 
@@ -27,7 +28,7 @@ def find(entries: Sequence[str], base: Path, format: str | None) -> tuple[tuple[
     files = [path for entry in entries for path in _expand(entry, base.absolute())]
     if not files:
         raise InputError("the input names no file")
-    if all((base / entry / "run.json").exists() for entry in entries):
+    if all(RunFolder(base / entry).plan.exists() for entry in entries):
         return tuple(files), "run"
     if format == "run":
         raise InputError("the input was the folder of a run, which it is no more")
@@ -41,7 +42,7 @@ def _expand(entry: str, base: Path) -> list[str]:
     if entry.startswith("~/"):
         entry = str(Path(entry).expanduser())
     path = Path(os.path.normpath(base / entry))
-    if (path / "run.json").exists():
+    if RunFolder(path).plan.exists():
         return run.parts(path)
     if path.is_dir():
         return _in_folder(entry, [str(file) for file in path.iterdir() if file.is_file()])

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from batch.run_folder import RunFolder
 from batch.store import contents
 from batch.store.plan import Plan
 from batch.store.seal import Layout
@@ -218,8 +219,9 @@ def _ahead(run: Chosen, names: list[str]) -> Iterator[pa.Table]:
     """Some columns of a run, part by part, the next ones being read while this one is counted."""
     coming: deque[Future[pa.Table]] = deque()
     with ThreadPoolExecutor(1) as reader:
-        for number in contents.numbers(run.path):
-            coming.append(reader.submit(contents.chosen, run.path, number, run.layout, names))
+        folder = RunFolder(run.path)
+        for number in folder.numbers():
+            coming.append(reader.submit(contents.chosen, folder, number, run.layout, names))
             if len(coming) > PARTS_AHEAD:
                 yield coming.popleft().result()
         while coming:

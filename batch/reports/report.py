@@ -22,7 +22,8 @@ from batch.costs.prices import Price, Pricer
 from batch.errors import UsageError
 from batch.reports import aggregate
 from batch.reports.aggregate import ALWAYS, RECORDED, SUMS, TIMES, Chosen, Costing, Cube, Period
-from batch.store import contents, parts
+from batch.run_folder import RunFolder
+from batch.store import contents, part_results
 from batch.store.plan import Plan
 from batch.totals import add_known
 from batch.transport import endpoint
@@ -189,7 +190,8 @@ def _furthest(same: list[tuple[Path, Plan]]) -> tuple[Path, Plan, list[str]]:
 
 def _results(path: Path, known: Plan) -> int:
     layout = looking.layout(path, known)
-    return sum(len(contents.chosen(path, n, layout, ["row"])) for n in contents.numbers(path))
+    run = RunFolder(path)
+    return sum(len(contents.chosen(run, n, layout, ["row"])) for n in run.numbers())
 
 
 def _check_key(name: str, chosen: list[Chosen]) -> None:
@@ -208,16 +210,15 @@ def _check_key(name: str, chosen: list[Chosen]) -> None:
 
 
 def _run(path: Path, known: Plan, copies: list[str]) -> Run:
-    numbers = map(parts.number, (path / "open").glob("part-*"))
-    opened = [number for number in numbers if number is not None]
-    entries = (contents.journalled(path, number) for number in opened)
+    run = RunFolder(path)
+    entries = (part_results.journalled(run, number) for number in run.open_parts())
     journalled = sum(len({entry.row for entry in found}) for found in entries)
     unanswered = _unanswered(path, known)
     return Run(str(path), known.run_id, known.state, journalled, copies, unanswered)
 
 
 def _unanswered(path: Path, known: Plan) -> Unanswered:
-    sents = contents.unanswered(path, looking.layout(path, known))
+    sents = contents.unanswered(RunFolder(path), looking.layout(path, known))
     if not sents:
         return Unanswered()
     pricer = _pricer(known)

@@ -24,6 +24,7 @@ from batch.model import Attempt, AttemptRecord, Position, Result
 from batch.renderers import RENDERERS, charts
 from batch.renderers.charts import Point
 from batch.reports import report
+from batch.run_folder import RunFolder
 from batch.store import folder, parts, plan
 from batch.store.files import Disk
 from batch.totals import Summary
@@ -64,10 +65,10 @@ def answered(**more):
 def recorded(run, results, tags=None, customers=None):
     """A finished run of these results, in one part."""
     results = [msgspec.structs.replace(result, row=row) for row, result in enumerate(results)]
-    disk, summary = Disk(), Summary()
-    folder.make(disk, run)
+    disk, summary, lies = Disk(), Summary(), RunFolder(run)
+    folder.make(disk, lies)
     schema, _ = columns.schema(CARRIED, columns.COLUMNS)
-    folder.begin(disk, run, schema)
+    folder.begin(disk, lies, schema)
     for result in results:
         summary.add(result)
     carried = [customers or ["acme"] * len(results), list(range(len(results)))]
@@ -85,12 +86,12 @@ def recorded(run, results, tags=None, customers=None):
         end=Position(),
         summary=summary,
     )
-    with (run / "completions" / f"{parts.name(0)}.parquet").open("w+b") as file:
+    with lies.sealed(0).open("w+b") as file:
         parts.write(file, schema, iter([table]), lambda: footer)
     known = plan.new({"tags": tags or {}}, [], "jsonl")
     known = msgspec.structs.replace(known, state="finished", rows=len(results))
-    plan.write(disk, run, known)
-    folder.write_usage(disk, run, known.run_id, summary)
+    plan.write(disk, lies, known)
+    folder.write_usage(disk, lies, known.run_id, summary)
     return run
 
 
@@ -516,7 +517,7 @@ def test_the_copy_that_went_furthest_counts(tmp_path):
     recorded(tmp_path / "early", [answered()])
     known = plan.read(tmp_path / "early")
     recorded(tmp_path / "late", [answered()] * 2)
-    plan.write(Disk(), tmp_path / "late", known)
+    plan.write(Disk(), RunFolder(tmp_path / "late"), known)
     for order in (("early", "late"), ("late", "early")):
         assert as_json(*(tmp_path / name for name in order))["totals"]["rows_ok"] == 2
 
@@ -529,7 +530,7 @@ def test_a_folder_without_a_run_is_refused(tmp_path):
 
 def test_a_damaged_part_is_said_to_be(tmp_path):
     run = recorded(tmp_path / "run", [answered()])
-    part = run / "completions" / f"{parts.name(0)}.parquet"
+    part = RunFolder(run).sealed(0)
     part.write_bytes(part.read_bytes()[:-20])
     with pytest.raises(Damaged, match=str(part)):
         shown(run)
