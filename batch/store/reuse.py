@@ -84,7 +84,8 @@ class Reuse:
         self._index.close()
 
     def _read(self, number: int) -> pa.Table:
-        of_apis = [column for column in self._layout.own if column in columns.OF_APIS]
+        own = {column.name for column in self._layout.own}
+        of_apis = [column for column in columns.OF_APIS if column.name in own]
         names = [column.name for column in (*columns.COLUMNS, *of_apis)]
         return contents.chosen(self._old, number, self._layout, names)
 
