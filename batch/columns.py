@@ -132,7 +132,8 @@ COLUMNS = (
 )
 
 EMBEDDING = _plain("embedding", pa.list_(pa.float32()))
-"""Only where embeddings are asked for."""
+"""Only where an API is asked that gives it (its COLUMNS)."""
+OF_APIS = (EMBEDDING,)
 
 REQUEST_JSON = _plain("request_json", pa.string())
 """Only with `output.request = true`: the body that was sent."""
@@ -169,10 +170,12 @@ EXTRA = b"extra"
 
 
 def chosen(
-    request: bool, embedding: bool = False, parsed_type: pa.DataType | None = None
+    request: bool, of_apis: Sequence[Column] = (), parsed_type: pa.DataType | None = None
 ) -> tuple[Column, ...]:
-    """The columns of a run; `parsed_type` is that of `parsed`, None without a schema."""
-    own = [*COLUMNS, *([EMBEDDING] if embedding else []), *([REQUEST_JSON] if request else [])]
+    """The columns of a run: `of_apis` are those that its APIs give, `parsed_type` is that of
+    `parsed`, None without a schema.
+    """
+    own = [*COLUMNS, *of_apis, *([REQUEST_JSON] if request else [])]
     if parsed_type is not None:
         at = 1 + next(index for index, column in enumerate(own) if column.name == "choices")
         own.insert(at, _parsed(parsed_type))
@@ -185,7 +188,7 @@ def of_run(schema: pa.Schema) -> tuple[Column, ...]:
     """
     own = list(schema)[schema.names.index(COLUMNS[0].name) :]
     parsed_type = next((field.type for field in own if field.name == PARSED), None)
-    known = {column.name: column for column in chosen(True, True, parsed_type)}
+    known = {column.name: column for column in chosen(True, OF_APIS, parsed_type)}
     return tuple(
         known.get(field.name, _plain(field.name, field.type))._replace(type=field.type)
         for field in own
@@ -196,7 +199,7 @@ def null(name: str, rows: int) -> pa.Array:
     """A column of ours that a run lacks, as it began before there was one.  Raises KeyError for one
     that is none of ours.
     """
-    types = {column.name: column.type for column in (*COLUMNS, EMBEDDING, REQUEST_JSON)}
+    types = {column.name: column.type for column in (*COLUMNS, *OF_APIS, REQUEST_JSON)}
     return pa.nulls(rows, types[name])
 
 

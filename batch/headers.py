@@ -1,20 +1,81 @@
-"""What rate-limit headers mean, dialect by dialect.  Pure: the time comes in.
+"""The headers of an answer that mean something, and what they mean.  Pure: the time comes in.
 
-`retry-after-ms` is OpenAI's and Azure's, `retry-after` is RFC 9110 (seconds or an HTTP date;
-servers also send fractions).  `x-ratelimit-{limit,remaining,reset}-{requests,tokens}` come from
-OpenAI, Azure, Groq and most gateways, `anthropic-ratelimit-{requests,tokens}-{…}` from Anthropic.
-A value that makes no sense is no value.
+No other file knows the name of one, and an attempt keeps those that are listed here and no more.  A
+server with other headers for its limits is another Dialect in DIALECTS.  A value that makes no sense
+is no value.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 
 import msgspec
+
+
+class Window(msgspec.Struct, frozen=True):
+    """The headers about one limit: how much it is, what is left, and when all is there again.
+
+    `seconds` is the period of the limit, where the names tell it; else the three headers together
+    do.
+    """
+
+    limit: str
+    remaining: str
+    reset: str | None = None
+    seconds: float | None = None
+
+
+class Dialect(msgspec.Struct, frozen=True):
+    """How a kind of server says what it allows.  `unit` is how many seconds 1 is in a reset that is
+    a bare number.
+    """
+
+    requests: Window | None = None
+    tokens: Window | None = None
+    unit: float = 1.0
+
+    @classmethod
+    def of(cls, form: str) -> Dialect:
+        """The one whose names all have one form."""
+        return cls(_window(form, "requests"), _window(form, "tokens"))
+
+    def windows(self) -> Iterator[Window]:
+        """Those it has."""
+        yield from filter(None, (self.requests, self.tokens))
+
+
+def _window(form: str, what: str) -> Window:
+    parts = ("limit", "remaining", "reset")
+    limit, remaining, reset = (form.format(part=part, what=what) for part in parts)
+    return Window(limit, remaining, reset)
+
+
+DIALECTS = (
+    Dialect.of("x-ratelimit-{part}-{what}"),  # OpenAI, Azure, Groq, most gateways
+    Dialect.of("anthropic-ratelimit-{what}-{part}"),
+)
+
+WAIT, WAIT_MS = "retry-after", "retry-after-ms"
+"""RFC 9110 (seconds or an HTTP date; servers also send fractions); OpenAI's and Azure's."""
+SHOULD_RETRY = "x-should-retry"
+REQUEST_IDS = ("x-request-id", "request-id")
+LOCATION = "location"
+COST = "x-litellm-response-cost"
+"""In which LiteLLM's proxy says the cost of an answer, in USD."""
+
+LIMITS = frozenset(
+    name
+    for dialect in DIALECTS
+    for window in dialect.windows()
+    for name in (window.limit, window.remaining, window.reset)
+    if name is not None
+)
+KEPT = LIMITS.union((WAIT, WAIT_MS, SHOULD_RETRY, *REQUEST_IDS, LOCATION, COST))
 
 LONGEST_WAIT = 31 * 86400.0
 """Seconds; a longer wait is a broken clock or a joke."""
@@ -22,7 +83,6 @@ LONGEST_WAIT = 31 * 86400.0
 SHORTEST_MINUTE, LONGEST_MINUTE = 30.0, 120.0
 """Seconds a period may seem to have and still be a minute: counts and resets are rounded."""
 
-FORMS = ("x-ratelimit-{part}-{what}", "anthropic-ratelimit-{what}-{part}")
 EPOCH, EPOCH_MS = 1e9, 1e11
 """From the first on, a number is a moment in seconds since the epoch, from the second in ms."""
 
@@ -39,27 +99,48 @@ class Announced(msgspec.Struct, frozen=True):
     tokens_per_minute: float | None = None
 
 
+@lru_cache(maxsize=256)
+def kept(name: str) -> str | None:
+    """A header's name in lower case; None where nobody reads it."""
+    lower = name.lower()
+    return lower if lower in KEPT else None
+
+
+def speaks_of_limits(headers: Mapping[str, str]) -> bool:
+    """Whether an answer says anything of limits."""
+    return not LIMITS.isdisjoint(headers)
+
+
 def announced(headers: Mapping[str, str], now: float) -> Announced:
     """What the limit headers of an answer say.
 
     `reset` is the time until all is there again, so limit, remaining and reset together tell the
     period: limits per day or per second are not taken for limits per minute.
     """
-    return Announced(_per_minute(headers, "requests", now), _per_minute(headers, "tokens", now))
+    of_requests = [_per_minute(headers, each.requests, each.unit, now) for each in DIALECTS]
+    of_tokens = [_per_minute(headers, each.tokens, each.unit, now) for each in DIALECTS]
+    return Announced(_first(of_requests), _first(of_tokens))
 
 
-def _per_minute(headers: Mapping[str, str], what: str, now: float) -> float | None:
-    for form in FORMS:
-        limit = _number(headers.get(form.format(part="limit", what=what)))
-        remaining = _number(headers.get(form.format(part="remaining", what=what)))
-        reset = _reset(headers.get(form.format(part="reset", what=what)), now)
-        if limit is None or remaining is None or reset is None or not 0 <= remaining < limit:
-            continue
-        least = reset - 1 if reset.is_integer() else reset  # it may have been rounded up
-        share = (limit - remaining) / limit
-        if least / share >= SHORTEST_MINUTE and reset / share <= LONGEST_MINUTE:
-            return limit
-    return None
+def _first(found: list[float | None]) -> float | None:
+    return next((limit for limit in found if limit is not None), None)
+
+
+def _per_minute(
+    headers: Mapping[str, str], window: Window | None, unit: float, now: float
+) -> float | None:
+    if window is None or (limit := _number(headers.get(window.limit))) is None:
+        return None
+    if window.seconds is not None:
+        return limit * 60 / window.seconds if 0 < limit < math.inf else None
+    remaining = _number(headers.get(window.remaining))
+    reset = _reset(headers, window, unit, now)
+    if remaining is None or reset is None or not 0 <= remaining < limit:
+        return None
+    least = reset - 1 if reset.is_integer() else reset  # it may have been rounded up
+    share = (limit - remaining) / limit
+    is_minute = least / share >= SHORTEST_MINUTE and reset / share <= LONGEST_MINUTE
+    return limit if is_minute else None
 
 
 def reset_seconds(headers: Mapping[str, str], now: float) -> float | None:
@@ -68,25 +149,26 @@ def reset_seconds(headers: Mapping[str, str], now: float) -> float | None:
     The longest of those that have nothing left (or do not say what they have left).
     """
     resets = []
-    for form in FORMS:
-        for what in ("requests", "tokens"):
-            left = _number(headers.get(form.format(part="remaining", what=what)))
-            reset = _reset(headers.get(form.format(part="reset", what=what)), now)
+    for dialect in DIALECTS:
+        for window in dialect.windows():
+            left = _number(headers.get(window.remaining))
+            reset = _reset(headers, window, dialect.unit, now)
             if reset is not None and (left is None or left <= 0):
                 resets.append(reset)
     return max(resets, default=None)
 
 
-def _reset(text: str | None, now: float) -> float | None:
-    """Seconds in a reset header: `6m0s`, `500ms`, seconds, a moment since the epoch, ISO 8601."""
+def _reset(headers: Mapping[str, str], window: Window, unit: float, now: float) -> float | None:
+    """Seconds in a reset header: `6m0s`, `500ms`, a number, a moment since the epoch, ISO 8601."""
+    text = None if window.reset is None else headers.get(window.reset)
     if text is None:
         return None
     text = text.strip()
     number = _number(text)
     if number is not None:
         if number >= EPOCH:
-            number = (number / 1000 if number >= EPOCH_MS else number) - now
-        return _sane(number)
+            return _sane((number / 1000 if number >= EPOCH_MS else number) - now)
+        return _sane(number * unit)
     if (spelt := _DURATION.fullmatch(text)) and any(spelt.groups()):
         parts = [_number(part) or 0.0 for part in spelt.groups()]
         return _sane(sum(part * unit for part, unit in zip(parts, _UNITS, strict=True)))
@@ -103,10 +185,10 @@ def wait_seconds(headers: Mapping[str, str], now: float) -> float | None:
 
     `headers` have lower-case names; `now` is the wall clock in seconds since the epoch.
     """
-    milliseconds = _number(headers.get("retry-after-ms"))
+    milliseconds = _number(headers.get(WAIT_MS))
     if milliseconds is not None and (wait := _sane(milliseconds / 1000)) is not None:
         return wait
-    value = headers.get("retry-after")
+    value = headers.get(WAIT)
     if value is None:
         return None
     seconds = _number(value)
@@ -114,8 +196,23 @@ def wait_seconds(headers: Mapping[str, str], now: float) -> float | None:
 
 
 def should_retry(headers: Mapping[str, str]) -> bool | None:
-    """`x-should-retry`, which OpenAI's servers send and its SDK obeys; None where it is absent."""
-    return {"true": True, "false": False}.get(headers.get("x-should-retry", "").lower())
+    """What OpenAI's servers say and its SDK obeys; None where it is absent."""
+    return {"true": True, "false": False}.get(headers.get(SHOULD_RETRY, "").lower())
+
+
+def request_id(headers: Mapping[str, str]) -> str | None:
+    """What the server calls the request."""
+    return next((said for name in REQUEST_IDS if (said := headers.get(name))), None)
+
+
+def location(headers: Mapping[str, str]) -> str | None:
+    """Where the server says that the API is."""
+    return headers.get(LOCATION)
+
+
+def reported_cost(headers: Mapping[str, str]) -> float | None:
+    """USD that a proxy says an answer cost; not judged here."""
+    return _number(headers.get(COST))
 
 
 def _number(text: str | None) -> float | None:

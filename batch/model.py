@@ -8,7 +8,7 @@ None of them holds itself, so the garbage collector need not walk them (`gc=Fals
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
@@ -51,6 +51,31 @@ class Unreadable(msgspec.Struct, frozen=True):
     why: str
 
 
+DEFAULT_API = "chat"
+
+
+class Spoken(Protocol):
+    """What an API says of itself; the modules in apis/ do."""
+
+    @property
+    def PATH(self) -> str:
+        """Where it is, below the base URL."""
+
+    @property
+    def ASKED_IN(self) -> tuple[str, ...]:
+        """The keys of a body one of which says what is asked, the usual one first."""
+
+    @property
+    def SYSTEM_IN(self) -> str | None:
+        """The key of a body in which the system speaks; None where nobody has a role."""
+
+    @property
+    def OUTPUT_CAPS(self) -> tuple[str, ...]:
+        """The parameters that bound how long an answer is, the one to advise first; none where no
+        token is put out.
+        """
+
+
 class Row(msgspec.Struct, frozen=True, gc=False):
     """One row of the input: its columns as the prompt sees them.
 
@@ -69,8 +94,9 @@ class Row(msgspec.Struct, frozen=True, gc=False):
 
 class Request(msgspec.Struct, frozen=True, gc=False):
     """One row's question, ready to send.  `hash` names the question, not its transport; `choices`
-    is how many answers it asks for; `output_cap` the tokens they may have, all together;
-    `stream_options` tells that its body has a field of that name.
+    is how many answers it asks for.  `output_cap` is the tokens they may have, all together (0 where
+    none are put out), `cap_key` the parameter that sets it.  `stream_options` tells that its body
+    has a field of that name.
     """
 
     row: int
@@ -82,6 +108,7 @@ class Request(msgspec.Struct, frozen=True, gc=False):
     stream: bool = False
     choices: int = 1
     output_cap: int | None = None
+    cap_key: str = "max_tokens"
     stream_options: bool = False
 
 

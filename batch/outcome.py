@@ -225,6 +225,7 @@ MAYBE_BILLED = frozenset({499, 504, 524})
 """Statuses of a proxy that gave up on a server which may have gone on computing."""
 
 MESSAGE_LENGTH = 500
+"""Characters of a server's words that are kept."""
 
 
 class BadAnswer(ValueError):
@@ -390,7 +391,7 @@ def _server_error(error: Any) -> ServerError:
 
 
 def _redirected(attempt: Attempt) -> str:
-    to = attempt.headers.get("location")
+    to = headers.location(attempt.headers)
     return (
         f"HTTP {attempt.status}: the server says the API is elsewhere ({to}); redirects are not followed"
         if to

@@ -6,18 +6,14 @@ A consumer of the run's events.  Counts what is durable; nothing here decides an
 
 from __future__ import annotations
 
-import math
-import re
 import sys
-from decimal import Decimal
 from typing import Any, TextIO
 
 from tqdm import tqdm
 
 from batch.engine.events import Ended, Event, Notice, Opened, Progressed, Waiting, WentOn
-from batch.usage import Totals
-
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+from batch.totals import Totals
+from batch.words import duration, money, printable, short
 
 PLAIN_SECONDS = 30.0
 BAR_SECONDS = 0.5
@@ -134,42 +130,3 @@ def _priced(totals: Totals) -> int:
     """Rows whose cost is known."""
     rows = totals.rows_ok + totals.rows_failed
     return max(0, rows - totals.rows_reused - totals.unpriced_rows)
-
-
-def printable(text: str) -> str:
-    """`text` without control characters but line break and tab: a server's words must not drive
-    the terminal.
-    """
-    return _CONTROLS.sub("\ufffd", text)
-
-
-def short(count: int) -> str:
-    """1234567 -> 1.23M."""
-    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if count >= size:
-            return f"{count / size:.3g}{unit}"
-    return str(count)
-
-
-def money(usd: float | Decimal | None) -> str:
-    """12.3 -> $12.30, 0.00123456 -> $0.00123: cents, and below a dollar three digits of at most
-    six decimals.
-    """
-    if usd is None:
-        return "unknown"
-    if 0 < usd < 1e-6:
-        return "<$0.000001"
-    decimals = 2 if usd == 0 or usd >= 1 else min(6, max(2, 2 - math.floor(math.log10(usd))))
-    whole, _, cents = f"{usd:,.{decimals}f}".partition(".")
-    return f"${whole}.{cents[:2]}{cents[2:].rstrip('0')}"
-
-
-def duration(seconds: float) -> str:
-    """3725.4 -> 1 h 2 min."""
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    if seconds < 7200:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds // 3600:.0f} h {seconds % 3600 / 60:.0f} min"

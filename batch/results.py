@@ -9,40 +9,41 @@ from typing import Any, Literal
 
 import msgspec
 
-from batch import usage
-from batch.costs import token_bounds
+from batch import headers, totals, usage
+from batch.costs import spent, token_bounds
 from batch.costs.prices import Cost, Pricer
+from batch.costs.spent import Spent
 from batch.model import Attempt, AttemptRecord, Completion, Request, Result, Sent, Usage
-from batch.outcome import Accept, Outcome
+from batch.outcome import MESSAGE_LENGTH, Accept, Outcome
 from batch.usage import Reading
-
-MESSAGE_LENGTH = 500
 
 DATE = re.compile(r"-(?:\d{4}-\d{2}-\d{2}|\d{8}|\d{4})$")
 """The date of a model's snapshot, as OpenAI and Anthropic write it (`gpt-5.4-mini-2026-03-17`)."""
 
 
 class Try(msgspec.Struct, frozen=True, gc=False):
-    """An attempt and what came of it; `error_class` is None for the one that was accepted."""
+    """An attempt and what came of it; `error_class` is None for the one that was accepted.  `spent`
+    is what it used and cost, where that has been worked out already.
+    """
 
     attempt: Attempt
     error_class: str | None = None
     maybe_billed: bool = False
+    spent: Spent | None = None
 
 
-class Spent(msgspec.Struct, frozen=True, gc=False):
-    """What a try used and cost, as far as the server said."""
+class _Told(msgspec.Struct, frozen=True, gc=False):
+    """A try, and what it used and cost as far as the server said."""
 
     done: Try
-    reading: Reading
-    cost: Cost | None
+    spent: Spent
 
     @property
     def confirmed(self) -> bool:
         """Whether all that may have been billed is known: an answer's usage, or that there was
         none.
         """
-        return self.reading.known or not perhaps_charged(self.done)
+        return self.spent.reading.known or not perhaps_charged(self.done)
 
 
 class Error(msgspec.Struct, frozen=True):
@@ -100,7 +101,10 @@ def perhaps_charged(done: Try) -> bool:
 
 def cost_nothing(done: Try) -> bool:
     """Whether a try was certainly not charged."""
-    return not perhaps_charged(done) and usage.of(done.attempt.answer).usage is None
+    if perhaps_charged(done):
+        return False
+    reading = usage.of(done.attempt.answer) if done.spent is None else done.spent.reading
+    return reading.usage is None
 
 
 def worst_of(lost: Iterable[Sent], pricer: Pricer) -> tuple[Decimal, int]:
@@ -270,80 +274,83 @@ def _about(
 ) -> dict[str, Any]:
     """What every result says of its request and its attempts."""
     last = tries[-1].attempt
-    spent = [_spent(request, done, usage.of(done.attempt.answer), pricer) for done in tries[:-1]]
-    spent.append(_spent(request, tries[-1], last_reading, pricer))
-    unconfirmed = [each for each in spent if not each.confirmed]
+    told = [_told(request, done, None, pricer) for done in tries[:-1]]
+    told.append(_told(request, tries[-1], last_reading, pricer))
+    unconfirmed = [each for each in told if not each.confirmed]
     return {
         "row": request.row,
         "custom_id": request.custom_id,
         "model": request.model,
         "request_hash": request.hash,
-        **_tokens(spent),
-        **_money(spent),
+        **_tokens(told),
+        **_money(told),
         **(_unconfirmed(request, unconfirmed, pricer) if unconfirmed else {}),
         "attempts": len(tries),
         "maybe_billed_attempts": sum([done.maybe_billed for done in tries]),
-        "attempt_log": [_record(each) for each in spent] if len(tries) > 1 else None,
+        "attempt_log": [_record(each) for each in told] if len(tries) > 1 else None,
         "http_status": last.status,
         "latency_s": last.latency_s,
         "ttft_s": last.ttft_s,
         "started_at": last.started_at,
         "finished_at": last.started_at + last.latency_s,
         "endpoint": last.endpoint,
-        "request_id": last.headers.get("x-request-id") or last.headers.get("request-id"),
+        "request_id": headers.request_id(last.headers),
     }
 
 
-def _spent(request: Request, done: Try, reading: Reading, pricer: Pricer) -> Spent:
-    return Spent(done, reading, pricer.cost(done.attempt, reading, request.model))
+def _told(request: Request, done: Try, reading: Reading | None, pricer: Pricer) -> _Told:
+    if done.spent is not None:
+        return _Told(done, done.spent)
+    reading = usage.of(done.attempt.answer) if reading is None else reading
+    return _Told(done, spent.of(done.attempt, reading, request.model, pricer))
 
 
-def _tokens(spent: list[Spent]) -> dict[str, int | None]:
+def _tokens(told: list[_Told]) -> dict[str, int | None]:
     """What all attempts used, as far as it was reported."""
     added: Usage | None = None
-    for each in spent:
-        added = usage.add(added, each.reading.usage)
+    for each in told:
+        added = totals.add(added, each.spent.reading.usage)
     return {} if added is None else msgspec.structs.asdict(added)
 
 
-def _money(spent: list[Spent]) -> dict[str, Any]:
+def _money(told: list[_Told]) -> dict[str, Any]:
     """What all attempts cost; nothing where one that was billed has no known cost."""
-    told: dict[str, Any] = {}
+    money: dict[str, Any] = {}
     costs: list[Cost] = []
     unknown = False
-    for each in spent:
+    for each in told:
         attempt = each.done.attempt
         said = usage.reported_cost(attempt.answer, attempt.headers)
         if said is not None:
-            told["reported_cost_usd"] = told.get("reported_cost_usd", 0.0) + said
-        if each.cost is not None:
-            costs.append(each.cost)
+            money["reported_cost_usd"] = money.get("reported_cost_usd", 0.0) + said
+        if each.spent.cost is not None:
+            costs.append(each.spent.cost)
         elif _billed(each):
             unknown = True
     if costs and not unknown:
-        told["cost_usd"] = float(sum((cost.usd for cost in costs), Decimal(0)))
-        told["cost_source"] = costs[-1].source
-    return told
+        money["cost_usd"] = float(sum((cost.usd for cost in costs), Decimal(0)))
+        money["cost_source"] = costs[-1].source
+    return money
 
 
-def _billed(spent: Spent) -> bool:
+def _billed(told: _Told) -> bool:
     """Whether the server has certainly billed it."""
-    answered = spent.done.error_class in (None, "schema_mismatch")
-    return answered or spent.reading.usage is not None
+    answered = told.done.error_class in (None, "schema_mismatch")
+    return answered or told.spent.reading.usage is not None
 
 
-def _unconfirmed(request: Request, spent: list[Spent], pricer: Pricer) -> dict[str, Any]:
+def _unconfirmed(request: Request, told: list[_Told], pricer: Pricer) -> dict[str, Any]:
     """What may have been billed beyond what servers reported, at most: the body's bytes as tokens,
     and all the output that the request allows.  Where it sets no bound there is none.
     """
     cap = token_bounds.most_output(request)
     if cap is None or not request.body:
-        return {"unbounded_attempts": len(spent)}
+        return {"unbounded_attempts": len(told)}
     most = token_bounds.most_input(request)
-    bounds = [_missing(each.reading.usage or Usage(), most, cap) for each in spent]
+    bounds = [_missing(each.spent.reading.usage or Usage(), most, cap) for each in told]
     costs = [
         pricer.at_most(request.model, *bound, each.done.attempt.started_at)
-        for each, bound in zip(spent, bounds, strict=True)
+        for each, bound in zip(told, bounds, strict=True)
     ]
     known = [cost for cost in costs if cost is not None]
     return {
@@ -369,20 +376,21 @@ def _of(request: Request) -> dict[str, Any]:
     }
 
 
-def _record(spent: Spent) -> AttemptRecord:
-    attempt, used = spent.done.attempt, spent.reading.usage or Usage()
+def _record(told: _Told) -> AttemptRecord:
+    attempt, cost = told.done.attempt, told.spent.cost
+    used = told.spent.reading.usage or Usage()
     served = attempt.answer.get("model") if isinstance(attempt.answer, dict) else None
     return AttemptRecord(
         endpoint=attempt.endpoint,
         served_model=served if isinstance(served, str) else None,
         http_status=attempt.status,
-        error_class=spent.done.error_class,
+        error_class=told.done.error_class,
         started_at=attempt.started_at,
         latency_s=attempt.latency_s,
         input_tokens=used.input_tokens,
         output_tokens=used.output_tokens,
-        cost_usd=None if spent.cost is None else float(spent.cost.usd),
-        maybe_billed=spent.done.maybe_billed,
+        cost_usd=None if cost is None else float(cost.usd),
+        maybe_billed=told.done.maybe_billed,
     )
 
 

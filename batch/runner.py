@@ -57,14 +57,13 @@ from batch.planning.open_run import (
     set_aside,
 )
 from batch.planning.prepare import Rehearsed
-from batch.progress import duration, money
-from batch.reports.status import counted
 from batch.reports.summary import Ended
 from batch.requests.prompts import Prompter
 from batch.results import Maker
 from batch.spec import Job
 from batch.store import budget_file, folder, plan, sends
 from batch.store.budget_file import Cap, Drawn
+from batch.store.contents import counted
 from batch.store.log import Log
 from batch.store.plan import Again
 from batch.store.recover import Redo, finished
@@ -72,10 +71,11 @@ from batch.store.reuse import Reuse
 from batch.store.sends import Sends, Unanswered
 from batch.store.writer import Store
 from batch.structured.validator import Checker
+from batch.totals import Summary
 from batch.transport import endpoint
 from batch.transport.client import Client, Hooks
 from batch.transport.endpoint import Target
-from batch.usage import Summary
+from batch.words import duration, money
 
 SELDOM = 50_000
 """New objects between two searches for garbage."""
@@ -221,7 +221,7 @@ async def _ask(
     unanswered = sends.gathered(opened.disk, opened.run, opened.found)
     purse = _purse(job_, opened, before, unanswered, pricer, how)
     events, counts = Events(*how.consumers, _logging(opened.log)), Counts(before)
-    events.emit(Opened_(opened.run, opened.plan.run_id, opened.plan.resumed, before.totals()))
+    events.emit(Opened_(opened.run.path, opened.plan.run_id, opened.plan.resumed, before.totals()))
     maker = Maker(pricer, job_.output.response, columns.EMBEDDING in opened.layout.own)
 
     def done(results: list[Result]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,14 @@ import msgspec
 import pyarrow as pa
 
 from batch import apis, columns, json_text, readers, spec
-from batch.apis import Parameters
+from batch.apis import Parameters, batch_lines
 from batch.errors import UsageError
-from batch.model import Row
+from batch.model import DEFAULT_API, Row
 from batch.outcome import BadAnswer
 from batch.readers import Input, Reading
 from batch.readers.carried import Carried
 from batch.requests.prompts import BadRow, Prompter, api_of
+from batch.run_folder import PLAN, RunFolder
 from batch.spec import Job
 from batch.store import contents, folder, plan
 from batch.store import export as exporting
@@ -45,13 +46,13 @@ def opened(run: Path) -> tuple[Plan, Layout]:
     """The plan and the layout of the run in a folder.  Raises UsageError when there is none."""
     known = plan.read(run)
     if known is None:
-        raise UsageError(f"{run} is no run: there is no {plan.NAME} in it")
+        raise UsageError(f"{run} is no run: there is no {PLAN} in it")
     return known, layout(run, known)
 
 
 def layout(run: Path, known: Plan) -> Layout:
     """How results become columns in a run."""
-    schema = folder.schema(run)
+    schema = folder.schema(RunFolder(run))
     own = columns.of_run(schema)
     carried = columns.carried(schema, own)
     if known.rules == 1:
@@ -67,7 +68,7 @@ def rows(run: Path, wanted: Wanted, *, seen: bool = False) -> Iterator[dict[str,
     """
     _, how = opened(run)
     converted = as_seen if seen else as_written
-    for table in contents.tables(run, how):
+    for table in contents.tables(RunFolder(run), how):
         yield from converted(_chosen(table, wanted))
 
 
@@ -119,8 +120,8 @@ def api(run: Path, values: dict[str, Any]) -> str:
     named = None
     if not job_.get("prompt", {}).get("user") and values.get("body") is not None:
         with suppress(BadRow):
-            named = api_of(values.get("url"))
-    return named or str(job_.get("request", {}).get("api", "chat"))
+            named = api_of(values.get("url"), apis.APIS)
+    return named or str(job_.get("request", {}).get("api", DEFAULT_API))
 
 
 @lru_cache(maxsize=1)
@@ -156,10 +157,11 @@ def export(run: Path, output: Path, format_: str) -> Iterator[Path]:
     their paths.
     """
     known, how = opened(run)
-    tables = contents.tables(run, how)
+    tables = contents.tables(RunFolder(run), how)
     if format_ == "openai-batch":
-        api = known.job.get("request", {}).get("api", Parameters().api)
-        yield from (output, exporting.openai_batch(output, tables, api))
+        api = known.job.get("request", {}).get("api", DEFAULT_API)
+        answered = partial(batch_lines.line, api=api)
+        yield from (output, exporting.openai_batch(output, tables, answered))
     else:
         exporting.write(output, format_, tables, how.schema)
         yield output
@@ -195,8 +197,9 @@ def asked_otherwise(run: Path, made: Job, source: Input) -> Iterator[tuple[int, 
 
 
 def _asked(run: Path, how: Layout) -> Iterator[tuple[int, str | None]]:
-    for number in contents.numbers(run):
-        table = contents.chosen(run, number, how, ["row", "request_hash"])
+    folder = RunFolder(run)
+    for number in folder.numbers():
+        table = contents.chosen(folder, number, how, ["row", "request_hash"])
         yield from zip(*(column.to_pylist() for column in table.columns), strict=True)
 
 

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from batch.apis import Parameters
+from batch.apis import APIS, Parameters
 from batch.costs.prices import Price
 from batch.engine.retry import Retry
 from batch.errors import JobError
@@ -54,7 +54,9 @@ class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     def prompter(self) -> Prompter:
         """What makes questions of this job's rows.  Raises JobError for a template that does not parse."""
         wins = SYSTEM in self.request.over
-        return Prompter(self.prompt, self.id_column, system_wins=wins, api=self.request.api)
+        return Prompter(
+            self.prompt, self.id_column, system_wins=wins, api=self.request.api, apis=APIS
+        )
 
 
 TABLES = {
@@ -219,9 +221,9 @@ def _check_local(made: Job, source: Path | None) -> None:
         if getattr(made.prompt, name):
             where = place(["prompt", name], source)
             raise JobError(f"{where}[prompt] {name}: the embedded model reads text only")
-    if made.request.api == "embeddings":
+    if not APIS[made.request.api].IS_LOCAL:
         where = place(["request", "api"], source)
-        raise JobError(f"{where}[request] api: the embedded model gives no embeddings")
+        raise JobError(f"{where}[request] api: the embedded model gives no {made.request.api}")
 
 
 def _check_prices(prices: Any, source: Path | None) -> None:

@@ -1,4 +1,4 @@
-"""One algebra of token counts.
+"""What servers say they used, as one kind of count.
 
 Servers spell usage in many ways; here it is Usage (model.py): input with cached and cache-write
 tokens inside, output with reasoning inside.  A count that cannot be (negative, fractional, a text,
@@ -13,14 +13,13 @@ https://ai.google.dev/gemini-api/docs/openai (thoughts only in `total_tokens`).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from datetime import UTC, datetime
-from functools import lru_cache
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
 
-from batch.model import Parts, Result, Usage
+from batch import headers
+from batch.model import Parts, Usage
 
 MOST_TOKENS = 2**53
 """No answer has more; a larger count is a mistake of the server."""
@@ -41,9 +40,6 @@ EXCLUSIVE = ("cache_read_input_tokens", "cache_creation_input_tokens")
 COSTS = frozenset({"cost", "estimated_cost", "cost_in_usd_ticks"})
 TICKS = 1e10
 """Of xAI's `cost_in_usd_ticks`, to the dollar."""
-COST_HEADER = "x-litellm-response-cost"
-"""In which LiteLLM's proxy says the cost of an answer, in USD."""
-
 
 NO_PARTS = Parts()
 
@@ -196,9 +192,10 @@ def tier(answer: Any) -> str | None:
     return told if isinstance(told, str) else None
 
 
-def reported_cost(answer: Any, headers: dict[str, str]) -> float | None:
+def reported_cost(answer: Any, answered: Mapping[str, str]) -> float | None:
     """USD that the server itself says an answer cost: OpenRouter's `usage.cost`, Perplexity's
-    `usage.cost.total_cost`, DeepInfra's `usage.estimated_cost`, xAI's ticks, LiteLLM's header.
+    `usage.cost.total_cost`, DeepInfra's `usage.estimated_cost`, xAI's ticks, or a header of those
+    that were `answered`.
     """
     used = answer.get("usage") if isinstance(answer, dict) else None
     if isinstance(used, dict) and not COSTS.isdisjoint(used):
@@ -209,31 +206,13 @@ def reported_cost(answer: Any, headers: dict[str, str]) -> float | None:
             return said
         if (count := _usd(ticks)) is not None:
             return count / TICKS
-    if (header := headers.get(COST_HEADER)) is None:
-        return None
-    try:
-        return _usd(float(header))
-    except ValueError:
-        return None
+    return _usd(headers.reported_cost(answered))
 
 
 def _usd(value: Any) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return float(value) if 0 <= value <= MOST_TOKENS and math.isfinite(value) else None
-
-
-def add(one: Usage | None, other: Usage | None) -> Usage | None:
-    """Both together.  What one of them does not know counts by the other alone."""
-    if one is None or other is None:
-        return one or other
-    return Usage(
-        *(_plus(getattr(one, name), getattr(other, name)) for name in Usage.__struct_fields__)
-    )
-
-
-def _plus(one: int | None, other: int | None) -> int | None:
-    return one + other if one is not None and other is not None else one if other is None else other
 
 
 def _table(usage: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
@@ -247,147 +226,3 @@ def _count(value: Any) -> int | None:
     if type(value) is float and value.is_integer():
         value = int(value)
     return value if type(value) is int and 0 <= value <= MOST_TOKENS else None
-
-
-class Group(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a group of usage totals has in common."""
-
-    date: str | None = None
-    endpoint: str | None = None
-    model: str | None = None
-    served_model: str | None = None
-    service_tier: str | None = None
-
-
-class Totals(msgspec.Struct, omit_defaults=True):
-    """Sums over results.  A plain accumulator: the sum of sums is the sum over the rows."""
-
-    rows_ok: int = 0
-    rows_failed: int = 0
-    rows_reused: int = 0
-    attempts: int = 0
-    maybe_billed_attempts: int = 0
-    input_tokens: int = 0
-    cached_tokens: int = 0
-    cache_write_tokens: int = 0
-    output_tokens: int = 0
-    reasoning_tokens: int = 0
-    cost_usd: float = 0.0
-    unconfirmed_tokens: int = 0
-    unconfirmed_cost_usd: float = 0.0
-    unconfirmed_unpriced_rows: int = 0
-    unbounded_attempts: int = 0
-    unpriced_rows: int = 0
-    unknown_usage_rows: int = 0
-
-    def add(self, result: Result) -> None:
-        """Count one result."""
-        if result.status == "ok":
-            self.rows_ok += 1
-        else:
-            self.rows_failed += 1
-        self.rows_reused += result.reused
-        self.attempts += result.attempts
-        self.maybe_billed_attempts += result.maybe_billed_attempts
-        self.input_tokens += result.input_tokens or 0
-        self.cached_tokens += result.cached_tokens or 0
-        self.cache_write_tokens += result.cache_write_tokens or 0
-        self.output_tokens += result.output_tokens or 0
-        self.reasoning_tokens += result.reasoning_tokens or 0
-        self.cost_usd += result.cost_usd or 0.0
-        if result.unconfirmed_tokens:
-            self.unconfirmed_tokens += result.unconfirmed_tokens
-            self.unconfirmed_cost_usd += result.unconfirmed_cost_usd or 0.0
-            self.unconfirmed_unpriced_rows += result.unconfirmed_cost_usd is None
-        self.unbounded_attempts += result.unbounded_attempts
-        self.unknown_usage_rows += is_silent(result)
-        self.unpriced_rows += is_unpriced(result)
-
-    def merge(self, other: Totals) -> None:
-        """Count all that `other` has counted."""
-        for name in Totals.__struct_fields__:
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-
-
-def is_silent(result: Result) -> bool:
-    """Whether a row used tokens that nobody told."""
-    if result.reused:
-        return False
-    untold = result.input_tokens is None or result.output_tokens is None
-    return "usage_unknown" in result.flags or (untold and result.status == "ok")
-
-
-def is_unpriced(result: Result) -> bool:
-    """Whether a row was billed and its cost is unknown."""
-    if result.cost_usd is not None or result.reused:
-        return False
-    used = result.input_tokens is not None or result.output_tokens is not None
-    return result.status == "ok" or used or is_silent(result)
-
-
-@lru_cache(maxsize=1024)
-def _group_key(
-    day: int | None,
-    endpoint: str | None,
-    model: str | None,
-    served_model: str | None,
-    service_tier: str | None,
-) -> str:
-    """JSON of a Group; `day` counts from the epoch, in UTC."""
-    date = None if day is None else datetime.fromtimestamp(day * 86_400, UTC).date().isoformat()
-    return msgspec.json.encode(Group(date, endpoint, model, served_model, service_tier)).decode()
-
-
-def group_key(result: Result) -> str:
-    """The group a result is counted in, as JSON; its date is the UTC day of the last attempt."""
-    day = None if result.started_at is None else int(result.started_at // 86_400)
-    return _group_key(day, result.endpoint, result.model, result.served_model, result.service_tier)
-
-
-class Summary(msgspec.Struct, omit_defaults=True):
-    """All that is counted of a set of results: what a part's footer holds and what a run adds up
-    to.  `misfits` are rows with something in the column `extra`.
-    """
-
-    groups: dict[str, Totals] = {}  # JSON of the Group -> its totals
-    flags: dict[str, int] = {}
-    failures: dict[str, int] = {}
-    examples: dict[str, str] = {}  # error class -> the first message seen
-    misfits: int = 0
-
-    def add(self, result: Result) -> None:
-        """Count one result."""
-        key = group_key(result)
-        if key not in self.groups:
-            self.groups[key] = Totals()
-        self.groups[key].add(result)
-        for flag in result.flags:
-            self.flags[flag] = self.flags.get(flag, 0) + 1
-        if result.error_class is not None and result.status == "failed":
-            self.failures[result.error_class] = self.failures.get(result.error_class, 0) + 1
-            self.examples.setdefault(result.error_class, result.error_message or "")
-
-    def merge(self, other: Summary) -> None:
-        """Count all that `other` has counted."""
-        self.misfits += other.misfits
-        for key, totals in other.groups.items():
-            self.groups.setdefault(key, Totals()).merge(totals)
-        for mine, theirs in ((self.flags, other.flags), (self.failures, other.failures)):
-            for name, count in theirs.items():
-                mine[name] = mine.get(name, 0) + count
-        for name, example in other.examples.items():
-            self.examples.setdefault(name, example)
-
-    def totals(self) -> Totals:
-        """Everything, over all groups."""
-        whole = Totals()
-        for totals in self.groups.values():
-            whole.merge(totals)
-        return whole
-
-    def rows(self) -> Iterable[tuple[Group, Totals]]:
-        """The groups, oldest first."""
-        decoded = (
-            (msgspec.json.decode(key, type=Group), totals) for key, totals in self.groups.items()
-        )
-        return sorted(decoded, key=lambda pair: msgspec.json.encode(pair[0]))

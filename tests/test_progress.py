@@ -11,7 +11,7 @@ from batch.engine.counts import Counts
 from batch.engine.events import Opened, Progressed
 from batch.model import Result
 from batch.progress import Progress
-from batch.usage import Summary
+from batch.totals import Summary
 
 ANSWERED = {"status": "ok", "input_tokens": 10, "output_tokens": 5, "attempts": 1}
 SILENT = {"status": "ok", "attempts": 1}

@@ -1,15 +1,13 @@
-"""Token counts in every spelling, and sums of them."""
+"""Token counts in every spelling."""
 
 from __future__ import annotations
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batch import usage
-from batch.model import Parts, Result, Usage
-from batch.usage import Group, Summary, Totals
+from batch import headers, usage
+from batch.model import Parts, Usage
 
 CHAT = {
     "prompt_tokens": 10,
@@ -112,14 +110,14 @@ def test_reads_what_is_priced_apart():
 
 
 @pytest.mark.parametrize(
-    ("used", "headers", "usd"),
+    ("used", "answered", "usd"),
     [
         ({"cost": 0.0042}, {}, 0.0042),
         ({"cost": {"total_cost": 0.006}}, {}, 0.006),
         ({"estimated_cost": 1e-5}, {}, 1e-5),
         ({"cost_in_usd_ticks": 49_100_000}, {}, 0.00491),
-        ({}, {usage.COST_HEADER: "0.000612"}, 0.000612),
-        ({}, {usage.COST_HEADER: "free"}, None),
+        ({}, {headers.COST: "0.000612"}, 0.000612),
+        ({}, {headers.COST: "free"}, None),
         ({"cost": 0}, {}, 0.0),
         ({"cost": -1}, {}, None),
         ({"cost": "1"}, {}, None),
@@ -128,8 +126,8 @@ def test_reads_what_is_priced_apart():
         (None, {}, None),
     ],
 )
-def test_reads_what_the_server_says_it_cost(used, headers, usd):
-    assert usage.reported_cost({"usage": used}, headers) == usd
+def test_reads_what_the_server_says_it_cost(used, answered, usd):
+    assert usage.reported_cost({"usage": used}, answered) == usd
 
 
 def test_nothing_used_is_not_unknown():
@@ -154,83 +152,3 @@ def test_no_json_makes_it_raise_or_count_nonsense(spelled):
     for name in Usage.__struct_fields__:
         count = getattr(read, name, None)
         assert count is None or (type(count) is int and 0 <= count <= usage.MOST_TOKENS)
-
-
-COUNTS = st.none() | st.integers(0, 100)
-USAGES = st.none() | st.builds(Usage, *[COUNTS] * 5)
-
-
-@given(USAGES, USAGES, USAGES)
-def test_addition_knows_no_order(a, b, c):
-    assert usage.add(a, b) == usage.add(b, a)
-    assert usage.add(usage.add(a, b), c) == usage.add(a, usage.add(b, c))
-
-
-def test_adds_what_is_known():
-    assert usage.add(Usage(1, None, output_tokens=0), Usage(2, 5)) == Usage(3, 5, output_tokens=0)
-    assert usage.add(None, None) is None
-
-
-RESULTS = st.lists(
-    st.builds(
-        Result,
-        row=st.just(0),
-        status=st.sampled_from(["ok", "failed"]),
-        flags=st.lists(st.sampled_from(["length", "empty"]), unique=True),
-        error_class=st.sampled_from([None, "timeout", "blocked"]),
-        error_message=st.sampled_from([None, "why"]),
-        model=st.sampled_from(["a", "b"]),
-        input_tokens=COUNTS,
-        output_tokens=COUNTS,
-        attempts=st.integers(0, 9),
-        started_at=st.sampled_from([None, 0.0, 86_399.9, 86_400.0]),
-        reused=st.booleans(),
-    ),
-    max_size=8,
-)
-
-
-def summed(results: list[Result]) -> Summary:
-    summary = Summary()
-    for result in results:
-        summary.add(result)
-    return summary
-
-
-@given(RESULTS, RESULTS)
-def test_the_sum_of_sums_is_the_sum_over_the_rows(some, others):
-    merged = summed(some)
-    merged.merge(summed(others))
-    assert merged == summed(some + others)
-    assert merged.totals().rows_ok + merged.totals().rows_failed == len(some + others)
-
-
-@given(RESULTS)
-def test_a_summary_survives_its_json(results):
-    summary = summed(results)
-    assert msgspec.json.decode(msgspec.json.encode(summary), type=Summary) == summary
-
-
-def test_groups_by_utc_day_endpoint_and_models_oldest_first():
-    day_two = Result(row=1, status="ok", started_at=86_400.0, endpoint="e", model="m")
-    day_one = msgspec.structs.replace(day_two, started_at=86_399.9)
-    groups = [group for group, _ in summed([day_two, day_one, day_two]).rows()]
-    assert groups == [Group("1970-01-01", "e", "m"), Group("1970-01-02", "e", "m")]
-
-
-def test_unknown_usage_is_counted_for_answers_that_were_paid_here():
-    known = Result(row=0, status="ok", input_tokens=1, output_tokens=0, cost_usd=0.5)
-    unknown = Result(row=1, status="ok", input_tokens=1)
-    reused = Result(row=2, status="ok", reused=True)
-    failed = Result(row=3, status="failed", error_class="timeout", error_message="late")
-    summary = summed([known, unknown, reused, failed])
-    assert summary.totals() == Totals(
-        rows_ok=3,
-        rows_failed=1,
-        rows_reused=1,
-        input_tokens=2,
-        cost_usd=0.5,
-        unpriced_rows=1,
-        unknown_usage_rows=1,
-    )
-    assert (summary.failures, summary.examples) == ({"timeout": 1}, {"timeout": "late"})

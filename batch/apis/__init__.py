@@ -1,7 +1,8 @@
 """The APIs we speak, and how a row's question becomes a request of one of them.
 
-An API is a module with a PATH, a `body` to send, a `parse` of the blocking answer and a `Fold` of
-the stream.  To add one: write the module, add it to APIS.
+An API is a module that says what it is like, has a `body` to send, a `parse` of the blocking answer,
+a `Fold` of the stream, and makes an answer anew of its columns (`rebuilt`).  To add one: write the
+module, add it to APIS.  Nobody else asks which one it is.
 """
 
 from __future__ import annotations
@@ -21,12 +22,13 @@ from batch.apis import (
     responses_input,
     weighing,
 )
+from batch.apis.answers import Answered
+from batch.columns import Column
 from batch.event_stream import Event
-from batch.model import Completion, Request
+from batch.model import DEFAULT_API, Completion, Request, Spoken
 from batch.requests import preflight
 from batch.requests.preflight import Bounds
 from batch.requests.prompts import BadRow, Question
-from batch.structured import schema as schemas
 
 
 class Fold(Protocol):
@@ -41,20 +43,36 @@ class Fold(Protocol):
     def answer(self) -> dict[str, Any]: ...
 
 
-class API(Protocol):
+class API(Spoken, Protocol):
     """What a module here offers.
 
     `body` takes parameters in the words of chat or in its own, and no messages where the
     parameters hold the question already.  It raises BadRow for what its API cannot be asked.
     """
 
-    PATH: str
+    @property
+    def HAS_SCHEMA(self) -> bool:
+        """Whether answers can be held to a schema."""
+
+    @property
+    def IF_UNHEEDED(self) -> str:
+        """What to say besides where answers do not fit theirs."""
+
+    @property
+    def IS_LOCAL(self) -> bool:
+        """Whether the embedded model gives it."""
+
+    @property
+    def COLUMNS(self) -> tuple[Column, ...]:
+        """The columns that the output has beyond all others'."""
 
     def body(
         self, messages: Sequence[dict[str, Any]] | None, parameters: dict[str, Any]
     ) -> dict[str, Any]: ...
     def parse(self, answer: Any) -> Completion: ...
     def Fold(self, choices: int = 1) -> Fold: ...
+    def rebuilt(self, row: Answered) -> dict[str, Any]:
+        """A blocking answer as far as columns tell it, without model and usage."""
 
 
 APIS: dict[str, API] = {
@@ -74,7 +92,7 @@ class Parameters(msgspec.Struct, frozen=True):
     hold for rows with a body of their own, too.
     """
 
-    api: str = "chat"
+    api: str = DEFAULT_API
     model: str | None = None
     sent: dict[str, Any] = {}
     schema: dict[str, Any] | None = None
@@ -85,7 +103,7 @@ class Parameters(msgspec.Struct, frozen=True):
             raise ValueError(f"api: expected one of {', '.join(APIS)}, not {self.api!r}")
         if misplaced := preflight.client_side(self.sent):
             raise ValueError(str(misplaced))
-        if self.schema is not None and self.api not in schemas.APIS:
+        if self.schema is not None and not APIS[self.api].HAS_SCHEMA:
             raise ValueError(f"schema: the API {self.api!r} has none ({_WITH_SCHEMA} do)")
         try:
             APIS[self.api].body(None, self.sent)
@@ -93,12 +111,12 @@ class Parameters(msgspec.Struct, frozen=True):
             raise ValueError(str(fault)) from None
 
 
-_WITH_SCHEMA = " and ".join(sorted(schemas.APIS))
+_WITH_SCHEMA = " and ".join(sorted(name for name, api in APIS.items() if api.HAS_SCHEMA))
 
 TRANSPORT = ("stream", "stream_options")
 """Fields of a body that change how an answer travels, not what it says."""
 
-OUTPUT_CAPS = frozenset({"max_completion_tokens", "max_tokens", "max_output_tokens"})
+OUTPUT_CAPS = frozenset(cap for api in APIS.values() for cap in api.OUTPUT_CAPS)
 
 
 def build(question: Question, parameters: Parameters, row: int) -> Request:
@@ -113,7 +131,7 @@ def build(question: Question, parameters: Parameters, row: int) -> Request:
         raise BadRow(f"the API {name!r} is not supported (known: {', '.join(APIS)})")
     if parameters.over.get("api", name) != name:
         raise BadRow(f"its url is of the API {name!r}, but --api says {parameters.over['api']!r}")
-    if parameters.schema is not None and name not in schemas.APIS:
+    if parameters.schema is not None and not APIS[name].HAS_SCHEMA:
         raise BadRow(f"the API {name!r} takes no schema ({_WITH_SCHEMA} do)")
     sent = parameters.sent
     if question.body is not None:
@@ -130,6 +148,7 @@ def build(question: Question, parameters: Parameters, row: int) -> Request:
         _check_numbers(asked)
     stream = body.get("stream") is True
     choices = n if isinstance(n := body.get("n"), int) else 1
+    caps = APIS[name].OUTPUT_CAPS
     return Request(
         row=row,
         custom_id=question.custom_id,
@@ -140,7 +159,8 @@ def build(question: Question, parameters: Parameters, row: int) -> Request:
         stream=stream,
         stream_options=stream and "stream_options" in body,
         choices=choices,
-        output_cap=_output_cap(body, choices),
+        output_cap=_output_cap(body, choices) if caps else 0,
+        cap_key=caps[0] if caps else "",
     )
 
 
@@ -161,7 +181,7 @@ def bounded(question: Question, parameters: Parameters, row: int, bounds: Bounds
         return build(question, parameters, row)
     preflight.check_messages(question)
     request = build(question, parameters, row)
-    preflight.check(request, bounds.host)
+    preflight.check(request, APIS[request.api], bounds.host)
     return request
 
 
@@ -181,7 +201,7 @@ def with_response_format(request: Request) -> Request:
     """The same question for llama.cpp, which passes over `text.format` in the responses API and
     obeys `response_format` there.
     """
-    if request.api != "responses" or b'"format"' not in request.body:
+    if b'"format"' not in request.body:
         return request
     body = msgspec.json.decode(request.body)
     wanted = responses_input.response_format(body)

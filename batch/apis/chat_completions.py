@@ -11,13 +11,20 @@ from typing import Any, NamedTuple
 import msgspec
 
 from batch.apis import answers
-from batch.apis.answers import beyond, dicts, index, text
+from batch.apis.answers import Answered, beyond, dicts, index, text
 from batch.apis.chunks import Chunks, merged
 from batch.event_stream import Event
 from batch.model import Choice, Completion, ToolCall
 from batch.outcome import BadAnswer
 
 PATH = "/chat/completions"
+ASKED_IN = ("messages",)
+SYSTEM_IN = "messages"
+OUTPUT_CAPS = ("max_tokens", "max_completion_tokens")
+HAS_SCHEMA = True
+IF_UNHEEDED = ""
+IS_LOCAL = True
+COLUMNS = ()
 
 HELD = frozenset(
     {
@@ -31,16 +38,8 @@ HELD_IN_CHOICE = frozenset(
 )
 WORDS = frozenset({"role", "content"})
 HELD_IN_MESSAGE = frozenset(
-    {
-        "role",
-        "content",
-        "refusal",
-        "tool_calls",
-        "function_call",
-        "reasoning_content",
-        "reasoning",
-        "reasoning_details",
-    }
+    {"role", "content", "refusal", "tool_calls", "function_call"}
+    | {"reasoning_content", "reasoning", "reasoning_details"}
 )
 HELD_IN_DETAIL = frozenset({"type", "text", "summary", "format", "index", "id"})
 HELD_IN_PART = frozenset({"type", "text"})
@@ -99,6 +98,29 @@ def _choice(position: int, raw: Any) -> _Read:
         tool_calls=_tool_calls(message),
     )
     return _Read(choice, _is_wordless(message), more or _message_holds_more(message))
+
+
+def rebuilt(row: Answered) -> dict[str, Any]:
+    """A blocking answer as far as columns tell it."""
+    choices = [_choice_of(choice) for choice in answers.choices(row)]
+    return {"object": "chat.completion", "choices": choices}
+
+
+def _choice_of(choice: Answered) -> dict[str, Any]:
+    calls = [
+        {
+            "id": call["id"],
+            "type": "function",
+            "function": {name: call[name] for name in ("name", "arguments")},
+        }
+        for call in choice["tool_calls"] or ()
+    ]
+    message = {"role": "assistant", "content": choice["completion"], "refusal": choice["refusal"]}
+    return {
+        "index": choice["index"],
+        "message": {**message, **({"tool_calls": calls} if calls else {})},
+        "finish_reason": choice["finish_reason"],
+    }
 
 
 def finish_reason(choice: dict[str, Any]) -> str | None:

@@ -16,14 +16,22 @@ import msgspec
 
 from batch import usage
 from batch.apis import answers
-from batch.apis.answers import beyond, dicts, index, text
+from batch.apis.answers import Answered, beyond, dicts, index, text
 from batch.apis.chunks import Chunks
 from batch.apis.completions import only_text
+from batch.columns import EMBEDDING
 from batch.model import Completion
 from batch.outcome import BadAnswer
 from batch.usage import Reading
 
 PATH = "/embeddings"
+ASKED_IN = ("input",)
+SYSTEM_IN = None
+OUTPUT_CAPS = ()
+HAS_SCHEMA = False
+IF_UNHEEDED = ""
+IS_LOCAL = False
+COLUMNS = (EMBEDDING,)
 
 HELD = frozenset({"id", "object", "created", "model", "data", "usage", "service_tier"})
 HELD_IN_ITEM = frozenset({"object", "index", "embedding"})
@@ -88,6 +96,12 @@ def _unpacked(packed: str) -> list[float]:
         return list(struct.unpack(f"<{len(raw) // 4}f", raw))
     except (binascii.Error, struct.error, ValueError):
         return []
+
+
+def rebuilt(row: Answered) -> dict[str, Any]:
+    """A blocking answer as far as columns tell it."""
+    item = {"object": "embedding", "index": 0, "embedding": row["embedding"]}
+    return {"object": "list", "data": [item]}
 
 
 class Fold(Chunks):

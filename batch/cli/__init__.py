@@ -122,6 +122,6 @@ def _bug(kind: type[BaseException], error: BaseException, trace: TracebackType |
 
 def say(text: str) -> None:
     """One line for the person at the terminal: stderr, stdout being for results."""
-    from batch.progress import printable
+    from batch.words import printable
 
     click.echo(printable(text), err=True)

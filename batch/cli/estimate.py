@@ -46,7 +46,7 @@ def estimate(
     from batch.cli.run import carry_out
     from batch.planning import estimate as estimating
     from batch.planning import prepare
-    from batch.progress import printable
+    from batch.words import printable
 
     job, folder = jobs.read(whats, flags)
     how: dict[str, Any] = {
@@ -118,8 +118,8 @@ def _output(found: Estimate) -> str:
 
 
 def _cost(found: Estimate) -> str:
-    from batch.progress import money
     from batch.renderers import words
+    from batch.words import money
 
     total = found.total
     if total.cost_input_usd is None:
@@ -138,7 +138,7 @@ def _cost(found: Estimate) -> str:
 
 
 def _time(found: Estimate) -> str:
-    from batch.progress import duration
+    from batch.words import duration
 
     least, most = found.seconds_least, found.seconds_most
     if least is None:
@@ -178,8 +178,8 @@ def _table(found: Estimate) -> Any:
 
 
 def _line(found: Estimate, of: Forecast) -> list[str]:
-    from batch.progress import money
     from batch.renderers import words
+    from batch.words import money
 
     at_least = "≥ " if of.model is None and found.unpriced_models else ""
     if of.cost_input_usd is None:

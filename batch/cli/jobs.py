@@ -14,6 +14,7 @@ from batch.cli.options import KEYS
 from batch.errors import JobError, UsageError
 from batch.outcome import FINAL, TRANSIENT
 from batch.reports import status
+from batch.run_folder import PLAN, RunFolder
 from batch.spec import Job
 from batch.store import export, plan
 from batch.store.budget_file import Cap
@@ -122,7 +123,7 @@ def folder_of(made: Job, what: Path) -> Path:
         file = output_file(made)
         return Path(made.output.path) if file is None else file.with_name(f"{file.name}.run")
     name = made.name or ("stdin" if str(what) == "-" else _stem(what.absolute()))
-    if made.name is None and (what / plan.NAME).exists():
+    if made.name is None and RunFolder(what).plan.exists():
         name = _next(name)
     if not name or "/" in name or name.startswith("."):
         raise JobError(f"name: {name!r} cannot be a folder's name")
@@ -156,7 +157,7 @@ def run_folder(what: Path) -> Path:
             spec.check(spec.at(spec.read(what), what.parent.absolute(), what), what), what
         )
     beside = Path(f"{what}.run")
-    return beside if not (what / plan.NAME).exists() and beside.is_dir() else what
+    return beside if not RunFolder(what).plan.exists() and beside.is_dir() else what
 
 
 def runs(whats: Iterable[Path]) -> Iterator[tuple[Path, Plan]]:
@@ -168,7 +169,7 @@ def runs(whats: Iterable[Path]) -> Iterator[tuple[Path, Plan]]:
         known = plan.read(run)
         found = [(run, known)] if known else list(status.below(run)) if run.is_dir() else []
         if not found:
-            raise UsageError(f"{run} is no run: there is no {plan.NAME} in it or below it")
+            raise UsageError(f"{run} is no run: there is no {PLAN} in it or below it")
         yield from found
 
 
@@ -178,7 +179,7 @@ def again(
     """The job of the run in a folder, and which of its rows are asked again, with which keys changed."""
     known = plan.read(run)
     if known is None:
-        raise UsageError(f"{run} is no run: there is no {plan.NAME} in it")
+        raise UsageError(f"{run} is no run: there is no {PLAN} in it")
     _all_known("--class", classes, TRANSIENT | FINAL)
     _all_known("--flag", flags, columns.FLAGS)
     changed = dict(_setting(setting) for setting in settings)

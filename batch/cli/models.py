@@ -28,8 +28,8 @@ def models(job: str | None, env_file: Path | None, as_json: bool, **flags: Any) 
     import msgspec
 
     from batch.cli import jobs
-    from batch.progress import printable
     from batch.transport import model_list as offering
+    from batch.words import printable
 
     endpoint = jobs.endpoint(job, flags)
     found = offering.offered(endpoint, jobs.environment(env_file))

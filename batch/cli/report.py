@@ -49,10 +49,10 @@ def report(
     import pyarrow as pa
 
     from batch.cli import jobs
-    from batch.progress import printable
     from batch.renderers import RENDERERS
     from batch.reports import report as reporting
     from batch.reports.aggregate import Period
+    from batch.words import printable
 
     pa.set_memory_pool(pa.system_memory_pool())  # a third less memory here than pyarrow's own
     period = Period(_moment("--since", since), _moment("--until", until, end=True))

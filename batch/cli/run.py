@@ -88,7 +88,7 @@ def someone() -> Callable[[str], bool] | None:
 
 
 def _agrees(question: str) -> bool:
-    from batch.progress import printable
+    from batch.words import printable
 
     try:
         return click.confirm(printable(question), err=True)
@@ -103,11 +103,12 @@ def carry_out(job: Job, folder: Path, *, quiet: bool, **how: Any) -> int:
     from batch.planning import open_run
     from batch.progress import Progress
     from batch.reports import summary
+    from batch.run_folder import RunFolder
     from batch.store.export import SUFFIXES
     from batch.store.folder import free_name
 
     file = jobs.output_file(job)
-    if file is not None and file.exists() and not (folder / "run.json").exists():
+    if file is not None and file.exists() and not RunFolder(folder).plan.exists():
         raise Refused(
             f"{file} is there already, and no run of ours", hint="choose another name with -o"
         )

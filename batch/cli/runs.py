@@ -15,8 +15,8 @@ def runs(root: Path, as_json: bool) -> None:
     import msgspec
 
     from batch.errors import UsageError
-    from batch.progress import printable
     from batch.reports import status
+    from batch.words import printable
 
     if not root.is_dir():
         raise UsageError(f"{root}: no such folder")

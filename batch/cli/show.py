@@ -33,7 +33,7 @@ def show(
     """
     from batch import columns, runs
     from batch.cli import jobs
-    from batch.progress import printable
+    from batch.words import printable
 
     if flag is not None and flag not in columns.FLAGS:
         raise UsageError(f"--flag: there is no flag {flag!r} (known: {', '.join(columns.FLAGS)})")

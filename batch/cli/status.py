@@ -18,8 +18,8 @@ def status(run: Path, as_json: bool) -> None:
 
     from batch import runs
     from batch.cli import jobs
-    from batch.progress import printable
     from batch.reports import status as standing
+    from batch.words import printable
 
     run = jobs.run_folder(run)
     known, _ = runs.opened(run)
@@ -31,8 +31,8 @@ def status(run: Path, as_json: bool) -> None:
 
 
 def _lines(now: object) -> list[str]:
-    from batch.progress import duration
     from batch.reports.status import Status
+    from batch.words import duration
 
     assert isinstance(now, Status)
     by = f" by {now.holder}" if now.holder else ""

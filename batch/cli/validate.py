@@ -42,7 +42,7 @@ def validate(
     from batch import runs
     from batch.cli import jobs
     from batch.planning import prepare
-    from batch.progress import printable
+    from batch.words import printable
 
     job, folder = jobs.read(whats, flags)
     terms = prepare.Terms(

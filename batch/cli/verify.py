@@ -20,12 +20,13 @@ def verify(run: Path, with_input: bool, as_json: bool) -> int:
 
     from batch import runs
     from batch.cli import jobs
-    from batch.progress import printable
+    from batch.run_folder import RunFolder
     from batch.store import verify as verifying
+    from batch.words import printable
 
     run = jobs.run_folder(run)
     known, _ = runs.opened(run)
-    findings = list(verifying.verify(run, known))
+    findings = list(verifying.verify(RunFolder(run), known))
     if with_input:
         findings += runs.against_input(run)
     for finding in findings:

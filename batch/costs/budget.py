@@ -15,8 +15,9 @@ from functools import lru_cache
 
 import msgspec
 
-from batch.costs import token_bounds
+from batch.costs import spent, token_bounds
 from batch.costs.prices import Pricer
+from batch.costs.spent import Spent
 from batch.model import Attempt, Request
 from batch.usage import Reading
 
@@ -109,7 +110,7 @@ class Worst:
         """USD that a request which leaves within half an hour of `now` (seconds since the epoch) can
         cost.  Raises Boundless.
         """
-        spell, cap = int(now // SPELL), 0 if request.api == "embeddings" else request.output_cap
+        spell, cap = int(now // SPELL), request.output_cap
         most = _coarse(token_bounds.most_input(request))
         price = self._price(request.model, most, MANY if cap is None else cap, spell)
         if price is None:
@@ -118,8 +119,8 @@ class Worst:
                 " endpoint.provider whose list holds"
             )
         if price and cap is None:
-            name = "max_output_tokens" if request.api == "responses" else "max_tokens"
-            raise Boundless(f"nothing bounds how long an answer may be: set {name} in [request]")
+            way_out = f"set {request.cap_key} in [request]"
+            raise Boundless(f"nothing bounds how long an answer may be: {way_out}")
         if price and (key := _reads_on(request.body)):
             raise Boundless(f"what {key} costs is not known before: leave it out of the request")
         return price
@@ -170,9 +171,14 @@ class Purse:
         self, request: Request, attempt: Attempt, reading: Reading, maybe_billed: bool
     ) -> None:
         """The request is not in flight any more; its answer told the usage `reading`."""
-        maybe_billed = maybe_billed or attempt.maybe_billed or attempt.fault == "reused_socket"
-        cost = _cost(attempt, reading, maybe_billed, self._pricer, request.model)
-        self.budget.settle(request.row, cost)
+        known = spent.of(attempt, reading, request.model, self._pricer)
+        self.settle_spent(request, attempt, known, maybe_billed)
+
+    def settle_spent(
+        self, request: Request, attempt: Attempt, known: Spent, maybe_billed: bool
+    ) -> None:
+        """The request is not in flight any more; `known` is what it used and cost."""
+        self.budget.settle(request.row, known.usd(attempt, maybe_billed))
         self._settled.set()
 
 
@@ -198,13 +204,3 @@ def _reads_on(body: bytes) -> str | None:
         if kind not in OURS_TO_RUN:
             return f"the tool {kind}"
     return None
-
-
-def _cost(
-    attempt: Attempt, reading: Reading, maybe_billed: bool, pricer: Pricer, asked: str | None
-) -> Decimal | None:
-    """USD that an attempt has cost; None when nobody knows."""
-    if (cost := pricer.cost(attempt, reading, asked)) is not None:
-        return cost.usd
-    unknown = maybe_billed or attempt.status == 200 or reading.usage is not None
-    return None if unknown else Decimal(0)

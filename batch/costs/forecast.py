@@ -106,7 +106,7 @@ class Tally:
     def add(self, request: Request) -> None:
         """A request that is to be sent."""
         text = text_bytes(request.body)
-        cap = 0 if request.api == "embeddings" else request.output_cap
+        cap = request.output_cap
         size = round(STEPS * math.log2(max(1, text)))
         asked = self._asked[request.model or "", cap is not None, size]
         asked.rows += 1

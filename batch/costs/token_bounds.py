@@ -99,7 +99,7 @@ def most_input(request: Request) -> int:
 
 def most_output(request: Request) -> int | None:
     """Output tokens a request cannot exceed; None where it sets no bound."""
-    return 0 if request.api == "embeddings" else request.output_cap
+    return request.output_cap
 
 
 def text_bytes(body: bytes) -> int:

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import islice
 from typing import Any, TypeGuard
 
 import msgspec
 
-from batch.model import Request
+from batch.model import Request, Spoken
 
 VOCABULARIES = (
     ("o200k_base", re.compile(r"gpt-4o|chatgpt-4o|gpt-4\.|gpt-5|o[1-9]($|-)")),
@@ -36,13 +36,13 @@ in it 2.
 """
 
 
-def counter() -> Count | None:
-    """What counts tokens; None without the extra."""
+def counter(apis: Mapping[str, Spoken]) -> Count | None:
+    """What counts tokens of requests of `apis`; None without the extra."""
     try:
         toktok = importlib.import_module("toktok")
     except ImportError:
         return None
-    return lambda requests: _counted(requests, toktok.batch_count)
+    return lambda requests: _counted(requests, apis, toktok.batch_count)
 
 
 @lru_cache(64)
@@ -52,8 +52,10 @@ def vocabulary(model: str | None) -> str | None:
     return next((known for known, names in VOCABULARIES if names.match(name)), None)
 
 
-def _counted(requests: Sequence[Request], count: Callable[..., list[int]]) -> list[int | None]:
-    said = [_texts(request) for request in requests]
+def _counted(
+    requests: Sequence[Request], apis: Mapping[str, Spoken], count: Callable[..., list[int]]
+) -> list[int | None]:
+    said = [_texts(request, apis[request.api]) for request in requests]
     counts: dict[str, Iterator[int]] = {}
     for name, _ in VOCABULARIES:
         texts = [
@@ -71,7 +73,7 @@ def _counted(requests: Sequence[Request], count: Callable[..., list[int]]) -> li
     ]
 
 
-def _texts(request: Request) -> tuple[list[str], int] | None:
+def _texts(request: Request, api: Spoken) -> tuple[list[str], int] | None:
     """The texts of a request, and the tokens around them; None where that is not all of it."""
     if vocabulary(request.model) is None:
         return None
@@ -80,19 +82,18 @@ def _texts(request: Request) -> tuple[list[str], int] | None:
         return None
     if isinstance(text := body.get("text"), dict) and text.get("format"):
         return None
-    return _said(request.api, body)
+    return _said(api, body)
 
 
-def _said(api: str, body: dict[str, Any]) -> tuple[list[str], int] | None:
+def _said(api: Spoken, body: dict[str, Any]) -> tuple[list[str], int] | None:
     """The texts of a request, and the tokens around them; None where it holds more than text."""
-    if api in ("completions", "embeddings"):
-        given = body.get("prompt" if api == "completions" else "input")
-        given = [given] if isinstance(given, str) else given
+    asked_in, messages = api.ASKED_IN[0], body.get(api.ASKED_IN[0])
+    if api.SYSTEM_IN is None:
+        given = [messages] if isinstance(messages, str) else messages
         return (given, 0) if _are_texts(given) else None
-    messages = body.get("messages" if api == "chat" else "input")
     if isinstance(messages, str):
         messages = [{"role": "user", "content": messages}]
-    if isinstance(first := body.get("instructions"), str):
+    if asked_in != api.SYSTEM_IN and isinstance(first := body.get(api.SYSTEM_IN), str):
         messages = [{"role": "system", "content": first}, *(messages or ())]
     if not isinstance(messages, list):
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from batch.model import Result
-from batch.usage import Summary, Totals
+from batch.totals import Summary, Totals
 
 
 class Counts:

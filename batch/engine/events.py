@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from batch.model import Result
-from batch.usage import Totals
+from batch.totals import Totals
 
 
 class Opened(msgspec.Struct, frozen=True):

@@ -11,7 +11,6 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import msgspec
 
@@ -19,10 +18,11 @@ from batch.engine.retry import Chances, Waiting
 from batch.model import Batch, Request, Row
 from batch.readers import Input
 from batch.results import Try
+from batch.run_folder import RunFolder
 from batch.store import spool
 from batch.store.recover import Found, Redo, end_of, finished, to_do
 from batch.store.writer import OpenPart, Store
-from batch.usage import Summary
+from batch.totals import Summary
 
 
 class Task(msgspec.Struct, frozen=True, gc=False):
@@ -203,7 +203,7 @@ class Feed:
 
 
 def steps(
-    run: Path, source: Input, found: list[Found], redo: Redo, limit: int | None
+    run: RunFolder, source: Input, found: list[Found], redo: Redo, limit: int | None
 ) -> Iterator[Step]:
     """All that is to be done, in input order.  Runs in the reader's thread."""
     position, next_row = end_of(found)
@@ -228,7 +228,7 @@ def _needs_work(part: Found, redo: Redo) -> bool:
     return (redo.missing and not part.footer.complete) or redo.anything_in(part.footer.summary)
 
 
-def _last(run: Path, part: Found, redo: Redo, limit: int | None) -> _Reopen:
+def _last(run: RunFolder, part: Found, redo: Redo, limit: int | None) -> _Reopen:
     """The last part, which is still open: its slice is taken in anew, up to its last result at least."""
     taken_back = Summary()
     wanted: dict[int, bool] = {}
@@ -244,7 +244,9 @@ def _last(run: Path, part: Found, redo: Redo, limit: int | None) -> _Reopen:
     return _Reopen(part, _up_to(limit, part, to_do), taken_back, attempts)
 
 
-def _again(run: Path, source: Input, part: Found, redo: Redo, limit: int | None) -> Iterator[Step]:
+def _again(
+    run: RunFolder, source: Input, part: Found, redo: Redo, limit: int | None
+) -> Iterator[Step]:
     assert part.rows is not None
     wanted, taken_back, attempts = to_do(run, part, redo)
     wanted = _up_to(limit, part, wanted)
@@ -264,9 +266,9 @@ def _up_to(limit: int | None, part: Found, to_do: bytes) -> bytes:
     return to_do[:kept].ljust(len(to_do), b"\0")
 
 
-def _slice_of(run: Path, source: Input, part: Found) -> Iterator[Batch]:
+def _slice_of(run: RunFolder, source: Input, part: Found) -> Iterator[Batch]:
     if part.spooled:
-        found = spool.read(part.folder(run) / spool.NAME)
+        found = spool.read(run.opened(part.number).spool)
         return found[1] if found else iter(())
     return _first(source.batches(part.start), part.rows)
 

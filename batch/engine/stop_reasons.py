@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from decimal import ROUND_UP, Decimal
 
+from batch.apis import APIS
 from batch.errors import CapReached, Doubtful, Stopped
 from batch.model import Attempt
-from batch.progress import money
+from batch.words import money
 
 
 def refused(error_class: str, message: str, attempt: Attempt) -> Stopped:
@@ -64,8 +65,7 @@ def mostly_invalid(rows: int, message: str) -> Doubtful:
 
 def perhaps_unheeded(api: str, message: str) -> str:
     """Why answers do not fit; there are servers that obey a schema in a chat alone."""
-    advice = '; this server may not heed `text.format`: try api = "chat"'
-    return message + advice if api == "responses" else message
+    return message + APIS[api].IF_UNHEEDED
 
 
 def cap_reached(cap: Decimal, spent: Decimal, wanted: Decimal) -> CapReached:

@@ -14,7 +14,7 @@ from typing import Annotated
 
 import msgspec
 
-from batch import headers as ratelimits
+from batch import headers
 from batch.costs.token_bounds import Estimate, Estimates
 from batch.limits.adaptive_rate import Pace
 from batch.limits.circuit_breaker import Health
@@ -122,7 +122,7 @@ class Limiter:
         self._changed = asyncio.Event()
         self._standing: asyncio.Timeout | None = None
         self._listened = -LISTENED
-        self._heard = ratelimits.Announced()
+        self._heard = headers.Announced()
         self._closed = False
         self._held_by, self._held_at = "", -SHOWN
 
@@ -194,14 +194,14 @@ class Limiter:
         if self.health.since is not None:
             self._concurrency.went_down()
 
-    def hear(self, headers: Mapping[str, str], wall_time: float) -> None:
-        """Take in what an answer's headers say of limits; the smaller of that and the configured
+    def hear(self, answered: Mapping[str, str], wall_time: float) -> None:
+        """Take in what the headers of an answer say of limits; the smaller of that and the configured
         one counts.
         """
         now = self._clock()
-        if now - self._listened < LISTENED or "ratelimit" not in "".join(headers):
+        if now - self._listened < LISTENED or not headers.speaks_of_limits(answered):
             return
-        heard = ratelimits.announced(headers, wall_time)
+        heard = headers.announced(answered, wall_time)
         if heard != self._heard:  # said once, it may have been misread
             self._heard = heard
             return

@@ -17,10 +17,10 @@ from batch.costs.prices import Pricer
 from batch.costs.token_bounds import UNKNOWN_OUTPUT
 from batch.errors import Stopped
 from batch.planning import prepare
-from batch.progress import money
 from batch.readers import Input
 from batch.spec import Job
-from batch.usage import Summary
+from batch.totals import Summary
+from batch.words import money
 
 ABOVE_USD = 10.0
 """Less is spent without a question."""

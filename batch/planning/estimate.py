@@ -16,6 +16,7 @@ import msgspec
 
 from batch import runner as running
 from batch import runs
+from batch.apis import APIS
 from batch.costs import forecast, tokenizer
 from batch.costs.forecast import Forecast, Tally
 from batch.errors import Different
@@ -26,6 +27,7 @@ from batch.planning import open_run, prepare
 from batch.planning.prepare import Terms
 from batch.readers import Input
 from batch.requests.prompts import BadRow
+from batch.run_folder import RunFolder
 from batch.spec import Job
 from batch.store import contents
 from batch.transport import endpoint
@@ -172,11 +174,11 @@ def _difference(job_: Job, run_folder: Path, source: Input) -> str | None:
 
 def _done(run: Path | None) -> Iterator[Done]:
     """The rows of a run, in order; none where there is no run."""
-    if run is None or not (run / "completions").is_dir():
+    if run is None or not RunFolder(run).completions.is_dir():
         return
-    _, layout = runs.opened(run)
-    for number in contents.numbers(run):
-        rows = contents.chosen(run, number, layout, COLUMNS)
+    (_, layout), folder = runs.opened(run), RunFolder(run)
+    for number in folder.numbers():
+        rows = contents.chosen(folder, number, layout, COLUMNS)
         moments = rows["started_at"].cast("int64").to_pylist()
         for values, micros in zip(rows.drop("started_at").to_pylist(), moments, strict=True):
             started = None if micros is None else micros / 1e6
@@ -187,7 +189,7 @@ class _Reading:
     """Rows of the input beside those of the run, both in order."""
 
     def __init__(self, done: Iterator[Done]) -> None:
-        count = tokenizer.counter()
+        count = tokenizer.counter(APIS)
         self.exact = count is not None
         self.tally = Tally(count)
         self.rows = self.done = self.bad_rows = self.learnt = 0

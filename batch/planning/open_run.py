@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from batch import columns, readers, runs, spec
+from batch.apis import APIS
 from batch.costs import prices
 from batch.engine.events import Consumer
 from batch.errors import Different, InputError
 from batch.planning import old_rules
 from batch.planning.prepare import Terms, said
 from batch.readers import Input, Reading
-from batch.reports import status
+from batch.run_folder import RunFolder
 from batch.spec import Job
 from batch.store import contents, folder, lock, plan
 from batch.store.budget_file import Cap
@@ -66,7 +67,7 @@ class Opened(msgspec.Struct, frozen=True):
     """A run folder that is locked and ready to take results."""
 
     disk: Disk
-    run: Path
+    run: RunFolder
     plan: Plan
     source: Input
     found: list[Found]
@@ -80,7 +81,7 @@ def set_aside(run_folder: Path, how: How, *, worthless: bool = False) -> tuple[P
     """Keep the run that is in the folder under another name, and reuse it from there if it is
     the one meant.  One that is `worthless` is not kept for long, so that is not said of it.
     """
-    with lock.held(run_folder):
+    with lock.held(RunFolder(run_folder)):
         kept = folder.set_aside(run_folder)
     if worthless:
         how.say("the run that was there holds no answer and cost nothing: this one replaces it")
@@ -112,10 +113,14 @@ def reading_of(run_folder: Path, job_: Job) -> tuple[str | None, Reading | None]
 def binds_nobody(run_folder: Path) -> bool:
     """Whether the run in the folder holds no answer, and nothing in it may have been billed."""
     _, layout = runs.opened(run_folder)
-    totals = status.counted(run_folder)[0].totals()
+    totals = contents.counted(run_folder).summary.totals()
     used = totals.input_tokens + totals.output_tokens + totals.unconfirmed_tokens
     charged = totals.maybe_billed_attempts + totals.unbounded_attempts + used
-    return not totals.rows_ok and not charged and not contents.unanswered(run_folder, layout)
+    return (
+        not totals.rows_ok
+        and not charged
+        and not contents.unanswered(RunFolder(run_folder), layout)
+    )
 
 
 def same_run(
@@ -163,40 +168,38 @@ def open_folder(
     """Lock the folder until `stack` is left, and bring it to where rows can be asked; `schema` gives
     the columns of a run that is new, whose input has `rows`, where that is known.  Raises BatchError.
     """
-    disk = Disk()
-    folder.make(disk, run_folder)
-    if warning := stack.enter_context(lock.held(run_folder)):
+    disk, run = Disk(), RunFolder(run_folder)
+    folder.make(disk, run)
+    if warning := stack.enter_context(lock.held(run)):
         how.say(warning)
     # once more, now that nobody else can change it
     known = same_run(job_, run_folder, source, how.say)
     how.say(f"{run_folder.absolute()} ({'resuming' if known else 'new'})")
     if job_.input == "-":
-        job_, source = _keep_standard_input(disk, job_, run_folder, source)
+        job_, source = _keep_standard_input(disk, job_, run, source)
     if known is None:
-        folder.begin(disk, run_folder, schema(source))
+        folder.begin(disk, run, schema(source))
     now = _plan(job_, source, known, how)
     layout = runs.layout(run_folder, now)
-    found, damages = recover(disk, run_folder)
+    found, damages = recover(disk, run)
     for damage in damages:
         how.say(f"{damage.path}: {damage.lines} damaged lines; their rows are asked again")
-    plan.write(disk, run_folder, now)
-    log = Log(run_folder)
+    plan.write(disk, run, now)
+    log = Log(run)
     log.event(
         "start", batchmill=now.batchmill, run_id=now.run_id, resumed=now.resumed, parts=len(found)
     )
     stood = None if known is None else known.state
-    return Opened(disk, run_folder, now, source, found, layout, log, stood, rows)
+    return Opened(disk, run, now, source, found, layout, log, stood, rows)
 
 
-def _keep_standard_input(
-    disk: Disk, job_: Job, run_folder: Path, source: Input
-) -> tuple[Job, Input]:
-    path = run_folder / Path(source.files[0]).name.replace("stdin", "input", 1)
+def _keep_standard_input(disk: Disk, job_: Job, run: RunFolder, source: Input) -> tuple[Job, Input]:
+    path = run.kept_input(Path(source.files[0]).name.removeprefix("stdin"))
     with Path(source.files[0]).open("rb") as file:
-        disk.put(path, iter(lambda: file.read(1 << 20), b""), run_folder / "tmp")
+        disk.put(path, iter(lambda: file.read(1 << 20), b""), run.drafts)
     name = str(path.absolute())
     return msgspec.structs.replace(job_, input=name), readers.resolve(
-        name, run_folder, source.format, source.reading
+        name, run.path, source.format, source.reading
     )
 
 
@@ -210,8 +213,9 @@ def schema_of(
 ) -> pa.Schema:
     """The columns of a new run; what is unexpected of them is said."""
     carried = source.schema(None if job_.keep is None else tuple(job_.keep))
-    embedding = "embeddings" in {job_.request.api, *apis}
-    own = columns.chosen(job_.output.request, embedding, checker.type if checker else None)
+    asked = {job_.request.api, *apis}
+    of_apis = [column for name, api in APIS.items() if name in asked for column in api.COLUMNS]
+    own = columns.chosen(job_.output.request, of_apis, checker.type if checker else None)
     schema, renamed = columns.schema(carried, own)
     if checker is not None and checker.untypable is not None:
         say(f"the column parsed holds JSON text: Parquet has no type where {checker.untypable}")

@@ -94,8 +94,9 @@ def check(job_: Job, source: Input, prompter: Prompter, terms: Terms) -> Rehears
         target = endpoint.target(job_.endpoint, terms.environment)
         offered = model_list.Meanwhile(job_.endpoint, target)
     found = _check_rows(job_, source, prompter, terms)
-    if job_.endpoint.local and "embeddings" in found.apis:
-        raise InputError(f"{source.names[0]}: the embedded model gives no embeddings")
+    elsewhere = sorted(name for name in found.apis if not APIS[name].IS_LOCAL)
+    if job_.endpoint.local and elsewhere:
+        raise InputError(f"{source.names[0]}: the embedded model gives no {elsewhere[0]}")
     found = msgspec.structs.replace(found, notices=(*_notices(source), *found.notices))
     if offered is None:
         return found
@@ -125,7 +126,7 @@ def check_parameters(job_: Job, terms: Terms) -> None:
         return
     shared = {**job_.request.sent, "model": job_.request.model}
     host = _host(job_, terms)
-    for finding in preflight.of_parameters(job_.request.api, shared, host):
+    for finding in preflight.of_parameters(APIS[job_.request.api], shared, host):
         where = spec.place(["request", finding.parameter], terms.job_file)
         raise JobError(f"{where}[request] {finding}", hint=preflight.WAY_OUT)
 

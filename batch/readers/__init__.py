@@ -1,5 +1,5 @@
-"""Files to rows.  A reader is a module; READERS is the list of them, and to add a format is to add
-one.
+"""Files to rows.  A reader is a module; READERS (in formats.py) is the list of them, and to add a
+format is to add one.
 
 Reading has two halves, so that a part of the input that was once read can be resumed without the
 input: `read` takes a file to Arrow batches that hold the rows exactly as they stand there (this is
@@ -10,11 +10,10 @@ prompt sees and to the typed columns the output carries.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Protocol
 
 import msgspec
 import pyarrow as pa
@@ -22,22 +21,18 @@ import pyarrow as pa
 from batch.errors import InputError
 from batch.model import Batch, Position, Row
 from batch.readers import (
-    arrow,
     csv,
     encodings,
     files,
     fingerprints,
     hive,
-    json,
     jsonl,
     kinds,
-    parquet,
-    plain,
-    run,
     source,
     union,
 )
 from batch.readers.fingerprints import Difference, Fingerprint
+from batch.readers.formats import FORMATS, READERS, Reader
 from batch.readers.notices import notices
 from batch.readers.reading import DEFAULT, OF_RULES_1, UTF8, Dialect, Reading, Said
 from batch.readers.source import FIRST_BYTES, FIRST_ROWS
@@ -46,6 +41,7 @@ __all__ = [
     "DEFAULT",
     "FIRST_BYTES",
     "FIRST_ROWS",
+    "FORMATS",
     "OF_RULES_1",
     "READERS",
     "Batch",
@@ -58,61 +54,6 @@ __all__ = [
     "compare",
     "resolve",
 ]
-
-
-class Reader(Protocol):
-    @property
-    def NOTES(self) -> int | None:
-        """How many columns of a spooled batch, the last ones, are the reader's own; None where all
-        are, and the rows' columns are found in them.
-        """
-
-    def read(self, path: str, start: Position, reading: Reading) -> Iterator[Batch]:
-        """The batches of one file from `start` on.  `start.file` is only carried through."""
-
-    def rows(
-        self,
-        spooled: pa.RecordBatch,
-        start: Position,
-        name: str,
-        first_index: int,
-        folder: str | None,
-    ) -> list[Row]:
-        """The rows of a batch that starts at `start` in the file, which is in `folder`, and which a
-        message calls `name`.
-        """
-
-    def size(self, path: str) -> int | None:
-        """How far positions in the file go; None when that is not known before it is read."""
-
-    def schema(self, paths: Sequence[str], reading: Reading) -> pa.Schema:
-        """The columns to carry, under their own names."""
-
-    def carry(
-        self, spooled: pa.RecordBatch, schema: pa.Schema, keep: frozenset[str] | None
-    ) -> list[pa.Array]:
-        """One array a field of `schema` (what `schema()` gave, or a part of it).  Unreadable
-        rows: null.
-        """
-
-
-READERS: dict[str, Reader] = {
-    "jsonl": jsonl,
-    "json": json,
-    "parquet": parquet,
-    "csv": csv,
-    "arrow": arrow,
-    "lines": plain,
-    "run": run,
-}
-
-LOOKS: dict[str, Callable[[str, Said], Dialect]] = {
-    "jsonl": jsonl.look,
-    "json": json.look,
-    "csv": csv.look,
-    "lines": plain.look,
-}
-"""How files of text are looked at before they are read."""
 
 
 @dataclass(frozen=True)
@@ -180,20 +121,15 @@ class Input:
                 if name not in known:
                     raise InputError(self._unknown_column(name, list(known)))
             fields = [field for name, field in known.items() if name in keep]
-        extra = [jsonl.EXTRA] if self._open else []
+        extra = [jsonl.EXTRA] if self.reader.HAS_EXTRA else []
         return pa.schema([*fields, *extra], self._found.metadata)
-
-    @property
-    def _open(self) -> bool:
-        """Whether later rows may have more columns than the first."""
-        return self.format in ("jsonl", "json")
 
     def found(self) -> Reading:
         """How the files are read, what was found out of them included."""
         if self.reading.files is not None:
             return self.reading
         types = {}
-        if self._open:
+        if self.reader.HAS_EXTRA:
             types = {field.name: jsonl.kind_of(field) for field in self._own}
         folders = {field.name: str(field.type) for field in self._of_folders}
         return msgspec.structs.replace(
@@ -212,7 +148,7 @@ class Input:
     @property
     def _own(self) -> list[pa.Field]:
         """The columns of the files themselves."""
-        return list(self._found)[:-1] if self._open else list(self._found)
+        return list(self._found)[:-1] if self.reader.HAS_EXTRA else list(self._found)
 
     @cached_property
     def _of_folders(self) -> list[pa.Field]:
@@ -288,14 +224,14 @@ class Input:
         return self.reader.schema([self.files[file]], alone)
 
     def _unknown_column(self, name: str, known: list[str]) -> str:
-        where = f" in the first {FIRST_ROWS:,} rows" if self._open else ""
+        where = f" in the first {FIRST_ROWS:,} rows" if self.reader.HAS_EXTRA else ""
         return f"keep: no column {name!r}{where} (known: {', '.join(known)})"
 
     def fingerprints(self) -> list[Fingerprint]:
         """Reads every file once, at about the speed of the disk."""
         told = map(self.told_of, range(len(self.files)))
         return [
-            fingerprints.take(path, self.format, said)
+            fingerprints.take(path, self.reader.GROWS, said)
             for path, said in zip(self.files, told, strict=True)
         ]
 
@@ -321,7 +257,7 @@ def resolve(
             kinds.check(path, kind)
     known = reading or DEFAULT
     said = _checked(said, kind)
-    look = LOOKS.get(kind)
+    look = READERS[kind].look
     if look is None:
         return Input(paths, kind, known, found.notices, found.told)
     looked = [look(path, said) for path in paths[len(known.dialects) :]]
@@ -337,7 +273,7 @@ def _checked(said: Said, kind: str) -> Said:
     """What was said, in Python's words.  Raises InputError where it cannot be, or says nothing."""
     if said.delimiter is not None and kind != "csv":
         raise InputError(f"delimiter: the input is {kind}; only CSV has one")
-    if said.encoding is not None and kind not in LOOKS:
+    if said.encoding is not None and READERS[kind].look is None:
         raise InputError(f"encoding: the input is {kind}; only text has one")
     encoding = None if said.encoding is None else encodings.named(said.encoding)
     return Said(None if said.delimiter is None else csv.delimiter(said.delimiter), encoding)
@@ -360,4 +296,4 @@ def contradicted(new: Input, format: str, said: Said) -> str | None:
 
 def compare(old: Sequence[Fingerprint], new: Input) -> Difference:
     told = list(map(new.told_of, range(len(new.files))))
-    return fingerprints.compare(old, new.files, new.format, told)
+    return fingerprints.compare(old, new.files, new.reader.GROWS, told)

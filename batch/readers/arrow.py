@@ -17,10 +17,14 @@ from batch.model import Batch, Position
 from batch.readers import parquet, source, union
 from batch.readers.reading import Reading
 
+SUFFIXES = (".arrow", ".arrows", ".feather", ".ipc")
+GROWS = HAS_EXTRA = False
+
 FILE = b"ARROW1"
 
 NOTES = 0
 
+look = None
 rows = parquet.rows
 carry = parquet.carry
 

@@ -21,6 +21,10 @@ from batch.model import Batch, Position, Row
 from batch.readers import encodings, headers, lines, source
 from batch.readers.reading import Dialect, Reading, Said
 
+SUFFIXES = (".csv", ".tsv")
+GROWS = True
+HAS_EXTRA = False
+
 MAX_RECORD = 16 << 20  # the csv module holds a field at four bytes a character
 
 BOOKS = ("__line__", "__fault__")

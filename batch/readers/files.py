@@ -15,22 +15,9 @@ from pyarrow import fs
 
 from batch.errors import InputError
 from batch.readers import encodings, folders, hive, kinds, run, source
+from batch.readers.formats import FORMATS, READERS, SUFFIXES
+from batch.run_folder import RunFolder
 
-SUFFIXES = {
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".json": "json",
-    ".parquet": "parquet",
-    ".pq": "parquet",
-    ".csv": "csv",
-    ".tsv": "csv",
-    ".arrow": "arrow",
-    ".arrows": "arrow",
-    ".feather": "arrow",
-    ".ipc": "arrow",
-}
-BINARY = ("parquet", "arrow")
-FORMATS = ("jsonl", "json", "csv", "parquet", "arrow", "lines")
 _KNOWN = f"{' '.join(SUFFIXES)}, text also with {' '.join(source.COMPRESSIONS)}"
 
 
@@ -65,7 +52,7 @@ def find(entries: Sequence[str], base: Path, format: str | None, deep: bool = Tr
     files = tuple(path for entry in found for path in entry.files)
     if not files:
         raise InputError("the input names no file")
-    if all((base / entry / folders.RUN).exists() for entry in entries):
+    if all(RunFolder(base / entry).plan.exists() for entry in entries):
         return Found(files, "run")
     if format == "run":
         raise InputError("the input was the folder of a run, which it is no more")
@@ -95,7 +82,7 @@ def _expand(entry: str, base: Path, deep: bool) -> _Entry:
     if entry.startswith("~/"):
         entry = str(Path(entry).expanduser())
     path = Path(os.path.normpath(base / entry))
-    if (path / folders.RUN).exists():
+    if RunFolder(path).plan.exists():
         return _Entry(run.parts(path), str(path))
     if path.is_dir():
         return _below(entry, path, deep)
@@ -143,7 +130,7 @@ def _matching(entry: str, base: Path, deep: bool) -> _Entry:
     root = str(base / _above_pattern(entry))
     if chosen:
         return _Entry(chosen, root)
-    below = [folders.walk(path) for path in paths if deep and not (path / folders.RUN).exists()]
+    below = [folders.walk(path) for path in paths if deep and not RunFolder(path).plan.exists()]
     files = [path for each in below for path in each.files]
     if not files:
         raise InputError(f"no file matches {entry} (looked in {base})")
@@ -209,7 +196,7 @@ def _refuse_twice(files: Sequence[str]) -> None:
 
 def _known(path: str) -> bool:
     found = SUFFIXES.get(source.suffix(path))
-    return found is not None and not (found in BINARY and source.compression(path))
+    return found is not None and not (READERS[found].look is None and source.compression(path))
 
 
 def _format(files: Sequence[str]) -> str:

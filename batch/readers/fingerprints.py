@@ -22,8 +22,6 @@ WHOLE = 1 << 30
 EDGE = 64 << 20
 BLOCKS = 1_024
 BLOCK = 64 << 10
-BY_LINE = ("jsonl", "csv", "lines")
-"""Formats whose files may grow at their end."""
 
 
 class Fingerprint(msgspec.Struct, frozen=True):
@@ -46,11 +44,12 @@ class Difference(msgspec.Struct, frozen=True):
     text: str = ""
 
 
-def take(path: str, format: str, told: Told = NOTHING) -> Fingerprint:
+def take(path: str, grows: bool, told: Told = NOTHING) -> Fingerprint:
+    """Of a file, which `grows` if it may have more rows later."""
     try:
         with source.open_seekable(path) as file:
             size = file.size()
-            text = format in BY_LINE and not source.compression(path)
+            text = grows and not source.compression(path)
             ends_line = not text or size == 0 or _at(file, size - 1, 1) == b"\n"
             found = _hash(file, size)
             shown = source.shown(path)
@@ -60,16 +59,18 @@ def take(path: str, format: str, told: Told = NOTHING) -> Fingerprint:
 
 
 def compare(
-    old: Sequence[Fingerprint], paths: Sequence[str], format: str, told: Sequence[Told]
+    old: Sequence[Fingerprint], paths: Sequence[str], grows: bool, told: Sequence[Told]
 ) -> Difference:
-    """`told` is what the folders of the files add to their rows now."""
+    """Of the files of an input from those it had; the last one may have grown where they do.  `told`
+    is what the folders of the files add to their rows now.
+    """
     if len(paths) < len(old):
         return Difference("changed", f"{len(old)} files before, {len(paths)} now")
     growth = []
     for before, path, said in zip(old, paths, told, strict=False):
         if before.told != said:
             return Difference("changed", f"{source.basename(path)}: the folders say {_said(said)}")
-        may_grow = before is old[-1] and before.ends_line and format in BY_LINE
+        may_grow = before is old[-1] and before.ends_line and grows
         found = _compare(before, path, may_grow)
         if found.kind == "changed":
             return found

@@ -15,8 +15,7 @@ from pyarrow import fs
 
 from batch.errors import InputError
 from batch.readers import source
-
-RUN = "run.json"
+from batch.run_folder import PLAN, RunFolder
 
 
 class Below(NamedTuple):
@@ -60,7 +59,7 @@ def _walk(folder: Path, deep: bool, seen: _Seen, found: Below) -> None:
         if path.is_file():
             found.files.append(str(path))
         elif deep and path.is_dir() and not (path.is_symlink() and seen.leads_back(path)):
-            if (path / RUN).exists():
+            if RunFolder(path).plan.exists():
                 found.runs.append(str(path))
             else:
                 _walk(path, deep, seen, found)
@@ -84,7 +83,7 @@ def elsewhere(url: str, deep: bool, pattern: Sequence[str] = ()) -> Below:
     """
     beyond = deep or len(pattern) > 1
     paths = [PurePosixPath(path) for path in _listed(url, beyond)]
-    runs = {str(path.parent) for path in paths if path.name == RUN}
+    runs = {str(path.parent) for path in paths if path.name == PLAN}
     files = [
         str(path)
         for path in paths

@@ -15,13 +15,23 @@ import pyarrow as pa
 from batch.model import Batch, Position, Row
 from batch.readers import json_shapes, jsonl, lines, source
 from batch.readers.json_stream import Stream
-from batch.readers.reading import Dialect, Reading
+from batch.readers.reading import Dialect, Reading, Said
+
+SUFFIXES = (".json",)
+GROWS = False
+HAS_EXTRA = True
 
 NOTES = jsonl.NOTES
 
-look = json_shapes.look
 carry = jsonl.carry
 size = lines.size
+
+
+def look(path: str, said: Said) -> Dialect:
+    """How a file is read, by its first bytes.  Raises InputError."""
+    if source.suffix(path) in jsonl.SUFFIXES:  # beside documents
+        return jsonl.look(path, said)
+    return json_shapes.look(path, said)
 
 
 def read(path: str, start: Position, reading: Reading) -> Iterator[Batch]:

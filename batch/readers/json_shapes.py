@@ -37,8 +37,6 @@ class _Member(NamedTuple):
 
 def look(path: str, said: Said) -> Dialect:
     """How a file is read that may hold one document.  Raises InputError for one without rows."""
-    if source.suffix(path) in (".jsonl", ".ndjson"):  # beside documents
-        return look_at_lines(path, said)
     dialect, _ = lines.look(path, said)
     with Stream(path, 0, dialect.encoding) as stream:
         match stream.peek():

@@ -21,6 +21,9 @@ from batch.model import Batch, Position, Row
 from batch.readers import encodings, json_shapes, lines, source
 from batch.readers.reading import Reading
 
+SUFFIXES = (".jsonl", ".ndjson")
+GROWS = HAS_EXTRA = True
+
 MAX_COLUMNS = 1_000
 
 NOTES = None

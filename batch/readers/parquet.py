@@ -19,7 +19,12 @@ from batch.model import Batch, Position, Row
 from batch.readers import common_type, pages, source, union
 from batch.readers.reading import Reading
 
+SUFFIXES = (".parquet", ".pq")
+GROWS = HAS_EXTRA = False
+
 NOTES = 0
+
+look = None
 
 _STALE = re.compile(
     rb"pandas|ARROW:schema|batchmill|writer\.model\.name|org\.apache\.spark\.|(.*\.)?schema$"

@@ -14,6 +14,10 @@ from batch.model import Batch, Position
 from batch.readers import csv, encodings, lines, source
 from batch.readers.reading import Dialect, Reading, Said
 
+SUFFIXES = ()
+GROWS = True
+HAS_EXTRA = False
+
 NOTES = csv.NOTES
 
 rows = csv.rows

@@ -18,9 +18,14 @@ from batch.model import Batch, Position, Row
 from batch.readers import carried, parquet
 from batch.readers.carried import Carried
 from batch.readers.reading import Reading
+from batch.run_folder import RunFolder
+
+SUFFIXES = ()
+GROWS = HAS_EXTRA = False
 
 ANSWERS = ("completion", "parsed", "embedding")
 
+look = None
 carry = parquet.carry
 size = parquet.size
 NOTES = parquet.NOTES
@@ -32,12 +37,13 @@ class _Plan(msgspec.Struct, frozen=True):
 
 def parts(run: Path) -> list[str]:
     """The files of the run in a folder.  Raises InputError while it is not finished."""
-    state = msgspec.json.decode((run / "run.json").read_bytes(), type=_Plan).state
+    folder = RunFolder(run)
+    state = msgspec.json.decode(folder.plan.read_bytes(), type=_Plan).state
     if state != "finished":
         known = "is under way or was killed" if state == "running" else f"is {state}"
         hint = f"finish it first: batchmill run {shlex.quote(str(run))}"
         raise InputError(f"{run}: {known}; not all of its rows were asked", hint=hint)
-    found = sorted(str(path) for path in (run / "completions").glob("part-*.parquet"))
+    found = list(map(str, folder.sealed_files()))
     if not found:
         raise InputError(f"{run}: holds no results yet")
     return found

@@ -13,11 +13,11 @@ from typing import NamedTuple
 import jinja2
 
 from batch import __version__
-from batch.progress import money, short
 from batch.renderers import charts, table, words
 from batch.renderers.charts import Chart, Point
 from batch.renderers.table import Table
 from batch.reports.report import Group, Numbers, Report
+from batch.words import money, short
 
 PAGE = Path(__file__).with_name("page.html")
 MOST_BARS = 12

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from itertools import zip_longest
 from typing import NamedTuple
 
-from batch.progress import money
 from batch.renderers import words
 from batch.reports.report import Group, Numbers, Report
+from batch.words import money
 
 WIDTH = 100
 """Characters of a terminal's line; columns that do not fit are left to the other formats."""

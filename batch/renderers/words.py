@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import date
 
-from batch.progress import money, printable
 from batch.reports.report import Group, Numbers, Report, Unanswered
+from batch.words import money, printable
 
 NOTHING = "–"
 MODELS_NAMED = 4

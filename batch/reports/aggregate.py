@@ -17,9 +17,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from batch import values
+from batch.run_folder import RunFolder
 from batch.store import contents
 from batch.store.plan import Plan
 from batch.store.seal import Layout
+from batch.totals import COUNTED, Facts, Totals
 
 HELD_ROWS = 50_000
 """Rows that are held before they are added up: about 30 MB."""
@@ -28,11 +30,7 @@ PARTS_AHEAD = 8
 """Parts that are read while others are counted."""
 
 SUMS = (
-    *("rows_ok", "rows_failed", "rows_reused", "attempts", "maybe_billed_attempts"),
-    *("input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens"),
-    *("cost_usd", "reported_cost_usd", "unpriced_rows", "unknown_usage_rows"),
-    *("unconfirmed_tokens", "unconfirmed_cost_usd", "unconfirmed_unpriced_rows"),
-    *("unbounded_attempts",),
+    *(*Totals.__struct_fields__, "reported_cost_usd"),
     *("usage_rows", "priced_answers", "unpriced_usage_rows", "unpriced_tokens", "cacheable_tokens"),
     *("timed_tokens", "timed_seconds", "lost_tokens", "lost_cost_usd", "lost_unpriced"),
 )
@@ -201,7 +199,7 @@ class Cube:
         }
         cost, source = self._costing.of(rows, run)
         keys = pa.table({**values, "source": source})
-        self._sums.add(_with(keys, _counted(rows, cost)))
+        self._sums.add(_with(keys, counted(rows, cost)))
         anew = None if self._costing is RECORDED else self._costing
         for parents, lost in _lost(rows, run, anew):
             self._sums.add(_with(keys.take(parents), lost))
@@ -222,8 +220,9 @@ def _ahead(run: Chosen, names: list[str]) -> Iterator[pa.Table]:
     """Some columns of a run, part by part, the next ones being read while this one is counted."""
     coming: deque[Future[pa.Table]] = deque()
     with ThreadPoolExecutor(1) as reader:
-        for number in contents.numbers(run.path):
-            coming.append(reader.submit(contents.chosen, run.path, number, run.layout, names))
+        folder = RunFolder(run.path)
+        for number in folder.numbers():
+            coming.append(reader.submit(contents.chosen, folder, number, run.layout, names))
             if len(coming) > PARTS_AHEAD:
                 yield coming.popleft().result()
         while coming:
@@ -273,38 +272,58 @@ def _with(keys: pa.Table, sums: dict[str, pa.ChunkedArray | pa.Array]) -> pa.Tab
     return keys
 
 
-def _counted(rows: pa.Table, cost: pa.ChunkedArray) -> dict[str, pa.ChunkedArray]:
-    """What each row adds; as `usage.Totals` counts it, and more."""
-    ok = pc.equal(rows["status"], "ok")
-    asked = pc.invert(pc.fill_null(rows["reused"], False))
-    answered = pc.and_(ok, asked)
+def counted(rows: pa.Table, cost: pa.ChunkedArray) -> dict[str, pa.ChunkedArray]:
+    """What each row adds; as Totals counts it, and more."""
+    row = _facts(rows, cost)
+    answered, used = row.ok & row.asked, row.asked & row.told
     tokens_in, tokens_out = rows["input_tokens"], rows["output_tokens"]
-    used = pc.and_(asked, pc.or_(pc.is_valid(tokens_in), pc.is_valid(tokens_out)))
-    unpriced = pc.and_(asked, pc.is_null(cost))
-    told = pc.and_(pc.is_valid(tokens_in), pc.is_valid(tokens_out))
-    silent = pc.or_(pc.and_(answered, pc.invert(told)), pc.and_(asked, flagged(rows)))
+    unpriced = (used & row.costless).column
     tokens = pc.add(pc.fill_null(tokens_in, 0), pc.fill_null(tokens_out, 0))
-    timed = pc.and_(pc.and_(answered, pc.equal(rows["attempts"], 1)), pc.is_valid(tokens_out))
+    at_first = pc.and_(answered.column, pc.equal(rows["attempts"], 1))
+    timed = pc.and_(at_first, pc.is_valid(tokens_out))
     return {
         **{name: rows[name] for name in SUMS if name in rows.column_names},
-        "rows_ok": ok,
-        "rows_failed": pc.invert(ok),
-        "rows_reused": pc.invert(asked),
-        "cost_usd": pc.if_else(asked, cost, 0.0),
-        "unpriced_rows": pc.and_(unpriced, pc.or_(pc.or_(ok, used), silent)),
-        "unknown_usage_rows": silent,
-        "unconfirmed_unpriced_rows": pc.and_(
-            pc.greater(pc.fill_null(rows["unconfirmed_tokens"], 0), 0),
-            pc.is_null(rows["unconfirmed_cost_usd"]),
-        ),
-        "usage_rows": used,
-        "priced_answers": pc.and_(answered, pc.is_valid(cost)),
-        "unpriced_usage_rows": pc.and_(unpriced, used),
-        "unpriced_tokens": pc.if_else(pc.and_(unpriced, used), tokens, 0),
+        **{name: rule(row).column for name, rule in COUNTED.items()},
+        "cost_usd": pc.if_else(row.asked.column, cost, 0.0),
+        "usage_rows": used.column,
+        "priced_answers": pc.and_(answered.column, pc.is_valid(cost)),
+        "unpriced_usage_rows": unpriced,
+        "unpriced_tokens": pc.if_else(unpriced, tokens, 0),
         "cacheable_tokens": pc.if_else(pc.is_valid(rows["cached_tokens"]), tokens_in, None),
         "timed_tokens": pc.if_else(timed, tokens_out, None),
         "timed_seconds": pc.if_else(timed, rows["latency_s"], None),
     }
+
+
+class _Mask(NamedTuple):
+    """A column of bools, as rules take it."""
+
+    column: pa.ChunkedArray
+
+    def __and__(self, other: _Mask) -> _Mask:
+        return _Mask(pc.and_(self.column, other.column))
+
+    def __or__(self, other: _Mask) -> _Mask:
+        return _Mask(pc.or_(self.column, other.column))
+
+
+def _facts(rows: pa.Table, cost: pa.ChunkedArray) -> Facts:
+    """What the rules of totals are about, row by row."""
+    ok, reused = pc.equal(rows["status"], "ok"), pc.fill_null(rows["reused"], False)
+    read, wrote = pc.is_valid(rows["input_tokens"]), pc.is_valid(rows["output_tokens"])
+    most = pc.greater(pc.fill_null(rows["unconfirmed_tokens"], 0), 0)
+    columns = {
+        "ok": ok,
+        "failed": pc.invert(ok),
+        "asked": pc.invert(reused),
+        "reused": reused,
+        "doubtful": flagged(rows),
+        "told": pc.or_(read, wrote),
+        "untold": pc.invert(pc.and_(read, wrote)),
+        "costless": pc.is_null(cost),
+        "open_ended": pc.and_(most, pc.is_null(rows["unconfirmed_cost_usd"])),
+    }
+    return Facts(**{name: _Mask(column) for name, column in columns.items()})
 
 
 def flagged(rows: pa.Table) -> pa.Array:

@@ -22,8 +22,10 @@ from batch.costs.prices import Price, Pricer
 from batch.errors import UsageError
 from batch.reports import aggregate
 from batch.reports.aggregate import ALWAYS, RECORDED, SUMS, TIMES, Chosen, Costing, Cube, Period
-from batch.store import contents, parts
+from batch.run_folder import RunFolder
+from batch.store import contents, part_results
 from batch.store.plan import Plan
+from batch.totals import add_known
 from batch.transport import endpoint
 
 Spread = list[tuple[float, int]]
@@ -188,7 +190,8 @@ def _furthest(same: list[tuple[Path, Plan]]) -> tuple[Path, Plan, list[str]]:
 
 def _results(path: Path, known: Plan) -> int:
     layout = looking.layout(path, known)
-    return sum(len(contents.chosen(path, n, layout, ["row"])) for n in contents.numbers(path))
+    run = RunFolder(path)
+    return sum(len(contents.chosen(run, n, layout, ["row"])) for n in run.numbers())
 
 
 def _check_key(name: str, chosen: list[Chosen]) -> None:
@@ -207,16 +210,15 @@ def _check_key(name: str, chosen: list[Chosen]) -> None:
 
 
 def _run(path: Path, known: Plan, copies: list[str]) -> Run:
-    numbers = map(parts.number, (path / "open").glob("part-*"))
-    opened = [number for number in numbers if number is not None]
-    entries = (contents.journalled(path, number) for number in opened)
+    run = RunFolder(path)
+    entries = (part_results.journalled(run, number) for number in run.open_parts())
     journalled = sum(len({entry.row for entry in found}) for found in entries)
     unanswered = _unanswered(path, known)
     return Run(str(path), known.run_id, known.state, journalled, copies, unanswered)
 
 
 def _unanswered(path: Path, known: Plan) -> Unanswered:
-    sents = contents.unanswered(path, looking.layout(path, known))
+    sents = contents.unanswered(RunFolder(path), looking.layout(path, known))
     if not sents:
         return Unanswered()
     pricer = _pricer(known)
@@ -262,7 +264,7 @@ class _Folded:
             key = tuple(line[name] for name in keys)
             sums = added.setdefault(key, dict.fromkeys(SUMS))
             for name in SUMS:
-                sums[name] = _plus(sums[name], line[name])
+                sums[name] = add_known(sums[name], line[name])
             if line["source"] is not None:
                 sources.setdefault(key, {})[line["source"]] = _usd(line["cost_usd"]) or 0.0
         if not columns and not added:
@@ -308,10 +310,6 @@ class _Folded:
             table, [(name, "sum") for name in sums], keys
         ).to_pylist()
         return lines
-
-
-def _plus(one: Any, other: Any) -> Any:
-    return other if one is None else one if other is None else one + other
 
 
 def _plain(column: str, value: Any) -> str | None:

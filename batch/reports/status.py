@@ -6,18 +6,16 @@ rows as for a thousand of the last ones.
 
 from __future__ import annotations
 
-import itertools
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
-import pyarrow.parquet as pq
 
-from batch.model import Result
-from batch.store import journal, lock, log, parts, plan, recover, seal
+from batch.run_folder import PLAN, RunFolder
+from batch.store import contents, lock, log, plan
+from batch.store.files import parquet
 from batch.store.plan import Plan
-from batch.usage import Summary
 
 RECENT_SECONDS = 60.0
 """The rate is that of the last minute."""
@@ -55,8 +53,9 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 
 def of(run: Path, known: Plan) -> Status:
     """The status of the run in a folder."""
-    holder = lock.holder(run)
-    summary, opened, recent = counted(run)
+    folder = RunFolder(run)
+    holder = lock.holder(folder)
+    summary, opened, finished = contents.counted(run)
     totals = summary.totals()
     done = totals.rows_ok + totals.rows_failed
     rows = known.rows
@@ -64,7 +63,7 @@ def of(run: Path, known: Plan) -> Status:
     pending = None if rows is None else max(0, rows - done)
     wanted = min((count for count in (rows, limit) if count is not None), default=None)
     left = None if wanted is None else max(0, wanted - done)
-    rate = _rate(recent, time.time()) if holder else None
+    rate = _rate(finished + _lately(folder), time.time()) if holder else None
     return Status(
         run=str(run.absolute()),
         run_id=known.run_id,
@@ -87,7 +86,7 @@ def of(run: Path, known: Plan) -> Status:
         failures=summary.failures,
         open_parts=opened,
         holder=holder,
-        waiting=log.waiting(run) if holder else None,
+        waiting=log.waiting(folder) if holder else None,
     )
 
 
@@ -98,62 +97,18 @@ def _state(known: Plan, holder: str | None) -> str:
     return "interrupted" if known.state == "running" else known.state
 
 
-def counted(run: Path) -> tuple[Summary, int, list[float]]:
-    """The sum over all rows, the number of open parts, and when the latest rows were finished."""
-    footers = recover.sealed(run)
-    opened = {
-        number: path
-        for path in sorted((run / "open").glob("part-*"))
-        if (number := parts.number(path)) is not None
-    }
-    whole, recent = Summary(), []
-    for number in sorted(footers.keys() | opened.keys()):
-        footer = footers.get(number)
-        results = list(_newer(opened.get(number), footer.generation if footer else 0))
-        if footer is not None:
-            recent += _lately(_sealed(run, number))
-        if footer is not None and not results:
-            whole.merge(footer.summary)
+def _lately(run: RunFolder) -> list[float]:
+    """When the rows were finished of the parts that were sealed a moment ago."""
+    found: list[float] = []
+    for path in run.sealed_parts().values():
+        try:
+            if path.stat().st_mtime < time.time() - RECENT_SECONDS:
+                continue
+            column = parquet(path).read(["finished_at"]).column(0)
+        except OSError:  # sealed anew at this moment
             continue
-        earlier = () if footer is None else seal.results(_sealed(run, number))
-        for result in _together(earlier, results):
-            whole.add(result)
-        recent += [result.finished_at for result in results if result.finished_at is not None]
-    return whole, len(opened), recent
-
-
-def _together(earlier: Iterable[Result], later: Iterable[Result]) -> Iterable[Result]:
-    """One result a row."""
-    whole: dict[int, Result] = {}
-    for result in itertools.chain(earlier, later):
-        before = whole.get(result.row)
-        whole[result.row] = result if before is None else seal.after(before, result)
-    return whole.values()
-
-
-def _newer(opened: Path | None, generation: int) -> Iterator[Result]:
-    """What an open part's journal adds to its sealed part."""
-    if opened is None:
-        return
-    path = opened / journal.NAME
-    scan = journal.scan(path)
-    if scan.header is not None and scan.header.generation == generation + 1:
-        yield from journal.results(path, scan.entries)
-
-
-def _sealed(run: Path, number: int) -> Path:
-    return run / "completions" / f"{parts.name(number)}.parquet"
-
-
-def _lately(part: Path) -> list[float]:
-    """When the rows of a part were finished that was sealed a moment ago."""
-    try:
-        if part.stat().st_mtime < time.time() - RECENT_SECONDS:
-            return []
-        column = pq.ParquetFile(part).read(columns=["finished_at"]).column(0)
-    except OSError:  # sealed anew at this moment
-        return []
-    return [micros / 1e6 for micros in column.cast("int64").to_pylist() if micros is not None]
+        found += [micros / 1e6 for micros in column.cast("int64").to_pylist() if micros is not None]
+    return found
 
 
 def _rate(finished: list[float], now: float) -> float | None:
@@ -163,7 +118,7 @@ def _rate(finished: list[float], now: float) -> float | None:
 
 def below(root: Path) -> Iterator[tuple[Path, Plan]]:
     """The runs in the folders below `root`, by path."""
-    for path in sorted(root.rglob(plan.NAME)):
+    for path in sorted(root.rglob(PLAN)):
         known = plan.read(path.parent)
         if known is not None:
             yield path.parent, known

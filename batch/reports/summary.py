@@ -12,8 +12,9 @@ import msgspec
 
 from batch.errors import BatchError, CapReached, Doubtful
 from batch.outcome import TRANSIENT
-from batch.progress import duration, money
-from batch.usage import Summary, Totals
+from batch.run_folder import RunFolder
+from batch.totals import Summary, Totals
+from batch.words import duration, money
 
 MEANINGS = {
     "rate_limited": "the server kept refusing for want of room; run again later or lower concurrency",
@@ -45,7 +46,7 @@ class Ended(msgspec.Struct, frozen=True):
     which answers were taken, if any could be.
     """
 
-    run: Path
+    run: RunFolder
     whole: Summary
     now: Totals
     seconds: float
@@ -84,23 +85,23 @@ def lines(ended: Ended, file: Path | None = None) -> list[str]:
     if file is not None:
         said.append(f"results   {_shown(file)}")
     elif totals.rows_ok or totals.rows_failed:
-        said.append(f"results   {_shown(ended.run / 'completions')}")
-        said.append(f"open      {opening(ended.run)}")
+        said.append(f"results   {_shown(ended.run.completions)}")
+        said.append(f"open      {opening(ended.run.completions)}")
     return said
 
 
-def opening(run: Path) -> str:
+def opening(completions: Path) -> str:
     """A line that opens the results."""
-    folder = f"{_shown(run)}/completions"
+    folder = str(_shown(completions))
     quoted = folder.replace("'", "''")
     return f"duckdb -c \"FROM '{quoted}/*.parquet'\"   or   pandas.read_parquet({folder!r})"
 
 
-def reason(stopped: BatchError, run: Path) -> str:
+def reason(stopped: BatchError, run: RunFolder) -> str:
     """Why a run stopped, and what to do about it."""
     hints = [] if stopped.hint is None else [stopped.hint]
     if isinstance(stopped, Doubtful):
-        hints.append(f"look at them: {_show(run)} {stopped.look}")
+        hints.append(f"look at them: {_show(run.path)} {stopped.look}")
     return "; ".join([str(stopped), *hints])
 
 
@@ -122,7 +123,7 @@ def next_step(ended: Ended, again: str, cap_flag: str = "--max-cost ") -> str | 
     if transient:
         return f"to ask {transient:,} failed rows again: {again}"
     if ended.whole.failures:
-        return f"to see what failed: {_show(ended.run)} --failed"
+        return f"to see what failed: {_show(ended.run.path)} --failed"
     return None
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from batch.model import Request
+from batch.model import Request, Spoken
 from batch.requests import messages
 from batch.requests.known_keys import nearest
 from batch.requests.messages import NOT_EMPTY, is_blank, shown
@@ -51,18 +51,10 @@ TOOL_CHOICES = ("auto", "none", "required", "any")
 """Mistral says `any` where others say `required`."""
 MOST_STOPS = 4
 
-ASKED_IN = {
-    "responses": ("input", "prompt", "previous_response_id", "conversation"),
-    "completions": ("prompt",),
-    "embeddings": ("input",),
-}
-"""API -> the keys of a body one of which says what is asked.  The responses API goes on with what
-the server keeps: https://platform.openai.com/docs/api-reference/responses/create
-"""
-
 OPENAI_HOST = re.compile(r"(?:.+\.)?api\.openai\.com")
 REASONING = re.compile(r"(?:ft:)?(?:o\d|gpt-5)(?![a-z0-9])")
-"""OpenAI's models that refuse `max_tokens` in chat completions."""
+"""OpenAI's models that refuse `max_tokens` where there is a newer word for it."""
+NEWER_CAP = "max_completion_tokens"
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -96,7 +88,7 @@ def client_side(parameters: Mapping[str, Any]) -> Finding | None:
     return None
 
 
-def of_parameters(api: str, parameters: Mapping[str, Any], host: str = "") -> Iterator[Finding]:
+def of_parameters(api: Spoken, parameters: Mapping[str, Any], host: str = "") -> Iterator[Finding]:
     """What is wrong with parameters that every request shares; messages are not asked for.  `host`
     is the server's: OpenAI's own refuses what others accept.
     """
@@ -108,22 +100,20 @@ def of_parameters(api: str, parameters: Mapping[str, Any], host: str = "") -> It
         if problem:
             yield Finding(name, f"{problem}, not {shown(value)}")
     if _refuses_max_tokens(api, parameters, host):
-        yield Finding(
-            "max_tokens", f"{parameters['model']} refuses it; write max_completion_tokens"
-        )
+        yield Finding("max_tokens", f"{parameters['model']} refuses it; write {NEWER_CAP}")
 
 
-def of_body(api: str, body: Mapping[str, Any], host: str = "") -> Iterator[Finding]:
+def of_body(api: Spoken, body: Mapping[str, Any], host: str = "") -> Iterator[Finding]:
     """What is wrong with a whole request."""
     if misplaced := client_side(body):
         yield misplaced
     yield from of_parameters(api, body, host)
-    if api == "chat":
+    if api.ASKED_IN[0] == "messages":
         yield from of_messages(body.get("messages"))
-    elif all(body.get(name) is None for name in ASKED_IN[api]):
-        yield Finding(ASKED_IN[api][0], "is missing")
+    elif all(body.get(name) is None for name in api.ASKED_IN):
+        yield Finding(api.ASKED_IN[0], "is missing")
     else:
-        yield from _empty(body, ASKED_IN[api])
+        yield from _empty(body, api.ASKED_IN)
 
 
 def of_messages(asked: Any) -> Iterator[Finding]:
@@ -152,9 +142,9 @@ def _says_nothing(part: Any) -> str | None:
     return None
 
 
-def check(request: Request, host: str = "") -> None:
+def check(request: Request, api: Spoken, host: str = "") -> None:
     """Raises OutOfBounds for the first thing that is wrong with a request."""
-    for finding in of_body(request.api, msgspec.json.decode(request.body), host):
+    for finding in of_body(api, msgspec.json.decode(request.body), host):
         raise OutOfBounds(str(finding))
 
 
@@ -178,10 +168,10 @@ def check_rendered(question: Question) -> None:
             raise OutOfBounds(f"the {part} is empty here")
 
 
-def _refuses_max_tokens(api: str, parameters: Mapping[str, Any], host: str) -> bool:
+def _refuses_max_tokens(api: Spoken, parameters: Mapping[str, Any], host: str) -> bool:
     model = parameters.get("model")
     return (
-        api == "chat"
+        NEWER_CAP in api.OUTPUT_CAPS
         and parameters.get("max_tokens") is not None
         and isinstance(model, str)
         and REASONING.match(model) is not None

@@ -7,14 +7,14 @@ error, not a hole in the prompt.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import msgspec
 
 from batch import json_text
 from batch.errors import JobError
-from batch.model import Row, Unreadable
+from batch.model import DEFAULT_API, Row, Spoken, Unreadable
 from batch.requests.bare_bodies import bare_body, passed_over
 from batch.requests.media import Media, Unusable
 from batch.requests.templates import BadTemplate, Template, Unrenderable
@@ -47,13 +47,8 @@ class BadRow(ValueError):
     """This row asks nothing that could be sent.  The text says why, without the place."""
 
 
-PATHS = {
-    "/chat/completions": "chat",
-    "/responses": "responses",
-    "/completions": "completions",
-    "/embeddings": "embeddings",
-}
-"""How the `url` of a batch line ends -> the API it means (the longest end wins)."""
+APIs = Mapping[str, Spoken]
+NO_APIS: APIs = {}
 
 
 class Prompter:
@@ -65,13 +60,16 @@ class Prompter:
         id_column: str | None = None,
         *,
         system_wins: bool = False,
-        api: str = "chat",
+        api: str = DEFAULT_API,
+        apis: APIs = NO_APIS,
     ) -> None:
         """`system_wins` tells that the system's part stands in place of what rows bring as theirs;
-        `api` is that of rows which name none.  Raises JobError for a template that does not parse.
+        `api` is that of rows which name none, `apis` are those that may be named.  Raises JobError
+        for a template that does not parse.
         """
         self._system_wins = system_wins and prompt.system is not None
         self._api = api
+        self._apis = apis
         self._id_column = id_column
         self._templates: list[tuple[str, Template]] = [
             (role, _read(role, source))
@@ -116,9 +114,9 @@ class Prompter:
         """A row that brings its own request."""
         values = row.values
         if isinstance(body := _own(row, "body"), dict):
-            api = api_of(values.get("url"))
+            api = api_of(values.get("url"), self._apis)
             if self._system_wins:
-                body = _with_system(body, self._rendered(values), api or self._api)
+                body = self._with_system(body, self._rendered(values), api or self._api)
             return Question(body=body, api=api, custom_id=custom_id)
         if (body := bare_body(values, self._id_column)) is not None:
             return self._bare(row, body, custom_id)
@@ -143,22 +141,25 @@ class Prompter:
         body = {name: _own(row, name) for name in body}
         if row.padded:
             body = {name: value for name, value in body.items() if value is not None}
+        spoken = self._apis.get(self._api)
+        asked_in = spoken.ASKED_IN if spoken else ()
         if not body.get("messages") and not body.get("input"):
             said = {"role": "user", "content": body["prompt"]}
-            if self._api == "completions" or not isinstance(body["prompt"], str):
+            if asked_in[:1] == ("prompt",) or not isinstance(body["prompt"], str):
                 return Question(body=body, custom_id=custom_id)
             body = {name: value for name, value in body.items() if name != "prompt"}
             body["messages"] = [said]
-        elif not body.get("messages") and self._api in ("chat", "completions"):
-            raise BadRow(
-                f"its `input` is no question of the API {self._api!r}; write --api embeddings or"
-                " --api responses"
-            )
+        elif not body.get("messages") and "input" not in asked_in:
+            takers = [
+                f"--api {name}" for name, api in self._apis.items() if "input" in api.ASKED_IN
+            ]
+            way = " or ".join(sorted(takers))
+            raise BadRow(f"its `input` is no question of the API {self._api!r}; write {way}")
         system = self._rendered(row.values)
         messages = body.get("messages")
         alone = not isinstance(messages, list) or not messages or not _is_by_system(messages[0])
-        if system and (self._system_wins or (alone and self._api in ("chat", "responses"))):
-            body = _with_system(body, system, self._api)
+        if system and (self._system_wins or (alone and spoken and spoken.SYSTEM_IN)):
+            body = self._with_system(body, system, self._api)
         return Question(body=body, custom_id=custom_id)
 
     def passed_over(self, row: Row) -> list[str]:
@@ -167,6 +168,20 @@ class Prompter:
         if not speaks or bare_body(row.values, self._id_column) is not None:
             return []
         return passed_over(row.values)
+
+    def _with_system(self, body: dict[str, Any], system: list[Any], api: str) -> dict[str, Any]:
+        """A row's own body, in which the system's part is ours.  Raises BadRow where it has no
+        place.
+        """
+        if isinstance(messages := body.get("messages"), list):
+            return {**body, "messages": [*system, *_without_system(messages)]}
+        spoken = self._apis.get(api)
+        if spoken is None or spoken.SYSTEM_IN in (None, "messages"):
+            raise BadRow(f"the system's part (-s) has no place in a body of the API {api!r}")
+        made = {**body, spoken.SYSTEM_IN: system[0]["content"]}
+        if isinstance(items := body.get(spoken.ASKED_IN[0]), list):
+            made[spoken.ASKED_IN[0]] = _without_system(items)
+        return made
 
     def _with_media(self, question: Question, row: Row) -> Question:
         """The question with the row's pictures and sound after the text of its last user message."""
@@ -267,18 +282,6 @@ def _is_by_system(message: Any) -> bool:
     return isinstance(message, dict) and message.get("role") in ("system", "developer")
 
 
-def _with_system(body: dict[str, Any], system: list[dict[str, Any]], api: str) -> dict[str, Any]:
-    """A row's own body, in which the system's part is ours.  Raises BadRow where it has no place."""
-    if isinstance(messages := body.get("messages"), list):
-        return {**body, "messages": [*system, *_without_system(messages)]}
-    if api != "responses":
-        raise BadRow(f"the system's part (-s) has no place in a body of the API {api!r}")
-    made = {**body, "instructions": system[0]["content"]}
-    if isinstance(items := body.get("input"), list):
-        made["input"] = _without_system(items)
-    return made
-
-
 def _is_by_user(message: Any) -> bool:
     return isinstance(message, dict) and message.get("role") == "user"
 
@@ -293,14 +296,15 @@ def _decoded(value: Any) -> Any:
         return value
 
 
-def api_of(url: Any) -> str | None:
-    """The API that the `url` of a batch line means, None where there is no url.  Raises BadRow for
-    one that is none of ours, which would be asked, and paid for, at another.
+def api_of(url: Any, apis: APIs) -> str | None:
+    """The one of `apis` that the `url` of a batch line means, None where there is no url.  Raises
+    BadRow for one that is none of ours, which would be asked, and paid for, at another.
     """
     if not isinstance(url, str) or not url:
         return None
     path = url.partition("?")[0].rstrip("/")
-    for end, api in PATHS.items():
-        if path.endswith(end):
-            return api
-    raise BadRow(f"url: {url!r} is no API that is spoken here (known: {', '.join(PATHS)})")
+    for name, api in apis.items():
+        if path.endswith(api.PATH):
+            return name
+    known = ", ".join(api.PATH for api in apis.values())
+    raise BadRow(f"url: {url!r} is no API that is spoken here (known: {known})")

@@ -1,9 +1,9 @@
 """The run folder: the only room that writes files.
 
-`files` changes the disk, `plan` is run.json, `lock` keeps others out, `spool` and `journal` hold an
-open part, `sends` what was sent and has no result yet, `seal` makes a sealed part (`parts`),
-`recover` says what is there at a start, `writer` runs it all, `contents` and `verify` read it from
-outside, `reuse` reads another run.
+`files` reads and changes the disk, `plan` is run.json, `lock` keeps others out, `spool` and `journal`
+hold an open part, `sends` what was sent and has no result yet, `seal` makes a sealed part (`parts`),
+`part_results` merges both, `recover` says what is there at a start, `writer` runs it all, `contents`
+and `verify` read it from outside, `reuse` reads another run.  Where everything lies, a RunFolder knows.
 
 The promise: a finished row is in exactly one place that counts, the journal of its open part or its
 sealed part; and what was fsynced is never lost.  A row counts as done (progress, totals) only after

@@ -8,9 +8,8 @@ from pathlib import Path
 import msgspec
 
 from batch.errors import Damaged
-from batch.store.files import Disk
-
-NAME = "budget.json"
+from batch.run_folder import RunFolder
+from batch.store.files import Disk, content
 
 
 class Cap(msgspec.Struct, frozen=True):
@@ -39,23 +38,21 @@ class Drawn(msgspec.Struct, frozen=True, omit_defaults=True):
         return max(held, self.drawn_usd + held - self.held_usd)
 
 
-def read(run: Path) -> Drawn | None:
+def read(run: RunFolder) -> Drawn | None:
     """What the run has drawn; None when no start had a cap.  Raises Damaged."""
-    path = run / NAME
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Drawn)
-    except FileNotFoundError:
-        return None
+        found = content(run.budget)
+        return None if found is None else msgspec.json.decode(found, type=Drawn)
     except (msgspec.DecodeError, OSError) as error:
-        raise Damaged(f"{path}: {error}") from None
+        raise Damaged(f"{run.budget}: {error}") from None
 
 
-def write(disk: Disk, run: Path, drawn: Drawn) -> None:
+def write(disk: Disk, run: RunFolder, drawn: Drawn) -> None:
     """Make it durable: 5 ms."""
-    disk.put(run / NAME, [msgspec.json.encode(drawn), b"\n"], run / "tmp")
+    disk.put(run.budget, [msgspec.json.encode(drawn), b"\n"], run.drafts)
 
 
-def begin_without_cap(disk: Disk, run: Path, held: Decimal) -> None:
+def begin_without_cap(disk: Disk, run: RunFolder, held: Decimal) -> None:
     """A start without a cap begins, whose rows will have cost what they do beyond `held` USD."""
     known = read(run)
     if known is not None and known.held_usd is None:
@@ -63,14 +60,16 @@ def begin_without_cap(disk: Disk, run: Path, held: Decimal) -> None:
 
 
 def cap_of(run: Path, in_job: float | None) -> Cap | None:
-    """The cap that a flag gave an earlier start and that still holds beside the job's own."""
-    known = read(run)
+    """The cap that a flag gave an earlier start of the run in a folder, and that still holds beside the
+    job's own.
+    """
+    known = read(RunFolder(run))
     if known is None or known.cap is None or known.cap.in_job != in_job:
         return None
     return known.cap
 
 
-def keep_cap(disk: Disk, run: Path, cap: Cap | None) -> None:
+def keep_cap(disk: Disk, run: RunFolder, cap: Cap | None) -> None:
     """Let later starts know what a flag gave; None where the job's own cap holds."""
     known = read(run) or Drawn()
     if known.cap != cap:

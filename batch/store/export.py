@@ -16,10 +16,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batch import json_text, values
-from batch.store import batch_lines
 from batch.store.files import refused
 
 Tables = Iterable[pa.Table]
+Row = dict[str, Any]
 
 
 def parquet(tables: Tables, schema: pa.Schema, file: BinaryIO) -> None:
@@ -68,10 +68,9 @@ def write(path: Path, format_: str, tables: Tables, schema: pa.Schema) -> None:
         FORMATS[format_](tables, schema, file)
 
 
-def openai_batch(path: Path, tables: Tables, api: str) -> Path:
-    """The answers as OpenAI's Batch API gives them; failed rows go to the file that is returned.
-
-    `api` is that of the job; a row whose raw answer was not kept is rebuilt from its columns.
+def openai_batch(path: Path, tables: Tables, line: Callable[[Row], Row]) -> Path:
+    """The answers as OpenAI's Batch API gives them, which `line` knows; failed rows go to the file
+    that is returned.
     """
     errors = path.with_name(f"{path.stem}.errors{path.suffix}")
     encoder = msgspec.json.Encoder()
@@ -79,7 +78,7 @@ def openai_batch(path: Path, tables: Tables, api: str) -> Path:
         for table in tables:
             for row in values.rows(table):
                 file = answered if row["status"] == "ok" else failed
-                file.write(encoder.encode(batch_lines.line(row, api)) + b"\n")
+                file.write(encoder.encode(line(row)) + b"\n")
     return errors
 
 

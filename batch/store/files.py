@@ -1,4 +1,5 @@
-"""Every change of the run folder goes through here: write, fsync, rename, unlink, mkdir.
+"""Every change of the run folder goes through here: write, fsync, rename, unlink, mkdir; and what is
+read of it.
 
 A change is durable only when its bytes and the folder that names it are synced, so each method says
 what is durable when it returns.  Tests hand in a Disk that fails at the k-th call, or forgets what
@@ -14,6 +15,9 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO, TypeVar
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from batch.errors import StorageError
 
@@ -192,6 +196,34 @@ class _Through(io.RawIOBase):
     def close(self) -> None:
         self._file.close()
         super().close()
+
+
+# Reading, which changes nothing
+
+
+def content(path: Path) -> bytes | None:
+    """All that is in a file; None where there is none."""
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def stored(path: Path, buffering: int = -1) -> BinaryIO:
+    """A file to read piece by piece.  Raises OSError."""
+    return path.open("rb", buffering=buffering)
+
+
+def mapped(path: Path) -> pa.MemoryMappedFile:
+    """A file to read in place.  Raises OSError."""
+    return pa.memory_map(str(path))
+
+
+def parquet(path: Path, *, checked: bool = False) -> pq.ParquetFile:
+    """A Parquet file to read, page by page; `checked` against its checksums.  Raises OSError and
+    ArrowException.
+    """
+    return pq.ParquetFile(path, pre_buffer=False, page_checksum_verification=checked)
 
 
 def refused(error: OSError, path: Path) -> StorageError:

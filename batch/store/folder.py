@@ -11,30 +11,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batch.errors import Refused
-from batch.store import parts, plan
-from batch.store.files import Disk, refused
-from batch.usage import Group, Summary, Totals
-
-OURS = frozenset(
-    {
-        "run.json",
-        "completions",
-        "open",
-        "tmp",
-        "usage.parquet",
-        "budget.json",
-        "run.log",
-        "lock",
-        "lock.soft",
-    }
-)
-"""What lies in a run's folder; and its own copy of what came on standard input, `input.*`."""
+from batch.run_folder import RunFolder, is_ours
+from batch.store import parts
+from batch.store.files import Disk, parquet, refused
+from batch.totals import Group, Summary, Totals
 
 
 def check_ours(run: Path) -> None:
     """Raises Refused when something else lies in the run's folder."""
     if run.is_dir():
-        if (run / plan.NAME).exists():
+        if RunFolder(run).plan.exists():
             return
         foreign = sorted(path.name for path in run.iterdir() if not is_ours(path.name))
         if not foreign:
@@ -45,11 +31,6 @@ def check_ours(run: Path) -> None:
     else:
         return
     raise Refused(f"{run} {what}, not a run", hint="choose another folder with -o")
-
-
-def is_ours(name: str) -> bool:
-    """Whether a run puts something of that name into its folder."""
-    return name in OURS or name.startswith("input.")
 
 
 def discard(run: Path) -> None:
@@ -64,10 +45,10 @@ def discard(run: Path) -> None:
         run.rmdir()
 
 
-def make(disk: Disk, run: Path) -> None:
+def make(disk: Disk, run: RunFolder) -> None:
     """Make the folders of a run, as far as they are missing."""
-    for name in ("completions", "open", "tmp"):
-        disk.make_folder(run / name)
+    for path in (run.completions, run.open, run.drafts):
+        disk.make_folder(path)
 
 
 def free_name(run: Path) -> Path:
@@ -86,22 +67,23 @@ def set_aside(run: Path) -> Path:
     return kept
 
 
-def begin(disk: Disk, run: Path, schema: pa.Schema) -> None:
+def begin(disk: Disk, run: RunFolder, schema: pa.Schema) -> None:
     """Fix the schema of a new run's output."""
-    draft = run / "tmp" / parts.SCHEMA
+    draft = run.drafts / run.schema.name
     file = disk.create(draft)
     try:
         parts.write_schema(file, schema)
         disk.finish(file, draft)
     finally:
         file.close()
-    disk.rename(draft, run / "completions" / parts.SCHEMA)
-    disk.sync_folder(run.parent)  # which an earlier start may have been killed before
+    disk.rename(draft, run.schema)
+    disk.sync_folder(run.path.parent)  # which an earlier start may have been killed before
 
 
-def schema(run: Path) -> pa.Schema:
+def schema(run: RunFolder) -> pa.Schema:
     """The schema that was fixed when the run began."""
-    return pq.read_schema(run / "completions" / parts.SCHEMA)
+    with parquet(run.schema) as file:
+        return file.schema_arrow
 
 
 def usage_table(run_id: str, summary: Summary) -> pa.Table:
@@ -113,11 +95,11 @@ def usage_table(run_id: str, summary: Summary) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=USAGE)
 
 
-def write_usage(disk: Disk, run: Path, run_id: str, summary: Summary) -> None:
+def write_usage(disk: Disk, run: RunFolder, run_id: str, summary: Summary) -> None:
     """Write usage.parquet anew."""
     sink = pa.BufferOutputStream()
     pq.write_table(usage_table(run_id, summary), sink, compression="zstd")
-    disk.put(run / "usage.parquet", [sink.getvalue().to_pybytes()], run / "tmp")
+    disk.put(run.usage, [sink.getvalue().to_pybytes()], run.drafts)
 
 
 USAGE = pa.schema(

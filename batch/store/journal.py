@@ -16,8 +16,8 @@ import msgspec
 
 from batch.errors import Damaged
 from batch.model import Position, Result
+from batch.store import files
 
-NAME = "journal.jsonl"
 READ_AHEAD = 1 << 18
 """Bytes; the results of neighbouring rows lie near each other."""
 
@@ -102,7 +102,7 @@ def scan(path: Path) -> Scan:
 
 def results(path: Path, entries: list[Entry]) -> Iterator[Result]:
     """The results at `entries`, in that order.  Raises Damaged."""
-    with path.open("rb", buffering=READ_AHEAD) as file:
+    with files.stored(path, READ_AHEAD) as file:
         for entry in entries:
             file.seek(entry.offset - 9)
             found = payload(file.read(entry.length + 10))
@@ -133,7 +133,7 @@ def _is_header(payload: bytes) -> bool:
 def _lines(path: Path) -> Iterator[tuple[int, bytes | None]]:
     """(offset, payload) a line; payload None where the CRC does not fit."""
     try:
-        file = path.open("rb")
+        file = files.stored(path)
     except FileNotFoundError:
         return
     offset = 0

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import time
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
-NAME = "run.log"
+from batch.run_folder import RunFolder
+from batch.store import files
+
 TAIL = 64 << 10
 """Bytes from the end in which the latest events are looked for."""
 
@@ -18,8 +20,8 @@ class Log:
     made of it.
     """
 
-    def __init__(self, run: Path) -> None:
-        self._path = run / NAME
+    def __init__(self, run: RunFolder) -> None:
+        self._path = run.log
 
     def event(self, name: str, **fields: Any) -> None:
         """One line: the moment (seconds since the epoch), the event's name and its fields."""
@@ -33,11 +35,11 @@ class Log:
             return
 
 
-def waiting(run: Path) -> str | None:
+def waiting(run: RunFolder) -> str | None:
     """What a running run waits for, by its log; None when it does not."""
     try:
-        with (run / NAME).open("rb") as file:
-            file.seek(max(0, (run / NAME).stat().st_size - TAIL))
+        with files.stored(run.log) as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL))
             lines = file.read().splitlines()
     except OSError:
         return None

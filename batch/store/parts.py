@@ -7,7 +7,6 @@ footer.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterator
 from hashlib import blake2b
 from pathlib import Path
@@ -19,12 +18,11 @@ import pyarrow.parquet as pq
 
 from batch.errors import Damaged
 from batch.model import Position
-from batch.usage import Summary
+from batch.store import files
+from batch.totals import Summary
 
 KEY = b"batchmill"
 BLANK = b"0" * 32
-SCHEMA = "_schema.parquet"
-NUMBER = re.compile(r"part-(\d{8})(?:\.parquet)?$")
 
 FORMAT = 1
 
@@ -45,17 +43,6 @@ class Footer(msgspec.Struct, frozen=True):
     summary: Summary
     format: int = FORMAT
     hash: str = BLANK.decode()
-
-
-def name(part: int) -> str:
-    """How part number `part` is called, in `open/`; with `.parquet` in `completions/`."""
-    return f"part-{part:08d}"
-
-
-def number(path: Path) -> int | None:
-    """The number of the part a path is of, None for anything else."""
-    match = NUMBER.fullmatch(path.name)
-    return int(match[1]) if match else None
 
 
 def write_schema(file: BinaryIO, schema: pa.Schema) -> None:
@@ -96,7 +83,8 @@ def _with_hash(file: BinaryIO, footer: Footer) -> Footer:
 def footer(path: Path) -> Footer:
     """The footer of a sealed part.  Raises Damaged."""
     try:
-        metadata = pq.read_metadata(path).metadata or {}
+        with files.parquet(path) as file:
+            metadata = file.metadata.metadata or {}
         return msgspec.json.decode(metadata[KEY], type=Footer)
     except (pa.ArrowException, OSError, KeyError, ValueError) as error:  # as pyarrow meets damage
         raise Damaged(f"{path}: no part of a run, or damaged ({type(error).__name__})") from None
@@ -104,7 +92,7 @@ def footer(path: Path) -> Footer:
 
 def hash_fits(path: Path, known: Footer) -> bool:
     """Whether the file's bytes are those that were sealed."""
-    with path.open("rb") as file:
+    with files.stored(path) as file:
         at = _position(file, known.hash.encode())
         return at >= 0 and _digest(file, at) == known.hash
 

@@ -18,9 +18,10 @@ import msgspec
 
 from batch import __version__
 from batch.errors import Damaged, Refused
-from batch.store.files import Disk
+from batch.model import DEFAULT_API
+from batch.run_folder import RunFolder
+from batch.store.files import Disk, content
 
-NAME = "run.json"
 FORMAT = 1
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -106,11 +107,12 @@ def read(run: Path) -> Plan | None:
     """The plan in a folder, None when there is none.  Raises Damaged, and Refused for a newer
     format.
     """
-    path = run / NAME
+    path = RunFolder(run).plan
     try:
-        plan = msgspec.json.decode(path.read_bytes(), type=Plan)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
+        found = content(path)
+        if found is None:
+            return None
+        plan = msgspec.json.decode(found, type=Plan)
     except (msgspec.DecodeError, OSError) as error:
         raise Damaged(f"{path}: {error}") from None
     if plan.format != FORMAT:
@@ -120,10 +122,10 @@ def read(run: Path) -> Plan | None:
     return plan
 
 
-def write(disk: Disk, run: Path, plan: Plan) -> None:
+def write(disk: Disk, run: RunFolder, plan: Plan) -> None:
     """Make `plan` the plan of the run, durably."""
     text = msgspec.json.format(msgspec.json.encode(plan), indent=2)
-    disk.put(run / NAME, [text, b"\n"], run / "tmp")
+    disk.put(run.plan, [text, b"\n"], run.drafts)
 
 
 def identity(job: dict[str, Any], over: Mapping[str, Any] = NOTHING) -> dict[str, Any]:
@@ -135,7 +137,7 @@ def identity(job: dict[str, Any], over: Mapping[str, Any] = NOTHING) -> dict[str
     flags = {} if prompt.get("user") is not None else over
     return {
         **{f"{_flag(key)} (by a flag)": value for key, value in flags.items()},
-        "request.api": request.pop("api", "chat"),
+        "request.api": request.pop("api", DEFAULT_API),
         "request.model": request.pop("model", None),
         **{f"prompt.{key}": prompt.get(key) for key in ("system", "user", "images", "audio")},
         **{

@@ -7,7 +7,7 @@ part.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
@@ -15,9 +15,10 @@ import msgspec
 from batch.errors import Damaged
 from batch.model import Position, Result
 from batch.outcome import TRANSIENT
-from batch.store import journal, parts, seal, spool
+from batch.run_folder import PartFolder, RunFolder, part_name
+from batch.store import journal, part_results, parts, spool
 from batch.store.files import Disk
-from batch.usage import Summary
+from batch.totals import Summary
 
 
 class Redo(msgspec.Struct, frozen=True):
@@ -59,14 +60,6 @@ class Found(msgspec.Struct, frozen=True):
     spooled: bool = False
     footer: parts.Footer | None = None
 
-    def folder(self, run: Path) -> Path:
-        """Where the open part lies."""
-        return run / "open" / parts.name(self.number)
-
-    def path(self, run: Path) -> Path:
-        """Where the sealed part lies."""
-        return run / "completions" / f"{parts.name(self.number)}.parquet"
-
 
 def end_of(found: list[Found]) -> tuple[Position, int]:
     """Where in the input a run goes on that holds these parts, and the ordinal of the row there."""
@@ -83,25 +76,22 @@ class Damage(msgspec.Struct, frozen=True):
     lines: int
 
 
-def recover(disk: Disk, run: Path) -> tuple[list[Found], list[Damage]]:
+def recover(disk: Disk, run: RunFolder) -> tuple[list[Found], list[Damage]]:
     """Put the folder in order and say what it holds, part by part.  Under the lock.  Raises
     Damaged.
 
     Empties tmp/, removes what a finished seal left behind, and rewrites every journal with the
     lines that count.
     """
-    for path in (run / "tmp").iterdir():
+    for path in run.drafts.iterdir():
         disk.remove(path)
     footers = sealed(run)
     damages: list[Damage] = []
     opened: dict[int, Found] = {}
-    for folder in sorted((run / "open").iterdir()):
-        number = parts.number(folder)
-        if number is None:
-            continue
-        found = _opened(disk, run, folder, footers.get(number), damages)
+    for number, part in run.open_parts().items():
+        found = _opened(disk, run, part, footers.get(number), damages)
         if found is None:
-            disk.remove_folder(folder)
+            disk.remove_folder(part.path)
         else:
             opened[number] = found
     found_parts = _tiled(run, footers, opened)
@@ -110,15 +100,12 @@ def recover(disk: Disk, run: Path) -> tuple[list[Found], list[Damage]]:
     ], damages
 
 
-def sealed(run: Path) -> dict[int, parts.Footer]:
+def sealed(run: RunFolder) -> dict[int, parts.Footer]:
     """The sealed parts' footers, by number."""
-    paths = sorted((run / "completions").glob("part-*.parquet"))
-    return {
-        number: parts.footer(path) for path in paths if (number := parts.number(path)) is not None
-    }
+    return {number: parts.footer(path) for number, path in run.sealed_parts().items()}
 
 
-def to_do(run: Path, part: Found, redo: Redo) -> tuple[bytes, Summary, dict[int, int]]:
+def to_do(run: RunFolder, part: Found, redo: Redo) -> tuple[bytes, Summary, dict[int, int]]:
     """One byte a row of the part's slice, 1 where the row is to be asked, what is thereby taken
     back, and the attempts that were recorded of that, by row.
     """
@@ -135,41 +122,35 @@ def to_do(run: Path, part: Found, redo: Redo) -> tuple[bytes, Summary, dict[int,
     return bytes(wanted), taken_back, attempts
 
 
-def finished(run: Path, part: Found) -> Iterator[Result]:
-    """The result of every row of a part that has one, all that came to it together, as far as
-    counting needs it; in no order.
-    """
-    latest: dict[int, Result] = {}
-    if part.footer is not None:
-        latest.update((result.row, result) for result in seal.results(part.path(run)))
-    if part.generation:
-        path = part.folder(run) / journal.NAME
-        for result in journal.results(path, journal.scan(path).entries):
-            earlier = latest.get(result.row)
-            latest[result.row] = result if earlier is None else seal.after(earlier, result)
-    yield from latest.values()
+def finished(run: RunFolder, part: Found) -> Iterable[Result]:
+    """The results of a part."""
+    return part_results.results(run, part.number)
 
 
 def _opened(
-    disk: Disk, run: Path, folder: Path, footer: parts.Footer | None, damages: list[Damage]
+    disk: Disk,
+    run: RunFolder,
+    part: PartFolder,
+    footer: parts.Footer | None,
+    damages: list[Damage],
 ) -> Found | None:
-    """The open part in `folder`; None when nothing in it counts."""
-    path = folder / journal.NAME
+    """What an open part is; None when nothing in it counts."""
+    path = part.journal
     scan = journal.scan(path)
-    header = scan.header or _header_in_spool(folder)
+    header = scan.header or _header_in_spool(part)
     sealed_generation = footer.generation if footer else 0
     if header is None and scan.entries:
-        raise Damaged(f"{folder}: its results belong to no part, the first line is damaged")
+        raise Damaged(f"{part.path}: its results belong to no part, the first line is damaged")
     if header is None or header.generation == sealed_generation or (footer and not scan.entries):
         return None
     if header.generation != sealed_generation + 1:
         raise Damaged(
-            f"{folder}: its journal is of generation {header.generation},"
+            f"{part.path}: its journal is of generation {header.generation},"
             f" its sealed part of {sealed_generation}"
         )
     if scan.bad_lines:
         damages.append(Damage(path, scan.bad_lines))
-    disk.put(path, itertools.chain([journal.line(header)], journal.good_results(path)), run / "tmp")
+    disk.put(path, itertools.chain([journal.line(header)], journal.good_results(path)), run.drafts)
     return Found(
         header.part,
         header.start_row,
@@ -182,19 +163,19 @@ def _opened(
     )
 
 
-def _header_in_spool(folder: Path) -> journal.Header | None:
-    found = spool.read(folder / spool.NAME)
+def _header_in_spool(part: PartFolder) -> journal.Header | None:
+    found = spool.read(part.spool)
     if found is None:
         return None
     start = found[0]
     return journal.Header(start.part, start.generation, start.start_row, start.position)
 
 
-def _with_spool(disk: Disk, run: Path, part: Found) -> Found:
+def _with_spool(disk: Disk, run: RunFolder, part: Found) -> Found:
     """`part`, knowing whether its spool covers its slice; one that does not is removed, to be
     made again.
     """
-    path = part.folder(run) / spool.NAME
+    path = run.opened(part.number).spool
     found = None if part.rows is None else spool.read(path)
     if found is not None and sum(len(batch.table) for batch in found[1]) == part.rows:
         return msgspec.structs.replace(part, spooled=True)
@@ -203,24 +184,27 @@ def _with_spool(disk: Disk, run: Path, part: Found) -> Found:
     return part
 
 
-def _tiled(run: Path, footers: dict[int, parts.Footer], opened: dict[int, Found]) -> list[Found]:
+def _tiled(
+    run: RunFolder, footers: dict[int, parts.Footer], opened: dict[int, Found]
+) -> list[Found]:
     """All parts in order, each ending where the next begins."""
     found: list[Found] = []
     for number in sorted(footers.keys() | opened.keys()):
         part = opened.get(number) or _closed(footers[number])
         if number != len(found):
-            raise Damaged(f"{run}: {parts.name(len(found))} is missing")
+            raise Damaged(f"{run.path}: {part_name(len(found))} is missing")
         if found:
             found[-1] = _ending_at(run, found[-1], part)
         found.append(part)
     return found
 
 
-def _ending_at(run: Path, before: Found, part: Found) -> Found:
+def _ending_at(run: RunFolder, before: Found, part: Found) -> Found:
     rows = part.start_row - before.start_row
     if rows < 0 or before.rows not in (None, rows):
         raise Damaged(
-            f"{run}: {parts.name(part.number)} does not begin where {parts.name(before.number)} ends"
+            f"{run.path}: {part_name(part.number)} does not begin"
+            f" where {part_name(before.number)} ends"
         )
     return msgspec.structs.replace(before, rows=rows, end=part.start)
 

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import msgspec
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from batch import columns
 from batch.model import Result, Usage
-from batch.store import contents, journal
+from batch.run_folder import RunFolder
+from batch.store import contents, part_results
 from batch.store.seal import Layout
 
 PARTS_AT_HAND = 4
@@ -30,16 +30,16 @@ _FREE = Usage(0, 0, 0, 0, 0)
 class Reuse:
     """The `ok` answers of the run in `old`, whose layout is `layout`, for the run in `new`."""
 
-    def __init__(self, old: Path, layout: Layout, new: Path) -> None:
+    def __init__(self, old: Path, layout: Layout, new: RunFolder) -> None:
         """Indexes the old run, and passes over the answers that the new one has taken already."""
-        self._old, self._layout = old, layout
-        self._index = sqlite3.connect(new / "tmp" / "reuse.sqlite", isolation_level=None)
+        self._old, self._layout = RunFolder(old), layout
+        self._index = sqlite3.connect(new.drafts / "reuse.sqlite", isolation_level=None)
         self._index.execute("PRAGMA journal_mode = OFF")
         self._index.execute("PRAGMA synchronous = OFF")
         self._index.execute("CREATE TABLE answer (hash TEXT, part INTEGER, place INTEGER)")
         self._index.execute("BEGIN")
-        for number in contents.numbers(old):
-            answers = _answers(contents.chosen(old, number, layout, INDEXED))
+        for number in self._old.numbers():
+            answers = _answers(contents.chosen(self._old, number, layout, INDEXED))
             rows = ((digest, number, place) for digest, place in answers)
             self._index.executemany("INSERT INTO answer VALUES (?, ?, ?)", rows)
         self._index.execute("CREATE INDEX by_hash ON answer (hash, part, place)")
@@ -84,7 +84,9 @@ class Reuse:
         self._index.close()
 
     def _read(self, number: int) -> pa.Table:
-        names = [column.name for column in columns.COLUMNS]
+        own = {column.name for column in self._layout.own}
+        of_apis = [column for column in columns.OF_APIS if column.name in own]
+        names = [column.name for column in (*columns.COLUMNS, *of_apis)]
         return contents.chosen(self._old, number, self._layout, names)
 
 
@@ -96,12 +98,9 @@ def _answers(table: pa.Table) -> Iterator[tuple[str, int]]:
             yield digest, place
 
 
-def _taken(run: Path) -> Iterator[str]:
+def _taken(run: RunFolder) -> Iterator[str]:
     """The questions that the run has answered from the old one."""
-    for path in sorted((run / "completions").glob("part-*.parquet")):
-        table = pq.read_table(path, columns=list(INDEXED), partitioning=None)
-        yield from table.filter(table["reused"])["request_hash"].to_pylist()
-    for path in sorted((run / "open").glob(f"part-*/{journal.NAME}")):
-        for result in journal.results(path, journal.scan(path).entries):
+    for number in run.numbers():
+        for result in part_results.results(run, number, INDEXED):
             if result.reused and result.request_hash is not None:
                 yield result.request_hash

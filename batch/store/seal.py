@@ -14,32 +14,23 @@ from typing import Any
 
 import msgspec
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from batch import columns, usage
+from batch import columns, totals
 from batch.columns import Column
 from batch.errors import Damaged
-from batch.model import Position, Result, Usage
+from batch.model import Position, Result
 from batch.results import log_of
+from batch.run_folder import PartFolder, RunFolder
 from batch.store import journal, parts, spool
-from batch.store.files import Disk
-from batch.usage import Summary
+from batch.store.files import Disk, parquet
+from batch.totals import Summary
 
 CHUNK = 32 << 20
 """Bytes of journal that make a row group; in memory, as values and as arrays, they are about
 twice that.
 """
 
-ADDED_UP = (
-    "attempts",
-    "maybe_billed_attempts",
-    *Usage.__struct_fields__,
-    "cost_usd",
-    "reported_cost_usd",
-    "unconfirmed_tokens",
-    "unconfirmed_cost_usd",
-    "unbounded_attempts",
-)
+ADDED_UP = (*totals.SUMMED, "reported_cost_usd")
 COUNTED = (
     *(
         "row",
@@ -80,7 +71,7 @@ class Slice(msgspec.Struct, frozen=True):
 
 def seal(
     disk: Disk,
-    run: Path,
+    run: RunFolder,
     piece: Slice,
     layout: Layout,
     entries: Iterable[journal.Entry] | None = None,
@@ -88,12 +79,11 @@ def seal(
     """Make the sealed part, durably; the open part is left for the caller to remove.  `entries` is
     what its journal holds, where that is known.
     """
-    opened = run / "open" / parts.name(piece.part)
-    target = run / "completions" / f"{parts.name(piece.part)}.parquet"
+    opened, target = run.opened(piece.part), run.sealed(piece.part)
     if entries is None:
-        entries = journal.scan(opened / journal.NAME).entries
+        entries = journal.scan(opened.journal).entries
     merge = Merge(opened, target if piece.generation > 1 else None, entries, layout)
-    draft = run / "tmp" / target.name
+    draft = run.drafts / target.name
     file = disk.create(draft)
     try:
         made = parts.write(file, layout.schema, merge.tables(), lambda: merge.footer(piece))
@@ -109,7 +99,7 @@ class Merge:
 
     def __init__(
         self,
-        opened: Path,
+        opened: PartFolder,
         old: Path | None,
         entries: Iterable[journal.Entry],
         layout: Layout,
@@ -117,13 +107,13 @@ class Merge:
         spooled: bool = True,
     ) -> None:
         """`spooled` tells that the spool must be whole; else what it lacks is null."""
-        self._journal = opened / journal.NAME
+        self._journal = opened.journal
         self._entries: dict[int, list[journal.Entry]] = {}
         for entry in entries:
             self._entries.setdefault(entry.row, []).append(entry)
         self._old = None if old is None else _OldPart(old)
-        whole = spooled or _is_whole(opened / spool.NAME, max(self._entries, default=-1))
-        self._spool = _SpoolSlices(opened / spool.NAME) if whole else None
+        whole = spooled or _is_whole(opened.spool, max(self._entries, default=-1))
+        self._spool = _SpoolSlices(opened.spool) if whole else None
         self._layout = layout
         self._extra = [at for at, each in enumerate(layout.schema) if columns.is_extra(each)]
         self._summary = Summary()
@@ -209,11 +199,13 @@ def after(earlier: Result, later: Result) -> Result:
         return later
     both = (earlier, later)
     summed: dict[str, Any] = {
-        name: add_known(getattr(earlier, name), getattr(later, name)) for name in ADDED_UP
+        name: totals.add_known(getattr(earlier, name), getattr(later, name)) for name in ADDED_UP
     }
-    if any(usage.is_unpriced(each) for each in both):  # a sum of what is known would pass for all
+    if any(
+        "unpriced_rows" in totals.counting(each) for each in both
+    ):  # a sum of what is known would pass for all
         summed.update(cost_usd=None, cost_source=None)
-    if any(each.unconfirmed_tokens and each.unconfirmed_cost_usd is None for each in both):
+    if any("unconfirmed_unpriced_rows" in totals.counting(each) for each in both):
         summed["unconfirmed_cost_usd"] = None
     if later.attempts:
         summed["reused"] = False
@@ -222,16 +214,11 @@ def after(earlier: Result, later: Result) -> Result:
     return msgspec.structs.replace(kept, **summed, attempt_log=log if len(log) > 1 else None)
 
 
-def add_known(one: float | None, other: float | None) -> float | None:
-    """The sum of what is known."""
-    return one + other if one is not None and other is not None else one if other is None else other
-
-
 class _OldPart:
     """The generation that is merged into: its rows, row group by row group."""
 
     def __init__(self, path: Path) -> None:
-        self._file = pq.ParquetFile(path, pre_buffer=False, page_checksum_verification=True)
+        self._file = parquet(path, checked=True)
         self._first = [0]
         for index in range(self._file.num_row_groups):
             self._first.append(self._first[-1] + self._file.metadata.row_group(index).num_rows)
@@ -263,10 +250,9 @@ class _OldPart:
             yield columns.result(values)
 
 
-def results(path: Path) -> Iterator[Result]:
-    """The results of a sealed part, as far as they are added up and counted."""
-    file = pq.ParquetFile(path, pre_buffer=False)
-    for batch in file.iter_batches(1024, columns=list(COUNTED)):
+def results(path: Path, names: Sequence[str] = COUNTED) -> Iterator[Result]:
+    """The results of a sealed part, as far as the columns `names` tell them."""
+    for batch in parquet(path).iter_batches(1024, columns=list(names)):
         yield from map(columns.result, batch.to_pylist())
 
 

@@ -20,15 +20,14 @@ from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
-import pyarrow.parquet as pq
 
 from batch.errors import StorageError
 from batch.model import Result, Sent
-from batch.store import journal
+from batch.run_folder import RunFolder
+from batch.store import files, journal
 from batch.store.files import Disk
 from batch.store.recover import Found
 
-GATHERED = "sent"
 MOST_OPEN = 32
 """Files that are held open."""
 
@@ -49,16 +48,11 @@ Unanswered = dict[int, list[Sent]]
 Bearing = Callable[[Result, Sequence[Sent]], Result]
 
 
-def name(part: int) -> str:
-    """The file in `open/` for the rows of a part."""
-    return f"{GATHERED}-{part:08d}"
-
-
-def gathered(disk: Disk, run: Path, found: list[Found]) -> Unanswered:
+def gathered(disk: Disk, run: RunFolder, found: list[Found]) -> Unanswered:
     """What earlier starts sent and nobody recorded, durably in one file.  Under the lock, once the
     folder is in order.
     """
-    paths = _paths(run)
+    paths = run.all_sent()
     if not paths:
         return {}
     lines = read(run)
@@ -67,19 +61,19 @@ def gathered(disk: Disk, run: Path, found: list[Found]) -> Unanswered:
     unanswered = unrecorded(lines, _attempts(run, parts_with))
     kept = [sent for row in sorted(unanswered) for sent in unanswered[row]]
     if kept:
-        disk.put(run / "open" / GATHERED, map(_line, kept), run / "tmp")
+        disk.put(run.gathered, map(_line, kept), run.drafts)
     for path in paths:
-        if not kept or path.name != GATHERED:
+        if not kept or path != run.gathered:
             disk.remove(path)
-    disk.sync_folder(run / "open")
+    disk.sync_folder(run.open)
     return unanswered
 
 
-def read(run: Path) -> Unanswered:
+def read(run: RunFolder) -> Unanswered:
     """All lines, those that certainly cost nothing taken out; a line twice is there once."""
     found: dict[tuple[int, float], Sent] = {}
     free: set[tuple[int, float]] = set()
-    for path in _paths(run):
+    for path in run.all_sent():
         for sent in _lines(path):
             found[sent.row, sent.at] = sent
             if sent.free:
@@ -106,7 +100,7 @@ class Sends:
     def __init__(
         self,
         disk: Disk,
-        run: Path,
+        run: RunFolder,
         unanswered: Unanswered | None = None,
         bearing: Bearing = lambda result, lost: result,
     ) -> None:
@@ -162,13 +156,13 @@ class Sends:
 
     def remove(self, part: int) -> None:
         """All rows of a part are answered.  Durable with the next sync of `open/`."""
-        self._disk.remove(self._run / "open" / name(part))
+        self._disk.remove(self._run.sent(part))
 
     def end(self, durable: bool) -> None:
         """Close all files; what was gathered goes once it is answered, and that is on the disk."""
         for part in [*self._files]:
             self.close(part)
-        path = self._run / "open" / GATHERED
+        path = self._run.gathered
         if durable and path.exists() and not any(self._out.values()):
             self._disk.remove(path)
             self._disk.sync_folder(path.parent)
@@ -178,7 +172,7 @@ class Sends:
         if file is None:
             if len(self._files) >= MOST_OPEN:
                 self.close(next(iter(self._files)))
-            file = self._disk.open_notes(self._run / "open" / name(part))
+            file = self._disk.open_notes(self._run.sent(part))
             self._files[part] = file
         return file
 
@@ -190,30 +184,26 @@ def _line(sent: Sent) -> bytes:
 
 def _lines(path: Path) -> Iterator[Sent]:
     """The whole lines of a file; of none when it is gone."""
-    with suppress(FileNotFoundError), path.open("rb") as file:
+    with suppress(FileNotFoundError), files.stored(path) as file:
         for raw in file:
             payload = journal.payload(raw)
             if payload is not None:
                 yield _decoder.decode(payload)
 
 
-def _paths(run: Path) -> list[Path]:
-    return sorted((run / "open").glob(f"{GATHERED}*"))
-
-
 def _holds(part: Found, row: int) -> bool:
     return part.start_row <= row and (part.rows is None or row < part.start_row + part.rows)
 
 
-def _attempts(run: Path, found: Iterable[Found]) -> dict[int, int]:
+def _attempts(run: RunFolder, found: Iterable[Found]) -> dict[int, int]:
     """Attempts recorded of each row that has a result."""
     counted: dict[int, int] = {}
     for part in found:
         if part.footer is not None:
-            table = pq.read_table(part.path(run), columns=["row", "attempts"])
+            table = files.parquet(run.sealed(part.number)).read(["row", "attempts"])
             counted.update(zip(*(column.to_pylist() for column in table.columns), strict=True))
         if part.generation:
-            for payload in journal.payloads(part.folder(run) / journal.NAME):
+            for payload in journal.payloads(run.opened(part.number).journal):
                 result = _counted.decode(payload)
                 counted[result.row] = counted.get(result.row, 0) + result.attempts
     return counted

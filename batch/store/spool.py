@@ -17,8 +17,8 @@ import msgspec
 import pyarrow as pa
 
 from batch.model import Batch, Position
+from batch.store import files
 
-NAME = "input.arrow"
 KEY = b"batchmill"
 
 
@@ -62,8 +62,7 @@ def read(path: Path) -> tuple[Start, Iterator[Batch]] | None:
     there is no whole head.
     """
     try:
-        source = pa.memory_map(str(path))
-        stream = pa.ipc.open_stream(source)
+        stream = pa.ipc.open_stream(files.mapped(path))
         start = msgspec.json.decode((stream.schema.metadata or {})[KEY], type=Start)
     except (pa.ArrowException, OSError, KeyError, ValueError):
         return None

@@ -12,12 +12,13 @@ from pathlib import Path
 
 import msgspec
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from batch.errors import Damaged
+from batch.run_folder import PartFolder, RunFolder
 from batch.store import folder, journal, parts, seal
+from batch.store.files import parquet
 from batch.store.plan import Plan
-from batch.usage import Summary
+from batch.totals import Summary
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -27,14 +28,13 @@ class Finding(msgspec.Struct, frozen=True):
     damage: bool = True
 
 
-def verify(run: Path, plan: Plan) -> Iterator[Finding]:
-    """Everything that is wrong with the run in a folder."""
+def verify(run: RunFolder, plan: Plan) -> Iterator[Finding]:
+    """Everything that is wrong with a run."""
     whole = Summary()
     next_row = 0
     missing = 0
-    opened = {parts.number(path): path for path in sorted((run / "open").glob("part-*"))}
-    paths = sorted((run / "completions").glob("part-*.parquet"))
-    for path in paths:
+    opened = list(run.open_parts().values())
+    for path in run.sealed_files():
         try:
             footer = parts.footer(path)
             yield from _part(path, footer)
@@ -48,8 +48,8 @@ def verify(run: Path, plan: Plan) -> Iterator[Finding]:
             )
         next_row = footer.start_row + footer.rows_planned
         missing += footer.rows_planned - footer.rows_present
-    for path in opened.values():
-        yield from _journal(path / journal.NAME)
+    for part in opened:
+        yield from _journal(part)
     if not opened:
         yield from _usage(run, plan, whole)
     if missing:
@@ -62,10 +62,10 @@ def verify(run: Path, plan: Plan) -> Iterator[Finding]:
         )
 
 
-def _covered(opened: dict[int | None, Path], start: int, end: int) -> bool:
+def _covered(opened: list[PartFolder], start: int, end: int) -> bool:
     """Whether open parts may hold the rows from `start` to `end`."""
-    scans = (journal.scan(path / journal.NAME).header for path in opened.values())
-    return any(header is not None and start <= header.start_row < end for header in scans)
+    headers = (journal.scan(part.journal).header for part in opened)
+    return any(header is not None and start <= header.start_row < end for header in headers)
 
 
 def _part(path: Path, footer: parts.Footer) -> Iterator[Finding]:
@@ -74,7 +74,7 @@ def _part(path: Path, footer: parts.Footer) -> Iterator[Finding]:
         return
     summary = Summary()
     try:
-        file = pq.ParquetFile(path, pre_buffer=False, page_checksum_verification=True)
+        file = parquet(path, checked=True)
         rows = [
             row
             for batch in file.iter_batches(4096, columns=["row"])
@@ -101,7 +101,8 @@ def _counts(summary: Summary) -> object:
     return groups, sorted(summary.flags.items()), sorted(summary.failures.items())
 
 
-def _journal(path: Path) -> Iterator[Finding]:
+def _journal(part: PartFolder) -> Iterator[Finding]:
+    path = part.journal
     scan = journal.scan(path)
     if scan.header is None:
         yield Finding(f"{path}: its first line is damaged")
@@ -110,15 +111,15 @@ def _journal(path: Path) -> Iterator[Finding]:
     if scan.torn:
         yield Finding(f"{path}: its last line is torn, as a kill leaves it", damage=False)
     yield Finding(
-        f"{path.parent}: is open, {len(scan.entries):,} results are not in Parquet yet",
+        f"{part.path}: is open, {len(scan.entries):,} results are not in Parquet yet",
         damage=False,
     )
 
 
-def _usage(run: Path, plan: Plan, whole: Summary) -> Iterator[Finding]:
-    path = run / "usage.parquet"
+def _usage(run: RunFolder, plan: Plan, whole: Summary) -> Iterator[Finding]:
+    path = run.usage
     try:
-        kept = pq.read_table(path)
+        kept = parquet(path).read()
     except FileNotFoundError:
         yield Finding(f"{path}: is missing; the next start writes it", damage=False)
         return

@@ -13,19 +13,19 @@ import time
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import msgspec
 
 from batch.errors import StorageError
 from batch.model import Batch, Position, Result, Sent
-from batch.store import journal, parts, spool
+from batch.run_folder import RunFolder
+from batch.store import journal, parts
 from batch.store.files import Disk, refused
 from batch.store.recover import Found, end_of
 from batch.store.seal import Layout, Slice, seal
 from batch.store.sends import Sends
 from batch.store.spool import SpoolWriter, Start
-from batch.usage import Summary
+from batch.totals import Summary
 
 COMMIT_SECONDS = 0.2
 MOST_UNSYNCED = 8 << 20
@@ -95,7 +95,7 @@ class Store:
 
     def __init__(
         self,
-        run: Path,
+        run: RunFolder,
         layout: Layout,
         found: list[Found],
         *,
@@ -375,15 +375,15 @@ class Store:
 
     def _write_all(self, writes: list[_Write]) -> None:
         for write in writes:
-            folder = self._run / "open" / parts.name(write.part.number)
+            opened = self._run.opened(write.part.number)
             if write.new:
-                self._disk.make_folder(folder)
+                self._disk.make_folder(opened.path)
             if write.spool:
-                self._disk.append(folder / spool.NAME, write.spool)
+                self._disk.append(opened.spool, write.spool)
             if write.lines:
-                self._disk.append(folder / journal.NAME, write.lines)
+                self._disk.append(opened.journal, write.lines)
             if write.new or write.spool:
-                self._disk.sync_folder(folder)
+                self._disk.sync_folder(opened.path)
 
     def _count_done(self, writes: list[_Write]) -> None:
         for write in writes:
@@ -421,7 +421,7 @@ class Store:
         except StorageError as error:
             self._fail(error)
         except OSError as error:  # what it had to read
-            self._fail(refused(error, self._run))
+            self._fail(refused(error, self._run.path))
 
     def _fail(self, error: StorageError) -> None:
         self._failure = self._failure or error
@@ -434,7 +434,7 @@ class Store:
         footer = seal(self._disk, self._run, piece, self._layout, known)
         if not unanswered:
             self._sends.remove(part.number)
-        self._disk.remove_folder(self._run / "open" / parts.name(part.number))
+        self._disk.remove_folder(self._run.opened(part.number).path)
         return footer
 
     async def _seal_the_rest(self) -> None:
@@ -454,7 +454,7 @@ class Store:
         self._sends.close(part.number)
         if not self._sends.waits_in(part.start_row, part.rows):
             self._sends.remove(part.number)
-        folder = self._run / "open" / parts.name(part.number)
+        folder = self._run.opened(part.number).path
         if folder.is_dir():
             self._disk.remove_folder(folder)
         if part.number not in self.footers:

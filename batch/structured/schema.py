@@ -9,9 +9,6 @@ from __future__ import annotations
 
 from typing import Any
 
-APIS = frozenset({"chat", "responses"})
-"""The APIs whose answers can be held to a schema."""
-
 NAME = "answer"
 """What the schema is called on the wire; servers want a name."""
 

@@ -22,7 +22,8 @@ from batch.structured.schema import CONTAINERS, TYPES
 MOST_STARTS = 20
 """Places in a text at which a JSON value is looked for: a text of nothing but brackets ends."""
 
-MESSAGE_LENGTH = 200
+QUOTED = 200
+"""Characters that a message quotes."""
 
 _LENIENT = json.JSONDecoder(strict=False)
 
@@ -179,5 +180,5 @@ def _compact(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-def _short(text: str, length: int = MESSAGE_LENGTH) -> str:
+def _short(text: str, length: int = QUOTED) -> str:
     return text if len(text) <= length else f"{text[:length]}…"

@@ -15,7 +15,6 @@ import ssl
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
-from functools import lru_cache
 from types import TracebackType
 from typing import Any, NamedTuple
 
@@ -23,7 +22,7 @@ import aiohttp
 import msgspec
 import yarl
 
-from batch import __version__
+from batch import __version__, headers
 from batch.apis import APIS, Fold, with_response_format, without_stream_options
 from batch.errors import UsageError
 from batch.event_stream import Event, EventReader, TooLarge
@@ -33,7 +32,6 @@ from batch.outcome import BadAnswer
 from batch.transport.connection import Exchange, Patience, Poster, Reused
 from batch.transport.endpoint import Endpoint, Target, url_of
 from batch.transport.redaction import Scrubber
-from batch.usage import COST_HEADER
 
 MAX_BODY = 16 << 20
 """Decoded bytes one answer may have."""
@@ -51,20 +49,6 @@ BLANK = b"\xef\xbb\xbf \t\r\n"
 STREAM = re.compile(rb"[\xef\xbb\xbf\s]*(?:data|event|id|retry|error)?:")
 """How an event stream begins, whatever its content type says."""
 ESCAPED = re.compile(rb"\\[u/]")
-
-KEPT_HEADERS = frozenset(
-    {
-        "content-type",
-        "location",
-        "retry-after",
-        "retry-after-ms",
-        "x-should-retry",
-        "x-request-id",
-        "request-id",
-        COST_HEADER,
-    }
-)
-KEPT_PREFIXES = ("x-ratelimit-", "anthropic-ratelimit-")
 
 KEEPALIVE_SECONDS = 4.0
 """Shorter than the 5 s after which uvicorn and llama.cpp close an idle socket."""
@@ -326,7 +310,7 @@ class Client:
         return {
             kept: self._scrubber.clean(value)
             for name, value in exchange.headers.items()
-            if (kept := _kept_name(name)) is not None
+            if (kept := headers.kept(name)) is not None
         }
 
 
@@ -398,13 +382,6 @@ class _Folding:
             if fold.ended:
                 return
             fold.add(event)
-
-
-@lru_cache(maxsize=256)
-def _kept_name(name: str) -> str | None:
-    """A header's name in lower case; None where nobody reads it."""
-    lower = name.lower()
-    return lower if lower in KEPT_HEADERS or lower.startswith(KEPT_PREFIXES) else None
 
 
 def _raise_descriptors(needed: int) -> None:

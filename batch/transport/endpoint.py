@@ -15,10 +15,10 @@ from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 import msgspec
 
+from batch.apis import APIS
 from batch.costs import prices
 from batch.errors import JobError, UsageError
 from batch.local.server import MODEL
-from batch.requests.prompts import PATHS
 
 Seconds = Annotated[float, msgspec.Meta(gt=0)]
 
@@ -261,7 +261,7 @@ def root_of(path: str) -> str:
     version is put where none can be missing.
     """
     root = re.sub("//+", "/", path).rstrip("/")
-    ends = (*sorted(PATHS, key=len, reverse=True), *LISTS)
+    ends = (*sorted((api.PATH for api in APIS.values()), key=len, reverse=True), *LISTS)
     named = next((end for end in ends if root.endswith(end)), None)
     if named is not None:
         return root.removesuffix(named)

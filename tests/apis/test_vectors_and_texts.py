@@ -86,6 +86,16 @@ def test_embeddings_are_a_column_of_floats(api: FakeAPI, tmp_path):
     assert longest == [(8,)]
 
 
+def test_vectors_are_reused_with_their_rows(api: FakeAPI, tmp_path, batchmill):
+    done = ran(api, tmp_path, PROMPTS, {"api": "embeddings"})
+    command = ("run", tmp_path / "in.jsonl", "-m", "fake-model", "--api", "embeddings")
+    again = batchmill(*command, "--base-url", api.url, "-o", "new", "--reuse", "run")
+    assert again.exit_code == 0, again.stderr
+    assert len(api.ledger) == len(PROMPTS)
+    vectors = [row["embedding"] for row in done.rows]
+    assert table(tmp_path / "new")["embedding"].to_pylist() == vectors
+
+
 def test_embeddings_are_exported_as_the_batch_api_writes_them(api: FakeAPI, tmp_path, batchmill):
     ran(api, tmp_path, PROMPTS, {"api": "embeddings"})
     assert batchmill("export", "run", "-o", "x.jsonl", "--format", "openai-batch").exit_code == 0

@@ -19,9 +19,10 @@ import pyarrow.compute as pc
 
 from batch import columns
 from batch.model import AttemptRecord, Position, Result
+from batch.run_folder import RunFolder
 from batch.store import folder, parts, plan
 from batch.store.files import Disk
-from batch.usage import Summary
+from batch.totals import Summary
 
 PART_ROWS = 5_000
 CARRIED = pa.schema([("customer", pa.string()), ("text", pa.string())])
@@ -42,10 +43,10 @@ def main() -> None:
 
 def make(run: Path, rows: int) -> None:
     """A finished run of `rows` rows, a multiple of PART_ROWS."""
-    disk = Disk()
-    folder.make(disk, run)
+    disk, lies = Disk(), RunFolder(run)
+    folder.make(disk, lies)
     schema, _ = columns.schema(CARRIED, columns.COLUMNS)
-    folder.begin(disk, run, schema)
+    folder.begin(disk, lies, schema)
     results = [_result(row) for row in range(PART_ROWS)]
     summary = Summary()
     for result in results:
@@ -59,9 +60,9 @@ def make(run: Path, rows: int) -> None:
     )
     count = rows // PART_ROWS
     for number in range(count):
-        _write(run, number, _moved(table, number, count), summary)
+        _write(lies, number, _moved(table, number, count), summary)
     made = plan.new({"request": {"model": "model-0"}, "tags": {"team": "search"}}, [], "jsonl")
-    plan.write(disk, run, plan.Plan(**{**_fields(made), "rows": rows, "state": "finished"}))
+    plan.write(disk, lies, plan.Plan(**{**_fields(made), "rows": rows, "state": "finished"}))
 
 
 def _fields(value: plan.Plan) -> dict[str, object]:
@@ -115,7 +116,7 @@ def _moved(table: pa.Table, number: int, count: int) -> pa.Table:
     return table
 
 
-def _write(run: Path, number: int, table: pa.Table, summary: Summary) -> None:
+def _write(run: RunFolder, number: int, table: pa.Table, summary: Summary) -> None:
     made = parts.Footer(
         part=number,
         generation=1,
@@ -127,7 +128,7 @@ def _write(run: Path, number: int, table: pa.Table, summary: Summary) -> None:
         end=Position(),
         summary=summary,
     )
-    with (run / "completions" / f"{parts.name(number)}.parquet").open("w+b") as file:
+    with run.sealed(number).open("w+b") as file:
         parts.write(file, table.schema, iter([table]), lambda: made)
 
 

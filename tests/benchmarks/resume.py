@@ -17,6 +17,7 @@ import psutil
 
 from batch import readers, runs
 from batch.model import Result
+from batch.run_folder import RunFolder
 from batch.store import folder
 from batch.store.files import Disk
 from batch.store.recover import recover
@@ -58,8 +59,8 @@ def main() -> None:
 
 async def _fill(root: Path, rows: int) -> None:
     """Answer all rows but the last MORE, as if they had been asked."""
-    run, disk = root / "run", NoSync()
-    _, layout = runs.opened(run)
+    run, disk = RunFolder(root / "run"), NoSync()
+    _, layout = runs.opened(run.path)
     found, _ = recover(disk, run)
     store = Store(run, layout, found, part_rows=PART_ROWS, on_done=lambda _: None, disk=disk)
     async with store:

@@ -21,7 +21,8 @@ import pyarrow.parquet as pq
 
 from batch import columns, readers
 from batch.model import Batch, Result
-from batch.store import folder, journal, parts, seal, spool
+from batch.run_folder import RunFolder
+from batch.store import folder, journal, seal
 from batch.store.files import Disk
 from batch.store.seal import Layout
 from batch.store.spool import SpoolWriter, Start
@@ -86,7 +87,7 @@ def _plain(root: Path, rows: int) -> float:
 
 
 async def _stored(root: Path, path: Path, rows: int) -> tuple[float, list[float], float]:
-    disk, run = Disk(), root / "run"
+    disk, run = Disk(), RunFolder(root / "run")
     folder.make(disk, run)
     source = readers.resolve(str(path), root)
     carried = source.schema(None)
@@ -121,7 +122,7 @@ async def _tick(stalls: list[float]) -> None:
 
 def _sealing(root: Path, layout: Layout, source: readers.Input, disk: Disk) -> float:
     """Seconds of CPU to seal all rows once more, alone in one thread, about 5,000 to a part."""
-    run, taken, row = root / "again", 0.0, 0
+    run, taken, row = RunFolder(root / "again"), 0.0, 0
     folder.make(disk, run)
     batches = source.batches()
     for number in itertools.count():
@@ -136,17 +137,17 @@ def _sealing(root: Path, layout: Layout, source: readers.Input, disk: Disk) -> f
     raise AssertionError("the count never ends")
 
 
-def _opened(disk: Disk, run: Path, number: int, row: int, batches: list[Batch]) -> seal.Slice:
+def _opened(disk: Disk, run: RunFolder, number: int, row: int, batches: list[Batch]) -> seal.Slice:
     """An open part on disk that holds `batches`, every row answered."""
     start, end = batches[0].start, batches[-1].end
     count = sum(len(batch.table) for batch in batches)
-    opened = run / "open" / parts.name(number)
-    disk.make_folder(opened)
+    opened = run.opened(number)
+    disk.make_folder(opened.path)
     spooled = SpoolWriter(Start(number, 1, row, start))
-    disk.put(opened / spool.NAME, map(spooled.add, batches), run / "tmp")
+    disk.put(opened.spool, map(spooled.add, batches), run.drafts)
     header = journal.line(journal.Header(number, 1, row, start))
     lines = (journal.line(_result(at)) for at in range(row, row + count))
-    disk.put(opened / journal.NAME, itertools.chain([header], lines), run / "tmp")
+    disk.put(opened.journal, itertools.chain([header], lines), run.drafts)
     return seal.Slice(number, 1, row, count, start, end)
 
 

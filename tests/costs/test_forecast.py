@@ -22,8 +22,8 @@ def pricing(pricer: Pricer, tier: str | None = None) -> Rate:
     return tallying.by(pricer, LATE, tier)
 
 
-def request(size: int, cap: int | None = None, model: str = "m", api: str = "chat") -> Request:
-    return Request(0, None, api, model, b"x" * size, "", output_cap=cap)
+def request(size: int, cap: int | None = None, model: str = "m") -> Request:
+    return Request(0, None, "chat", model, b"x" * size, "", output_cap=cap)
 
 
 def forecast(tally: Tally, prices: dict[str, Price] | None = None, model: str = "m") -> Forecast:
@@ -95,8 +95,8 @@ def test_without_a_cap_there_is_no_most():
     assert found.cost_input_usd == pytest.approx(200 * 2e-6)
 
 
-def test_embeddings_put_out_nothing():
-    found = forecast(tally(request(400, api="embeddings")))
+def test_what_puts_out_nothing_is_not_charged_for_output():
+    found = forecast(tally(request(400, cap=0)))
     assert (found.uncapped_rows, found.output_tokens_likely, found.output_tokens_most) == (0, 0, 0)
     assert found.cost_likely_usd == found.cost_most_usd == pytest.approx(100 * 2e-6)
 

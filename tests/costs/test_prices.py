@@ -18,7 +18,8 @@ from batch.model import Attempt, Result, Usage
 from batch.reports import summary
 from batch.reports.summary import Ended
 from batch.store import seal
-from batch.usage import Reading, Summary, Totals
+from batch.totals import Summary, Totals
+from batch.usage import Reading
 
 NOON = datetime(2026, 10, 20, 12, tzinfo=UTC).timestamp()
 HOUR = 3600

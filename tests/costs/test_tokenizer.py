@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from batch import apis
-from batch.apis import Parameters
+from batch.apis import APIS, Parameters
 from batch.costs.tokenizer import counter
 from batch.model import Request
 from batch.requests.prompts import Question
@@ -18,7 +18,7 @@ USER = {"role": "user", "content": "hello world"}
 
 
 def counted(parameters: dict[str, Any], *messages: dict[str, Any], api: str = "chat") -> int | None:
-    count = counter()
+    count = counter(APIS)
     assert count is not None, "the tests have the extra"
     question = Question(messages=list(messages))
     sent = {key: value for key, value in parameters.items() if key != "model"}
@@ -62,7 +62,7 @@ def test_what_only_the_server_can_count_is_not_counted(parameters, message):
 
 
 def test_a_schema_in_the_words_of_responses_is_not_counted():
-    count = counter()
+    count = counter(APIS)
     assert count is not None
     body = {"model": "gpt-5.4", "input": "hi", "text": {"format": {"type": "json_object"}}}
     request = Request(0, None, "responses", "gpt-5.4", msgspec.json.encode(body), "")
@@ -70,7 +70,7 @@ def test_a_schema_in_the_words_of_responses_is_not_counted():
 
 
 def test_requests_counted_together_keep_their_own_counts():
-    count = counter()
+    count = counter(APIS)
     assert count is not None
     asked = [("gpt-4", "a b c"), ("gpt-5.4", "hello world"), ("llama", "x"), ("gpt-4", "a")]
     requests = [

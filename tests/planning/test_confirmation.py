@@ -19,7 +19,7 @@ from batch.errors import Stopped
 from batch.model import Request, Result
 from batch.planning import confirmation, prepare
 from batch.planning.confirmation import Standing
-from batch.usage import Summary
+from batch.totals import Summary
 from tests import program
 from tests.fake_api import FakeAPI, Step
 from tests.reading import asking, texts, write

@@ -21,13 +21,14 @@ from batch.cli import batchmill as program
 from batch.cli.report import FORMATS
 from batch.errors import Damaged, JobError, UsageError
 from batch.model import Attempt, AttemptRecord, Position, Result
-from batch.progress import money, printable
 from batch.renderers import RENDERERS, charts
 from batch.renderers.charts import Point
 from batch.reports import report
+from batch.run_folder import RunFolder
 from batch.store import folder, parts, plan
 from batch.store.files import Disk
-from batch.usage import Summary
+from batch.totals import Summary
+from batch.words import printable
 from tests.fake_api import Step
 from tests.reading import asking, texts, tree, until, write
 
@@ -64,10 +65,10 @@ def answered(**more):
 def recorded(run, results, tags=None, customers=None):
     """A finished run of these results, in one part."""
     results = [msgspec.structs.replace(result, row=row) for row, result in enumerate(results)]
-    disk, summary = Disk(), Summary()
-    folder.make(disk, run)
+    disk, summary, lies = Disk(), Summary(), RunFolder(run)
+    folder.make(disk, lies)
     schema, _ = columns.schema(CARRIED, columns.COLUMNS)
-    folder.begin(disk, run, schema)
+    folder.begin(disk, lies, schema)
     for result in results:
         summary.add(result)
     carried = [customers or ["acme"] * len(results), list(range(len(results)))]
@@ -85,12 +86,12 @@ def recorded(run, results, tags=None, customers=None):
         end=Position(),
         summary=summary,
     )
-    with (run / "completions" / f"{parts.name(0)}.parquet").open("w+b") as file:
+    with lies.sealed(0).open("w+b") as file:
         parts.write(file, schema, iter([table]), lambda: footer)
     known = plan.new({"tags": tags or {}}, [], "jsonl")
     known = msgspec.structs.replace(known, state="finished", rows=len(results))
-    plan.write(disk, run, known)
-    folder.write_usage(disk, run, known.run_id, summary)
+    plan.write(disk, lies, known)
+    folder.write_usage(disk, lies, known.run_id, summary)
     return run
 
 
@@ -516,7 +517,7 @@ def test_the_copy_that_went_furthest_counts(tmp_path):
     recorded(tmp_path / "early", [answered()])
     known = plan.read(tmp_path / "early")
     recorded(tmp_path / "late", [answered()] * 2)
-    plan.write(Disk(), tmp_path / "late", known)
+    plan.write(Disk(), RunFolder(tmp_path / "late"), known)
     for order in (("early", "late"), ("late", "early")):
         assert as_json(*(tmp_path / name for name in order))["totals"]["rows_ok"] == 2
 
@@ -529,7 +530,7 @@ def test_a_folder_without_a_run_is_refused(tmp_path):
 
 def test_a_damaged_part_is_said_to_be(tmp_path):
     run = recorded(tmp_path / "run", [answered()])
-    part = run / "completions" / f"{parts.name(0)}.parquet"
+    part = RunFolder(run).sealed(0)
     part.write_bytes(part.read_bytes()[:-20])
     with pytest.raises(Damaged, match=str(part)):
         shown(run)
@@ -745,25 +746,6 @@ def test_the_table_is_no_wider_than_a_terminal_and_keeps_what_matters_most(tmp_p
     assert any("$2,469,135.78" in line and "2,000,000,000,000" in line for line in lines)
     titles = next(line.split() for line in lines if line.startswith("model"))
     assert titles[:5] == ["model", "rows", "tokens", "in", "tokens"]
-
-
-@pytest.mark.parametrize(
-    ("usd", "said"),
-    [
-        (None, "unknown"),
-        (0.0, "$0.00"),
-        (1234.5, "$1,234.50"),
-        (12.345, "$12.35"),
-        (0.5, "$0.50"),
-        (0.123456, "$0.123"),
-        (0.00123456, "$0.00123"),
-        (0.000123, "$0.000123"),
-        (0.0000123, "$0.000012"),
-        (0.0000001, "<$0.000001"),
-    ],
-)
-def test_money_has_as_many_decimals_as_it_needs(usd, said):
-    assert money(usd) == said
 
 
 @pytest.mark.parametrize(

@@ -22,11 +22,11 @@ USER = {"role": "user", "content": "Hi"}
 
 
 def found(parameters: dict[str, Any], host: str = "", api: str = "chat") -> list[str]:
-    return [str(finding) for finding in of_parameters(api, parameters, host)]
+    return [str(finding) for finding in of_parameters(APIS[api], parameters, host)]
 
 
 def found_in(messages: Any) -> list[str]:
-    return [str(finding) for finding in of_body("chat", {"model": "m", "messages": messages})]
+    return [str(finding) for finding in of_body(APIS["chat"], {"model": "m", "messages": messages})]
 
 
 @pytest.mark.parametrize(
@@ -167,8 +167,8 @@ def test_messages_that_no_server_takes_are_named_by_number(messages, said):
 
 
 def test_other_apis_need_no_messages():
-    assert not list(of_body("responses", {"model": "m", "input": "Hi"}))
-    assert not list(of_body("completions", {"model": "m", "prompt": "Hi"}))
+    assert not list(of_body(APIS["responses"], {"model": "m", "input": "Hi"}))
+    assert not list(of_body(APIS["completions"], {"model": "m", "prompt": "Hi"}))
 
 
 @pytest.mark.parametrize(
@@ -203,12 +203,12 @@ def test_other_apis_need_no_messages():
     ],
 )
 def test_a_body_that_asks_nothing_is_found(api, body, said):
-    assert [str(finding) for finding in of_body(api, {"model": "m", **body})] == said
+    assert [str(finding) for finding in of_body(APIS[api], {"model": "m", **body})] == said
 
 
 @pytest.mark.parametrize("key", ["api_key", "timeout", "extra_body"])
 def test_a_setting_of_a_client_in_a_row_is_found(key):
-    (finding,) = of_body("chat", {"model": "m", "messages": [USER], key: "secret"})
+    (finding,) = of_body(APIS["chat"], {"model": "m", "messages": [USER], key: "secret"})
     assert str(finding).startswith(f"{key}: no server reads this; write ")
     assert "secret" not in str(finding)
 

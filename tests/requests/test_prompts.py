@@ -10,13 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from batch.apis import APIS
 from batch.errors import JobError
 from batch.model import Row, Unreadable
 from batch.requests.prompts import BadRow, Prompt, Prompter, Question
 
 
 def ask(values: dict[str, Any], id_column: str | None = None, **prompt: str) -> Question:
-    return Prompter(Prompt(**prompt), id_column).question(Row(0, values, "in.jsonl:1"))
+    return Prompter(Prompt(**prompt), id_column, apis=APIS).question(Row(0, values, "in.jsonl:1"))
 
 
 def refusal(values: dict[str, Any], id_column: str | None = None, **prompt: str) -> str:

@@ -17,6 +17,7 @@ from functools import partial
 import pyarrow.parquet as pq
 import pytest
 
+from batch.run_folder import RunFolder
 from batch.store import journal
 from tests.fake_api import Step, answer_to
 from tests.reading import asking, completions, rows, table, texts, until, write
@@ -166,7 +167,7 @@ def stopped_by_the_disk(api, start, batchmill, tmp_path, run, number, limit):
     assert os.strerror(number) in stderr
     assert "run the same command again" in stderr
     assert 20 < len(api.ledger) < 400
-    scan = journal.scan(tmp_path / run / "open/part-00000000" / journal.NAME)
+    scan = journal.scan(RunFolder(tmp_path / run).opened(0).journal)
     kept = {entry.row for entry in scan.entries}
     assert len(kept) > 20
     if limit is None:
@@ -208,7 +209,7 @@ def test_rows_that_failed_are_asked_again_by_a_run_that_is_killed_meanwhile(
     command = ("run", "in.jsonl", *asking(api, *(f"--set={key}" for key in keys)))
     assert batchmill(*command).exit_code == 1
     api.script = {"text 00029": [Step(hang=True)]}
-    opened = tmp_path / "runs/in/open/part-00000003" / journal.NAME
+    opened = RunFolder(tmp_path / "runs/in").opened(3).journal
     process = start(*command)
     until(lambda: opened.exists() and journal.scan(opened).entries, process)
     process.kill()

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from batch.run_folder import RunFolder
 from batch.store import parts as store
 from tests.reading import asking, parts, table, texts, write
 
@@ -19,7 +20,7 @@ LACKING = ["unbounded_attempts", "cost_source", "response_json", "attempt_log", 
 
 def change(run: Path, changed: Callable[[pa.Table], pa.Table]) -> None:
     """Change the columns of what a run has written, as a version with others would have done."""
-    first = run / "completions" / store.SCHEMA
+    first = RunFolder(run).schema
     schema = changed(pq.read_schema(first).empty_table()).schema
     with first.open("wb+") as file:
         store.write_schema(file, schema)

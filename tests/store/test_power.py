@@ -27,7 +27,8 @@ from batch.engine import feed as feeding
 from batch.engine.feed import Feed
 from batch.errors import StorageError
 from batch.model import Result, Sent
-from batch.store import folder, journal, parts, plan, sends, spool
+from batch.run_folder import JOURNAL, SPOOL, RunFolder
+from batch.store import folder, plan, sends
 from batch.store.files import Disk
 from batch.store.recover import Damage, Found, Redo, recover
 from batch.store.seal import Layout
@@ -94,25 +95,26 @@ class Run:
         layout = Layout(
             schema, columns.COLUMNS, lambda table: source.reader.carry(table, carried, None)
         )
-        folder.make(disk, self.folder)
-        if not (self.folder / "completions" / parts.SCHEMA).exists():
-            folder.begin(disk, self.folder, schema)
-        found, self.damages = recover(disk, self.folder)
-        unanswered = sends.gathered(disk, self.folder, found)
+        run = RunFolder(self.folder)
+        folder.make(disk, run)
+        if not run.schema.exists():
+            folder.begin(disk, run, schema)
+        found, self.damages = recover(disk, run)
+        unanswered = sends.gathered(disk, run, found)
         store = Store(
-            self.folder,
+            run,
             layout,
             found,
             part_rows=self.part_rows,
             on_done=self._done,
             disk=disk,
-            sends=sends.Sends(disk, self.folder, unanswered, _bearing),
+            sends=sends.Sends(disk, run, unanswered, _bearing),
         )
         return source, found, store
 
     async def _start(self, disk: Disk, limit: int | None, stop_after: int | None) -> bool:
         source, found, store = self.opened(disk)
-        steps = feeding.steps(self.folder, source, found, Redo(), limit)
+        steps = feeding.steps(RunFolder(self.folder), source, found, Redo(), limit)
         feed = Feed(store, source, steps, 100)
         self._left = stop_after
         if stop_after == 0:
@@ -122,7 +124,7 @@ class Run:
                 await asyncio.gather(*(self._work(feed, store) for _ in range(3)))
             finally:
                 await feed.close()
-        folder.write_usage(disk, self.folder, "run_of_a_test", store.summary())
+        folder.write_usage(disk, RunFolder(self.folder), "run_of_a_test", store.summary())
         return feed.ended
 
     async def _work(self, feed: Feed, store: Store) -> None:
@@ -191,7 +193,7 @@ def findings(run: Path) -> list[str]:
     known = msgspec.structs.replace(
         plan.new({}, [], "jsonl"), run_id="run_of_a_test", rows=ROWS, user="test"
     )
-    return [finding.text for finding in verify(run, known)]
+    return [finding.text for finding in verify(RunFolder(run), known)]
 
 
 # A disk that fails
@@ -292,7 +294,7 @@ def test_after_a_refused_write_nothing_leaves_that_is_not_written_down(tmp_path)
             raise OSError(errno.ENOSPC, "no space left")
 
     (tmp_path / "open").mkdir()
-    out = sends.Sends(Full(), tmp_path, {})
+    out = sends.Sends(Full(), RunFolder(tmp_path), {})
     out.leaves(0, Sent(1, at=1.0))
     out.leaves(0, Sent(2, at=1.0))
     with pytest.raises(StorageError):
@@ -541,7 +543,7 @@ def at_the_moment(run: Run, log, root: Path) -> Run:
     sealed = 0
     for end, call in enumerate(log):
         match call:
-            case "fsync", path if path.name == journal.NAME:
+            case "fsync", path if path.name == JOURNAL:
                 opened.add(path.parent.name)
             case "rmdir", path:
                 opened.discard(path.name)
@@ -564,9 +566,7 @@ def at_the_moment(run: Run, log, root: Path) -> Run:
 
 
 def longest_journal(run: Run) -> Path:
-    return max(
-        (run.folder / "open").glob(f"*/{journal.NAME}"), key=lambda path: path.stat().st_size
-    )
+    return max((run.folder / "open").glob(f"*/{JOURNAL}"), key=lambda path: path.stat().st_size)
 
 
 def row_of(line: bytes) -> int:
@@ -642,7 +642,7 @@ def test_holes_in_a_journal_cost_only_what_they_cover(tmp_path, killed):
 def test_verify_reports_every_flipped_bit(killed):
     chance = random.Random(11)
     found = sorted(killed.folder.glob("completions/part-*.parquet"))
-    found += sorted(killed.folder.glob(f"open/*/{journal.NAME}"))
+    found += sorted(killed.folder.glob(f"open/*/{JOURNAL}"))
     clean = findings(killed.folder)
     contents = {path: path.read_bytes() for path in found}
     for _ in range(2_000):
@@ -667,7 +667,7 @@ def test_a_flipped_bit_in_a_spool_is_never_carried_into_the_output(tmp_path, kil
     chance = random.Random(13)
     for number in range(20):
         trial = copy(killed, tmp_path / f"spool{number}")
-        path = chance.choice(sorted(trial.folder.glob(f"open/*/{spool.NAME}")))
+        path = chance.choice(sorted(trial.folder.glob(f"open/*/{SPOOL}")))
         flip(path, chance.randrange(path.stat().st_size), chance.randrange(8))
         trial.finish()
         shutil.rmtree(trial.root)
@@ -695,7 +695,7 @@ def test_a_killed_run_goes_on_with_parts_of_another_size(killed, part_rows):
 @pytest.mark.parametrize("stop_after", [0, 1, 2, 5])
 def test_a_start_that_stops_at_once_loses_nothing(killed, stop_after, spools):
     if spools == "gone":
-        for path in killed.folder.glob(f"open/*/{spool.NAME}"):
+        for path in killed.folder.glob(f"open/*/{SPOOL}"):
             path.unlink()
     killed.start(Quick(), stop_after=stop_after)
     killed.start(Quick(), stop_after=stop_after)

@@ -1,0 +1,85 @@
+"""The list of the formats that are read, and what they have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
+
+import pyarrow as pa
+
+from batch.model import Batch, Position, Row
+from batch.readers import arrow, csv, json, jsonl, parquet, plain, run
+from batch.readers.reading import Dialect, Reading, Said
+
+
+class Reader(Protocol):
+    """What a module here offers."""
+
+    @property
+    def SUFFIXES(self) -> tuple[str, ...]:
+        """Those of its files; none where only a person can tell."""
+
+    @property
+    def look(self) -> Callable[[str, Said], Dialect] | None:
+        """How a file of text, which may be compressed as a whole, is looked at before it is read;
+        None where it is no text.
+        """
+
+    @property
+    def GROWS(self) -> bool:
+        """Whether a file of it that is longer may be the same file with more rows."""
+
+    @property
+    def HAS_EXTRA(self) -> bool:
+        """Whether `schema` ends with a column of what fits no other: later rows may have
+        more columns than the first.
+        """
+
+    @property
+    def NOTES(self) -> int | None:
+        """How many columns of a spooled batch, the last ones, are the reader's own; None where all
+        are, and the rows' columns are found in them.
+        """
+
+    def read(self, path: str, start: Position, reading: Reading) -> Iterator[Batch]:
+        """The batches of one file from `start` on.  `start.file` is only carried through."""
+
+    def rows(
+        self,
+        spooled: pa.RecordBatch,
+        start: Position,
+        name: str,
+        first_index: int,
+        folder: str | None,
+    ) -> list[Row]:
+        """The rows of a batch that starts at `start` in the file, which is in `folder`, and which a
+        message calls `name`.
+        """
+
+    def size(self, path: str) -> int | None:
+        """How far positions in the file go; None when that is not known before it is read."""
+
+    def schema(self, paths: Sequence[str], reading: Reading) -> pa.Schema:
+        """The columns to carry, under their own names."""
+
+    def carry(
+        self, spooled: pa.RecordBatch, schema: pa.Schema, keep: frozenset[str] | None
+    ) -> list[pa.Array]:
+        """One array a field of `schema` (what `schema()` gave, or a part of it).  Unreadable
+        rows: null.
+        """
+
+
+READERS: dict[str, Reader] = {
+    "jsonl": jsonl,
+    "json": json,
+    "csv": csv,
+    "parquet": parquet,
+    "arrow": arrow,
+    "lines": plain,
+    "run": run,
+}
+
+SUFFIXES = {suffix: name for name, reader in READERS.items() for suffix in reader.SUFFIXES}
+FORMATS = tuple(name for name in READERS if name != "run")
+"""Those that may be asked for by name; a run is one where its folder is named."""

@@ -1,0 +1,154 @@
+"""Where everything lies in the folder of a run.  Nobody else spells these names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import msgspec
+
+PLAN, USAGE, BUDGET, LOG, LOCK, SOFT_LOCK = (
+    *("run.json", "usage.parquet", "budget.json"),
+    *("run.log", "lock", "lock.soft"),
+)
+COMPLETIONS, OPEN, DRAFTS = "completions", "open", "tmp"
+SCHEMA = "_schema.parquet"
+JOURNAL, SPOOL, SENT = "journal.jsonl", "input.arrow", "sent"
+
+OURS = frozenset({PLAN, USAGE, BUDGET, LOG, LOCK, SOFT_LOCK, COMPLETIONS, OPEN, DRAFTS})
+"""What lies in a run's folder; and its own copy of what came on standard input, `input.*`."""
+
+PART = re.compile(r"part-(\d{8})(?:\.parquet)?$")
+
+
+def is_ours(name: str) -> bool:
+    """Whether a run puts something of that name into its folder."""
+    return name in OURS or name.startswith("input.")
+
+
+def part_name(number: int) -> str:
+    """How a part is called; sealed, with `.parquet` behind."""
+    return f"part-{number:08d}"
+
+
+class PartFolder(msgspec.Struct, frozen=True):
+    """The folder of a part that takes results."""
+
+    path: Path
+
+    @property
+    def journal(self) -> Path:
+        """Its results."""
+        return self.path / JOURNAL
+
+    @property
+    def spool(self) -> Path:
+        """Its slice of the input."""
+        return self.path / SPOOL
+
+
+class RunFolder(msgspec.Struct, frozen=True):
+    """The folder of a run, and what is where in it.  A person names it by its path."""
+
+    path: Path
+
+    @property
+    def plan(self) -> Path:
+        """What the run is doing."""
+        return self.path / PLAN
+
+    @property
+    def usage(self) -> Path:
+        """What it used, added up."""
+        return self.path / USAGE
+
+    @property
+    def budget(self) -> Path:
+        """What it has taken from its cap."""
+        return self.path / BUDGET
+
+    @property
+    def log(self) -> Path:
+        """What happened to it."""
+        return self.path / LOG
+
+    @property
+    def lock(self) -> Path:
+        """Which its process holds."""
+        return self.path / LOCK
+
+    @property
+    def soft_lock(self) -> Path:
+        """Which is held where the file system has no locks."""
+        return self.path / SOFT_LOCK
+
+    @property
+    def completions(self) -> Path:
+        """The folder of the sealed parts."""
+        return self.path / COMPLETIONS
+
+    @property
+    def schema(self) -> Path:
+        """The columns of its output, which begin with it."""
+        return self.completions / SCHEMA
+
+    @property
+    def open(self) -> Path:
+        """The folder of the open parts, and of what was sent."""
+        return self.path / OPEN
+
+    @property
+    def drafts(self) -> Path:
+        """The folder of what is on its way to another."""
+        return self.path / DRAFTS
+
+    @property
+    def gathered(self) -> Path:
+        """What earlier starts sent and nobody recorded."""
+        return self.open / SENT
+
+    def sent(self, part: int) -> Path:
+        """What was sent for the rows of a part."""
+        return self.open / f"{SENT}-{part:08d}"
+
+    def kept_input(self, suffix: str) -> Path:
+        """Its copy of what came on standard input."""
+        return self.path / f"input{suffix}"
+
+    def opened(self, part: int) -> PartFolder:
+        """Where a part lies while it is open."""
+        return PartFolder(self.open / part_name(part))
+
+    def sealed(self, part: int) -> Path:
+        """Where a part lies once it is sealed."""
+        return self.completions / f"{part_name(part)}.parquet"
+
+    # What is there
+
+    def open_parts(self) -> dict[int, PartFolder]:
+        """The open parts by number, in order."""
+        return {number: PartFolder(path) for number, path in _parts(self.open.glob("part-*"))}
+
+    def sealed_parts(self) -> dict[int, Path]:
+        """The sealed parts by number, in order."""
+        return dict(_parts(self.sealed_files()))
+
+    def sealed_files(self) -> list[Path]:
+        """What lies there as sealed parts do, in order."""
+        return sorted(self.completions.glob("part-*.parquet"))
+
+    def numbers(self) -> list[int]:
+        """The parts there are, in order; open ones are looked for first, as they move on."""
+        opened = self.open_parts()
+        return sorted(opened.keys() | self.sealed_parts().keys())
+
+    def all_sent(self) -> list[Path]:
+        """The files of what was sent."""
+        return sorted(self.open.glob(f"{SENT}*"))
+
+
+def _parts(paths: Iterable[Path]) -> Iterator[tuple[int, Path]]:
+    for path in sorted(paths):
+        if found := PART.fullmatch(path.name):
+            yield int(found[1]), path

@@ -1,0 +1,210 @@
+"""What is added to the program is added in one place: each recipe is carried out in a copy of it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.reading import asking, rows, texts, write
+
+
+class Copy:
+    """A copy of the package, in which files are written and lines inserted."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        unfinished = shutil.ignore_patterns("__pycache__")  # others write there now
+        shutil.copytree(ROOT / "batch", folder / "batch", ignore=unfinished)
+
+    def write(self, name: str, text: str) -> None:
+        """Add a file."""
+        assert not (self.folder / name).exists()
+        (self.folder / name).write_text(text)
+
+    def insert(self, name: str, after: str, line: str) -> None:
+        """Add a line to a file, after the one that begins with `after`."""
+        path = self.folder / name
+        lines = path.read_text().splitlines()
+        [place] = [number for number, old in enumerate(lines) if old.startswith(after)]
+        path.write_text("\n".join([*lines[: place + 1], line, *lines[place + 1 :], ""]))
+
+    def python(self, code: str) -> str:
+        """What `code` prints."""
+        ran = self._ran("-c", code)
+        assert ran.returncode == 0, ran.stderr
+        return ran.stdout
+
+    def batchmill(self, *arguments: object) -> str:
+        """What the program prints."""
+        ran = self._ran("-m", "batch", *map(str, arguments))
+        assert ran.returncode == 0, ran.stderr
+        return ran.stdout
+
+    def refused(self, *arguments: object) -> str:
+        """All that the program says to what it does not take."""
+        ran = self._ran("-m", "batch", *map(str, arguments))
+        assert ran.returncode in (1, 2)
+        return ran.stdout + ran.stderr
+
+    def _ran(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, *arguments]
+        return subprocess.run(command, cwd=self.folder, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Copy:
+    return Copy(tmp_path)
+
+
+def test_a_dialect_of_headers_is_one_edit(copy):
+    copy.insert(
+        "batch/headers.py",
+        "DIALECTS = (",
+        '    Dialect(Window("quota", "quota-left", "quota-reset-ms"), unit=0.001),',
+    )
+    said = copy.python("""if True:
+        from batch import headers
+        answered = {"Quota": "500", "Quota-Left": "250", "Quota-Reset-Ms": "30000", "Quota-Name": "x"}
+        kept = {name: value for each, value in answered.items() if (name := headers.kept(each))}
+        print(sorted(kept), headers.speaks_of_limits(kept))
+        print(headers.announced(kept, 0.0).requests_per_minute)
+        print(headers.reset_seconds(kept | {"quota-left": "0"}, 0.0))
+    """)
+    assert said.splitlines() == ["['quota', 'quota-left', 'quota-reset-ms'] True", "500.0", "30.0"]
+
+
+def test_a_limit_whose_name_tells_its_period_needs_no_reset(copy):
+    copy.insert(
+        "batch/headers.py",
+        "DIALECTS = (",
+        '    Dialect(tokens=Window("tokens-per-hour", "tokens-left", seconds=3600)),',
+    )
+    said = copy.python("""if True:
+        from batch import headers
+        print(headers.announced({"tokens-per-hour": "60000"}, 0.0).tokens_per_minute)
+    """)
+    assert said == "1000.0\n"
+
+
+TEXTS = '''
+"""`POST /texts/completions`: completions, in which what is asked is called `say`."""
+
+from batch.apis import completions
+from batch.apis.completions import *
+
+PATH = "/texts/completions"
+ASKED_IN = ("say",)
+OUTPUT_CAPS = ("most",)
+IS_LOCAL = False
+IF_UNHEEDED = " (alas)"
+
+
+def body(messages, parameters):
+    built = completions.body(messages, parameters)
+    return built if messages is None else {**built, "say": built["prompt"]}
+
+
+def rebuilt(row):
+    return {"object": "text", "said": row["completion"]}
+'''
+
+
+def with_texts(copy: Copy) -> None:
+    """Add the API."""
+    copy.write("batch/apis/texts.py", TEXTS)
+    copy.insert("batch/apis/__init__.py", "from batch.apis import (", "    texts,")
+    copy.insert("batch/apis/__init__.py", "APIS: dict[str, API] = {", '    "texts": texts,')
+
+
+def test_an_api_is_a_file_and_its_place_in_the_list(api, copy):
+    with_texts(copy)
+    write(copy.folder / "in.jsonl", texts(2))
+    copy.batchmill("run", "in.jsonl", *asking(api), "--api", "texts", "-o", "out")
+    assert [seen.path for seen in api.ledger] == ["/v1/texts/completions"] * 2
+    assert {seen.body["say"] for seen in api.ledger} == set(texts(2))
+    copy.batchmill("export", "out", "-o", "lines.jsonl", "--format", "openai-batch")
+    answers = map(json.loads, (copy.folder / "lines.jsonl").read_text().splitlines())
+    said = [answer["response"]["body"]["said"] for answer in answers]
+    assert said == [row["completion"] for row in rows(copy.folder / "out")]
+    local = copy.refused("run", "in.jsonl", "-p", "{{ text }}", "--api", "texts", "--local")
+    assert "the embedded model gives no texts" in local
+
+
+def test_a_row_may_name_an_added_api(api, copy):
+    with_texts(copy)
+    asked = {"model": "m", "prompt": "hi", "say": "hi"}
+    line = {"custom_id": "a", "url": "/v1/texts/completions", "body": asked}
+    path = copy.folder / "in.jsonl"
+    path.write_text(json.dumps(line))
+    copy.batchmill("run", path, "--base-url", api.url, "-o", "out")
+    assert [seen.path for seen in api.ledger] == ["/v1/texts/completions"]
+    assert api.ledger[0].body == asked
+
+    del line["body"]["say"]
+    path.write_text(json.dumps(line))
+    refused = copy.refused("validate", path, "--base-url", api.url)
+    assert "say: is missing" in refused
+
+
+VERSES = '''
+"""Verse: a row a line, in the column `text`."""
+
+import pyarrow as pa
+
+from batch.model import Batch, Position, Row
+from batch.readers import lines
+
+SUFFIXES = (".verse",)
+TEXT = GROWS = True
+HAS_EXTRA = False
+
+size = lines.size
+
+
+def read(path, start, reading):
+    for line in lines.read(path, start):
+        table = pa.record_batch({"text": [line.text.decode().rstrip()]})
+        end = Position(start.file, line.offset, line.number)
+        yield Batch(table, start, end)
+        start = end
+
+
+def rows(spooled, start, name, first_index, folder):
+    return [Row(first_index, values, f"{name}:{start.line + 1}") for values in spooled.to_pylist()]
+
+
+def schema(paths, reading):
+    return pa.schema([("text", pa.string())])
+
+
+def carry(spooled, schema, keep):
+    return spooled.columns
+'''
+
+
+def test_a_format_of_input_is_a_file_and_its_place_in_the_list(api, copy):
+    copy.write("batch/readers/verses.py", VERSES)
+    name = "batch/readers/formats.py"
+    copy.insert(name, "from batch.readers import csv", "from batch.readers import verses")
+    copy.insert(
+        "batch/readers/formats.py", "READERS: dict[str, Reader] = {", '    "verse": verses,'
+    )
+
+    path = copy.folder / "in.verse"
+    path.write_text("Snow is\nfalling\n")
+    copy.batchmill("run", path, *asking(api), "-o", "out")
+    assert [row["text"] for row in rows(copy.folder / "out")] == ["Snow is", "falling"]
+    path.write_text("Snow is\nfalling\ndown\n")
+    copy.batchmill("run", path, *asking(api), "-o", "out")
+    assert len(api.ledger) == 3
+
+    path.rename(copy.folder / "in.txt")
+    copy.batchmill("run", "in.txt", *asking(api), "--input-format", "verse", "-o", "named")
+    assert len(rows(copy.folder / "named")) == 3
+    assert "[verse|jsonl|" in copy.batchmill("run", "--help")

@@ -1,0 +1,47 @@
+"""What lies where in the folder of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from batch.run_folder import RunFolder, is_ours
+
+RUN = RunFolder(Path("runs/in"))
+
+
+def test_a_run_lies_where_it_always_lay():
+    lies = {
+        RUN.plan: "run.json",
+        RUN.usage: "usage.parquet",
+        RUN.budget: "budget.json",
+        RUN.log: "run.log",
+        RUN.lock: "lock",
+        RUN.soft_lock: "lock.soft",
+        RUN.schema: "completions/_schema.parquet",
+        RUN.sealed(7): "completions/part-00000007.parquet",
+        RUN.opened(7).journal: "open/part-00000007/journal.jsonl",
+        RUN.opened(7).spool: "open/part-00000007/input.arrow",
+        RUN.sent(7): "open/sent-00000007",
+        RUN.gathered: "open/sent",
+        RUN.drafts: "tmp",
+        RUN.kept_input(".jsonl"): "input.jsonl",
+    }
+    assert {path: RUN.path / name for path, name in lies.items()} == {path: path for path in lies}
+    assert all(is_ours(Path(name).parts[0]) for name in lies.values())
+    assert not is_ours("notes.txt")
+
+
+def test_parts_are_found_by_number_and_nothing_else_is_a_part(tmp_path):
+    run = RunFolder(tmp_path)
+    for path in (run.opened(2).path, run.opened(10).path, run.open / "part-x", run.completions):
+        path.mkdir(parents=True)
+    for path in (run.sealed(10), run.sealed(1), run.schema, run.completions / "part-1.parquet"):
+        path.touch()
+    assert list(run.open_parts()) == [2, 10]
+    assert list(run.sealed_parts()) == [1, 10]
+    assert run.numbers() == [1, 2, 10]
+
+
+def test_a_folder_that_is_none_holds_nothing(tmp_path):
+    run = RunFolder(tmp_path / "none")
+    assert (run.numbers(), run.all_sent()) == ([], [])
