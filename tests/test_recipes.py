@@ -161,14 +161,19 @@ from batch.model import Batch, Position, Row
 from batch.readers import lines
 
 SUFFIXES = (".verse",)
-TEXT = GROWS = True
+GROWS = True
 HAS_EXTRA = False
+NOTES = 0
 
 size = lines.size
 
 
+def look(path, said):
+    return lines.look(path, said)[0]
+
+
 def read(path, start, reading):
-    for line in lines.read(path, start):
+    for line in lines.read(path, start, reading.dialect(start.file)):
         table = pa.record_batch({"text": [line.text.decode().rstrip()]})
         end = Position(start.file, line.offset, line.number)
         yield Batch(table, start, end)
@@ -191,7 +196,7 @@ def carry(spooled, schema, keep):
 def test_a_format_of_input_is_a_file_and_its_place_in_the_list(api, copy):
     copy.write("batch/readers/verses.py", VERSES)
     name = "batch/readers/formats.py"
-    copy.insert(name, "from batch.readers import csv", "from batch.readers import verses")
+    copy.insert(name, "from batch.readers import arrow", "from batch.readers import verses")
     copy.insert(
         "batch/readers/formats.py", "READERS: dict[str, Reader] = {", '    "verse": verses,'
     )

@@ -112,7 +112,7 @@ def of(job_: Job, run_folder: Path, terms: Terms) -> Estimate:
         if different is not None:
             source = prepare.looked_at_anew(job_, source)
         known = run_folder if different is None else None
-        if known is None or not (known / "run.json").exists():
+        if known is None or not RunFolder(known).plan.exists():
             prepare.check_prompt(job_, source, prompter, terms)
         bounds = prepare.bounds_of(job_, prompter, terms)
         asked = prepare.requests(job_, source, prompter, bounds)
