@@ -11,7 +11,7 @@ import msgspec
 
 from batch import columns, job, looking, old_rules, prices, readers, status
 from batch.checker import Checker
-from batch.errors import Different
+from batch.errors import Different, InputError
 from batch.job import Job
 from batch.readers import Input, Reading
 from batch.rehearsal import Terms, said
@@ -122,9 +122,19 @@ def same_run(
         raise Different(f"{run_folder} is the run of another input: {difference.text}")
     if known.rules < plan.RULES and (why := old_rules.why_different(job_, source, run_folder)):
         raise Different(f"{run_folder} began by the rules of an older version: {why}")
-    if difference.kind == "grown" and say is not None:
-        say(f"the input grew ({difference.text}): its new rows are asked too")
+    if difference.kind == "grown":
+        _join(run_folder, source, difference.text, say)
     return known
+
+
+def _join(run_folder: Path, source: Input, growth: str, say: Callable[[str], None] | None) -> None:
+    try:
+        notices = source.newcomers()
+    except InputError as error:
+        raise Different(f"{run_folder} is the run of another input: {error}") from None
+    if say is not None:
+        for line in (f"the input grew ({growth}): its new rows are asked too", *notices):
+            say(line)
 
 
 def open_folder(

@@ -92,12 +92,17 @@ def check(job_: Job, source: Input, prompter: Prompter, terms: Terms) -> Rehears
     found = _check_rows(job_, source, prompter, terms)
     if job_.endpoint.local and "embeddings" in found.apis:
         raise InputError(f"{source.names[0]}: the embedded model gives no embeddings")
-    found = msgspec.structs.replace(found, notices=(*source.notices, *found.notices))
+    found = msgspec.structs.replace(found, notices=(*_notices(source), *found.notices))
     if offered is None:
         return found
     unlisted = models.unlisted(set(found.models), offered.names())
     notices = found.notices if unlisted is None else (*found.notices, unlisted)
     return msgspec.structs.replace(found, notices=notices)
+
+
+def _notices(source: Input) -> tuple[str, ...]:
+    """Lines about what may be unexpected of the input."""
+    return (*source.notices, *source.together())
 
 
 def checker_of(job_: Job, terms: Terms) -> Checker | None:
@@ -310,7 +315,8 @@ def looked_at_anew(job_: Job, source: Input) -> Input:
     """The same files, whatever a run was told about them that holds no longer."""
     if source.format == "run":
         return source
-    return readers.resolve(list(source.files), Path.cwd(), job_.input_format, None, said(job_))
+    named = job_.input if job_.input not in (None, "-") else list(source.files)
+    return readers.resolve(named, Path.cwd(), job_.input_format, None, said(job_))
 
 
 def said(job_: Job) -> Said:
@@ -353,7 +359,7 @@ def preview(job_: Job, terms: Terms, rows: int = 3) -> Iterator[str]:
         base_url = ""
         if not job_.endpoint.local:
             base_url = endpoint.address(job_.endpoint, terms.environment)
-        yield from (f"# {notice}" for notice in source.notices)
+        yield from (f"# {notice}" for notice in _notices(source))
         check_prompt(job_, source, prompter, terms)
         for row in first_rows(source, min(rows, job_.limit or rows)):
             try:
@@ -375,7 +381,7 @@ def validate(job_: Job, terms: Terms, most_faults: int) -> Validity:
     found, wanted, ids = Validity(), set(), CustomIds()
     with ExitStack() as stack:
         source = source_of(job_, stack)
-        found.notices = source.notices
+        found.notices = _notices(source)
         source.schema(None if job_.keep is None else tuple(job_.keep))
         check_prompt(job_, source, prompter, terms)
         for row, asked in requests(job_, source, prompter, bounds):

@@ -452,7 +452,7 @@ def test_what_was_found_out_is_kept_and_looked_for_once(tmp_path: Path) -> None:
 
     again = resolve("r.csv", tmp_path, "csv", kept)
 
-    assert again.reading == found.reading
+    assert again.reading.dialects == found.reading.dialects
     assert values(again) == values(found) == [{"column_1": "1", "text": "a;b"}]
     assert again.notices == ()
 

@@ -14,10 +14,12 @@ import pyarrow.parquet as pq
 
 from batch.errors import InputError
 from batch.model import Batch, Position
-from batch.readers import parquet, source
+from batch.readers import parquet, source, union
 from batch.readers.reading import Reading
 
 FILE = b"ARROW1"
+
+NOTES = 0
 
 rows = parquet.rows
 carry = parquet.carry
@@ -83,15 +85,11 @@ def size(path: str) -> int | None:
 
 
 def schema(paths: Sequence[str], reading: Reading) -> pa.Schema:
-    first: pa.Schema | None = None
+    found = []
     for path in paths:
-        with _open(path) as (found, _):
-            kept = _schema(path, found)
-        if first is not None and kept != first:
-            message = parquet.difference(paths[0], first, path, kept)
-            raise InputError(message, hint="Run files of each kind on their own.")
-        first = kept
-    return first if first is not None else pa.schema([])
+        with _open(path) as (own, _):
+            found.append(_schema(path, own))
+    return union.schema(list(map(union.Columns, source.names(paths), found)))
 
 
 def _schema(path: str, found: pa.Schema) -> pa.Schema:

@@ -25,6 +25,7 @@ MAX_RECORD = 16 << 20  # the csv module holds a field at four bytes a character
 
 BOOKS = ("__line__", "__fault__")
 """The columns of the spool behind those of the file."""
+NOTES = len(BOOKS)
 
 csv.field_size_limit(MAX_RECORD)
 
@@ -137,12 +138,12 @@ def read(path: str, start: Position, reading: Reading) -> Iterator[Batch]:
     if start.offset:
         records = _records(path, start, dialect)
     taken: list[Record] = []
-    since, size_since = start, start.offset
+    since, size_since, most = start, start.offset, source.about(len(header))
     for record in records:
         if len(header) > 1 and _is_blank(record):
             continue
         taken.append(_checked(record, len(header), dialect))
-        if len(taken) >= source.ROWS or record.end.offset - size_since >= source.BYTES:
+        if len(taken) >= source.ROWS or record.end.offset - size_since >= most:
             yield Batch(_spooled(header, taken, reading), since, record.end)
             taken, since, size_since = [], record.end, record.end.offset
     if taken:
@@ -241,7 +242,7 @@ def _spooled(header: Sequence[str], records: Sequence[Record], reading: Reading)
 def rows(
     spooled: pa.RecordBatch, start: Position, name: str, first_index: int, folder: str | None
 ) -> list[Row]:
-    header = spooled.schema.names[:-2]
+    header = spooled.schema.names[:-NOTES]
     *columns, numbers, faults = (column.to_pylist() for column in spooled.columns)
     found = []
     for index, (number, fault) in enumerate(zip(numbers, faults, strict=True)):
@@ -255,30 +256,19 @@ def rows(
 
 
 def schema(paths: Sequence[str], reading: Reading) -> pa.Schema:
-    first: list[str] = []
-    owner = ""
+    known: dict[str, None] = {}
     for file, path in enumerate(paths):
         dialect = reading.dialect(file)
         header = _header(path, _first(_records(path, Position(), dialect)), dialect)
-        if first and header and header != first:
-            message = _difference(owner, first, path, header)
-            raise InputError(message, hint="Run files of each kind on their own.")
-        if header and not first:
-            first, owner = header, path
-    return pa.schema([(name, pa.string()) for name in first])
-
-
-def _difference(first: str, known: Sequence[str], path: str, header: Sequence[str]) -> str:
-    where = f"{source.basename(path)}: the columns are not those of {source.basename(first)}"
-    if missing := [name for name in known if name not in header]:
-        return f"{where}: {missing[0]!r} is missing"
-    if more := [name for name in header if name not in known]:
-        return f"{where}: {more[0]!r} is new"
-    return f"{where}: the order differs"
+        if known and header and known.keys().isdisjoint(header):
+            message = f"{source.basename(path)}: no column of {source.basename(paths[0])} is in its header"
+            raise InputError(message, hint="The first line must name the columns in every file.")
+        known |= dict.fromkeys(header)
+    return pa.schema([(name, pa.string()) for name in known])
 
 
 def carry(
     spooled: pa.RecordBatch, schema: pa.Schema, keep: frozenset[str] | None
 ) -> list[pa.Array]:
-    names = spooled.schema.names  # the file's own columns come first, also one called __line__
-    return [spooled.column(names.index(field.name)) for field in schema]
+    at = {name: index for index, name in enumerate(spooled.schema.names[:-NOTES])}
+    return [spooled.column(at[field.name]) for field in schema]

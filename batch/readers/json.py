@@ -17,6 +17,8 @@ from batch.readers import json_shapes, jsonl, lines, source
 from batch.readers.json_stream import Stream
 from batch.readers.reading import Dialect, Reading
 
+NOTES = jsonl.NOTES
+
 look = json_shapes.look
 carry = jsonl.carry
 size = lines.size

@@ -23,6 +23,8 @@ from batch.readers.reading import Reading
 
 MAX_COLUMNS = 1_000
 
+NOTES = None
+
 SPOOL = pa.schema([("line", pa.large_binary()), ("number", pa.int64())])
 
 EXTRA = pa.field("extra", pa.string(), metadata={columns.ROLE: columns.EXTRA})
@@ -63,15 +65,25 @@ def spooled(texts: Sequence[bytes | None], numbers: Sequence[int | None]) -> pa.
 def rows(
     spooled: pa.RecordBatch, start: Position, name: str, first_index: int, folder: str | None
 ) -> list[Row]:
-    found = []
-    numbers = spooled.column(1).to_pylist()
+    found, told = [], _of_folders(spooled).to_pylist()
+    numbers = spooled.column(spooled.num_columns - 1).to_pylist()
     for index, (number, (values, fault)) in enumerate(zip(numbers, _objects(spooled), strict=True)):
+        if told and values is not None:
+            values = {
+                **values,
+                **{key: told[index][key] for key in told[index] if key not in values},
+            }
         found.append(Row(first_index + index, values or {}, f"{name}:{number}", fault, folder))
     return found
 
 
+def _of_folders(spooled: pa.RecordBatch) -> pa.RecordBatch:
+    """The columns that the names of folders give, which stand before our own."""
+    return spooled.select(range(spooled.num_columns - len(SPOOL)))
+
+
 def _objects(spooled: pa.RecordBatch) -> Iterator[tuple[dict[str, Any] | None, str | None]]:
-    return map(_object, spooled.column(0).to_pylist())
+    return map(_object, spooled.column(spooled.num_columns - len(SPOOL)).to_pylist())
 
 
 def _object(line: bytes | None) -> tuple[dict[str, Any] | None, str | None]:
@@ -197,10 +209,14 @@ def carry(
 ) -> list[pa.Array]:
     objects = [values or {} for values, _ in _objects(spooled)]
     fields = [field for field in schema if not columns.is_extra(field)]
-    names = {field.name for field in fields}
+    told = _of_folders(spooled)
+    names = {field.name for field in fields}.difference(told.schema.names)
     extras = [values.keys() - names for values in objects]  # the keys that no column holds
     arrays = []
     for field in fields:
+        if field.name not in names:
+            arrays.append(told.column(field.name))
+            continue
         kind = KINDS[kind_of(field)]
         column = [values.get(field.name) for values in objects]
         if not set(map(type, column)) <= kind.plain | {type(None)}:

@@ -14,6 +14,8 @@ from batch.model import Batch, Position
 from batch.readers import csv, encodings, lines, source
 from batch.readers.reading import Dialect, Reading, Said
 
+NOTES = csv.NOTES
+
 rows = csv.rows
 carry = csv.carry
 size = lines.size

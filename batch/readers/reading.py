@@ -48,19 +48,25 @@ class Reading(msgspec.Struct, frozen=True):
     `types` the columns that are carried and their types, as far as rows told them; `nested` what
     JSON text is to a prompt that an earlier run carried; `dialects` those of the files, in their
     order, and none where runs began before there were any.
+
+    `files` is how many files there were when the run began, whose columns are united; None before
+    it does.  `folders` are the columns that the names of folders give, and their types.  A run that
+    began before there was that has 0 files: they are read as they are, and folders not to the bottom.
     """
 
     empty: Literal["null", "text"] = "null"
     types: dict[str, str] = {}
     nested: Literal["values", "text"] = "values"
     dialects: list[Dialect] = []
+    files: int | None = 0
+    folders: dict[str, str] = {}
 
     def dialect(self, file: int) -> Dialect:
         """How the file of this number is read."""
         return self.dialects[file] if file < len(self.dialects) else OLD
 
 
-DEFAULT = Reading()
+DEFAULT = Reading(files=None)
 
 OF_RULES_1 = Reading(empty="text", nested="text")
 """How runs were read that began before run.json said so."""

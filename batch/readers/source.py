@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -24,6 +25,9 @@ from batch.readers.reading import UTF8
 
 ROWS = 256
 BYTES = 1 << 20
+"""How many rows a batch has at most, and about how many bytes."""
+WIDE = 1_000
+"""Columns beyond which a batch may have more bytes: each costs a little a batch, however few rows."""
 FIRST_ROWS = 10_000
 FIRST_BYTES = 64 << 20
 """How much of an input is looked at before the first request."""
@@ -34,6 +38,11 @@ HEAD = 64 << 10
 COMPRESSIONS = (".gz", ".zst", ".bz2")
 
 READ_FAULTS = (OSError, pa.ArrowException)
+
+
+def about(columns: int) -> int:
+    """The bytes that a batch of so many columns may have."""
+    return BYTES * max(1, columns // WIDE)
 
 
 def first(batches: Iterable[Batch], rows: int = FIRST_ROWS) -> Iterator[Batch]:
@@ -54,10 +63,30 @@ def is_url(path: str) -> bool:
     return "://" in path
 
 
+def parts(path: str) -> tuple[str, ...]:
+    """Of a path, or of a URL without its query; the first one is the root, or names the host."""
+    if not is_url(path):
+        return Path(path).parts
+    url = urlsplit(path)
+    return (f"{url.scheme}://{url.netloc}", *map(unquote, url.path.split("/")[1:]))
+
+
 def basename(path: str) -> str:
-    if is_url(path):
-        return PurePosixPath(unquote(urlsplit(path).path)).name or path
-    return Path(path).name
+    """What messages call a file: its base name, after the folders `key=value` it lies in."""
+    found = parts(path)
+    at = len(found) - 1
+    while at > 1 and "=" in found[at - 1]:
+        at -= 1
+    return "/".join(found[at:]) or path
+
+
+def names(paths: Sequence[str]) -> tuple[str, ...]:
+    """What messages call the files, which is the whole path where others would be called the same."""
+    found = list(map(basename, paths))
+    count = Counter(found)
+    return tuple(
+        name if count[name] == 1 else shown(path) for name, path in zip(found, paths, strict=True)
+    )
 
 
 def shown(path: str) -> str:
