@@ -92,7 +92,7 @@ def check(job_: Job, source: Input, prompter: Prompter, terms: Terms) -> Rehears
     found = _check_rows(job_, source, prompter, terms)
     if job_.endpoint.local and "embeddings" in found.apis:
         raise InputError(f"{source.names[0]}: the embedded model gives no embeddings")
-    found = msgspec.structs.replace(found, notices=(*_notices(source), *found.notices))
+    found = msgspec.structs.replace(found, notices=(*notices_of(source), *found.notices))
     if offered is None:
         return found
     unlisted = models.unlisted(set(found.models), offered.names())
@@ -100,7 +100,7 @@ def check(job_: Job, source: Input, prompter: Prompter, terms: Terms) -> Rehears
     return msgspec.structs.replace(found, notices=notices)
 
 
-def _notices(source: Input) -> tuple[str, ...]:
+def notices_of(source: Input) -> tuple[str, ...]:
     """Lines about what may be unexpected of the input."""
     return (*source.notices, *source.together())
 
@@ -359,7 +359,7 @@ def preview(job_: Job, terms: Terms, rows: int = 3) -> Iterator[str]:
         base_url = ""
         if not job_.endpoint.local:
             base_url = endpoint.address(job_.endpoint, terms.environment)
-        yield from (f"# {notice}" for notice in _notices(source))
+        yield from (f"# {notice}" for notice in notices_of(source))
         check_prompt(job_, source, prompter, terms)
         for row in first_rows(source, min(rows, job_.limit or rows)):
             try:
@@ -381,7 +381,7 @@ def validate(job_: Job, terms: Terms, most_faults: int) -> Validity:
     found, wanted, ids = Validity(), set(), CustomIds()
     with ExitStack() as stack:
         source = source_of(job_, stack)
-        found.notices = _notices(source)
+        found.notices = notices_of(source)
         source.schema(None if job_.keep is None else tuple(job_.keep))
         check_prompt(job_, source, prompter, terms)
         for row, asked in requests(job_, source, prompter, bounds):
