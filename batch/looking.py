@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import lru_cache
@@ -28,9 +27,6 @@ from batch.store.seal import Layout
 from batch.store.verify import Finding
 from batch.values import rows as as_written
 from batch.values import seen as as_seen
-
-_CONTROLS = re.compile(r"[\x7f-\x9f]")
-"""Those that JSON does not escape by itself; a terminal obeys them."""
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
@@ -147,8 +143,8 @@ def _said(message: dict[str, Any]) -> str:
 
 
 def as_json(values: dict[str, Any]) -> str:
-    """One row as a JSON object, in which no control character stands as itself."""
-    return _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", json_text.encode(values))
+    """One row as a JSON object."""
+    return json_text.encode(values)
 
 
 def export(run: Path, output: Path, format_: str) -> Iterator[Path]:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from batch import apis, endpoint, job, media, models, preflight, prices, readers
+from batch import apis, endpoint, job, media, models, preflight, prices, readers, words
 from batch.apis import APIS, Parameters, weighing
 from batch.budget import Boundless, Worst
 from batch.checker import Checker
@@ -317,7 +317,7 @@ def preview(job_: Job, terms: Terms, rows: int = 3) -> Iterator[str]:
                 request = _request(job_, row, prompter, host)
             except BadRow as fault:
                 raise InputError(f"{row.where}: {fault}") from None
-            yield f"# {row.where} -> POST {place(job_, base_url, request.api)}"
+            yield words.one_line(f"# {row.where} -> POST {place(job_, base_url, request.api)}")
             yield msgspec.json.format(media.shortened(request.body), indent=2).decode()
 
 

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from batch.cli import options
+from batch.cli import options, put
 from batch.errors import UsageError
+from batch.words import one_line
 
 if TYPE_CHECKING:
     from batch.estimate import Estimate
@@ -42,7 +43,6 @@ def estimate(what: str, as_json: bool, no_preflight: bool, probe: int | None, **
     from batch import looking, rehearsal
     from batch.cli import jobs
     from batch.cli.run import carry_out
-    from batch.progress import printable
 
     job, folder = jobs.read(what, flags)
     how: dict[str, Any] = {
@@ -59,9 +59,9 @@ def estimate(what: str, as_json: bool, no_preflight: bool, probe: int | None, **
             return code
     found = estimating.of(job, folder, rehearsal.Terms(**how))
     if as_json:
-        click.echo(looking.as_json(msgspec.to_builtins(found)))
+        put(looking.as_json(msgspec.to_builtins(found)), "json")
     else:
-        click.echo(printable(_text(what, found)))
+        put(_text(what, found))
     return 0
 
 
@@ -69,7 +69,7 @@ def _text(what: str, found: Estimate) -> str:
     from batch.renderers.table import aligned
 
     facts = [f"{word:<9} {said}" for word, said in _facts(what, found)]
-    lines = "\n".join([*facts, *_remarks(found)])
+    lines = "\n".join(map(one_line, [*facts, *_remarks(found)]))
     return f"{lines}\n\n{aligned(_table(found))}" if found.models else lines
 
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from batch.cli import options, say
+from batch import words
+from batch.cli import options, put, say
 from batch.errors import CapReached, Different, Interrupted, Refused
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def run(what: str, **flags: Any) -> int:
     }
     if flags["dry_run"]:
         for line in rehearsal.preview(job, rehearsal.Terms(**how)):
-            click.echo(line)
+            put(line, "json")
         return 0
     return carry_out(
         job,
@@ -87,10 +88,8 @@ def someone() -> Callable[[str], bool] | None:
 
 
 def _agrees(question: str) -> bool:
-    from batch.progress import printable
-
     try:
-        return click.confirm(printable(question), err=True)
+        return click.confirm(words.one_line(question), err=True)
     except (click.Abort, KeyboardInterrupt):
         raise Interrupted("interrupted; nothing was sent") from None
 

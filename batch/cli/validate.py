@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from batch.cli import options
+from batch import words
+from batch.cli import options, put
 
 if TYPE_CHECKING:
     from batch.rehearsal import Validity
@@ -37,7 +38,6 @@ def validate(what: str, count: int, as_json: bool, no_preflight: bool, **flags: 
 
     from batch import looking, rehearsal
     from batch.cli import jobs
-    from batch.progress import printable
 
     job, _ = jobs.read(what, flags)
     terms = rehearsal.Terms(
@@ -48,9 +48,9 @@ def validate(what: str, count: int, as_json: bool, no_preflight: bool, **flags: 
     )
     found = rehearsal.validate(job, terms, count)
     if as_json:
-        click.echo(looking.as_json(msgspec.structs.asdict(found)))
+        put(looking.as_json(msgspec.structs.asdict(found)), "json")
     else:
-        click.echo(printable("\n".join(_lines(what, found))))
+        put("\n".join(map(words.one_line, _lines(what, found))))
     return 1 if found.bad_rows else 0
 
 

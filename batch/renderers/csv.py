@@ -12,8 +12,8 @@ from typing import Any
 
 import msgspec
 
-from batch.progress import printable
 from batch.report import Numbers, Report
+from batch.words import printable
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
