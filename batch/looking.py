@@ -22,6 +22,7 @@ from batch.prompts import BadRow, Prompter, api_of
 from batch.readers import Input, Reading
 from batch.store import contents, folder, plan
 from batch.store import export as exporting
+from batch.store.form import File
 from batch.store.plan import Again, Plan
 from batch.store.seal import Layout
 from batch.store.verify import Finding
@@ -147,18 +148,18 @@ def as_json(values: dict[str, Any]) -> str:
     return json_text.encode(values)
 
 
-def export(run: Path, output: Path, format_: str) -> Iterator[Path]:
+def export(run: Path, file: File) -> Iterator[Path]:
     """Write the results to one file (and, for openai-batch, the failed rows to another); gives
     their paths.
     """
     known, how = opened(run)
     tables = contents.tables(run, how)
-    if format_ == "openai-batch":
+    if file.format == "openai-batch":
         api = known.job.get("request", {}).get("api", Parameters().api)
-        yield from (output, exporting.openai_batch(output, tables, api))
+        yield from (file.path, exporting.openai_batch(file, tables, api))
     else:
-        exporting.write(output, format_, tables, how.schema)
-        yield output
+        exporting.write(file, tables, how.schema)
+        yield file.path
 
 
 def against_input(run: Path) -> Iterator[Finding]:

@@ -6,14 +6,16 @@ from pathlib import Path
 
 import click
 
+from batch.cli import options
+from batch.store.form import Format
+
 
 @click.command()
 @click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
 @click.option("-o", "--output", metavar="FILE", required=True, type=click.Path(path_type=Path))
-@click.option("--format", "format_", type=click.Choice(["parquet", "jsonl", "csv", "openai-batch"]),
-              help="[default: by the file's suffix]")  # fmt: skip
+@options.form
 @click.option("--force", is_flag=True, help="Write over a file that is there.")
-def export(run: Path, output: Path, format_: str | None, force: bool) -> None:
+def export(run: Path, output: Path, format_: Format | None, force: bool) -> None:
     """Write all results to one file, in input order.
 
     openai-batch writes the answers as OpenAI's Batch API does, and failed rows to FILE.errors beside it.
@@ -21,14 +23,12 @@ def export(run: Path, output: Path, format_: str | None, force: bool) -> None:
     from batch import looking
     from batch.cli import jobs, say
     from batch.errors import Refused, UsageError
-    from batch.store.export import SUFFIXES
+    from batch.store import form
 
-    chosen = format_ or SUFFIXES.get(output.suffix)
-    if chosen is None:
-        raise UsageError(
-            f"{output}: say --format, or name it {', '.join(f'*{s}' for s in SUFFIXES)}"
-        )
+    file = form.named(str(output), format_)
+    if file is None:
+        raise UsageError(f"{output}: say --format, or name it *{', *'.join(form.OURS)}")
     if output.exists() and not force:
         raise Refused(f"{output} is there already", hint="choose another name, or --force")
-    for path in looking.export(jobs.run_folder(run), output, chosen):
+    for path in looking.export(jobs.run_folder(run), file):
         say(f"wrote {path}")

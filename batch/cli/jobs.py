@@ -15,8 +15,9 @@ from batch.endpoint import Endpoint
 from batch.errors import JobError, UsageError
 from batch.job import Job
 from batch.outcome import FINAL, TRANSIENT
-from batch.store import export, plan
+from batch.store import form, plan
 from batch.store.drawn import Cap
+from batch.store.form import File
 from batch.store.plan import Again, Plan
 
 CAP = "limits.max_cost_usd"
@@ -95,7 +96,7 @@ def folder_of(made: Job, what: Path) -> Path:
     """
     if made.output.path is not None:
         file = output_file(made)
-        return Path(made.output.path) if file is None else file.with_name(f"{file.name}.run")
+        return Path(made.output.path) if file is None else Path(f"{file.path}.run")
     name = made.name or ("stdin" if str(what) == "-" else _stem(what.absolute()))
     if not name or "/" in name or name.startswith("."):
         raise JobError(f"name: {name!r} cannot be a folder's name")
@@ -110,10 +111,13 @@ def _stem(path: Path) -> str:
     return path.name.split(".")[0] or path.name
 
 
-def output_file(made: Job) -> Path | None:
-    """The file that `-o` names, None when it names the run's folder."""
-    path = None if made.output.path is None else Path(made.output.path)
-    return path if path is not None and path.suffix in export.SUFFIXES else None
+def output_file(made: Job) -> File | None:
+    """The file that `-o` names, None when it names the run's folder.  Raises UsageError."""
+    path, format_ = made.output.path, made.output.format
+    file = None if path is None or form.is_folder(path) else form.named(path, format_)
+    if file is None and format_ is not None:
+        raise UsageError(f"--format {format_} is that of a file: name it with -o FILE")
+    return file
 
 
 def run_folder(what: Path) -> Path:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import reduce
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
+
+from batch.store.form import Format
 
 KEYS = {
     "model": "request.model",
@@ -16,6 +18,7 @@ KEYS = {
     "api": "request.api",
     "schema": "request.schema",
     "output": "output.path",
+    "format_": "output.format",
     "concurrency": "limits.concurrency",
     "base_url": "endpoint.base_url",
     "api_key_env": "endpoint.api_key_env",
@@ -71,7 +74,13 @@ output = click.option(
     "-o",
     "--output",
     metavar="FOLDER|FILE",
-    help="The run's folder [default: runs/NAME], or *.parquet, *.jsonl, *.csv.",
+    help="The run's folder [default: runs/NAME], or a file: *.parquet, *.jsonl, *.csv (.gz, .zst).",
+)
+form = click.option(
+    "--format",
+    "format_",
+    type=click.Choice(get_args(Format)),
+    help="What the file holds.  [default: by its suffix]",
 )
 concurrency = click.option("-c", "--concurrency", help='Requests in flight, or "auto".')
 rates = together(

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 @click.argument("what", metavar="JOB.toml|INPUT|RUN")
 @options.question
 @options.output
+@options.form
 @options.concurrency
 @options.place
 @options.key
@@ -99,13 +100,12 @@ def carry_out(job: Job, folder: Path, *, quiet: bool, **how: Any) -> int:
     from batch import looking, opening, summary
     from batch import run as running
     from batch.cli import jobs
-    from batch.store.export import SUFFIXES
     from batch.store.folder import free_name
 
     file = jobs.output_file(job)
-    if file is not None and file.exists() and not (folder / "run.json").exists():
+    if file is not None and file.path.exists() and not (folder / "run.json").exists():
         raise Refused(
-            f"{file} is there already, and no run of ours", hint="choose another name with -o"
+            f"{file.path} is there already, and no run of ours", hint="choose another name with -o"
         )
     say_unless_quiet = (lambda _: None) if quiet else say
     try:
@@ -118,9 +118,9 @@ def carry_out(job: Job, folder: Path, *, quiet: bool, **how: Any) -> int:
         say(f"the same, taking from it the answers that still fit: {anew} --reuse {run}")
         return error.exit_code
     if file is not None and ended.stopped is None and how.get("probe") is None:
-        list(looking.export(folder, file, SUFFIXES[file.suffix]))
+        list(looking.export(folder, file))
     if not quiet:
-        for line in summary.lines(ended, file if ended.stopped is None else None):
+        for line in summary.lines(ended, file.path if file and ended.stopped is None else None):
             say(line)
     if ended.stopped is not None:
         say(f"error: {summary.reason(ended.stopped, ended.run)}")

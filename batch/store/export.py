@@ -7,7 +7,7 @@ import io
 import os
 import secrets
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from batch import json_text, values
 from batch.store import batch_lines
 from batch.store.files import refused
+from batch.store.form import OURS, File, Format
 
 Tables = Iterable[pa.Table]
 
@@ -52,48 +53,59 @@ def _cell(value: Any) -> Any:
     return msgspec.to_builtins(value, enc_hook=str) if value is not None else ""
 
 
-FORMATS: dict[str, Callable[[Tables, pa.Schema, BinaryIO], None]] = {
+FORMATS: dict[Format, Callable[[Tables, pa.Schema, BinaryIO], None]] = {
     "parquet": parquet,
     "jsonl": jsonl,
     "csv": csv_,
 }
 
 
-SUFFIXES = {".parquet": "parquet", ".jsonl": "jsonl", ".csv": "csv"}
+def write(file: File, tables: Tables, schema: pa.Schema) -> None:
+    """Write `tables` to `file`.  Raises StorageError."""
+    with whole(file) as opened:
+        FORMATS[file.format](tables, schema, opened)
 
 
-def write(path: Path, format_: str, tables: Tables, schema: pa.Schema) -> None:
-    """Write `tables` to `path`.  Raises StorageError."""
-    with whole(path) as file:
-        FORMATS[format_](tables, schema, file)
-
-
-def openai_batch(path: Path, tables: Tables, api: str) -> Path:
+def openai_batch(file: File, tables: Tables, api: str) -> Path:
     """The answers as OpenAI's Batch API gives them; failed rows go to the file that is returned.
 
     `api` is that of the job; a row whose raw answer was not kept is rebuilt from its columns.
     """
-    errors = path.with_name(f"{path.stem}.errors{path.suffix}")
+    errors = errors_of(file)
     encoder = msgspec.json.Encoder()
-    with whole(path) as answered, whole(errors) as failed:
+    with whole(file) as answered, whole(errors) as failed:
         for table in tables:
             for row in values.rows(table):
-                file = answered if row["status"] == "ok" else failed
-                file.write(encoder.encode(batch_lines.line(row, api)) + b"\n")
-    return errors
+                opened = answered if row["status"] == "ok" else failed
+                opened.write(encoder.encode(batch_lines.line(row, api)) + b"\n")
+    return errors.path
+
+
+def errors_of(file: File) -> File:
+    """Where the failed rows of OpenAI's batch format go: all.jsonl.gz -> all.errors.jsonl.gz."""
+    name = file.path.name
+    ends = [end for end in (*OURS, file.path.suffix) if name.lower().endswith(end.lower())]
+    at = len(name) - len(max(ends, key=len, default=""))
+    return msgspec.structs.replace(file, path=file.path.with_name(f"{name[:at]}.errors{name[at:]}"))
 
 
 @contextmanager
-def whole(path: Path) -> Iterator[BinaryIO]:
+def whole(file: File) -> Iterator[BinaryIO]:
     """A file that is there, whole, only when all went well."""
+    path = file.path
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        with draft.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
+        with _opened(draft, file.compression) as opened:
+            yield opened
+        with draft.open("rb+") as written:
+            os.fsync(written.fileno())
         draft.replace(path)
     except OSError as error:
         raise refused(error, path) from None
     finally:
         draft.unlink(missing_ok=True)
+
+
+def _opened(path: Path, compression: str | None) -> AbstractContextManager[BinaryIO]:
+    file = path.open("wb")
+    return file if compression is None else pa.CompressedOutputStream(file, compression)

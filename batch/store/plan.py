@@ -19,6 +19,7 @@ import msgspec
 from batch import __version__
 from batch.errors import Damaged, Refused
 from batch.store.files import Disk
+from batch.store.form import Format
 
 NAME = "run.json"
 FORMAT = 1
@@ -35,6 +36,7 @@ class Output(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[output]` of a job."""
 
     path: str | None = None
+    format: Format | None = None
     part_rows: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 5_000
     response: Literal["auto"] | bool = "auto"
     request: bool = False

@@ -1,0 +1,75 @@
+"""Which file results go to, and what it holds: as its name tells, unless that is said.
+
+What `-o` names is a file where its suffix is one of OURS, an error where it is that of another format
+of data, and else the folder of the run.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from batch.errors import UsageError
+
+Format = Literal["jsonl", "csv", "parquet", "openai-batch"]
+
+OURS: dict[str, tuple[Format, str | None]] = {
+    ".jsonl": ("jsonl", None),
+    ".csv": ("csv", None),
+    ".parquet": ("parquet", None),
+    ".jsonl.gz": ("jsonl", "gzip"),
+    ".csv.gz": ("csv", "gzip"),
+    ".jsonl.zst": ("jsonl", "zstd"),
+    ".csv.zst": ("csv", "zstd"),
+}
+"""The ends of names, in any case -> what such a file holds, and how it is compressed."""
+
+COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
+
+OTHERS = frozenset(
+    {
+        *(".json", ".ndjson", ".jsonlines", ".json5", ".geojson", ".xml", ".yaml", ".yml", ".toml"),
+        *(".tsv", ".tab", ".psv", ".txt", ".md", ".html", ".htm", ".pdf", ".rtf", ".doc", ".docx"),
+        *(".xlsx", ".xls", ".xlsm", ".xlsb", ".ods", ".numbers"),
+        *(".pq", ".parq", ".arrow", ".arrows", ".feather", ".ipc", ".avro", ".orc", ".lance"),
+        *(".db", ".db3", ".sqlite", ".sqlite3", ".duckdb", ".ddb", ".sql", ".mdb", ".accdb"),
+        *(".pkl", ".pickle", ".npy", ".npz", ".h5", ".hdf5", ".mat", ".rds", ".rdata"),
+        *(".sav", ".dta", ".sas7bdat", ".msgpack", ".cbor", ".tfrecord"),
+        *(".gz", ".zst", ".bz2", ".xz", ".zip", ".7z", ".tar", ".tgz", ".rar", ".lz4", ".br"),
+    }
+)
+"""Suffixes of other formats of data: a folder of such a name would not be what was meant."""
+
+
+class File(msgspec.Struct, frozen=True, kw_only=True):
+    """Results as one file."""
+
+    path: Path
+    format: Format
+    compression: str | None = None
+
+
+def named(name: str, format_: Format | None = None) -> File | None:
+    """The file of this name, which holds what `format_` says, whatever its name; None where nothing
+    tells.  Raises UsageError for a name that tells of another format.
+    """
+    path, lower = Path(name), Path(name).name.lower()
+    if format_ is not None:
+        compression = COMPRESSIONS.get(path.suffix.lower())
+        return File(path=path, format=format_, compression=compression)
+    for end, (found, compression) in OURS.items():
+        if lower.endswith(end) and lower != end:
+            return File(path=path, format=found, compression=compression)
+    if path.suffix.lower() in OTHERS:
+        raise UsageError(
+            f"-o {name}: {path.suffix} is not among what is written here ({', '.join(OURS)})",
+            hint="--format says what a file holds whose name does not tell",
+        )
+    return None
+
+
+def is_folder(name: str) -> bool:
+    """Whether this is a folder whatever its suffix: it is there, or is written as one."""
+    return name.endswith("/") or Path(name).is_dir()
