@@ -22,6 +22,7 @@ from batch.prompts import BadRow, Prompter, api_of
 from batch.readers import Input, Reading
 from batch.store import contents, folder, plan
 from batch.store import export as exporting
+from batch.store.export import Written
 from batch.store.form import File
 from batch.store.plan import Again, Plan
 from batch.store.seal import Layout
@@ -148,18 +149,14 @@ def as_json(values: dict[str, Any]) -> str:
     return json_text.encode(values)
 
 
-def export(run: Path, file: File) -> Iterator[Path]:
-    """Write the results to one file (and, for openai-batch, the failed rows to another); gives
-    their paths.
-    """
+def export(run: Path, file: File) -> Written:
+    """Write the results to one file (and, for openai-batch, the failed rows to another)."""
     known, how = opened(run)
     tables = contents.tables(run, how)
     if file.format == "openai-batch":
         api = known.job.get("request", {}).get("api", Parameters().api)
-        yield from (file.path, exporting.openai_batch(file, tables, api))
-    else:
-        exporting.write(file, tables, how.schema)
-        yield file.path
+        return Written([file.path, exporting.openai_batch(file, tables, api)])
+    return exporting.write(file, tables, how.schema)
 
 
 def against_input(run: Path) -> Iterator[Finding]:

@@ -15,7 +15,7 @@ from batch.errors import Different
 from batch.job import Job
 from batch.readers import Input, Reading
 from batch.rehearsal import Terms
-from batch.store import contents, folder, lock, plan
+from batch.store import contents, folder, lock, picked, plan
 from batch.store.drawn import Cap
 from batch.store.files import Disk
 from batch.store.log import Log
@@ -196,6 +196,25 @@ def schema_of(
         names = ", ".join(told[:MOST_NAMED])
         say(f"columns of the input whose names are taken are carried as others: {names}{more}")
     return schema
+
+
+def check_columns(
+    job_: Job,
+    run_folder: Path,
+    known: Plan | None,
+    source: Input,
+    checker: Checker | None,
+    apis: Iterable[str],
+) -> None:
+    """Raises UsageError where the file of the results is to hold columns that there will not be."""
+    output = job_.output
+    if output.columns is None and not output.flat:
+        return
+    if known is not None:
+        schema = looking.layout(run_folder, known).schema
+    else:
+        schema = schema_of(job_, source, checker=checker, apis=apis, say=lambda _: None)
+    picked.pick(schema, output.columns, output.flat)
 
 
 def _plan(job_: Job, source: Input, known: Plan | None, how: How) -> Plan:

@@ -25,6 +25,8 @@ _DRIVING = re.compile(
 )
 """Characters that a terminal obeys, or that show a text as another one."""
 
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+
 _OURS = {"─": "-", "…": "...", "→": "->", "≥": ">=", "–": "-", "•": "*"}
 """What stands for characters of our own where a stream has none."""
 
@@ -37,6 +39,13 @@ def printable(text: str) -> str:
 def one_line(text: str) -> str:
     """`text` on one line, so that nobody's line break passes for one of ours."""
     return printable(" ".join(text.splitlines()))
+
+
+def guarded(text: str) -> str:
+    """`text` as a cell that no spreadsheet takes for a formula
+    (https://owasp.org/www-community/attacks/CSV_Injection): one that begins like it gets an apostrophe.
+    """
+    return f"'{text}" if text.lstrip(" ").startswith(_FORMULA) else text
 
 
 def fitting(text: str, kind: Kind, encoding: str | None) -> str:

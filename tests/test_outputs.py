@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import codecs
+import csv
 import gzip
+import io
 import json
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from batch.errors import UsageError
 from batch.store import form
-from tests.fake_api import answer_to
+from tests.fake_api import Step, answer_to
 from tests.reading import asking, rows, texts, tree, write
+
+
+def decoded(path):
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
 
 OURS = [".jsonl", ".csv", ".parquet", ".jsonl.gz", ".csv.gz", ".jsonl.zst", ".csv.zst"]
 OTHERS = [
@@ -107,3 +116,153 @@ def test_a_format_that_is_said_wins_over_the_name(api, batchmill, tmp_path):
     assert len((tmp_path / "out.ndjson").read_text().splitlines()) == 3
     assert batchmill("export", "out.ndjson", "-o", "o.txt", "--format", "csv").exit_code == 0
     assert batchmill("export", "out.ndjson", "-o", "o.tsv").exit_code == 2
+
+
+SCHEMA = {
+    "stars": "integer",
+    "author": {"name": "string", "age": "integer"},
+    "topics": "string[]",
+}
+ANSWER = {"stars": 4, "author": {"name": "Ann, =1", "age": 7}, "topics": ["a", "b"]}
+FLAT = ["parsed.stars", "parsed.author.name", "parsed.author.age", "parsed.topics"]
+
+
+@pytest.fixture
+def shaped(api, batchmill, tmp_path):
+    """A run of two answers in a shape; the second does not fit it."""
+    write(tmp_path / "in.jsonl", ["good", "bad"])
+    api.script = {
+        "good": [Step(content=json.dumps(ANSWER)), ...],
+        "bad": [Step(content="no"), ...],
+    }
+
+    def run(*more):
+        schema = ("--schema", json.dumps({"type": "object", **_object(SCHEMA)}), "--yes")
+        return batchmill("run", "in.jsonl", *asking(api, *schema, *more))
+
+    return run
+
+
+def _object(fields):
+    types = {"integer": {"type": "integer"}, "string": {"type": "string"}}
+    made = {
+        name: {"type": "object", **_object(kind)}
+        if isinstance(kind, dict)
+        else types.get(kind, {"type": "array", "items": {"type": "string"}})
+        for name, kind in fields.items()
+    }
+    return {"properties": made, "required": list(made), "additionalProperties": False}
+
+
+def test_chosen_columns_are_written_in_their_order(shaped, batchmill, tmp_path):
+    names = "text,parsed.stars, parsed.author,parsed.author.name,row"
+    assert shaped("-o", "out.jsonl", "--columns", names).exit_code == 1
+    wanted = [
+        {
+            "text": "good",
+            "parsed.stars": 4,
+            "parsed.author": ANSWER["author"],
+            "parsed.author.name": "Ann, =1",
+            "row": 0,
+        },
+        {
+            "text": "bad",
+            "parsed.stars": None,
+            "parsed.author": None,
+            "parsed.author.name": None,
+            "row": 1,
+        },
+    ]
+    assert decoded(tmp_path / "out.jsonl") == wanted
+    assert list(decoded(tmp_path / "out.jsonl")[0]) == list(wanted[0])
+    for name in ("again.jsonl", "again.parquet", "again.csv"):
+        assert batchmill("export", "out.jsonl", "-o", name, "--columns", names).exit_code == 0
+    assert decoded(tmp_path / "again.jsonl") == wanted
+    assert pq.read_table(tmp_path / "again.parquet").to_pylist() == wanted
+    assert (tmp_path / "again.csv").read_bytes() == (
+        b"text,parsed.stars,parsed.author,parsed.author.name,row\r\n"
+        b'good,4,"{""name"":""Ann, =1"",""age"":7}","Ann, =1",0\r\n'
+        b"bad,,,,1\r\n"
+    )
+
+
+def test_what_was_parsed_is_flat_where_that_is_wanted(shaped, batchmill, tmp_path):
+    assert shaped("-o", "out.csv", "--flat").exit_code == 1
+    with (tmp_path / "out.csv").open(newline="") as file:
+        good, bad = csv.DictReader(file)
+    assert [name for name in good if name.startswith("parsed")] == FLAT
+    assert [good[name] for name in FLAT] == ["4", "Ann, =1", "7", '["a","b"]']
+    assert [bad[name] for name in FLAT] == [""] * 4
+    command = ("export", "out.csv", "--flat", "--columns", "id,parsed", "-o", "out.parquet")
+    assert batchmill(*command).exit_code == 0
+    found = pq.read_table(tmp_path / "out.parquet")
+    assert found.column_names == ["id", *FLAT]
+    assert found.column("parsed.topics").to_pylist() == [["a", "b"], None]
+
+
+def test_a_run_goes_on_with_the_columns_it_began_with(shaped, batchmill, tmp_path):
+    assert shaped("-o", "out.jsonl", "--columns", "id,completion").exit_code == 1
+    first = (tmp_path / "out.jsonl").read_bytes()
+    (tmp_path / "out.jsonl").unlink()
+    assert batchmill("retry", "out.jsonl.run", "--yes").exit_code == 1
+    assert (tmp_path / "out.jsonl").read_bytes() == first
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        ("complet", "did you mean completion"),
+        ("parsed.star", "did you mean parsed.stars"),
+        ("text.length", "there is no column 'text.length'"),
+        ("zzzzzzzz", "known: id, text"),
+        ("id,id", "two columns would be named 'id'"),
+        ("", "there is no column ''"),
+    ],
+)
+def test_a_column_that_there_is_not_is_said_before_anything_is_sent(
+    shaped, api, batchmill, tmp_path, names, said
+):
+    before = tree(tmp_path)
+    refused = shaped("-o", "out.jsonl", "--columns", names)
+    assert refused.exit_code == 2
+    assert said in refused.stderr
+    assert (tree(tmp_path), api.ledger) == (before, [])
+
+
+def test_export_names_the_column_that_there_is_not(shaped, batchmill, tmp_path):
+    assert shaped("-o", "run").exit_code == 1
+    refused = batchmill("export", "run", "-o", "out.csv", "--columns", "completions")
+    assert (refused.exit_code, "did you mean completion" in refused.stderr) == (2, True)
+    assert not (tmp_path / "out.csv").exists()
+    for more in (
+        ("-o", "x.jsonl", "--format", "openai-batch", "--flat"),
+        ("-o", "x.jsonl", "--excel"),
+    ):
+        assert batchmill("export", "run", *more).exit_code == 2
+
+
+def test_names_with_dots_and_commas_are_found(api, batchmill, tmp_path):
+    table = pa.table({"text": ["a"], "a.b": [1], "c,d": [{"e.f": 2, "e": {"f": 3}}]})
+    pq.write_table(table, tmp_path / "in.parquet")
+    command = ("run", "in.parquet", *asking(api, "-o", "out.jsonl"))
+    assert batchmill(*command, "--columns", 'a.b,"c,d.e.f","c,d.e"').exit_code == 0
+    assert decoded(tmp_path / "out.jsonl") == [{"a.b": 1, "c,d.e.f": 2, "c,d.e": {"f": 3}}]
+
+
+def test_csv_for_a_spreadsheet_runs_nothing(api, batchmill, tmp_path):
+    formulas = ["=1+1", "+1", "-1", "@a", "\t=1", "\r=1", " =1", "plain", "1-1"]
+    rows_ = [{"text": text, "=n": -1.5, "k": [text]} for text in formulas]
+    (tmp_path / "in.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows_))
+    assert batchmill("run", "in.jsonl", *asking(api)).exit_code == 0
+    command = ("export", "runs/in", "--columns", "text,=n,k", "-o")
+    assert batchmill(*command, "safe.csv", "--excel").exit_code == 0
+    assert batchmill(*command, "plain.csv").exit_code == 0
+    safe, plain = (tmp_path / "safe.csv").read_bytes(), (tmp_path / "plain.csv").read_bytes()
+    assert safe.startswith(codecs.BOM_UTF8)
+    found = list(csv.DictReader(io.StringIO(safe.decode("utf-8-sig"), newline="")))
+    guarded = [f"'{text}" for text in formulas[:7]] + formulas[7:]
+    assert [row["text"] for row in found] == guarded
+    assert {row["'=n"] for row in found} == {"-1.5"}
+    assert not plain.startswith(codecs.BOM_UTF8)
+    found = list(csv.DictReader(io.StringIO(plain.decode("utf-8"), newline="")))
+    assert [row["text"] for row in found] == formulas

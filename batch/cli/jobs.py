@@ -113,10 +113,13 @@ def _stem(path: Path) -> str:
 
 def output_file(made: Job) -> File | None:
     """The file that `-o` names, None when it names the run's folder.  Raises UsageError."""
-    path, format_ = made.output.path, made.output.format
-    file = None if path is None or form.is_folder(path) else form.named(path, format_)
-    if file is None and format_ is not None:
-        raise UsageError(f"--format {format_} is that of a file: name it with -o FILE")
+    output = made.output
+    path, columns, flat = output.path, output.columns, output.flat
+    file = None
+    if path is not None and not form.is_folder(path):
+        file = form.named(path, output.format, columns=columns, flat=flat)
+    if file is None and (output.format is not None or columns is not None or flat):
+        raise UsageError("--format, --columns and --flat are for a file: name it with -o FILE")
     return file
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable
 from functools import reduce
 from pathlib import Path
@@ -19,6 +20,8 @@ KEYS = {
     "schema": "request.schema",
     "output": "output.path",
     "format_": "output.format",
+    "columns": "output.columns",
+    "flat": "output.flat",
     "concurrency": "limits.concurrency",
     "base_url": "endpoint.base_url",
     "api_key_env": "endpoint.api_key_env",
@@ -76,11 +79,29 @@ output = click.option(
     metavar="FOLDER|FILE",
     help="The run's folder [default: runs/NAME], or a file: *.parquet, *.jsonl, *.csv (.gz, .zst).",
 )
-form = click.option(
-    "--format",
-    "format_",
-    type=click.Choice(get_args(Format)),
-    help="What the file holds.  [default: by its suffix]",
+
+
+def _names(ctx: click.Context, option: click.Parameter, text: str | None) -> list[str] | None:
+    """Names with commas between them; one that has a comma stands in quotes."""
+    return None if text is None else next(csv.reader([text], skipinitialspace=True)) or [""]
+
+
+form = together(
+    click.option(
+        "--format",
+        "format_",
+        type=click.Choice(get_args(Format)),
+        help="What the file holds.  [default: by its suffix]",
+    ),
+    click.option(
+        "--columns",
+        metavar="A,B",
+        callback=_names,
+        help="Only these columns; parsed.stars is a field of one.",
+    ),
+    click.option(
+        "--flat", is_flag=True, default=None, help="The fields of `parsed` as columns of their own."
+    ),
 )
 concurrency = click.option("-c", "--concurrency", help='Requests in flight, or "auto".')
 rates = together(

@@ -118,7 +118,8 @@ def carry_out(job: Job, folder: Path, *, quiet: bool, **how: Any) -> int:
         say(f"the same, taking from it the answers that still fit: {anew} --reuse {run}")
         return error.exit_code
     if file is not None and ended.stopped is None and how.get("probe") is None:
-        list(looking.export(folder, file))
+        for notice in looking.export(folder, file).notices:
+            say_unless_quiet(notice)
     if not quiet:
         for line in summary.lines(ended, file.path if file and ended.stopped is None else None):
             say(line)

@@ -2,68 +2,79 @@
 
 from __future__ import annotations
 
-import csv
-import io
+import codecs
 import os
 import secrets
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from batch import json_text, values
-from batch.store import batch_lines
+from batch.store import batch_lines, cells, picked
 from batch.store.files import refused
 from batch.store.form import OURS, File, Format
 
 Tables = Iterable[pa.Table]
 
 
-def parquet(tables: Tables, schema: pa.Schema, file: BinaryIO) -> None:
+class Written(msgspec.Struct):
+    """What an export has made, and lines of notice."""
+
+    paths: list[Path] = []
+    notices: list[str] = []
+
+
+def write(file: File, tables: Tables, schema: pa.Schema) -> Written:
+    """Write the columns that `file` wants.  Raises StorageError, and UsageError for a column that
+    there is not.
+    """
+    columns = picked.pick(schema, file.columns, file.flat)
+    chosen = map(columns.table, tables)
+    with whole(file) as opened:
+        notices = _FORMATS[file.format](chosen, columns.schema, opened, file)
+    return Written([file.path], notices)
+
+
+def _parquet(tables: Tables, schema: pa.Schema, opened: BinaryIO, file: File) -> list[str]:
     """The columns with their types."""
-    with pq.ParquetWriter(file, schema, compression="zstd") as writer:
+    with pq.ParquetWriter(opened, schema, compression="zstd") as writer:
         for table in tables:
             writer.write_table(table)
+    return []
 
 
-def jsonl(tables: Tables, schema: pa.Schema, file: BinaryIO) -> None:
-    """One object a row; JSON text as it is, times as ISO 8601, bytes as base64, NaN as NaN."""
+def _jsonl(tables: Tables, schema: pa.Schema, opened: BinaryIO, file: File) -> list[str]:
+    finite = True
     for table in tables:
-        for row in values.rows(table):
-            file.write(json_text.encode(row).encode() + b"\n")
+        finite = finite and cells.is_finite(table)
+        for line in cells.json_lines(table):
+            opened.write(line)
+    return [] if finite else [NOT_FINITE.format(file.path)]
 
 
-def csv_(tables: Tables, schema: pa.Schema, file: BinaryIO) -> None:
-    """Nested values as JSON text; null is empty."""
-    text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
-    writer = csv.writer(text)
-    writer.writerow(schema.names)
+NOT_FINITE = "{} holds NaN or Infinity, for which strict JSON has no word; Parquet and CSV have"
+
+
+def _csv(tables: Tables, schema: pa.Schema, opened: BinaryIO, file: File) -> list[str]:
+    """A spreadsheet needs the mark at the beginning to take the file for UTF-8."""
+    if file.excel:
+        opened.write(codecs.BOM_UTF8)
+    opened.write(cells.csv_line(schema.names, guarded=file.excel).encode())
     for table in tables:
-        writer.writerows([_cell(held) for held in row.values()] for row in values.rows(table))
-    text.detach()
+        for row in cells.rows(table):
+            opened.write(cells.csv_line(row.values(), guarded=file.excel).encode())
+    return []
 
 
-def _cell(value: Any) -> Any:
-    if isinstance(value, (list, dict)):
-        return json_text.encode(value)
-    return msgspec.to_builtins(value, enc_hook=str) if value is not None else ""
-
-
-FORMATS: dict[Format, Callable[[Tables, pa.Schema, BinaryIO], None]] = {
-    "parquet": parquet,
-    "jsonl": jsonl,
-    "csv": csv_,
+_FORMATS: dict[Format, Callable[[Tables, pa.Schema, BinaryIO, File], list[str]]] = {
+    "parquet": _parquet,
+    "jsonl": _jsonl,
+    "csv": _csv,
 }
-
-
-def write(file: File, tables: Tables, schema: pa.Schema) -> None:
-    """Write `tables` to `file`.  Raises StorageError."""
-    with whole(file) as opened:
-        FORMATS[file.format](tables, schema, opened)
 
 
 def openai_batch(file: File, tables: Tables, api: str) -> Path:
@@ -75,7 +86,7 @@ def openai_batch(file: File, tables: Tables, api: str) -> Path:
     encoder = msgspec.json.Encoder()
     with whole(file) as answered, whole(errors) as failed:
         for table in tables:
-            for row in values.rows(table):
+            for row in cells.rows(table):
                 opened = answered if row["status"] == "ok" else failed
                 opened.write(encoder.encode(batch_lines.line(row, api)) + b"\n")
     return errors.path

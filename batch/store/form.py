@@ -7,7 +7,7 @@ of data, and else the folder of the run.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -49,19 +49,30 @@ class File(msgspec.Struct, frozen=True, kw_only=True):
     path: Path
     format: Format
     compression: str | None = None
+    columns: list[str] | None = None
+    flat: bool = False
+    excel: bool = False
+
+    def __post_init__(self) -> None:
+        """Raises UsageError for what does not go together."""
+        if self.format == "openai-batch" and (self.columns is not None or self.flat):
+            raise UsageError("the format openai-batch has no columns to choose")
+        if self.excel and self.format != "csv":
+            raise UsageError(f"--excel is for CSV, not for {self.format}")
 
 
-def named(name: str, format_: Format | None = None) -> File | None:
+def named(name: str, format_: Format | None = None, **more: Any) -> File | None:
     """The file of this name, which holds what `format_` says, whatever its name; None where nothing
-    tells.  Raises UsageError for a name that tells of another format.
+    tells.  `more` are further fields of it.  Raises UsageError for a name that tells of another
+    format.
     """
     path, lower = Path(name), Path(name).name.lower()
     if format_ is not None:
         compression = COMPRESSIONS.get(path.suffix.lower())
-        return File(path=path, format=format_, compression=compression)
+        return File(path=path, format=format_, compression=compression, **more)
     for end, (found, compression) in OURS.items():
         if lower.endswith(end) and lower != end:
-            return File(path=path, format=found, compression=compression)
+            return File(path=path, format=found, compression=compression, **more)
     if path.suffix.lower() in OTHERS:
         raise UsageError(
             f"-o {name}: {path.suffix} is not among what is written here ({', '.join(OURS)})",

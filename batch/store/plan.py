@@ -37,6 +37,8 @@ class Output(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     path: str | None = None
     format: Format | None = None
+    columns: list[str] | None = None
+    flat: bool = False
     part_rows: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 5_000
     response: Literal["auto"] | bool = "auto"
     request: bool = False
