@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 import pyarrow as pa
@@ -149,14 +149,14 @@ def as_json(values: dict[str, Any]) -> str:
     return json_text.encode(values)
 
 
-def export(run: Path, file: File) -> Written:
+def export(run: Path, file: File, stdout: BinaryIO) -> Written:
     """Write the results to one file (and, for openai-batch, the failed rows to another)."""
     known, how = opened(run)
     tables = contents.tables(run, how)
     if file.format == "openai-batch":
         api = known.job.get("request", {}).get("api", Parameters().api)
-        return Written([file.path, exporting.openai_batch(file, tables, api)])
-    return exporting.write(file, tables, how.schema)
+        return exporting.openai_batch(file, tables, api, stdout)
+    return exporting.write(file, tables, how.schema, stdout)
 
 
 def against_input(run: Path) -> Iterator[Finding]:

@@ -10,8 +10,9 @@ import codecs
 import io
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
-from typing import Literal, TextIO
+from typing import Any, Literal, TextIO
 
 Kind = Literal["text", "json", "html"]
 
@@ -112,8 +113,33 @@ def remark(text: str, stream: TextIO) -> None:
         let_go(stream)
 
 
+class Terminal(io.RawIOBase):
+    """Takes the bytes of a file of text, and shows on a terminal what that may show."""
+
+    def __init__(self, stream: TextIO, kind: Kind) -> None:
+        self._stream = stream
+        self._kind = kind
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        text = self._decoder.decode(bytes(data)).replace("\r\n", "\n")
+        self._stream.write(fitting(text, self._kind, self._stream.encoding))
+        return len(data)
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+
 def let_go(stream: TextIO) -> None:
-    """From now on what is printed there goes nowhere: its reader has gone, as `head` does."""
+    """From now on what is printed there goes nowhere, where nobody takes it: a reader goes, as `head`
+    does, and a disk fills up.
+    """
+    with suppress(OSError):
+        stream.flush()
+        return
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())
     os.close(nowhere)

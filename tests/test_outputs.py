@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import csv
 import gzip
 import io
 import json
+import os
+import pty
+import re
+import subprocess
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,7 +20,7 @@ import pytest
 from batch.errors import UsageError
 from batch.store import form
 from tests.fake_api import Step, answer_to
-from tests.reading import asking, rows, texts, tree, write
+from tests.reading import asking, in_shell, rows, texts, tree, write
 
 
 def decoded(path):
@@ -266,3 +271,84 @@ def test_csv_for_a_spreadsheet_runs_nothing(api, batchmill, tmp_path):
     assert not plain.startswith(codecs.BOM_UTF8)
     found = list(csv.DictReader(io.StringIO(plain.decode("utf-8"), newline="")))
     assert [row["text"] for row in found] == formulas
+
+
+def test_standard_output_is_the_rows_and_nothing_else(api, batchmill, tmp_path):
+    prompts = texts(12)
+    api.script = {"text 00004": [Step(400, body={"error": {"message": "no"}}), ...]}
+    write(tmp_path / "in.jsonl", prompts)
+    ended = batchmill("run", "in.jsonl", *asking(api, "-o", "-"))
+    assert ended.exit_code == 1
+    found = [json.loads(line) for line in ended.stdout.splitlines()]
+    assert [row["row"] for row in found] == list(range(12))
+    assert found[7]["completion"] == answer_to(prompts[7])
+    assert found[4]["status"] == "failed"
+    assert "results   runs/in/completions" in ended.stderr
+    assert rows(tmp_path / "runs/in")[7]["completion"] == answer_to(prompts[7])
+    again = batchmill("run", "in.jsonl", *asking(api, "-o", "-", "--quiet", "--format", "csv"))
+    assert list(csv.DictReader(io.StringIO(again.stdout, newline="")))[7]["row"] == "7"
+    (tmp_path / "job.toml").write_text('input = "in.jsonl"\noutput.path = "-"\nname = "mine"')
+    assert batchmill("run", "job.toml", *asking(api)).stdout.count("\n") == 12
+    assert len(rows(tmp_path / "runs/mine")) == 12
+
+
+@pytest.mark.parametrize("format_", ["jsonl", "csv", "parquet"])
+def test_export_to_a_pipe_is_the_file(api, batchmill, tmp_path, format_):
+    write(tmp_path / "in.jsonl", [*texts(3), "Привет \x9b 🚀"])
+    assert batchmill("run", "in.jsonl", *asking(api)).exit_code == 0
+    assert batchmill("export", "runs/in", "-o", f"file.{format_}").exit_code == 0
+    ways = (("-o", "-", "> piped"), ("-o", "/dev/stdout", "| cat > piped"))
+    for *to, words in ways:
+        ended = in_shell(tmp_path, words, "export", "runs/in", *to, "--format", format_)
+        assert ended.returncode == 0, ended
+        assert (tmp_path / "piped").read_bytes() == (tmp_path / f"file.{format_}").read_bytes()
+
+
+@pytest.mark.parametrize("format_", ["jsonl", "csv", "parquet", "openai-batch"])
+def test_a_reader_of_results_may_go(api, batchmill, tmp_path, format_):
+    write(tmp_path / "in.jsonl", [f"{n} {'long' * 3000}" for n in range(60)])
+    assert batchmill("run", "in.jsonl", *asking(api)).exit_code == 0
+    for words in ("| true", "| head -c 5"):
+        ended = in_shell(tmp_path, words, "export", "runs/in", "-o", "-", "--format", format_)
+        assert (ended.returncode, ended.stderr) == (0, b"")
+    full = in_shell(tmp_path, "> /dev/full", "export", "runs/in", "-o", "-", "--format", format_)
+    assert full.returncode == 5
+    assert b"standard output" in full.stderr
+    assert b"Traceback" not in full.stderr
+
+
+def test_a_run_that_stops_writes_nothing_to_standard_output(api, batchmill, tmp_path):
+    write(tmp_path / "in.jsonl", texts(12))
+    api.key = "sk-right"
+    for more in ((), ("--quiet",)):
+        ended = batchmill("run", "in.jsonl", *asking(api, "-o", "-", *more))
+        assert (ended.exit_code, ended.stdout) == (3, "")
+        assert "what is done lies in runs/in" in ended.stderr
+
+
+def test_a_terminal_is_shown_results_and_not_driven_by_them(api, batchmill, start, tmp_path):
+    write(tmp_path / "in.jsonl", ["a\x1b[2J\x9b31m\u202e b"])
+    assert batchmill("run", "in.jsonl", *asking(api, "-o", "run")).exit_code == 0
+    for format_ in ("jsonl", "csv", "openai-batch"):
+        code, shown = on_a_terminal(start, "export", "run", "-o", "-", "--format", format_)
+        assert code == 0
+        assert not re.search("[\x1b\x80-\x9f\u202e]", shown)
+        assert format_ == "csv" or all(map(json.loads, shown.splitlines()))
+    code, _ = on_a_terminal(start, "export", "run", "-o", "-", "--format", "parquet")
+    assert code == 2
+    command = ("run", "in.jsonl", *asking(api, "-o", "-", "--format", "parquet", "--new"))
+    assert on_a_terminal(start, *command)[0] == 2
+    assert len(api.ledger) == 1
+
+
+def on_a_terminal(start, *args):
+    """The exit code of the program on a terminal of its own, and what that is shown."""
+    ours, its = pty.openpty()
+    process = start(*args, stdout=its, stderr=subprocess.DEVNULL)
+    os.close(its)
+    shown = b""
+    with contextlib.suppress(OSError):  # as the other end is closed
+        while piece := os.read(ours, 65536):
+            shown += piece
+    os.close(ours)
+    return process.wait(timeout=30), shown.decode("utf-8").replace("\r\n", "\n")

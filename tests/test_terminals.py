@@ -6,7 +6,6 @@ import io
 import json
 import os
 import re
-import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +16,7 @@ from batch.progress import Progress
 from batch.usage import Summary
 from tests.conftest import ROOT
 from tests.fake_api import Step
-from tests.reading import asking, rows, texts, write
+from tests.reading import asking, in_shell, rows, texts, write
 
 DRIVING = "\x00\x07\x08\x1b[2J\x7f\x9b31m\x85\u061c\u200e\u200f\u2028\u2029\u202e\u2066\u2069"
 OBEYED = re.compile(
@@ -186,27 +185,20 @@ def test_the_bar_is_not_driven_either():
     assert "no \ufffd" in stream.getvalue()
 
 
-def shell(tmp_path: Path, words: str, *args: object) -> subprocess.CompletedProcess[bytes]:
-    command = shlex.join([sys.executable, "-m", "batch", *map(str, args)])
-    env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
-    script = ["bash", "-o", "pipefail", "-c", f"{command} {words}"]
-    return subprocess.run(script, cwd=tmp_path, env=env, capture_output=True, timeout=60)
-
-
 @pytest.mark.parametrize("words", ["2>&-", "2>/dev/full", "2> >(exit)"])
 def test_a_run_that_nobody_watches_runs(api, tmp_path, words):
     write(tmp_path / "in.jsonl", texts(20))
-    ended = shell(tmp_path, words, "run", "in.jsonl", *asking(api))
+    ended = in_shell(tmp_path, words, "run", "in.jsonl", *asking(api))
     assert ended.returncode == 0, ended
     assert len(rows(tmp_path / "runs/in")) == 20
 
 
 def test_a_reader_that_has_gone_is_no_fault(foreign, tmp_path):
-    ended = shell(tmp_path, "| true", "show", "runs/in", "--json")
+    ended = in_shell(tmp_path, "| true", "show", "runs/in", "--json")
     assert (ended.returncode, ended.stderr) == (0, b"")
 
 
 def test_a_full_disk_behind_standard_output_is_said(foreign, tmp_path):
-    ended = shell(tmp_path, "> /dev/full", "show", "runs/in")
+    ended = in_shell(tmp_path, "> /dev/full", "show", "runs/in")
     assert ended.returncode == 5
     assert ended.stderr.startswith(b"error: standard output: ")

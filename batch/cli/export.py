@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import click
 
+from batch import words
 from batch.cli import options
-from batch.store.form import Format
+from batch.errors import StorageError, UsageError
+from batch.store.form import File, Format
+
+if TYPE_CHECKING:
+    from batch.store.export import Written
 
 
 @click.command()
@@ -19,20 +25,46 @@ from batch.store.form import Format
               help="CSV for a spreadsheet: no cell is a formula, and a BOM says UTF-8.")  # fmt: skip
 @click.option("--force", is_flag=True, help="Write over a file that is there.")
 def export(run: Path, output: Path, format_: Format | None, force: bool, **more: Any) -> None:
-    """Write all results to one file, in input order.
+    """Write all results to one file, in input order; `-o -` is standard output.
 
     openai-batch writes the answers as OpenAI's Batch API does, and failed rows to FILE.errors beside it.
     """
-    from batch import looking
     from batch.cli import jobs, say
-    from batch.errors import Refused, UsageError
-    from batch.store import form
+    from batch.errors import Refused
+    from batch.store import form, whole
 
     file = form.named(str(output), format_, **more)
     if file is None:
         raise UsageError(f"{output}: say --format, or name it *{', *'.join(form.OURS)}")
-    if output.exists() and not force:
+    there = file.path is not None and output.exists() and not whole.is_stream(output)
+    if there and not force:
         raise Refused(f"{output} is there already", hint="choose another name, or --force")
-    made = looking.export(jobs.run_folder(run), file)
+    check_terminal(file)
+    made = written(jobs.run_folder(run), file)
     for line in [*made.notices, *(f"wrote {path}" for path in made.paths)]:
         say(line)
+
+
+def check_terminal(file: File) -> None:
+    """Raises UsageError for what no terminal can show."""
+    if file.path is None and file.format == "parquet" and sys.stdout.isatty():
+        raise UsageError("-o -: Parquet is no text; send it to a file or into a pipe")
+
+
+def written(run: Path, file: File) -> Written:
+    """Write the results of a run to a file or to standard output, whose reader may go."""
+    from batch import looking
+    from batch.store.export import Written
+
+    stdout: BinaryIO = sys.stdout.buffer
+    if sys.stdout.isatty():
+        kind: words.Kind = "text" if file.format == "csv" else "json"
+        stdout = cast("BinaryIO", words.Terminal(sys.stdout, kind))
+    try:
+        return looking.export(run, file, stdout)
+    except BrokenPipeError:
+        words.let_go(sys.stdout)
+        return Written()
+    except StorageError:
+        words.let_go(sys.stdout)
+        raise

@@ -94,9 +94,11 @@ def folder_of(made: Job, what: Path) -> Path:
     """Where the run of a job lies: as it says, else `runs/<name, or stem of the job file, or of
     the input>`.
     """
-    if made.output.path is not None:
-        file = output_file(made)
-        return Path(made.output.path) if file is None else Path(f"{file.path}.run")
+    file = output_file(made)
+    if file is not None and file.path is not None:
+        return Path(f"{file.path}.run")
+    if file is None and made.output.path is not None:
+        return Path(made.output.path)
     name = made.name or ("stdin" if str(what) == "-" else _stem(what.absolute()))
     if not name or "/" in name or name.startswith("."):
         raise JobError(f"name: {name!r} cannot be a folder's name")

@@ -76,7 +76,7 @@ question = together(
 output = click.option(
     "-o",
     "--output",
-    metavar="FOLDER|FILE",
+    metavar="FOLDER|FILE|-",
     help="The run's folder [default: runs/NAME], or a file: *.parquet, *.jsonl, *.csv (.gz, .zst).",
 )
 

@@ -97,16 +97,20 @@ def _agrees(question: str) -> bool:
 
 def carry_out(job: Job, folder: Path, *, quiet: bool, **how: Any) -> int:
     """Run `job`, say how it went, and give the exit code.  The keywords are those of `opening.How`."""
-    from batch import looking, opening, summary
+    from batch import opening, summary
     from batch import run as running
     from batch.cli import jobs
+    from batch.cli.export import check_terminal, written
     from batch.store.folder import free_name
 
     file = jobs.output_file(job)
-    if file is not None and file.path.exists() and not (folder / "run.json").exists():
+    path = None if file is None else file.path
+    if path is not None and path.exists() and not (folder / "run.json").exists():
         raise Refused(
-            f"{file.path} is there already, and no run of ours", hint="choose another name with -o"
+            f"{path} is there already, and no run of ours", hint="choose another name with -o"
         )
+    if file is not None:
+        check_terminal(file)
     say_unless_quiet = (lambda _: None) if quiet else say
     try:
         ended = running.run(job, folder, opening.How(say=say_unless_quiet, quiet=quiet, **how))
@@ -118,11 +122,13 @@ def carry_out(job: Job, folder: Path, *, quiet: bool, **how: Any) -> int:
         say(f"the same, taking from it the answers that still fit: {anew} --reuse {run}")
         return error.exit_code
     if file is not None and ended.stopped is None and how.get("probe") is None:
-        for notice in looking.export(folder, file).notices:
+        for notice in written(folder, file).notices:
             say_unless_quiet(notice)
     if not quiet:
-        for line in summary.lines(ended, file.path if file and ended.stopped is None else None):
+        for line in summary.lines(ended, path if ended.stopped is None else None):
             say(line)
+    if file is not None and ended.stopped is not None:
+        say(summary.unwritten(ended, path))
     if ended.stopped is not None:
         say(f"error: {summary.reason(ended.stopped, ended.run)}")
     if not quiet:

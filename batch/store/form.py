@@ -44,9 +44,9 @@ OTHERS = frozenset(
 
 
 class File(msgspec.Struct, frozen=True, kw_only=True):
-    """Results as one file."""
+    """Results as one file; without a path it is standard output."""
 
-    path: Path
+    path: Path | None
     format: Format
     compression: str | None = None
     columns: list[str] | None = None
@@ -67,6 +67,8 @@ def named(name: str, format_: Format | None = None, **more: Any) -> File | None:
     format.
     """
     path, lower = Path(name), Path(name).name.lower()
+    if name == "-":
+        return File(path=None, format=format_ or "jsonl", **more)
     if format_ is not None:
         compression = COMPRESSIONS.get(path.suffix.lower())
         return File(path=path, format=format_, compression=compression, **more)
