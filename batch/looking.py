@@ -18,12 +18,11 @@ from batch.errors import UsageError
 from batch.job import Job
 from batch.model import Row
 from batch.outcome import BadAnswer
+from batch.outputs import export as exporting
+from batch.outputs.form import File, Written
 from batch.prompts import BadRow, Prompter, api_of
 from batch.readers import Input, Reading
 from batch.store import contents, folder, plan
-from batch.store import export as exporting
-from batch.store.export import Written
-from batch.store.form import File
 from batch.store.plan import Again, Plan
 from batch.store.seal import Layout
 from batch.store.verify import Finding
@@ -152,11 +151,8 @@ def as_json(values: dict[str, Any]) -> str:
 def export(run: Path, file: File, stdout: BinaryIO) -> Written:
     """Write the results to one file (and, for openai-batch, the failed rows to another)."""
     known, how = opened(run)
-    tables = contents.tables(run, how)
-    if file.format == "openai-batch":
-        api = known.job.get("request", {}).get("api", Parameters().api)
-        return exporting.openai_batch(file, tables, api, stdout)
-    return exporting.write(file, tables, how.schema, stdout)
+    api = known.job.get("request", {}).get("api", Parameters().api)
+    return exporting.write(file, contents.tables(run, how), how.schema, api, stdout)
 
 
 def against_input(run: Path) -> Iterator[Finding]:

@@ -13,9 +13,10 @@ from batch import columns, job, looking, prices, readers, status
 from batch.checker import Checker
 from batch.errors import Different
 from batch.job import Job
+from batch.outputs import picked
 from batch.readers import Input, Reading
 from batch.rehearsal import Terms
-from batch.store import contents, folder, lock, picked, plan
+from batch.store import contents, folder, lock, plan
 from batch.store.drawn import Cap
 from batch.store.files import Disk
 from batch.store.log import Log

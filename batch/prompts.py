@@ -103,7 +103,7 @@ class Prompter:
         """What `row` asks.  Raises BadRow."""
         if row.fault is not None:
             raise BadRow(row.fault)
-        custom_id = self._custom_id(row.values)
+        custom_id = self.custom_id(row.values)
         if self._has_user:
             question = Question(messages=self._rendered(row.values), custom_id=custom_id)
         else:
@@ -193,7 +193,8 @@ class Prompter:
         template.globals = dict(template.globals)  # copied for each row: 7 us as a ChainMap
         return _Simple.of(parsed, template) or template, frozenset(names)
 
-    def _custom_id(self, values: dict[str, Any]) -> str | None:
+    def custom_id(self, values: dict[str, Any]) -> str | None:
+        """What the row calls itself, None where it does not.  Raises BadRow."""
         if self._id_column is None:
             value = values.get("custom_id")
         elif self._id_column in values:

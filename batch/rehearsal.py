@@ -137,6 +137,23 @@ def check_cap(
             return
 
 
+def check_custom_ids(job_: Job, source: Input, prompter: Prompter) -> None:
+    """All rows must be told apart by their labels where OpenAI's batch format is to be written; a row
+    without one is called by its number.  Raises InputError.
+    """
+    if job_.output.format != "openai-batch":
+        return
+    ids = CustomIds()
+    for row in _rows(source, job_.limit):
+        custom_id = None
+        with suppress(BadRow):
+            custom_id = prompter.custom_id(row.values)
+        ids.note(custom_id or str(row.index), row.where)
+    if (words := ids.words()) is not None:
+        hint = "OpenAI's batch format tells rows apart by it: mend the input, or choose another --format"
+        raise InputError(words, hint=hint)
+
+
 def bounding_host(job_: Job, prompter: Prompter, terms: Terms) -> str | None:
     """The host to whose bounds rows are held, "" for the embedded model; None when they need not be,
     as where the job says all but the text.

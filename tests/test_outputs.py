@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from batch.errors import UsageError
-from batch.store import form
+from batch.outputs import form
 from tests.fake_api import Step, answer_to
 from tests.reading import asking, in_shell, rows, texts, tree, write
 

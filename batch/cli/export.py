@@ -11,10 +11,11 @@ import click
 from batch import words
 from batch.cli import options
 from batch.errors import StorageError, UsageError
-from batch.store.form import File, Format
+from batch.outputs.form import File
+from batch.store.plan import Format
 
 if TYPE_CHECKING:
-    from batch.store.export import Written
+    from batch.outputs.form import Written
 
 
 @click.command()
@@ -27,18 +28,20 @@ if TYPE_CHECKING:
 def export(run: Path, output: Path, format_: Format | None, force: bool, **more: Any) -> None:
     """Write all results to one file, in input order; `-o -` is standard output.
 
-    openai-batch writes the answers as OpenAI's Batch API does, and failed rows to FILE.errors beside it.
+    openai-batch writes the answers as OpenAI's Batch API does, and failed rows, if there are any, to
+    *.errors.jsonl beside it.
     """
     from batch.cli import jobs, say
     from batch.errors import Refused
-    from batch.store import form, whole
+    from batch.outputs import export as exporting
+    from batch.outputs import form
 
     file = form.named(str(output), format_, **more)
     if file is None:
         raise UsageError(f"{output}: say --format, or name it *{', *'.join(form.OURS)}")
-    there = file.path is not None and output.exists() and not whole.is_stream(output)
+    there = [path for path in exporting.paths(file) if path.exists()]
     if there and not force:
-        raise Refused(f"{output} is there already", hint="choose another name, or --force")
+        raise Refused(f"{there[0]} is there already", hint="choose another name, or --force")
     check_terminal(file)
     made = written(jobs.run_folder(run), file)
     for line in [*made.notices, *(f"wrote {path}" for path in made.paths)]:
@@ -54,7 +57,7 @@ def check_terminal(file: File) -> None:
 def written(run: Path, file: File) -> Written:
     """Write the results of a run to a file or to standard output, whose reader may go."""
     from batch import looking
-    from batch.store.export import Written
+    from batch.outputs.form import Written
 
     stdout: BinaryIO = sys.stdout.buffer
     if sys.stdout.isatty():

@@ -15,9 +15,10 @@ from batch.endpoint import Endpoint
 from batch.errors import JobError, UsageError
 from batch.job import Job
 from batch.outcome import FINAL, TRANSIENT
-from batch.store import form, plan
+from batch.outputs import form
+from batch.outputs.form import File
+from batch.store import plan
 from batch.store.drawn import Cap
-from batch.store.form import File
 from batch.store.plan import Again, Plan
 
 CAP = "limits.max_cost_usd"

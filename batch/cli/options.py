@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 import click
 
-from batch.store.form import Format
+from batch.store.plan import Format
 
 KEYS = {
     "model": "request.model",
@@ -77,7 +77,8 @@ output = click.option(
     "-o",
     "--output",
     metavar="FOLDER|FILE|-",
-    help="The run's folder [default: runs/NAME], or a file: *.parquet, *.jsonl, *.csv (.gz, .zst).",
+    help="The run's folder [default: runs/NAME]; a file: *.parquet, *.jsonl, *.csv (.gz, .zst); or"
+    " standard output.",
 )
 
 

@@ -16,6 +16,7 @@ from batch.errors import CapReached, Different, Interrupted, Refused
 
 if TYPE_CHECKING:
     from batch.job import Job
+    from batch.outputs.form import File
 
 
 @click.command(no_args_is_help=True)
@@ -105,12 +106,9 @@ def carry_out(job: Job, folder: Path, *, quiet: bool, **how: Any) -> int:
 
     file = jobs.output_file(job)
     path = None if file is None else file.path
-    if path is not None and path.exists() and not (folder / "run.json").exists():
-        raise Refused(
-            f"{path} is there already, and no run of ours", hint="choose another name with -o"
-        )
     if file is not None:
         check_terminal(file)
+        _check_ours(file, folder)
     say_unless_quiet = (lambda _: None) if quiet else say
     try:
         ended = running.run(job, folder, opening.How(say=say_unless_quiet, quiet=quiet, **how))
@@ -139,6 +137,16 @@ def carry_out(job: Job, folder: Path, *, quiet: bool, **how: Any) -> int:
     if last := summary.next_step(ended, again, cap_flag):
         say(last)
     return ended.exit_code
+
+
+def _check_ours(file: File, folder: Path) -> None:
+    """Raises Refused where files are that no run in `folder` has written."""
+    from batch.outputs import export
+
+    there = [path for path in export.paths(file) if path.exists()]
+    if there and not (folder / "run.json").exists():
+        hint = "choose another name with -o"
+        raise Refused(f"{there[0]} is there already, and no run of ours", hint=hint)
 
 
 def again_command(*without: str) -> str:

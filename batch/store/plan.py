@@ -19,7 +19,9 @@ import msgspec
 from batch import __version__
 from batch.errors import Damaged, Refused
 from batch.store.files import Disk
-from batch.store.form import Format
+
+Format = Literal["jsonl", "csv", "parquet", "openai-batch"]
+"""What a file of results holds."""
 
 NAME = "run.json"
 FORMAT = 1

@@ -7,13 +7,12 @@ of data, and else the folder of the run.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
 from batch.errors import UsageError
-
-Format = Literal["jsonl", "csv", "parquet", "openai-batch"]
+from batch.store.plan import Format
 
 OURS: dict[str, tuple[Format, str | None]] = {
     ".jsonl": ("jsonl", None),
@@ -61,6 +60,13 @@ class File(msgspec.Struct, frozen=True, kw_only=True):
             raise UsageError(f"--excel is for CSV, not for {self.format}")
 
 
+class Written(msgspec.Struct):
+    """The files that an export has made, and lines of notice."""
+
+    paths: list[Path] = []
+    notices: list[str] = []
+
+
 def named(name: str, format_: Format | None = None, **more: Any) -> File | None:
     """The file of this name, which holds what `format_` says, whatever its name; None where nothing
     tells.  `more` are further fields of it.  Raises UsageError for a name that tells of another
@@ -81,6 +87,12 @@ def named(name: str, format_: Format | None = None, **more: Any) -> File | None:
             hint="--format says what a file holds whose name does not tell",
         )
     return None
+
+
+def end_of(name: str) -> str:
+    """The suffixes by which a file is known: `.jsonl.gz` of all.jsonl.gz."""
+    ends = [end for end in OURS if name.lower().endswith(end)]
+    return name[-len(max(ends, key=len)) :] if ends else Path(name).suffix
 
 
 def is_folder(name: str) -> bool:

@@ -7,36 +7,34 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import BinaryIO
 
-import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from batch.store import batch_lines, cells, picked, whole
-from batch.store.form import OURS, File, Format
+from batch.outputs import batch_files, cells, picked, whole
+from batch.outputs.form import File, Written
+from batch.store.plan import Format
 
 Tables = Iterable[pa.Table]
 
 
-class Written(msgspec.Struct):
-    """What an export has made, and lines of notice."""
+def paths(file: File) -> list[Path]:
+    """The files that may come to be."""
+    errors = batch_files.errors_of(file) if file.format == "openai-batch" else None
+    found = [file.path, None if errors is None else errors.path]
+    return [path for path in found if path is not None and not whole.is_stream(path)]
 
-    paths: list[Path] = []
-    notices: list[str] = []
 
-
-def write(file: File, tables: Tables, schema: pa.Schema, stdout: BinaryIO) -> Written:
-    """Write the columns that `file` wants.  Raises StorageError, UsageError for a column that there
-    is not, and BrokenPipeError where a reader has gone.
+def write(file: File, tables: Tables, schema: pa.Schema, api: str, stdout: BinaryIO) -> Written:
+    """Write what `file` wants of the results of a job whose API is `api`.  Raises StorageError,
+    UsageError for a column that there is not, and BrokenPipeError where a reader has gone.
     """
+    if file.format == "openai-batch":
+        return batch_files.write(file, tables, api, stdout)
     columns = picked.pick(schema, file.columns, file.flat)
     chosen = map(columns.table, tables)
     with whole.opened(file, stdout) as taking:
         notices = _FORMATS[file.format](chosen, columns.schema, taking, file)
-    return Written(_paths(file), notices)
-
-
-def _paths(*files: File) -> list[Path]:
-    return [file.path for file in files if file.path is not None]
+    return Written([] if file.path is None else [file.path], notices)
 
 
 def _parquet(tables: Tables, schema: pa.Schema, taking: BinaryIO, file: File) -> list[str]:
@@ -77,28 +75,3 @@ _FORMATS: dict[Format, Callable[[Tables, pa.Schema, BinaryIO, File], list[str]]]
     "jsonl": _jsonl,
     "csv": _csv,
 }
-
-
-def openai_batch(file: File, tables: Tables, api: str, stdout: BinaryIO) -> Written:
-    """The answers as OpenAI's Batch API gives them; failed rows go to the file that is returned.
-
-    `api` is that of the job; a row whose raw answer was not kept is rebuilt from its columns.
-    """
-    errors = errors_of(file)
-    encoder = msgspec.json.Encoder()
-    with whole.opened(file, stdout) as answered, whole.opened(errors, stdout) as failed:
-        for table in tables:
-            for row in cells.rows(table):
-                taking = answered if row["status"] == "ok" else failed
-                taking.write(encoder.encode(batch_lines.line(row, api)) + b"\n")
-    return Written(_paths(file, errors))
-
-
-def errors_of(file: File) -> File:
-    """Where the failed rows of OpenAI's batch format go: all.jsonl.gz -> all.errors.jsonl.gz."""
-    if file.path is None:
-        return file
-    name = file.path.name
-    ends = [end for end in (*OURS, file.path.suffix) if name.lower().endswith(end.lower())]
-    at = len(name) - len(max(ends, key=len, default=""))
-    return msgspec.structs.replace(file, path=file.path.with_name(f"{name[:at]}.errors{name[at:]}"))

@@ -13,8 +13,8 @@ from typing import BinaryIO
 
 import pyarrow as pa
 
+from batch.outputs.form import File
 from batch.store.files import refused
-from batch.store.form import File
 
 STANDARD_OUTPUT = Path("standard output")
 
