@@ -11,9 +11,10 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
+from batch import words
 from batch.engine.events import Ended, Event, Notice, Opened, Progressed, Waiting, WentOn
 from batch.totals import Totals
-from batch.words import duration, money, printable, short
+from batch.words import duration, money, short
 
 PLAIN_SECONDS = 30.0
 BAR_SECONDS = 0.5
@@ -23,8 +24,9 @@ BAR = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {ra
 class Progress:
     """Shows the events of one run on a stream; `close` it, or let `Ended` do it."""
 
-    def __init__(self, stream: TextIO = sys.stderr) -> None:
-        self._stream = stream
+    def __init__(self, stream: TextIO | None = None) -> None:
+        """Without a stream, stderr is told."""
+        self._stream = sys.stderr if stream is None else stream
         self._bar: tqdm[Any] | None = None
         self._shown = 0.0
 
@@ -47,11 +49,11 @@ class Progress:
 
     def say(self, text: str) -> None:
         """Print one line, above the bar if there is one."""
-        text = printable(text)
+        text = words.one_line(text)
         if self._bar is not None:
             self._bar.write(text, file=self._stream)
         else:
-            print(text, file=self._stream, flush=True)
+            words.remark(text, self._stream)
 
     def close(self) -> None:
         """Take the bar away, its last state staying on the screen."""
@@ -88,14 +90,14 @@ class Progress:
 def _words(now: Progressed) -> str:
     held, asked = now.held, now.asked
     read, written = held.input_tokens + asked.input_tokens, held.output_tokens + asked.output_tokens
-    words = [
+    said = [
         f"{now.failed:,} failed" if now.failed else "",
         f"{now.retries:,} retries" if now.retries else "",
         f"{short(read)}→{short(written)} tok",
         _money(now),
         now.waiting,
     ]
-    return printable(", ".join(word for word in words if word))
+    return words.one_line(", ".join(each for each in said if each))
 
 
 def _money(now: Progressed) -> str:

@@ -49,6 +49,7 @@ from batch.planning.open_run import (
     How,
     Opened,
     binds_nobody,
+    check_columns,
     input_in,
     open_folder,
     reading_of,
@@ -108,6 +109,8 @@ def run(job_: Job, run_folder: Path, how: How) -> Ended:
             rehearsed = prepare.check(job_, source, prompter, how)
         elif how.again is not None and how.again.settings:
             prepare.check_parameters(asked, how)
+        prepare.check_custom_ids(asked, source, prompter)
+        check_columns(job_, run_folder, known, source, checker, rehearsed.apis)
         target = _target(asked, how, stack)
         pricer = prepare.pricer(asked, target.base_url)
         prepare.check_cap(asked, source, prompter, pricer, how.job_file)

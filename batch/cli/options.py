@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable, Sequence
 from functools import lru_cache, reduce
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
+
+from batch.store.plan import Format
 
 KEYS = {
     "model": "request.model",
@@ -16,6 +19,9 @@ KEYS = {
     "api": "request.api",
     "schema": "request.schema",
     "output": "output.path",
+    "format_": "output.format",
+    "columns": "output.columns",
+    "flat": "output.flat",
     "concurrency": "limits.concurrency",
     "base_url": "endpoint.base_url",
     "api_key_env": "endpoint.api_key_env",
@@ -31,7 +37,7 @@ KEYS = {
 Option = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
-class Format(click.ParamType):  # type: ignore[type-arg]  # it is generic only in later versions
+class InputFormat(click.ParamType):  # type: ignore[type-arg]  # it is generic only in later versions
     """One of the formats of input, which only readers know: they take 0.1 s to import."""
 
     name = "format"
@@ -105,8 +111,33 @@ same_prompt = click.option(
 output = click.option(
     "-o",
     "--output",
-    metavar="FOLDER|FILE",
-    help="The run's folder [default: runs/NAME], or *.parquet, *.jsonl, *.csv.",
+    metavar="FOLDER|FILE|-",
+    help="The run's folder [default: runs/NAME]; a file: *.parquet, *.jsonl, *.csv (.gz, .zst); or"
+    " standard output.",
+)
+
+
+def _names(ctx: click.Context, option: click.Parameter, text: str | None) -> list[str] | None:
+    """Names with commas between them; one that has a comma stands in quotes."""
+    return None if text is None else next(csv.reader([text], skipinitialspace=True)) or [""]
+
+
+form = together(
+    click.option(
+        "--format",
+        "format_",
+        type=click.Choice(get_args(Format)),
+        help="What the file holds.  [default: by its suffix]",
+    ),
+    click.option(
+        "--columns",
+        metavar="A,B",
+        callback=_names,
+        help="Only these columns; parsed.stars is a field of one.",
+    ),
+    click.option(
+        "--flat", is_flag=True, default=None, help="The fields of `parsed` as columns of their own."
+    ),
 )
 concurrency = click.option("-c", "--concurrency", help='Requests in flight, or "auto".')
 rates = together(
@@ -133,7 +164,7 @@ rows = together(
     click.option("--limit", type=click.IntRange(min=1), help="Only the first N rows."),
     click.option(
         "--input-format",
-        type=Format(),
+        type=InputFormat(),
         help="What the input is, where its name does not tell; lines: a row each, as `text`.",
     ),
     click.option(

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from batch.cli import options
+from batch import words
+from batch.cli import options, put
 
 if TYPE_CHECKING:
     from batch.planning.prepare import Validity
@@ -42,7 +43,6 @@ def validate(
     from batch import runs
     from batch.cli import jobs
     from batch.planning import prepare
-    from batch.words import printable
 
     job, folder = jobs.read(whats, flags)
     terms = prepare.Terms(
@@ -53,9 +53,9 @@ def validate(
     )
     found = prepare.validate(job, terms, count)
     if as_json:
-        click.echo(runs.as_json(msgspec.structs.asdict(found)))
+        put(runs.as_json(msgspec.structs.asdict(found)), "json")
     else:
-        click.echo(printable("\n".join(_lines(options.shown(whats), found))))
+        put("\n".join(map(words.one_line, _lines(options.shown(whats), found))))
     return 1 if found.bad_rows else 0
 
 

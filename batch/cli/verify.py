@@ -6,6 +6,9 @@ from pathlib import Path
 
 import click
 
+from batch import words
+from batch.cli import put
+
 
 @click.command()
 @click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
@@ -22,7 +25,6 @@ def verify(run: Path, with_input: bool, as_json: bool) -> int:
     from batch.cli import jobs
     from batch.run_folder import RunFolder
     from batch.store import verify as verifying
-    from batch.words import printable
 
     run = jobs.run_folder(run)
     known, _ = runs.opened(run)
@@ -30,7 +32,10 @@ def verify(run: Path, with_input: bool, as_json: bool) -> int:
     if with_input:
         findings += runs.against_input(run)
     for finding in findings:
-        click.echo(msgspec.json.encode(finding) if as_json else printable(finding.text))
+        if as_json:
+            put(msgspec.json.encode(finding), "json")
+        else:
+            put(words.one_line(finding.text))
     if not findings and not as_json:
-        click.echo(f"{run}: all is well")
+        put(words.one_line(f"{run}: all is well"))
     return 5 if any(finding.damage for finding in findings) else 1 if findings else 0

@@ -121,6 +121,7 @@ def of(job_: Job, run_folder: Path, terms: Terms) -> Estimate:
             found.take(row.index, request)
         if not found.rows:
             raise prepare.no_rows(source)
+        notices = prepare.notices_of(source)
     price = forecast.by(pricer, time.time(), job_.request.sent.get("service_tier"))
     models = found.tally.forecasts(price)
     total = forecast.total(models)
@@ -138,7 +139,7 @@ def of(job_: Job, run_folder: Path, terms: Terms) -> Estimate:
         seconds_least=least,
         seconds_most=most,
         different=different,
-        notices=source.notices,
+        notices=notices,
     )
 
 

@@ -14,6 +14,7 @@ from batch.apis import APIS
 from batch.costs import prices
 from batch.engine.events import Consumer
 from batch.errors import Different, InputError
+from batch.outputs import picked
 from batch.planning import old_rules
 from batch.planning.prepare import Terms, said
 from batch.readers import Input, Reading
@@ -231,6 +232,25 @@ def _of_more_files(known: Plan, source: Input) -> dict[str, Any]:
     """How files are read that came after the run had begun."""
     more = len(source.reading.dialects) > len(runs.reading_of(known).dialects)
     return {"dialects": msgspec.to_builtins(source.reading.dialects)} if more else {}
+
+
+def check_columns(
+    job_: Job,
+    run_folder: Path,
+    known: Plan | None,
+    source: Input,
+    checker: Checker | None,
+    apis: Iterable[str],
+) -> None:
+    """Raises UsageError where the file of the results is to hold columns that there will not be."""
+    output = job_.output
+    if output.columns is None and not output.flat:
+        return
+    if known is not None:
+        schema = runs.layout(run_folder, known).schema
+    else:
+        schema = schema_of(job_, source, checker=checker, apis=apis, say=lambda _: None)
+    picked.pick(schema, output.columns, output.flat)
 
 
 def _plan(job_: Job, source: Input, known: Plan | None, how: How) -> Plan:

@@ -22,6 +22,9 @@ from batch.model import DEFAULT_API
 from batch.run_folder import RunFolder
 from batch.store.files import Disk, content
 
+Format = Literal["jsonl", "csv", "parquet", "openai-batch"]
+"""What a file of results holds."""
+
 FORMAT = 1
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -36,6 +39,9 @@ class Output(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[output]` of a job."""
 
     path: str | None = None
+    format: Format | None = None
+    columns: list[str] | None = None
+    flat: bool = False
     part_rows: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 5_000
     response: Literal["auto"] | bool = "auto"
     request: bool = False
