@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import msgspec
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batch import totals
@@ -54,6 +54,7 @@ def summed(results: list[Result]) -> Summary:
     return summary
 
 
+@settings(deadline=None)
 @given(RESULTS, RESULTS)
 def test_the_sum_of_sums_is_the_sum_over_the_rows(some, others):
     merged = summed(some)

@@ -195,7 +195,7 @@ def open_folder(
 
 
 def _keep_standard_input(disk: Disk, job_: Job, run: RunFolder, source: Input) -> tuple[Job, Input]:
-    path = run.kept_input(Path(source.files[0]).name.removeprefix("stdin"))
+    path = run.kept_input("".join(Path(source.files[0]).suffixes))
     with Path(source.files[0]).open("rb") as file:
         disk.put(path, iter(lambda: file.read(1 << 20), b""), run.drafts)
     name = str(path.absolute())

@@ -65,7 +65,7 @@ def outage(api: FakeAPI, after: int, step: Step) -> threading.Thread:
 
 def assert_all_answered(ended: Ended, prompts: list[str]) -> None:
     assert ended.exit_code == 0, ended.stopped
-    assert completions(ended.run) == [(at, answer_to(text)) for at, text in enumerate(prompts)]
+    assert completions(ended.run.path) == [(at, answer_to(text)) for at, text in enumerate(prompts)]
 
 
 @pytest.mark.parametrize("status", [401, 404, 503])
@@ -103,7 +103,7 @@ def test_an_endpoint_that_stays_down_stops_the_run_which_can_be_resumed(api, tmp
     ended = ask(api.url, tmp_path, prompts, max_wait=0.5)
     assert ended.exit_code == 3
     assert "the endpoint has been down for" in str(ended.stopped)
-    assert {row["status"] for row in rows(ended.run)} == {"ok"}
+    assert {row["status"] for row in rows(ended.run.path)} == {"ok"}
     until(lambda: api.always is None)
     assert_all_answered(ask(api.url, tmp_path, prompts), prompts)
 
@@ -112,7 +112,7 @@ def test_an_endpoint_that_never_was_there_stops_the_run(tmp_path):
     with closing(socket.create_server(("127.0.0.1", 0))) as listener:
         port = listener.getsockname()[1]
     ended = ask(f"http://127.0.0.1:{port}/v1", tmp_path, texts(10), max_wait=0.3)
-    assert (ended.exit_code, rows(ended.run)) == (3, [])
+    assert (ended.exit_code, rows(ended.run.path)) == (3, [])
     assert os.strerror(errno.ECONNREFUSED) in str(ended.stopped)
 
 
@@ -122,7 +122,7 @@ def test_a_row_that_alone_is_turned_away_fails_alone(api, tmp_path, status, erro
     prompts[100] = "the odd one"
     api.latency, api.script = 0.05, {"odd": [status, ...]}
     ended = ask(api.url, tmp_path, prompts)
-    failed = [row for row in rows(ended.run) if row["status"] == "failed"]
+    failed = [row for row in rows(ended.run.path) if row["status"] == "failed"]
     assert [(row["row"], row["error_class"]) for row in failed] == [(100, error_class)]
     assert (ended.exit_code, api.asked("odd")) == (1, 3)
 
@@ -133,7 +133,7 @@ def test_a_row_that_always_fails_does_not_hold_the_others_up(api, tmp_path):
     began = time.monotonic()
     ended = ask(api.url, tmp_path, prompts, max_attempts=30)
     assert time.monotonic() - began < 5
-    assert [row["row"] for row in rows(ended.run) if row["status"] == "failed"] == [50]
+    assert [row["row"] for row in rows(ended.run.path) if row["status"] == "failed"] == [50]
     assert api.asked("odd") == 30
 
 
@@ -143,7 +143,7 @@ def test_the_last_two_rows_that_always_fail_are_no_outage(api, tmp_path, attempt
     api.script = {"odd": [500, ...]}
     limits, retry = {"concurrency": 2}, {"max_attempts": attempts, "max_wait": 5}
     ended = ask(api.url, tmp_path, prompts, limits=limits, **retry)
-    assert [row["row"] for row in rows(ended.run) if row["status"] == "failed"] == [50, 51]
+    assert [row["row"] for row in rows(ended.run.path) if row["status"] == "failed"] == [50, 51]
     assert ended.exit_code == 1
 
 
@@ -155,7 +155,7 @@ def test_a_run_whose_first_answers_are_mostly_empty_stops(api, tmp_path, empty, 
     assert ended.exit_code == exit_code
     assert ("are empty" in str(ended.stopped)) == (exit_code == 3)
     assert ask(api.url, tmp_path, prompts, yes=True).exit_code == 0
-    assert len(rows(ended.run)) == len(prompts) == len(api.ledger)
+    assert len(rows(ended.run.path)) == len(prompts) == len(api.ledger)
 
 
 @pytest.mark.parametrize("retry_after_ms", [True, False])
@@ -190,7 +190,7 @@ def test_a_known_limit_is_used_and_hardly_ever_refuses(api, tmp_path, known, wha
 def test_a_row_larger_than_a_minutes_tokens_fails_at_once(api, tmp_path):
     prompts = ["x" * 4_000, *texts(5)]
     ended = ask(api.url, tmp_path, prompts, limits={"tokens_per_minute": 900})
-    failed = [row for row in rows(ended.run) if row["status"] == "failed"]
+    failed = [row for row in rows(ended.run.path) if row["status"] == "failed"]
     assert [(row["row"], row["error_class"], row["attempts"]) for row in failed] == [
         (0, "too_large", 0)
     ]
@@ -214,4 +214,4 @@ def test_a_run_whose_rows_are_mostly_invalid_stops(api, tmp_path):
     assert "more than half of the last 1,000 rows were rejected" in str(ended.stopped)
     assert len(api.ledger) <= 1_000 + 8
     assert ask(api.url, tmp_path, prompts, yes=True).exit_code == 1
-    assert len(rows(ended.run)) == len(prompts)
+    assert len(rows(ended.run.path)) == len(prompts)
