@@ -35,6 +35,9 @@ class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     """What to do.  Paths are absolute."""
 
     input: str | list[str] | None = None
+    input_format: str | None = None
+    delimiter: str | None = None
+    encoding: str | None = None
     name: str | None = None
     id_column: str | None = None
     keep: list[str] | None = None

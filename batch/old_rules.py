@@ -13,9 +13,8 @@ from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
-from jinja2 import Environment, nodes
 
-from batch import looking
+from batch import looking, templates
 from batch.apis import weighing
 from batch.job import Job
 from batch.model import Row
@@ -25,14 +24,11 @@ from batch.readers import Input
 COMPARED = 1_000
 """Rows done whose questions are made again, to see whether they are the same."""
 
-DICT_METHODS = frozenset(name for name in dir(dict) if not name.startswith("_"))
-"""A key of such a name comes before the method now."""
-
 
 def why_different(job: Job, source: Input, run: Path) -> str | None:
     """Why questions of the run in a folder could be others now; None where they are the same."""
     for role, template in (("system", job.prompt.system), ("user", job.prompt.user)):
-        for construct in _changed(template or ""):
+        for construct in templates.changed(template or ""):
             return f"[prompt] {role} uses {construct}, which means something else now"
     named = job.prompter().columns()
     if source.format == "csv" and named & set(source.schema(None).names):
@@ -75,20 +71,6 @@ def _rows(source: Input) -> Iterator[Row]:
     for batch in source.batches():
         yield from source.rows(batch, first)
         first += len(batch.table)
-
-
-def _changed(source: str) -> Iterator[str]:
-    """What a template does that has another meaning now."""
-    parsed = Environment().parse(source)
-    called = {id(call.node) for call in parsed.find_all(nodes.Call)}
-    for node in parsed.find_all(nodes.Getattr):
-        of_loop = isinstance(node.node, nodes.Name) and node.node.name == "loop"
-        of_text = id(node) in called and node.attr not in DICT_METHODS
-        if not of_loop and not of_text:
-            yield f"the attribute .{node.attr}"
-    for filtered in parsed.find_all(nodes.Filter):
-        if filtered.name == "tojson":
-            yield "tojson"
 
 
 def _has_moments(kind: pa.DataType) -> bool:

@@ -6,7 +6,6 @@ place where it stands.  Rows are read a batch at a time, so memory does not grow
 
 from __future__ import annotations
 
-import shutil
 import sys
 import tempfile
 import time
@@ -27,7 +26,7 @@ from batch.model import Request, Row
 from batch.preflight import Bounds, OutOfBounds
 from batch.prices import Pricer
 from batch.prompts import BadRow, Prompter, Question
-from batch.readers import FIRST_BYTES, FIRST_ROWS, Input, Reading
+from batch.readers import FIRST_BYTES, FIRST_ROWS, Input, Reading, Said, files
 from batch.tally import Tally
 
 NAMED_ROWS = 100
@@ -41,7 +40,6 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     environment: dict[str, str]
-    input_format: str | None = None
     record_bad_rows: bool = False
     bounds: bool = True
     job_file: Path | None = None
@@ -298,24 +296,32 @@ def _request(job_: Job, row: Row, prompter: Prompter, bounds: Bounds | None) -> 
 
 
 def source_of(
-    job_: Job, input_format: str | None, stack: ExitStack, reading: Reading = readers.DEFAULT
+    job_: Job, stack: ExitStack, format_: str | None = None, reading: Reading | None = None
 ) -> Input:
-    """The input of a job; standard input is kept in a file until `stack` ends."""
+    """The input of a job, whose format and reading may be known from its run; standard input is kept
+    in a file until `stack` ends.
+    """
+    format_ = job_.input_format or format_
     if job_.input is None:
         raise UsageError("no input: name a file, or `input` in the job file")
     if job_.input != "-":
-        return readers.resolve(job_.input, Path.cwd(), input_format, reading)
+        return readers.resolve(job_.input, Path.cwd(), format_, reading, said(job_))
     kept = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="batchmill-")))
-    path = kept / f"stdin.{input_format or 'jsonl'}"
-    with path.open("wb") as file:
-        shutil.copyfileobj(sys.stdin.buffer, file, 1 << 20)
-    return readers.resolve(str(path), kept, input_format, reading)
+    path = files.keep(sys.stdin.buffer, kept, format_)
+    return readers.resolve(path, kept, format_, reading, said(job_))
 
 
-def looked_at_anew(job_: Job, source: Input, input_format: str | None) -> Input:
-    """The same input, whatever a run was told about it that holds no longer."""
+def looked_at_anew(job_: Job, source: Input) -> Input:
+    """The same files, whatever a run was told about them that holds no longer."""
+    if source.format == "run":
+        return source
     named = job_.input if job_.input not in (None, "-") else list(source.files)
-    return readers.resolve(named, Path.cwd(), input_format)
+    return readers.resolve(named, Path.cwd(), job_.input_format, None, said(job_))
+
+
+def said(job_: Job) -> Said:
+    """What a job says of how its input is to be read."""
+    return Said(job_.delimiter, job_.encoding)
 
 
 def first_api(job_: Job, source: Input, prompter: Prompter) -> str:
@@ -349,7 +355,7 @@ def preview(job_: Job, terms: Terms, rows: int = 3) -> Iterator[str]:
     check_parameters(job_, terms)
     bounds = bounds_of(job_, prompter, terms)
     with ExitStack() as stack:
-        source = source_of(job_, terms.input_format, stack)
+        source = source_of(job_, stack)
         base_url = ""
         if not job_.endpoint.local:
             base_url = endpoint.address(job_.endpoint, terms.environment)
@@ -374,7 +380,7 @@ def validate(job_: Job, terms: Terms, most_faults: int) -> Validity:
     bounds = bounds_of(job_, prompter, terms)
     found, wanted, ids = Validity(), set(), CustomIds()
     with ExitStack() as stack:
-        source = source_of(job_, terms.input_format, stack)
+        source = source_of(job_, stack)
         found.notices = _notices(source)
         source.schema(None if job_.keep is None else tuple(job_.keep))
         check_prompt(job_, source, prompter, terms)

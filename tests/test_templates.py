@@ -9,13 +9,14 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batch.model import Unreadable
 from batch.templates import BadTemplate, Template, Unrenderable
 from batch.templates.bounds import MOST_STEPS, MOST_TEXT
 from batch.templates.names import RESERVED, of_row
+from batch.templates.rules_1 import changed
 
 METHODS = ["items", "values", "keys", "count", "title", "get", "copy", "pop", "index", "upper"]
 PYTHON = ("object at 0x", "<built-in", "<function", "<bound method", "<class", "<generator")
@@ -532,6 +533,7 @@ SHAPES = [
 ]
 
 
+@settings(deadline=None)
 @given(walks(), st.booleans(), st.sampled_from(SHAPES))
 def test_what_is_put_is_what_a_plain_walk_finds_or_the_row_fails(found, dotted, shape):
     row, way = found
@@ -546,6 +548,7 @@ def test_what_is_put_is_what_a_plain_walk_finds_or_the_row_fails(found, dotted, 
     assert not any(python in said and python not in repr(row) for python in PYTHON)
 
 
+@settings(deadline=None)
 @given(
     st.dictionaries(st.text(min_size=1), JSON, max_size=4),
     st.text(alphabet="{}%#abc.|[]'()~ \n", max_size=30),
@@ -553,3 +556,37 @@ def test_what_is_put_is_what_a_plain_walk_finds_or_the_row_fails(found, dotted, 
 def test_no_text_for_a_template_raises_anything_else(row, source):
     with suppress(BadTemplate, Unrenderable):
         put(source, **row)
+
+
+@pytest.mark.parametrize(
+    ("template", "said"),
+    [
+        ("{{ order.items }}", "the attribute .items"),
+        ("{% if order.colour %}{% endif %}", "the attribute .colour"),
+        ("{% for k in d.items() %}{% endfor %}", "the attribute .items"),
+        ("{{ order | tojson }}", "tojson"),
+        ("{{ order | attr('x') }}", "attr"),
+        ("{{ text.split() }}", "a list that is put as it is"),
+        ("{{ [a, b] ~ '' }}", "a list that is put as it is"),
+        ("{{ tags | sort if tags else '' }}", "a list that is put as it is"),
+        ("{{ self }}", "self"),
+        ('{{ row["a b"] }}', "row"),
+    ],
+)
+def test_what_meant_something_else_by_the_first_rules_is_told(template, said):
+    assert said in list(changed(template))
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ text }} {{ text | trim | upper }} {{ a ~ b }} {{ n + 1 }} {{ '%s' % a }}",
+        "{{ text.strip() }} {{ text[:100] }} {{ tags[0] }} {{ order['items'] }}",
+        "{% for tag in tags %}{{ loop.index }}: {{ tag }}{% endfor %}{{ tags | join(', ') }}",
+        "{% set n = namespace(x=1) %}{% set n.x = n.x + 1 %}{{ n.x }}",
+        "{% if x in ['a', 'b'] %}{{ text or 'none' }}{% endif %}{{ orders | map('upper') | join }}",
+        "{{ text.split() | first }} {{ xs | selectattr('items') | list | length }}",
+    ],
+)
+def test_what_means_the_same_as_ever_is_not_told(template):
+    assert list(changed(template)) == []

@@ -18,7 +18,7 @@ MODEL_WIDTH = 30
 
 
 @click.command(no_args_is_help=True)
-@click.argument("what", metavar="JOB.toml|INPUT|RUN")
+@options.inputs
 @options.question
 @options.output
 @options.concurrency
@@ -32,7 +32,9 @@ MODEL_WIDTH = 30
 @click.option("--probe", metavar="N", type=click.IntRange(min=1),
               help="Ask the first N rows and learn from them; they stay in the run.")  # fmt: skip
 @options.as_json
-def estimate(what: str, as_json: bool, no_preflight: bool, probe: int | None, **flags: Any) -> int:
+def estimate(
+    whats: tuple[str, ...], as_json: bool, no_preflight: bool, probe: int | None, **flags: Any
+) -> int:
     """Tokens, money and time that a job would take, or what is left of its run.
 
     Every row is rendered; nothing is sent (but for --probe) and no key is needed.
@@ -45,12 +47,11 @@ def estimate(what: str, as_json: bool, no_preflight: bool, probe: int | None, **
     from batch.cli.run import carry_out
     from batch.progress import printable
 
-    job, folder = jobs.read(what, flags)
+    job, folder = jobs.read(whats, flags)
     how: dict[str, Any] = {
         "environment": jobs.environment(flags["env_file"]),
-        "input_format": flags["input_format"],
         "bounds": not no_preflight,
-        "job_file": jobs.job_file(what),
+        "job_file": jobs.job_file(whats),
         "same_prompt": flags["same_prompt"],
     }
     if probe is not None:
@@ -63,7 +64,7 @@ def estimate(what: str, as_json: bool, no_preflight: bool, probe: int | None, **
     if as_json:
         click.echo(looking.as_json(msgspec.to_builtins(found)))
     else:
-        click.echo(printable(_text(what, found)))
+        click.echo(printable(_text(options.shown(whats), found)))
     return 0
 
 
@@ -155,6 +156,7 @@ def _remarks(found: Estimate) -> list[str]:
         f"no price is known for {model}: its cost is unknown and in no sum; put it under [prices]"
         for model in found.unpriced_models
     ]
+    lines += found.notices
     if found.different is not None:
         lines.append(f"{found.different}; this is what --new would take")
     if found.bad_rows:

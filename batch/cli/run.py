@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @click.command(no_args_is_help=True)
-@click.argument("what", metavar="JOB.toml|INPUT|RUN")
+@options.inputs
 @options.question
 @options.output
 @options.concurrency
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     help="Go on where answers are mostly empty, invalid or do not fit the schema, or it is dear.",
 )
 @options.quiet
-def run(what: str, **flags: Any) -> int:
+def run(whats: tuple[str, ...], **flags: Any) -> int:
     """Send every row to the model; resume where an earlier start ended.
 
     \b
@@ -57,13 +57,12 @@ def run(what: str, **flags: Any) -> int:
     from batch import rehearsal
     from batch.cli import jobs
 
-    job, folder = jobs.read(what, flags)
+    job, folder = jobs.read(whats, flags)
     how: dict[str, Any] = {
         "environment": jobs.environment(flags["env_file"]),
-        "input_format": flags["input_format"],
         "bounds": not flags["no_preflight"],
-        "job_file": jobs.job_file(what),
-        "same_prompt": flags["same_prompt"] or folder == Path(what),  # a run has begun with it
+        "job_file": jobs.job_file(whats),
+        "same_prompt": flags["same_prompt"] or folder == Path(whats[0]),  # a run has begun with it
     }
     if flags["dry_run"]:
         for line in rehearsal.preview(job, rehearsal.Terms(**how)):

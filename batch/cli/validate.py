@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @click.command(no_args_is_help=True)
-@click.argument("what", metavar="JOB.toml|INPUT|RUN")
+@options.inputs
 @options.question
 @options.place
 @options.rows
@@ -30,7 +30,9 @@ if TYPE_CHECKING:
     help="How many bad rows to name.",
 )
 @options.as_json
-def validate(what: str, count: int, as_json: bool, no_preflight: bool, **flags: Any) -> int:
+def validate(
+    whats: tuple[str, ...], count: int, as_json: bool, no_preflight: bool, **flags: Any
+) -> int:
     """Render every row and check it against the bounds of servers; nothing is sent, no key needed.
 
     Exit code: 0 all is well, 1 some rows are bad, 2 the job or its input is.
@@ -41,19 +43,18 @@ def validate(what: str, count: int, as_json: bool, no_preflight: bool, **flags: 
     from batch.cli import jobs
     from batch.progress import printable
 
-    job, folder = jobs.read(what, flags)
+    job, folder = jobs.read(whats, flags)
     terms = rehearsal.Terms(
         environment=jobs.environment(None),
-        input_format=flags["input_format"],
         bounds=not no_preflight,
-        job_file=jobs.job_file(what),
-        same_prompt=flags["same_prompt"] or folder == Path(what),  # a run has begun with it
+        job_file=jobs.job_file(whats),
+        same_prompt=flags["same_prompt"] or folder == Path(whats[0]),  # a run has begun with it
     )
     found = rehearsal.validate(job, terms, count)
     if as_json:
         click.echo(looking.as_json(msgspec.structs.asdict(found)))
     else:
-        click.echo(printable("\n".join(_lines(what, found))))
+        click.echo(printable("\n".join(_lines(options.shown(whats), found))))
     return 1 if found.bad_rows else 0
 
 

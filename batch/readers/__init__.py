@@ -10,7 +10,7 @@ prompt sees and to the typed columns the output carries.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -21,9 +21,25 @@ import pyarrow as pa
 
 from batch.errors import InputError
 from batch.model import Batch, Position, Row
-from batch.readers import csv, files, fingerprints, hive, jsonl, parquet, run, source, union
+from batch.readers import (
+    arrow,
+    csv,
+    encodings,
+    files,
+    fingerprints,
+    hive,
+    json,
+    jsonl,
+    kinds,
+    parquet,
+    plain,
+    run,
+    source,
+    union,
+)
 from batch.readers.fingerprints import Difference, Fingerprint
-from batch.readers.reading import DEFAULT, OF_RULES_1, Reading
+from batch.readers.notices import notices
+from batch.readers.reading import DEFAULT, OF_RULES_1, UTF8, Dialect, Reading, Said
 from batch.readers.source import FIRST_BYTES, FIRST_ROWS
 
 __all__ = [
@@ -38,6 +54,7 @@ __all__ = [
     "Input",
     "Reader",
     "Reading",
+    "Said",
     "compare",
     "resolve",
 ]
@@ -81,10 +98,21 @@ class Reader(Protocol):
 
 READERS: dict[str, Reader] = {
     "jsonl": jsonl,
+    "json": json,
     "parquet": parquet,
     "csv": csv,
+    "arrow": arrow,
+    "lines": plain,
     "run": run,
 }
+
+LOOKS: dict[str, Callable[[str, Said], Dialect]] = {
+    "jsonl": jsonl.look,
+    "json": json.look,
+    "csv": csv.look,
+    "lines": plain.look,
+}
+"""How files of text are looked at before they are read."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +164,10 @@ class Input:
 
     @cached_property
     def _sizes(self) -> list[int | None]:
-        return [self.reader.size(path) for path in self.files]
+        return [
+            self.reader.size(path) if self.reading.dialect(file).encoding == UTF8 else None
+            for file, path in enumerate(self.files)
+        ]
 
     def schema(self, keep: tuple[str, ...] | None) -> pa.Schema:
         """The columns to carry: all, or those in `keep`.  Two have one name when JSONL has a key
@@ -149,15 +180,20 @@ class Input:
                 if name not in known:
                     raise InputError(self._unknown_column(name, list(known)))
             fields = [field for name, field in known.items() if name in keep]
-        extra = [jsonl.EXTRA] if self.format == "jsonl" else []
+        extra = [jsonl.EXTRA] if self._open else []
         return pa.schema([*fields, *extra], self._found.metadata)
+
+    @property
+    def _open(self) -> bool:
+        """Whether later rows may have more columns than the first."""
+        return self.format in ("jsonl", "json")
 
     def found(self) -> Reading:
         """How the files are read, what was found out of them included."""
         if self.reading.files is not None:
             return self.reading
         types = {}
-        if self.format == "jsonl":
+        if self._open:
             types = {field.name: jsonl.kind_of(field) for field in self._own}
         folders = {field.name: str(field.type) for field in self._of_folders}
         return msgspec.structs.replace(
@@ -176,7 +212,7 @@ class Input:
     @property
     def _own(self) -> list[pa.Field]:
         """The columns of the files themselves."""
-        return list(self._found)[:-1] if self.format == "jsonl" else list(self._found)
+        return list(self._found)[:-1] if self._open else list(self._found)
 
     @cached_property
     def _of_folders(self) -> list[pa.Field]:
@@ -246,10 +282,13 @@ class Input:
         return lines
 
     def _columns_of(self, file: int) -> pa.Schema:
-        return self.reader.schema([self.files[file]], self.reading)
+        alone = msgspec.structs.replace(
+            self.reading, dialects=self.reading.dialects[file : file + 1]
+        )
+        return self.reader.schema([self.files[file]], alone)
 
     def _unknown_column(self, name: str, known: list[str]) -> str:
-        where = f" in the first {FIRST_ROWS:,} rows" if self.format == "jsonl" else ""
+        where = f" in the first {FIRST_ROWS:,} rows" if self._open else ""
         return f"keep: no column {name!r}{where} (known: {', '.join(known)})"
 
     def fingerprints(self) -> list[Fingerprint]:
@@ -265,14 +304,58 @@ def resolve(
     input: str | list[str],
     base: Path,
     format: str | None = None,
-    reading: Reading = DEFAULT,
+    reading: Reading | None = None,
+    said: Said = Said(),  # noqa: B008  (frozen)
 ) -> Input:
     """The files meant by a path, glob, folder or URL, or a list of them; relative paths start at
-    `base`.
+    `base`.  They are read by `reading`; without it, and where files came after it was made, they
+    are looked at.
     """
     entries = [input] if isinstance(input, str) else input
-    found = files.find(entries, base, format, deep=reading.files != 0)
-    return Input(found.files, found.format, reading, found.notices, found.told)
+    found = files.find(entries, base, format, deep=reading is None or reading.files != 0)
+    paths, kind = found.files, found.format
+    if reading is not None and not reading.dialects:
+        return Input(paths, kind, reading, found.notices, found.told)
+    if reading is None and kind != "run":
+        for path in paths:
+            kinds.check(path, kind)
+    known = reading or DEFAULT
+    said = _checked(said, kind)
+    look = LOOKS.get(kind)
+    if look is None:
+        return Input(paths, kind, known, found.notices, found.told)
+    looked = [look(path, said) for path in paths[len(known.dialects) :]]
+    dialects = [*known.dialects, *looked]
+    if kind == "jsonl" and format is None and any(each.shape != "lines" for each in dialects):
+        kind = "json"
+    told = () if reading else notices(paths, dialects, said)
+    known = msgspec.structs.replace(known, dialects=dialects)
+    return Input(paths, kind, known, (*found.notices, *told), found.told)
+
+
+def _checked(said: Said, kind: str) -> Said:
+    """What was said, in Python's words.  Raises InputError where it cannot be, or says nothing."""
+    if said.delimiter is not None and kind != "csv":
+        raise InputError(f"delimiter: the input is {kind}; only CSV has one")
+    if said.encoding is not None and kind not in LOOKS:
+        raise InputError(f"encoding: the input is {kind}; only text has one")
+    encoding = None if said.encoding is None else encodings.named(said.encoding)
+    return Said(None if said.delimiter is None else csv.delimiter(said.delimiter), encoding)
+
+
+def contradicted(new: Input, format: str, said: Said) -> str | None:
+    """What a format found now, or what was said, has against how a run reads its input, in words;
+    None where it is the same.
+    """
+    if new.format != format:
+        return f"as {format}, and not as {new.format}"
+    said = _checked(said, format)
+    for dialect in new.reading.dialects or [Dialect()]:
+        for word in ("delimiter", "encoding"):
+            own, given = getattr(dialect, word), getattr(said, word)
+            if given not in (None, own):
+                return f"with the {word} {own!r}, and not {given!r}"
+    return None
 
 
 def compare(old: Sequence[Fingerprint], new: Input) -> Difference:

@@ -4,26 +4,33 @@ from __future__ import annotations
 
 import glob
 import os
+import shutil
 from collections.abc import Sequence
 from itertools import takewhile
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 from urllib.parse import quote, unquote
 
 from pyarrow import fs
 
 from batch.errors import InputError
-from batch.readers import folders, hive, run, source
+from batch.readers import encodings, folders, hive, kinds, run, source
 
 SUFFIXES = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
+    ".json": "json",
     ".parquet": "parquet",
     ".pq": "parquet",
     ".csv": "csv",
     ".tsv": "csv",
+    ".arrow": "arrow",
+    ".arrows": "arrow",
+    ".feather": "arrow",
+    ".ipc": "arrow",
 }
-_FORMATS = list(dict.fromkeys(SUFFIXES.values()))
+BINARY = ("parquet", "arrow")
+FORMATS = ("jsonl", "json", "csv", "parquet", "arrow", "lines")
 _KNOWN = f"{' '.join(SUFFIXES)}, text also with {' '.join(source.COMPRESSIONS)}"
 
 
@@ -52,8 +59,8 @@ def find(entries: Sequence[str], base: Path, format: str | None, deep: bool = Tr
     """The files in the order of the entries, those of a glob or folder sorted.  Where it goes `deep`,
     folders are read to the bottom, and their names too.
     """
-    if format not in (None, "run", *_FORMATS):
-        raise InputError(f"unknown input format {format!r} (known: {', '.join(_FORMATS)})")
+    if format not in (None, "run", *FORMATS):
+        raise InputError(f"unknown input format {format!r} (known: {', '.join(FORMATS)})")
     found = [_expand(entry, base.absolute(), deep) for entry in entries]
     files = tuple(path for entry in found for path in entry.files)
     if not files:
@@ -106,7 +113,7 @@ def _below(entry: str, path: Path, deep: bool) -> _Entry:
 
 def _in_folder(entry: str, paths: Sequence[str], runs: Sequence[str]) -> list[str]:
     """Files of a known format."""
-    files = [path for path in sorted(paths) if _known(path)]
+    files = _telling(sorted(paths))
     if not files:
         hint = f"A run inside it is read where it is named: {runs[0]}" if runs else None
         raise InputError(f"{entry}: no input file in this folder (known: {_KNOWN})", hint=hint)
@@ -114,6 +121,16 @@ def _in_folder(entry: str, paths: Sequence[str], runs: Sequence[str]) -> list[st
         path if source.is_url(path) else _readable(Path(path), source.basename(path))
         for path in files
     ]
+
+
+def _telling(paths: Sequence[str]) -> list[str]:
+    """Those whose suffix tells their format.  JSON documents and Arrow files beside others tell
+    about these.
+    """
+    known = [path for path in paths if _known(path)]
+    rest = [path for path in known if SUFFIXES[source.suffix(path)] not in ("json", "arrow")]
+    arrow = [path for path in known if SUFFIXES[source.suffix(path)] == "arrow"]
+    return rest or arrow or known
 
 
 def _matching(entry: str, base: Path, deep: bool) -> _Entry:
@@ -192,30 +209,61 @@ def _refuse_twice(files: Sequence[str]) -> None:
 
 def _known(path: str) -> bool:
     found = SUFFIXES.get(source.suffix(path))
-    return found is not None and not (found == "parquet" and source.compression(path))
+    return found is not None and not (found in BINARY and source.compression(path))
 
 
 def _format(files: Sequence[str]) -> str:
     for path in files:
         if not _known(path):
             raise _unknown(path)
-    first = files[0]
-    for path in files:
-        if SUFFIXES[source.suffix(path)] != SUFFIXES[source.suffix(first)]:
-            names = f"{source.basename(first)} and {source.basename(path)}"
+    formats = [SUFFIXES[source.suffix(path)] for path in files]
+    if set(formats) == {"jsonl", "json"}:
+        return "json"
+    for path, found in zip(files, formats, strict=True):
+        if found != formats[0]:
+            names = f"{source.basename(files[0])} and {source.basename(path)}"
             raise InputError(
                 f"{names} are of different formats; name files of one, as in 'data/*.jsonl'"
             )
-    return SUFFIXES[source.suffix(first)]
+    return formats[0]
 
 
 def _unknown(path: str) -> InputError:
-    name = source.basename(path)
-    if source.suffix(path) == ".json":
-        way = f"convert it: jq -c '.[]' {name} > {Path(name).stem}.jsonl"
-        return InputError(
-            f"{name}: one JSON document, not JSON Lines; {way}",
-            hint="If it does have one object a line: --input-format jsonl",
-        )
-    way = f"say what it is with --input-format {'|'.join(_FORMATS)}"
-    return InputError(f"{name}: unknown suffix (known: {_KNOWN}); {way}")
+    kind = kinds.kind(source.head(path, stored=True)) or kinds.of_name(path)
+    if kind is not None:
+        return kinds.other(path, kind)
+    way = f"say what it is with --input-format {'|'.join(FORMATS)}"
+    return InputError(f"{source.basename(path)}: unknown suffix (known: {_KNOWN}); {way}")
+
+
+def keep(stream: BinaryIO, folder: Path, format: str | None) -> str:
+    """Keep standard input in a file of a folder, and give its name, which tells what it holds.
+    Raises InputError where its first bytes do not.
+    """
+    head = b""
+    while len(head) < source.HEAD and (piece := stream.read(source.HEAD - len(head))):
+        head += piece
+    compression, text = kinds.unpacked(head)
+    path = folder / f"stdin{_suffix(text, format)}{compression}"
+    with path.open("wb") as file:
+        file.write(head)
+        shutil.copyfileobj(stream, file, source.BYTES)
+    return str(path)
+
+
+def _suffix(text: bytes, format: str | None) -> str:
+    """The suffix for what begins with `text`."""
+    kind = kinds.kind(text)
+    if format is None and kind in FORMATS:
+        format = kind
+    if format is not None:
+        return next((suffix for suffix, own in SUFFIXES.items() if own == format), ".txt")
+    if kind is not None:
+        raise kinds.other("standard input", kind)
+    encoding, _ = encodings.found(text, "standard input")
+    match text.decode(encoding, "replace").lstrip("\ufeff \t\r\n")[:1]:
+        case "" | "{":
+            return ".jsonl"
+        case "[":
+            return ".json"
+    raise InputError("standard input: no JSON; say what it is: --input-format csv (or lines)")

@@ -22,6 +22,8 @@ WHOLE = 1 << 30
 EDGE = 64 << 20
 BLOCKS = 1_024
 BLOCK = 64 << 10
+BY_LINE = ("jsonl", "csv", "lines")
+"""Formats whose files may grow at their end."""
 
 
 class Fingerprint(msgspec.Struct, frozen=True):
@@ -48,7 +50,7 @@ def take(path: str, format: str, told: Told = NOTHING) -> Fingerprint:
     try:
         with source.open_seekable(path) as file:
             size = file.size()
-            text = format in ("jsonl", "csv") and not source.compression(path)
+            text = format in BY_LINE and not source.compression(path)
             ends_line = not text or size == 0 or _at(file, size - 1, 1) == b"\n"
             found = _hash(file, size)
             shown = source.shown(path)
@@ -67,7 +69,7 @@ def compare(
     for before, path, said in zip(old, paths, told, strict=False):
         if before.told != said:
             return Difference("changed", f"{source.basename(path)}: the folders say {_said(said)}")
-        may_grow = before is old[-1] and before.ends_line and format in ("jsonl", "csv")
+        may_grow = before is old[-1] and before.ends_line and format in BY_LINE
         found = _compare(before, path, may_grow)
         if found.kind == "changed":
             return found

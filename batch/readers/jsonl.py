@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from batch import columns, json_text
 from batch.model import Batch, Position, Row
-from batch.readers import lines, source
+from batch.readers import encodings, json_shapes, lines, source
 from batch.readers.reading import Reading
 
 MAX_COLUMNS = 1_000
@@ -33,14 +33,15 @@ _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _NAMES = {list: "an array", str: "a string", bool: "a boolean", int: "a number", float: "a number"}
 
 
+look = json_shapes.look_at_lines
 size = lines.size
 
 
 def read(path: str, start: Position, reading: Reading) -> Iterator[Batch]:
     texts: list[bytes | None] = []
-    numbers: list[int] = []
+    numbers: list[int | None] = []
     size, since = 0, start
-    for line in lines.read(path, start):
+    for line in lines.read(path, start, reading.dialect(start.file)):
         if line.text is not None and not line.text.strip():
             continue
         text = None if line.text is None else line.text.rstrip(b"\r\n")
@@ -49,13 +50,13 @@ def read(path: str, start: Position, reading: Reading) -> Iterator[Batch]:
         size += len(text or b"")
         end = Position(start.file, line.offset, line.number)
         if len(texts) >= source.ROWS or size >= source.BYTES:
-            yield Batch(_spooled(texts, numbers), since, end)
+            yield Batch(spooled(texts, numbers), since, end)
             texts, numbers, size, since = [], [], 0, end
     if texts:
-        yield Batch(_spooled(texts, numbers), since, end)
+        yield Batch(spooled(texts, numbers), since, end)
 
 
-def _spooled(texts: Sequence[bytes | None], numbers: Sequence[int]) -> pa.RecordBatch:
+def spooled(texts: Sequence[bytes | None], numbers: Sequence[int | None]) -> pa.RecordBatch:
     return pa.record_batch(
         [pa.array(texts, pa.large_binary()), pa.array(numbers, pa.int64())], schema=SPOOL
     )
@@ -94,7 +95,7 @@ def _object(line: bytes | None) -> tuple[dict[str, Any] | None, str | None]:
     except msgspec.DecodeError as error:
         return None, _fault(line, error)
     except UnicodeDecodeError:
-        return None, "invalid UTF-8"
+        return None, encodings.fault(line)
     except RecursionError:
         return None, "nested too deeply"
     if isinstance(value, dict):
@@ -118,8 +119,15 @@ def _is_json(line: bytes) -> bool:
 
 
 def schema(paths: Sequence[str], reading: Reading) -> pa.Schema:
+    return columns_of(
+        batch for file, path in enumerate(paths) for batch in read(path, Position(file), reading)
+    )
+
+
+def columns_of(batches: Iterable[Batch]) -> pa.Schema:
+    """The columns of all files, by their first rows."""
     words: dict[str, set[str]] = {}
-    for values in _first(paths, reading):
+    for values in _first(batches):
         for key, value in values.items():
             found = words.get(key)
             if found is None:
@@ -130,11 +138,10 @@ def schema(paths: Sequence[str], reading: Reading) -> pa.Schema:
     return pa.schema([*(_field(key, found) for key, found in words.items()), EXTRA])
 
 
-def _first(paths: Sequence[str], reading: Reading) -> Iterator[dict[str, Any]]:
-    """The objects of the first rows of all files.  An unreadable row counts as an empty one, so that
-    the search stays short.
+def _first(batches: Iterable[Batch]) -> Iterator[dict[str, Any]]:
+    """The objects of the first rows.  An unreadable row counts as an empty one, so that the search
+    stays short.
     """
-    batches = (batch for path in paths for batch in read(path, Position(), reading))
     for batch in source.first(batches):
         for values, _ in _objects(batch.table):
             yield values or {}

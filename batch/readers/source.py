@@ -20,6 +20,8 @@ from pyarrow import fs
 
 from batch.errors import InputError
 from batch.model import Batch
+from batch.readers.encodings import Recoded
+from batch.readers.reading import UTF8
 
 ROWS = 256
 BYTES = 1 << 20
@@ -29,6 +31,9 @@ WIDE = 1_000
 FIRST_ROWS = 10_000
 FIRST_BYTES = 64 << 20
 """How much of an input is looked at before the first request."""
+
+HEAD = 64 << 10
+"""How much of a file is looked at to find out what it is."""
 
 COMPRESSIONS = (".gz", ".zst", ".bz2")
 
@@ -123,18 +128,38 @@ def open_seekable(path: str) -> Any:
     return filesystem.open_input_file(inner)
 
 
-def open_text(path: str, offset: int) -> io.BufferedReader:
-    """The decompressed bytes from `offset` on."""
-    if not compression(path):
+def open_text(path: str, offset: int, encoding: str = UTF8) -> io.BufferedReader:
+    """The decompressed text as UTF-8, from `offset` on."""
+    if encoding == UTF8 and not compression(path):
         stored = open_seekable(path)
         stored.seek(min(offset, stored.size()))
         return io.BufferedReader(stored, BYTES)
-    filesystem, inner = locate(path)
-    codec = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}[compression(path)]
-    text = io.BufferedReader(filesystem.open_input_stream(inner, compression=codec), BYTES)
+    text = _decompressed(path)
+    if encoding != UTF8:
+        text = io.BufferedReader(Recoded(text, encoding), BYTES)
     while offset and (skipped := text.read(min(offset, BYTES))):
         offset -= len(skipped)
     return text
+
+
+def _decompressed(path: str) -> io.BufferedReader:
+    if not compression(path):
+        return io.BufferedReader(open_seekable(path), BYTES)
+    filesystem, inner = locate(path)
+    codec = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}[compression(path)]
+    return io.BufferedReader(filesystem.open_input_stream(inner, compression=codec), BYTES)
+
+
+def head(path: str, *, stored: bool = False) -> bytes:
+    """The first HEAD bytes, decompressed unless as `stored`; fewer where no more can be read."""
+    found = b""
+    try:
+        with open_seekable(path) if stored else _decompressed(path) as file:
+            while len(found) < HEAD and (piece := file.read(min(HEAD - len(found), 4096))):
+                found += piece
+    except READ_FAULTS:  # whoever reads on will say so
+        return found
+    return found
 
 
 def cause(error: BaseException) -> str:
@@ -144,5 +169,7 @@ def cause(error: BaseException) -> str:
             return "no such file"
         case PermissionError():
             return "permission denied"
+    if "decrypt" in str(error).lower():
+        return "it is encrypted; write it again without encryption"
     lines = str(error).strip().splitlines()
     return lines[0].split(". Detail:")[0] if lines else type(error).__name__

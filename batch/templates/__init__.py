@@ -10,12 +10,14 @@ Asked by `prompts.py`: a Template renders rows and tells which columns it names.
 from __future__ import annotations
 
 from batch.templates.names import listed, of_row, place_of, places
+from batch.templates.rules_1 import changed
 from batch.templates.template import BadTemplate, Template, Unrenderable
 
 __all__ = [
     "BadTemplate",
     "Template",
     "Unrenderable",
+    "changed",
     "listed",
     "of_row",
     "place_of",
