@@ -140,7 +140,7 @@ def _matching(entry: str, base: Path, deep: bool) -> _Entry:
     paths = [Path(os.path.normpath(base / name)) for name in names]
     pairs = list(zip(paths, names, strict=True))
     chosen = [_readable(path, name) for path, name in pairs if not path.is_dir()]
-    root = str(base / _above_pattern(entry))
+    root = os.path.normpath(base / _above_pattern(entry))
     if chosen:
         return _Entry(chosen, root)
     below = [folders.walk(path) for path in paths if deep and not (path / folders.RUN).exists()]
@@ -151,11 +151,11 @@ def _matching(entry: str, base: Path, deep: bool) -> _Entry:
     return _Entry(_in_folder(entry, files, runs), root, runs)
 
 
-def _above_pattern(entry: str) -> str:
+def _above_pattern(entry: str) -> Path:
     """The folder above the first part that is a pattern."""
     parts = Path(entry).parts
     fixed = next(at for at, part in enumerate(parts) if glob.has_magic(part))
-    return os.path.normpath(Path(*parts[:fixed]))
+    return Path(*parts[:fixed])
 
 
 def _expand_url(entry: str, deep: bool) -> _Entry:
