@@ -23,13 +23,14 @@ from batch.budget import Boundless, Purse
 from batch.checker import Checker
 from batch.client import Client
 from batch.doubts import EMPTY_WINDOW, INVALID_WINDOW, First, HeldBack, Invalid, Refusal, Timeouts
-from batch.errors import BatchError, Interrupted, StorageError
+from batch.errors import BatchError, InputError, Interrupted, StorageError
 from batch.feed import Feed, Task
 from batch.health import FIRST_PROBE
 from batch.job import Job
 from batch.limiter import Limiter, TooLarge
 from batch.model import Attempt, Completion, Request, Result, Row, Usage
 from batch.outcome import Accept, Outcome, Pause, Reject, Stop, TryAgain
+from batch.preflight import Bounds
 from batch.prices import Pricer
 from batch.progress import Progress
 from batch.prompts import BadRow, Prompter
@@ -78,13 +79,12 @@ class Asking:
         holds_vectors: bool = True,
         succeeded: bool = False,
         accept_empty: bool = False,
-        host: str | None = None,
+        bounds: Bounds | None = None,
     ) -> None:
         """`purse` holds what may be spent, if that is capped; `checker` holds answers to the job's
         schema, if it has one; `holds_vectors` tells that the output has a column for them;
         `succeeded` tells that the run holds answers already; `accept_empty` that the person knows
-        that many of them are empty. Rows are held to the bounds of the server `host`, if one is
-        named.
+        that many of them are empty. Rows are held to `bounds`, if there are any.
         """
         self._job = job
         self._prompter = prompter
@@ -98,7 +98,7 @@ class Asking:
         self._pricer = pricer
         self._purse = purse
         self._reuse = reuse
-        self._host = host
+        self._bounds = bounds
         self._checker = checker
         self._holds_vectors = holds_vectors
         self._succeeded = succeeded
@@ -130,7 +130,7 @@ class Asking:
                 self._store.sent(request.row, request.model, most, tokens.most_output(request))
                 self._conclude(task, request, await self._client.send(request))
                 await self._store.room()
-        except StorageError as error:
+        except (StorageError, InputError) as error:
             self._stop(error)
 
     async def _next(self) -> tuple[Task, Request] | None:
@@ -205,7 +205,7 @@ class Asking:
 
     def _built(self, row: Row) -> Request:
         question = self._prompter.question(row)
-        return apis.bounded(question, self._job.request, row.index, self._host)
+        return apis.bounded(question, self._job.request, row.index, self._bounds)
 
     def _known(self, request: Request) -> Result | None:
         """An earlier run's answer; what was parsed of it then may be of another type."""

@@ -35,6 +35,9 @@ class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     """What to do.  Paths are absolute."""
 
     input: str | list[str] | None = None
+    input_format: str | None = None
+    delimiter: str | None = None
+    encoding: str | None = None
     name: str | None = None
     id_column: str | None = None
     keep: list[str] | None = None
@@ -80,16 +83,20 @@ def read(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise JobError(f"no such job file: {path}") from None
     except tomllib.TOMLDecodeError as error:
-        raise JobError(_placed(path, str(error))) from None
+        raise JobError(_placed(path, text, str(error))) from None
     except (OSError, UnicodeDecodeError) as error:
         raise JobError(f"{path}: cannot be read: {error}") from None
     return tables
 
 
-def _placed(path: Path, problem: str) -> str:
-    """tomllib's `… (at line 3, column 5)` -> `job.toml:3: …`."""
-    text, _, place = problem.rpartition(" (at line ")
-    return f"{path}:{place.partition(',')[0]}: {text}" if text else f"{path}: {problem}"
+def _placed(path: Path, text: str, problem: str) -> str:
+    """tomllib's `… (at line 3, column 5)` -> `job.toml:3: not TOML: …`; what it finds at the end is
+    placed in the last line.
+    """
+    why, _, place = problem.rpartition(" (at ")
+    found = re.match(r"line (\d+)", place)
+    line = found[1] if found else len(text.splitlines())
+    return f"{path}:{line}: not TOML: {why or problem}"
 
 
 def at(tables: dict[str, Any], folder: Path, source: Path | None = None) -> dict[str, Any]:
@@ -174,6 +181,7 @@ def check(
     None for flags alone.  `given` are the keys of requests that flags gave (`over` of a plan).
     """
     try:
+        _check_keys(tables, source)
         _check_prices(tables.get("prices"), source)
         request = _parameters(tables.get("request", {}), given)
         made = msgspec.convert({**tables, "request": request}, Job)
@@ -192,6 +200,18 @@ def check(
             request = msgspec.structs.replace(made.request, model=made.endpoint.local_model)
             made = msgspec.structs.replace(made, request=request)
     return made
+
+
+def _check_keys(tables: dict[str, Any], source: Path | None) -> None:
+    """Raises JobError for a key that is none, with those that are."""
+    rooms: list[tuple[list[str], Any, tuple[str, ...]]] = [([], tables, Job.__struct_fields__)]
+    rooms += [([name], tables.get(name), kind.__struct_fields__) for name, kind in TABLES.items()]
+    for parents, given, known in rooms:
+        for key in given if isinstance(given, dict) else ():
+            if key not in known:
+                where = place([*parents, key], source)
+                table = "".join(f"[{name}] " for name in parents)
+                raise JobError(f"{where}{table}unknown key {key!r} {_known(known, key)}")
 
 
 def _check_local(made: Job, source: Path | None) -> None:
@@ -296,34 +316,20 @@ def _without_empty(table: dict[str, Any]) -> dict[str, Any]:
 
 
 def _explained(problem: str, tables: dict[str, Any], source: Path | None) -> str:
-    """msgspec's words -> `job.toml:10: [limits]: unknown key 'rpm' (known: …)`."""
+    """msgspec's words -> `job.toml:10: [limits] concurrency: …`."""
     text, _, path = problem.partition(" - at `$")
     keys = [key for key in re.sub(r"\[.*?\]", "", path).rstrip("`").split(".") if key]
-    if unknown := re.search(r"unknown field `(.*)`", text):
-        keys.append(unknown[1])
-        text = (
-            f"unknown key {unknown[1]!r} {_known(keys[0] if len(keys) > 1 else None, unknown[1])}"
-        )
-    else:
-        named = re.match(r"(\w+): ", text)  # our own checks name the key themselves
-        if named:
-            keys.append(named[1])
-        elif len(keys) > 1:
-            text = f"{keys[-1]}: {text}"
-        elif keys:
-            text = f"{keys[0]}: {text}"
+    if named := re.match(r"(\w+): ", text):  # our own checks name the key themselves
+        keys.append(named[1])
+    elif len(keys) > 1:
+        text = f"{keys[-1]}: {text}"
+    elif keys:
+        text = f"{keys[0]}: {text}"
     table = f"[{keys[0]}] " if len(keys) > 1 else ""
     return f"{place(keys, source)}{table}{text.replace('`', '')}"
 
 
-def _known(table: str | None, wrong: str) -> str:
-    fields = (
-        Job.__struct_fields__
-        if table is None
-        else TABLES[table].__struct_fields__
-        if table in TABLES
-        else ()
-    )
+def _known(fields: tuple[str, ...], wrong: str) -> str:
     near = difflib.get_close_matches(wrong, fields, n=3, cutoff=0.5)
     if near:
         return f"(did you mean {' or '.join(near)}?)"

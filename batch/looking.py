@@ -157,7 +157,7 @@ def export(run: Path, file: File, stdout: BinaryIO) -> Written:
 
 def against_input(run: Path) -> Iterator[Finding]:
     """What differs between the questions that were asked and those the input asks now."""
-    known, how = opened(run)
+    known, _ = opened(run)
     made = _job_of(known)
     reading = reading_of(known)
     source = readers.resolve(made.input or [], Path.cwd(), known.input_format, reading)
@@ -166,20 +166,28 @@ def against_input(run: Path) -> Iterator[Finding]:
     )
     if difference.kind == "changed":
         yield Finding(f"the input has changed: {difference.text}")
-    asked = (
-        (row, digest)
-        for table in contents.tables(run, how)
-        for row, digest in zip(
-            table["row"].to_pylist(), table["request_hash"].to_pylist(), strict=True
-        )
-    )
+    for row, differs in asked_otherwise(run, made, source):
+        if differs:
+            yield Finding(f"row {row}: what was asked is not what the input asks")
+
+
+def asked_otherwise(run: Path, made: Job, source: Input) -> Iterator[tuple[int, bool]]:
+    """Every row that has a result, and whether it was asked something else than `made` asks of it
+    in `source`.
+    """
+    known, how = opened(run)
     hashes = _hashes(made, source, [made.request, *_overridden(known, made)])
     index, expected = next(hashes, (None, frozenset()))
-    for row, digest in asked:
+    for row, digest in _asked(run, how):
         while index is not None and index < row:
             index, expected = next(hashes, (None, frozenset()))
-        if index != row or (digest is not None and digest not in expected):
-            yield Finding(f"row {row}: what was asked is not what the input asks")
+        yield row, index != row or (digest is not None and digest not in expected)
+
+
+def _asked(run: Path, how: Layout) -> Iterator[tuple[int, str | None]]:
+    for number in contents.numbers(run):
+        table = contents.chosen(run, number, how, ["row", "request_hash"])
+        yield from zip(*(column.to_pylist() for column in table.columns), strict=True)
 
 
 def _hashes(

@@ -1,5 +1,5 @@
-"""What a server would refuse, found before it costs anything: bounds of parameters, and messages
-that are none.  Pure.
+"""What a server would refuse, found before it costs anything: parameters that are misspelt or out of
+bounds, and messages that are none.  Pure.
 
 The bounds are those that gateways state for chat completions; other APIs share most names, so a
 parameter is judged by its name, wherever it stands.  What is not known here is nobody's fault, and
@@ -8,13 +8,15 @@ null stands for the server's default.  Servers of one's own may allow more: `--n
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import msgspec
 
+from batch import messages
+from batch.known_keys import nearest
+from batch.messages import NOT_EMPTY, is_blank, shown
 from batch.model import Request
 from batch.prompts import BadRow, Question
 
@@ -45,7 +47,6 @@ CLIENT_SIDE = {
 }
 """Settings of a client, which are no part of a body -> what ours is called."""
 
-ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 TOOL_CHOICES = ("auto", "none", "required", "any")
 """Mistral says `any` where others say `required`."""
 MOST_STOPS = 4
@@ -78,6 +79,15 @@ class OutOfBounds(BadRow):
     """A row that could be sent, and would be refused."""
 
 
+class Bounds(msgspec.Struct, frozen=True):
+    """To what rows are held: what `host` accepts ("" is the embedded model).  `templated` tells that
+    the job says all but the text, so that only this is looked at.
+    """
+
+    host: str = ""
+    templated: bool = False
+
+
 def client_side(parameters: Mapping[str, Any]) -> Finding | None:
     """The first setting of a client among the parameters of a job."""
     for name in parameters:
@@ -91,10 +101,12 @@ def of_parameters(api: str, parameters: Mapping[str, Any], host: str = "") -> It
     is the server's: OpenAI's own refuses what others accept.
     """
     for name, value in parameters.items():
+        if near := nearest(name):
+            yield Finding(name, f"no server knows this; did you mean {' or '.join(near)}?")
         judge = BOUNDS.get(name)
         problem = judge(value) if judge and value is not None else None
         if problem:
-            yield Finding(name, f"{problem}, not {_shown(value)}")
+            yield Finding(name, f"{problem}, not {shown(value)}")
     if _refuses_max_tokens(api, parameters, host):
         yield Finding(
             "max_tokens", f"{parameters['model']} refuses it; write max_completion_tokens"
@@ -110,8 +122,34 @@ def of_body(api: str, body: Mapping[str, Any], host: str = "") -> Iterator[Findi
         yield from of_messages(body.get("messages"))
     elif all(body.get(name) is None for name in ASKED_IN[api]):
         yield Finding(ASKED_IN[api][0], "is missing")
-    elif api == "embeddings" and body["input"] == "":
-        yield Finding("input", 'expected a text that is not empty, not ""')
+    else:
+        yield from _empty(body, ASKED_IN[api])
+
+
+def of_messages(asked: Any) -> Iterator[Finding]:
+    """What is wrong with the messages of a chat."""
+    for place, problem in messages.faults(asked):
+        yield Finding(place, problem)
+
+
+def _empty(body: Mapping[str, Any], asked_in: tuple[str, ...]) -> Iterator[Finding]:
+    """What says nothing of that which is asked; other keys than the first say it without text."""
+    name, *others = asked_in
+    asked = body.get(name)
+    if is_blank(asked) and all(body.get(other) is None for other in others):
+        yield Finding(name, f"{NOT_EMPTY}, not {shown(asked)}")
+    for number, part in enumerate(asked if isinstance(asked, list) else ()):
+        if problem := _says_nothing(part):
+            yield Finding(f"{name}[{number}]", problem)
+
+
+def _says_nothing(part: Any) -> str | None:
+    """Why one of several inputs asks nothing: a text, or an item of the responses API."""
+    if is_blank(part):
+        return f"{NOT_EMPTY}, not {shown(part)}"
+    if isinstance(part, dict) and part.get("role") not in (None, "assistant"):
+        return messages.empty(part.get("content"))
+    return None
 
 
 def check(request: Request, host: str = "") -> None:
@@ -132,6 +170,14 @@ def check_messages(question: Question) -> None:
             raise OutOfBounds(str(finding))
 
 
+def check_rendered(question: Question) -> None:
+    """Raises OutOfBounds where a template says nothing for a row."""
+    for message in question.messages or ():
+        if messages.empty(message["content"]):
+            part = "system prompt" if message["role"] == "system" else "prompt"
+            raise OutOfBounds(f"the {part} is empty here")
+
+
 def _refuses_max_tokens(api: str, parameters: Mapping[str, Any], host: str) -> bool:
     model = parameters.get("model")
     return (
@@ -141,37 +187,6 @@ def _refuses_max_tokens(api: str, parameters: Mapping[str, Any], host: str) -> b
         and REASONING.match(model) is not None
         and OPENAI_HOST.fullmatch(host) is not None
     )
-
-
-def of_messages(messages: Any) -> Iterator[Finding]:
-    """What is wrong with the messages of a chat."""
-    if not isinstance(messages, list) or not messages:
-        yield Finding("messages", "expected at least one")
-        return
-    for number, message in enumerate(messages):
-        problem = _message(message)
-        if problem:
-            yield Finding(f"messages[{number}]", problem)
-
-
-def _message(message: Any) -> str | None:
-    if not isinstance(message, dict):
-        return f"expected an object with role and content, not {_shown(message)}"
-    role, content = message.get("role"), message.get("content")
-    if role not in ROLES:
-        return f"role: expected one of {', '.join(ROLES)}, not {_shown(role)}"
-    if content is None and role == "assistant":  # it may have called a tool, or refused
-        return None
-    if isinstance(content, str) or (isinstance(content, list) and content):
-        return None
-    return f"content: expected text or a list of parts, not {_shown(content)}"
-
-
-def _shown(value: Any) -> str:
-    if value is None:
-        return "nothing"
-    text = json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= 60 else f"{text[:60]}…"
 
 
 def _is_number(value: Any) -> bool:

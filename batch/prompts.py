@@ -1,24 +1,23 @@
 """A row -> the question it asks.
 
 With a template (`[prompt]`), a row is the columns it names.  Without one the row speaks for itself:
-an OpenAI batch line, a column `messages`, or a column `prompt`.  Templates are Jinja2, sandboxed
-(they come from the job's author, rows are only values) and strict: a missing or empty column is an
+an OpenAI batch line, a column `messages`, or a column `prompt`.  A missing or null column is an
 error, not a hole in the prompt.
 """
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Collection
+from typing import Any
 
 import msgspec
-from jinja2 import StrictUndefined, Template, TemplateSyntaxError, UndefinedError, meta, nodes
-from jinja2.exceptions import SecurityError
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from batch import json_text
+from batch.bare_bodies import bare_body, passed_over
 from batch.errors import JobError
 from batch.media import Media, Unusable
 from batch.model import Row, Unreadable
+from batch.templates import BadTemplate, Template, Unrenderable
 
 
 class Prompt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -73,19 +72,14 @@ class Prompter:
         """
         self._system_wins = system_wins and prompt.system is not None
         self._api = api
-        self._environment = ImmutableSandboxedEnvironment(
-            undefined=StrictUndefined,
-            autoescape=False,
-            keep_trailing_newline=True,
-            finalize=_not_null,
-        )
         self._id_column = id_column
-        self._templates: list[tuple[str, _Template, frozenset[str]]] = [
-            (role, *self._compile(role, source))
+        self._templates: list[tuple[str, Template]] = [
+            (role, _read(role, source))
             for role, source in (("system", prompt.system), ("user", prompt.user))
             if source is not None
         ]
         self._has_user = prompt.user is not None
+        self._silent = prompt.user is not None and not prompt.user.strip()
         self._media = Media(_names(prompt.images), _names(prompt.audio), prompt.files_from or ())
         self.reads_files = bool(self._media)
         """Whether a question may take a while: then ask for it in a thread."""
@@ -96,8 +90,16 @@ class Prompter:
         return self._has_user
 
     def columns(self) -> frozenset[str]:
-        """The columns the templates name."""
-        return frozenset().union(*(names for _, _, names in self._templates))
+        """The columns the templates name, and those that pictures and sound come from."""
+        named = (template.named.columns - template.named.words for _, template in self._templates)
+        return self._media.columns.union(*named)
+
+    def same_for_all(self, columns: Collection[str]) -> bool:
+        """Whether every row with these columns is asked the same, as the templates name none."""
+        named = [template.named for _, template in self._templates]
+        words = frozenset().union(*(each.words for each in named))
+        names_one = self.columns() or words.intersection(columns)
+        return self._has_user and not names_one and not any(each.whole_row for each in named)
 
     def question(self, row: Row) -> Question:
         """What `row` asks.  Raises BadRow."""
@@ -118,13 +120,15 @@ class Prompter:
             if self._system_wins:
                 body = _with_system(body, self._rendered(values), api or self._api)
             return Question(body=body, api=api, custom_id=custom_id)
+        if (body := bare_body(values, self._id_column)) is not None:
+            return self._bare(row, body, custom_id)
         before = self._rendered(values)
         messages = _own(row, "messages")
         if isinstance(messages, list) and messages:
             if self._system_wins:
                 messages = _without_system(messages)
             return Question(messages=[*before, *messages], custom_id=custom_id)
-        prompt = readable(values.get("prompt"))
+        prompt = _readable(values, "prompt")
         if isinstance(prompt, str) and prompt:
             return Question(
                 messages=[*before, {"role": "user", "content": prompt}], custom_id=custom_id
@@ -134,10 +138,41 @@ class Prompter:
             f" (columns: {', '.join(values) or 'none'})"
         )
 
+    def _bare(self, row: Row, body: dict[str, Any], custom_id: str | None) -> Question:
+        """A row that is a request body; a system's part of the job is put before one without."""
+        body = {name: _own(row, name) for name in body}
+        if row.padded:
+            body = {name: value for name, value in body.items() if value is not None}
+        if not body.get("messages") and not body.get("input"):
+            said = {"role": "user", "content": body["prompt"]}
+            if self._api == "completions" or not isinstance(body["prompt"], str):
+                return Question(body=body, custom_id=custom_id)
+            body = {name: value for name, value in body.items() if name != "prompt"}
+            body["messages"] = [said]
+        elif not body.get("messages") and self._api in ("chat", "completions"):
+            raise BadRow(
+                f"its `input` is no question of the API {self._api!r}; write --api embeddings or"
+                " --api responses"
+            )
+        system = self._rendered(row.values)
+        messages = body.get("messages")
+        alone = not isinstance(messages, list) or not messages or not _is_by_system(messages[0])
+        if system and (self._system_wins or (alone and self._api in ("chat", "responses"))):
+            body = _with_system(body, system, self._api)
+        return Question(body=body, custom_id=custom_id)
+
+    def passed_over(self, row: Row) -> list[str]:
+        """The columns of a row with its own messages that look like parameters and are not sent."""
+        speaks = not self._has_user and row.values.get("body") is None
+        if not speaks or bare_body(row.values, self._id_column) is not None:
+            return []
+        return passed_over(row.values)
+
     def _with_media(self, question: Question, row: Row) -> Question:
         """The question with the row's pictures and sound after the text of its last user message."""
         values = row.values | {
-            name: _decoded(row.values[name]) for name in self._media.columns & row.values.keys()
+            name: _decoded(_readable(row.values, name))
+            for name in self._media.columns & row.values.keys()
         }
         try:
             parts = self._media.parts(values, row.folder)
@@ -153,122 +188,61 @@ class Prompter:
             raise BadRow("there is no message of the user to show pictures in")
         content = messages[spoken[-1]].get("content")
         text = [{"type": "text", "text": content}] if isinstance(content, str) else content or []
+        if self._silent:  # the pictures speak for themselves
+            text = []
         messages[spoken[-1]] = {**messages[spoken[-1]], "content": [*text, *parts]}
         return msgspec.structs.replace(question, messages=messages)
 
     def _rendered(self, values: dict[str, Any]) -> list[dict[str, Any]]:
         return [
-            {"role": role, "content": self._render(template, names, values)}
-            for role, template, names in self._templates
+            {"role": role, "content": _render(role, template, values)}
+            for role, template in self._templates
         ]
-
-    def _render(self, template: _Template, names: frozenset[str], values: dict[str, Any]) -> str:
-        try:
-            return template.render(values)
-        except _Null:
-            null = sorted(name for name in names if values.get(name, 0) is None) or ["a value"]
-            raise BadRow(
-                f"{', '.join(null)} is null here; `{{{{ {null[0]} or '' }}}}` in the prompt allows that"
-            ) from None
-        except (UndefinedError, SecurityError) as error:
-            missing = ", ".join(repr(name) for name in sorted(names - values.keys()))
-            if missing:
-                known = ", ".join(values) or "none"
-                raise BadRow(
-                    f"the prompt names column {missing}, which this row lacks (columns: {known})"
-                ) from None
-            raise BadRow(f"the prompt cannot be rendered: {error}") from None
-        except (TypeError, ValueError, ArithmeticError, LookupError, OverflowError) as error:
-            raise BadRow(f"the prompt cannot be rendered: {error}") from None
-
-    def _compile(self, role: str, source: str) -> tuple[_Template, frozenset[str]]:
-        try:
-            parsed = self._environment.parse(source)
-            names = meta.find_undeclared_variables(parsed)
-            template = self._environment.from_string(source)
-        except TemplateSyntaxError as error:
-            raise JobError(
-                f"[prompt] {role}: line {error.lineno} of the template: {error.message}"
-            ) from None
-        template.globals = dict(template.globals)  # copied for each row: 7 us as a ChainMap
-        return _Simple.of(parsed, template) or template, frozenset(names)
 
     def custom_id(self, values: dict[str, Any]) -> str | None:
         """What the row calls itself, None where it does not.  Raises BadRow."""
         if self._id_column is None:
-            value = values.get("custom_id")
+            value = _readable(values, "custom_id")
         elif self._id_column in values:
-            value = values[self._id_column]
+            value = _readable(values, self._id_column)
         else:
             raise BadRow(
                 f"id_column is {self._id_column!r}, which this row lacks (columns: {', '.join(values)})"
             )
-        return None if value is None else str(readable(value))
+        return None if value is None else str(value)
 
 
-class _Template(Protocol):
-    def render(self, values: dict[str, Any], /) -> str: ...
+def _read(role: str, source: str) -> Template:
+    try:
+        return Template(source)
+    except BadTemplate as error:
+        raise JobError(f"[prompt] {role}: {error}", hint=error.hint) from None
 
 
-class _Simple:
-    """A template of nothing but text and names of columns, as most are: in 0.4 us, where Jinja
-    takes 3.4 to set up all that others may need.
-    """
-
-    def __init__(self, parts: list[nodes.TemplateData | nodes.Name], template: Template) -> None:
-        self._parts = [
-            (part.data, None) if isinstance(part, nodes.TemplateData) else ("", part.name)
-            for part in parts
-        ]
-        self._template = template
-
-    @classmethod
-    def of(cls, parsed: nodes.Template, template: Template) -> _Simple | None:
-        """None when it does more, or names what is no column."""
-        parts = [
-            part
-            for node in parsed.body
-            for part in (node.nodes if isinstance(node, nodes.Output) else [node])
-        ]
-        simple = [part for part in parts if isinstance(part, nodes.TemplateData | nodes.Name)]
-        named = {part.name for part in simple if isinstance(part, nodes.Name)}
-        if len(simple) < len(parts) or named & {*template.globals, "self"}:
-            return None
-        return cls(simple, template)
-
-    def render(self, values: dict[str, Any], /) -> str:
-        """As the template itself would; that also finds the words for a value that is not there."""
-        try:
-            return "".join([text if name is None else values[name] for text, name in self._parts])
-        except (KeyError, TypeError):
-            return self._template.render(values)
-
-
-class _Null(Exception):
-    """A null met its place in a template."""
-
-
-def _not_null(value: Any) -> Any:
-    if value is None:
-        raise _Null
-    return value if isinstance(value, str) else readable(value)
-
-
-def readable(value: Any) -> Any:
-    """`value`, when all in it can be read.  Raises BadRow."""
-    for leaf in json_text.leaves(value):
-        if isinstance(leaf, Unreadable):
-            raise BadRow(leaf.why)
-    return value
+def _render(role: str, template: Template, values: dict[str, Any]) -> str:
+    try:
+        return template.render(values)
+    except Unrenderable as error:
+        where = "" if error.line is None else f" (line {error.line} of [prompt] {role})"
+        raise BadRow(f"{error}{where}") from None
 
 
 def _names(given: str | list[str] | None) -> list[str]:
     return [given] if isinstance(given, str) else given or []
 
 
+def _readable(values: dict[str, Any], name: str) -> Any:
+    """A value of the row, None where there is none.  Raises BadRow for one that cannot be read."""
+    value = values.get(name)
+    for leaf in json_text.leaves(value):
+        if isinstance(leaf, Unreadable):
+            raise BadRow(leaf.why)
+    return value
+
+
 def _own(row: Row, name: str) -> Any:
     """What a row brings of its own request, without the nulls that Arrow pads structs with."""
-    value = readable(row.values.get(name))
+    value = _readable(row.values, name)
     return _unpadded(value) if row.padded and not isinstance(value, str) else _decoded(value)
 
 

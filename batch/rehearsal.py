@@ -6,7 +6,6 @@ place where it stands.  Rows are read a batch at a time, so memory does not grow
 
 from __future__ import annotations
 
-import shutil
 import sys
 import tempfile
 import time
@@ -16,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from batch import apis, endpoint, job, media, models, preflight, prices, readers, words
+from batch import apis, endpoint, job, media, models, preflight, prices, readers, same_prompt, words
 from batch.apis import APIS, Parameters, weighing
 from batch.budget import Boundless, Worst
 from batch.checker import Checker
@@ -24,23 +23,27 @@ from batch.custom_ids import CustomIds
 from batch.errors import InputError, JobError, UsageError
 from batch.job import Job
 from batch.model import Request, Row
-from batch.preflight import OutOfBounds
+from batch.preflight import Bounds, OutOfBounds
 from batch.prices import Pricer
 from batch.prompts import BadRow, Prompter, Question
-from batch.readers import FIRST_BYTES, FIRST_ROWS, Input, Reading
+from batch.readers import FIRST_BYTES, FIRST_ROWS, Input, Reading, Said, files
 from batch.tally import Tally
+
+NAMED_ROWS = 100
+"""How many rows tell which columns there are."""
 
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
     """By what a job is judged, beyond what it says.  `bounds` holds its requests to what servers
-    accept; `job_file` is named where one of its keys is wrong.
+    accept; `job_file` is named where one of its keys is wrong; `same_prompt` tells that the prompt
+    need not name a column.
     """
 
     environment: dict[str, str]
-    input_format: str | None = None
     record_bad_rows: bool = False
     bounds: bool = True
     job_file: Path | None = None
+    same_prompt: bool = False
 
 
 class Fault(msgspec.Struct, frozen=True):
@@ -53,7 +56,7 @@ class Fault(msgspec.Struct, frozen=True):
 
 class Validity(msgspec.Struct):
     """What was found in all rows: how many there are, how many of them are bad, the first faults,
-    and which labels (`custom_id`) more than one row bears, in words.
+    which labels (`custom_id`) more than one row bears, in words, and what was found out of the files.
     """
 
     rows: int = 0
@@ -61,6 +64,7 @@ class Validity(msgspec.Struct):
     models: list[str] = []
     faults: list[Fault] = []
     duplicates: str | None = None
+    notices: tuple[str, ...] = ()
 
 
 class Rehearsed(msgspec.Struct, frozen=True):
@@ -80,6 +84,7 @@ def check(job_: Job, source: Input, prompter: Prompter, terms: Terms) -> Rehears
     fetched while the rows are read.  Raises JobError and InputError.
     """
     check_parameters(job_, terms)
+    check_prompt(job_, source, prompter, terms)
     offered = None
     if terms.bounds and not job_.endpoint.local:
         target = endpoint.target(job_.endpoint, terms.environment)
@@ -87,11 +92,17 @@ def check(job_: Job, source: Input, prompter: Prompter, terms: Terms) -> Rehears
     found = _check_rows(job_, source, prompter, terms)
     if job_.endpoint.local and "embeddings" in found.apis:
         raise InputError(f"{source.names[0]}: the embedded model gives no embeddings")
+    found = msgspec.structs.replace(found, notices=(*notices_of(source), *found.notices))
     if offered is None:
         return found
     unlisted = models.unlisted(set(found.models), offered.names())
     notices = found.notices if unlisted is None else (*found.notices, unlisted)
     return msgspec.structs.replace(found, notices=notices)
+
+
+def notices_of(source: Input) -> tuple[str, ...]:
+    """Lines about what may be unexpected of the input."""
+    return (*source.notices, *source.together())
 
 
 def checker_of(job_: Job, terms: Terms) -> Checker | None:
@@ -113,6 +124,16 @@ def check_parameters(job_: Job, terms: Terms) -> None:
     for finding in preflight.of_parameters(job_.request.api, shared, host):
         where = job.place(["request", finding.parameter], terms.job_file)
         raise JobError(f"{where}[request] {finding}", hint=preflight.WAY_OUT)
+
+
+def check_prompt(job_: Job, source: Input, prompter: Prompter, terms: Terms) -> None:
+    """Raises JobError for a prompt that names no column, so that all rows would be asked the same."""
+    if terms.same_prompt or not prompter.templated:
+        return
+    columns = dict.fromkeys(name for row in first_rows(source, NAMED_ROWS) for name in row.values)
+    if found := same_prompt.fault(job_.prompt, prompter, columns):
+        where = job.place(["prompt", "user"], terms.job_file)
+        raise JobError(f"{where}[prompt] user: {found.problem}", hint=found.way_out)
 
 
 def check_cap(
@@ -154,11 +175,9 @@ def check_custom_ids(job_: Job, source: Input, prompter: Prompter) -> None:
         raise InputError(words, hint=hint)
 
 
-def bounding_host(job_: Job, prompter: Prompter, terms: Terms) -> str | None:
-    """The host to whose bounds rows are held, "" for the embedded model; None when they need not be,
-    as where the job says all but the text.
-    """
-    return None if prompter.templated or not terms.bounds else _host(job_, terms)
+def bounds_of(job_: Job, prompter: Prompter, terms: Terms) -> Bounds | None:
+    """To what rows are held; None where the server is left to judge."""
+    return Bounds(_host(job_, terms), prompter.templated) if terms.bounds else None
 
 
 def _host(job_: Job, terms: Terms) -> str:
@@ -172,7 +191,8 @@ def _check_rows(job_: Job, source: Input, prompter: Prompter, terms: Terms) -> R
     size = rows = 0
     spoken, wanted, asked = set(), set(), Tally()
     overruled, ids = Overruled(), CustomIds()
-    host = bounding_host(job_, prompter, terms)
+    unsent: dict[str, int] = {}
+    bounds = bounds_of(job_, prompter, terms)
     most = min(FIRST_ROWS, job_.limit or FIRST_ROWS)
     first = FirstRows(source, most)
     for row in first:
@@ -180,8 +200,10 @@ def _check_rows(job_: Job, source: Input, prompter: Prompter, terms: Terms) -> R
         try:
             question = prompter.question(row)
             overruled.note(question, job_.request)
+            for name in prompter.passed_over(row):
+                unsent[name] = unsent.get(name, 0) + 1
             ids.note(question.custom_id, row.where)
-            request = apis.bounded(question, job_.request, row.index, host)
+            request = apis.bounded(question, job_.request, row.index, bounds)
             spoken.add(request.api)
             wanted.add(request.model or "")
             size += len(request.body)
@@ -194,8 +216,19 @@ def _check_rows(job_: Job, source: Input, prompter: Prompter, terms: Terms) -> R
     if not rows:
         raise no_rows(source)
     whole = rows if first.ended else None
-    notices = tuple(line for line in (overruled.words(), ids.words()) if line is not None)
+    lines = (overruled.words(), _not_sent(unsent), ids.words())
+    notices = tuple(line for line in lines if line is not None)
     return Rehearsed(frozenset(spoken), frozenset(wanted), notices, asked, whole)
+
+
+def _not_sent(unsent: dict[str, int]) -> str | None:
+    """A line on columns that look like parameters, None where there are none."""
+    if not unsent:
+        return None
+    return (
+        f"columns that look like parameters are data here, and not sent: {', '.join(unsent)} (a row"
+        " is a request where all its keys are parameters, or where they stand in a column `body`)"
+    )
 
 
 class Overruled:
@@ -274,24 +307,38 @@ def rows_in(source: Input, limit: int | None) -> int:
     return rows if limit is None else min(rows, limit)
 
 
-def _request(job_: Job, row: Row, prompter: Prompter, host: str | None) -> Request:
-    """The request of a row, held to the bounds of `host`, if there is one.  Raises BadRow."""
-    return apis.bounded(prompter.question(row), job_.request, row.index, host)
+def _request(job_: Job, row: Row, prompter: Prompter, bounds: Bounds | None) -> Request:
+    """The request of a row, held to bounds, if there are any.  Raises BadRow."""
+    return apis.bounded(prompter.question(row), job_.request, row.index, bounds)
 
 
 def source_of(
-    job_: Job, input_format: str | None, stack: ExitStack, reading: Reading = readers.DEFAULT
+    job_: Job, stack: ExitStack, format_: str | None = None, reading: Reading | None = None
 ) -> Input:
-    """The input of a job; standard input is kept in a file until `stack` ends."""
+    """The input of a job, whose format and reading may be known from its run; standard input is kept
+    in a file until `stack` ends.
+    """
+    format_ = job_.input_format or format_
     if job_.input is None:
         raise UsageError("no input: name a file, or `input` in the job file")
     if job_.input != "-":
-        return readers.resolve(job_.input, Path.cwd(), input_format, reading)
+        return readers.resolve(job_.input, Path.cwd(), format_, reading, said(job_))
     kept = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="batchmill-")))
-    path = kept / f"stdin.{input_format or 'jsonl'}"
-    with path.open("wb") as file:
-        shutil.copyfileobj(sys.stdin.buffer, file, 1 << 20)
-    return readers.resolve(str(path), kept, input_format, reading)
+    path = files.keep(sys.stdin.buffer, kept, format_)
+    return readers.resolve(path, kept, format_, reading, said(job_))
+
+
+def looked_at_anew(job_: Job, source: Input) -> Input:
+    """The same files, whatever a run was told about them that holds no longer."""
+    if source.format == "run":
+        return source
+    named = job_.input if job_.input not in (None, "-") else list(source.files)
+    return readers.resolve(named, Path.cwd(), job_.input_format, None, said(job_))
+
+
+def said(job_: Job) -> Said:
+    """What a job says of how its input is to be read."""
+    return Said(job_.delimiter, job_.encoding)
 
 
 def first_api(job_: Job, source: Input, prompter: Prompter) -> str:
@@ -323,15 +370,17 @@ def preview(job_: Job, terms: Terms, rows: int = 3) -> Iterator[str]:
     prompter = job_.prompter()
     checker_of(job_, terms)
     check_parameters(job_, terms)
-    host = bounding_host(job_, prompter, terms)
+    bounds = bounds_of(job_, prompter, terms)
     with ExitStack() as stack:
-        source = source_of(job_, terms.input_format, stack)
+        source = source_of(job_, stack)
         base_url = ""
         if not job_.endpoint.local:
             base_url = endpoint.address(job_.endpoint, terms.environment)
+        yield from (f"# {notice}" for notice in notices_of(source))
+        check_prompt(job_, source, prompter, terms)
         for row in first_rows(source, min(rows, job_.limit or rows)):
             try:
-                request = _request(job_, row, prompter, host)
+                request = _request(job_, row, prompter, bounds)
             except BadRow as fault:
                 raise InputError(f"{row.where}: {fault}") from None
             yield words.one_line(f"# {row.where} -> POST {place(job_, base_url, request.api)}")
@@ -345,12 +394,14 @@ def validate(job_: Job, terms: Terms, most_faults: int) -> Validity:
     prompter = job_.prompter()
     checker_of(job_, terms)
     check_parameters(job_, terms)
-    host = bounding_host(job_, prompter, terms)
+    bounds = bounds_of(job_, prompter, terms)
     found, wanted, ids = Validity(), set(), CustomIds()
     with ExitStack() as stack:
-        source = source_of(job_, terms.input_format, stack)
+        source = source_of(job_, stack)
+        found.notices = notices_of(source)
         source.schema(None if job_.keep is None else tuple(job_.keep))
-        for row, asked in requests(job_, source, prompter, host):
+        check_prompt(job_, source, prompter, terms)
+        for row, asked in requests(job_, source, prompter, bounds):
             found.rows += 1
             if isinstance(asked, Request):
                 wanted.add(asked.model or "")
@@ -366,12 +417,12 @@ def validate(job_: Job, terms: Terms, most_faults: int) -> Validity:
 
 
 def requests(
-    job_: Job, source: Input, prompter: Prompter, host: str | None
+    job_: Job, source: Input, prompter: Prompter, bounds: Bounds | None
 ) -> Iterator[tuple[Row, Request | BadRow]]:
     """Every row (as many as the job's `limit` allows) with its request, or why it has none."""
     for row in _rows(source, job_.limit):
         try:
-            yield row, _request(job_, row, prompter, host)
+            yield row, _request(job_, row, prompter, bounds)
         except BadRow as fault:
             yield row, fault
 

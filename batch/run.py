@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from batch import columns, consent, endpoint, job, looking, readers, rehearsal, results
+from batch import columns, consent, endpoint, job, looking, rehearsal, results
 from batch.asking import Asking
 from batch.budget import SLICE, Budget, Purse
 from batch.checker import Checker
@@ -71,10 +71,8 @@ def run(job_: Job, run_folder: Path, how: How) -> Ended:
     if how.reuse is not None:
         looking.opened(how.reuse)
     with interruptible(), ExitStack() as stack:
-        format_, reading = (how.input_format, readers.DEFAULT)
-        if not anew:
-            format_, reading = reading_of(run_folder, job_, how)
-        source = rehearsal.source_of(job_, format_, stack, reading)
+        format_, reading = (None, None) if anew else reading_of(run_folder, job_)
+        source = rehearsal.source_of(job_, stack, format_, reading)
         rehearsed, worthless = Rehearsed(), False
         try:
             known = None if anew else same_run(job_, run_folder, source)
@@ -82,6 +80,7 @@ def run(job_: Job, run_folder: Path, how: How) -> Ended:
             if not binds_nobody(run_folder):
                 raise
             known, anew, worthless = None, True, True
+            source = rehearsal.looked_at_anew(job_, source)
         asked, cap = _capped(asked, job_, run_folder, how, anew)
         if known is None:
             rehearsed = rehearsal.check(job_, source, prompter, how)
@@ -248,7 +247,7 @@ async def _ask(
             holds_vectors=columns.EMBEDDING in opened.layout.own,
             succeeded=before.totals().rows_ok > 0,
             accept_empty=how.yes,
-            host=rehearsal.bounding_host(job_, prompter, how),
+            bounds=rehearsal.bounds_of(job_, prompter, how),
         )
         try:
             with asking.signals():

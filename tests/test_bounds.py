@@ -210,7 +210,7 @@ def test_a_certificate_nobody_vouches_for_stops_the_run(
         flags = ("-m", "m", "-p", "{{ text }}", "--base-url", f"https://{host}:{port}/v1")
         ended = batchmill("run", "in.jsonl", *flags, env={"OPENAI_API_KEY": "sk-secret-0123456789"})
     assert (ended.exit_code, api.ledger) == (3, [])
-    assert f"the certificate of {host} is not trusted: self-signed certificate" in ended.stderr
+    assert f"the certificate of {host} is not trusted: " in ended.stderr
     assert rows(tmp_path / "runs/in") == []
 
 

@@ -188,7 +188,7 @@ def test_nested_values_are_values_again_and_old_names_are_found(api, batchmill, 
     prompts = asked_about(api, batchmill, "first", template, "second")
 
     assert sorted(prompts) == sorted(
-        [f"2 2 1 7 text {first} their own b a b", f"0 0 1 7 ['x'] {second} no b a b"]
+        [f"2 2 1 7 text {first} their own b a b", f'0 0 1 7 ["x"] {second} no b a b']
     )
 
 
@@ -206,7 +206,7 @@ def test_a_run_on_a_run_on_a_run_knows_the_first_names_and_values(api, batchmill
     assert second == "2: 3"
     assert third == "3: 4"
     said = ["their own", answer_to("first"), answer_to("2: 3")]
-    values = f"{NESTED['choices']} {NESTED['model']} b"
+    values = f"{json.dumps(NESTED['choices'])} {json.dumps(NESTED['model'])} b"
     assert fourth == " | ".join([values, answer_to("3: 4"), *said])
     (row,) = rows(tmp_path / "fourth")
     assert json.loads(row["input_choices"]) == NESTED["choices"]

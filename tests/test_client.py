@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gzip
 import itertools
+import os
 import socket
 from contextlib import closing
 from typing import Any
@@ -226,7 +228,8 @@ async def test_a_refused_connection_costs_nothing():
         port = listener.getsockname()[1]
     attempt = await send(f"http://127.0.0.1:{port}/v1")
     assert (attempt.status, attempt.fault, attempt.maybe_billed) == (None, "connection", False)
-    assert attempt.message == f"cannot connect to 127.0.0.1:{port}: Connection refused"
+    refused = os.strerror(errno.ECONNREFUSED)
+    assert attempt.message == f"cannot connect to 127.0.0.1:{port}: {refused}"
 
 
 async def test_a_host_that_does_not_exist_is_named():

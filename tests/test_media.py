@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import json
 import os
 
@@ -150,13 +151,13 @@ def test_a_row_with_no_place_for_a_picture_is_refused(values):
         ("link.png", "link.png is not below"),
         ("linked/secret.png", "is not below"),
         ("loop", "loop: "),
-        ("pics/b.png", "pics/b.png: No such file"),
+        ("pics/b.png", f"pics/b.png: {os.strerror(errno.ENOENT)}"),
         ("pics", "pics"),
         ("pipe", "pipe is no regular file"),
         ("large.png", "large.png is larger than 20 MiB"),
         ("plain.png", "plain.png is no PNG, JPEG, GIF or WebP"),
-        ("a\0b", "null"),
-        ("x" * 5000, "x…: File name too long"),
+        ("a\0b", "p: "),
+        ("x" * 5000, "x…: "),
         ("file:///etc/passwd", "such a URL"),
         ("s3://bucket/a.png", "such a URL"),
         (b"text", "a value is no PNG"),
@@ -311,4 +312,4 @@ def test_a_picture_that_goes_away_between_tries_fails_its_row(api, start, folder
     assert process.returncode == 1, stderr
     (row,) = rows(tmp_path / "out")
     assert [row["error_class"], row["attempts"] >= 1] == ["invalid_row", True]
-    assert "pics/a.png: No such file" in row["error_message"]
+    assert f"pics/a.png: {os.strerror(errno.ENOENT)}" in row["error_message"]

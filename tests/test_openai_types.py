@@ -27,7 +27,7 @@ from openai.types.chat import (
     completion_create_params as chat_create_params,
 )
 from openai.types.responses import ToolParam, response_create_params
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 TYPES: dict[tuple[str, bool], Any] = {
     ("chat", False): chat_create_params.CompletionCreateParamsNonStreaming,
@@ -164,5 +164,5 @@ def test_a_text_to_embed_is_accepted():
     "broken", [{"tools": [{"type": "function", "function": {}}]}, {"reasoning_effort": "hardly"}]
 )
 def test_what_the_types_do_not_allow_is_found(broken):
-    with pytest.raises(ValueError, match="validation error"):
+    with pytest.raises(ValidationError):
         check("chat", sent("chat", [USER], broken))

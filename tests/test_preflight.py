@@ -13,7 +13,7 @@ import pytest
 from batch import job
 from batch.apis import APIS, Parameters, bounded
 from batch.errors import JobError
-from batch.preflight import CLIENT_SIDE, OutOfBounds, of_body, of_parameters
+from batch.preflight import CLIENT_SIDE, Bounds, OutOfBounds, of_body, of_parameters
 from batch.prompts import Question
 from tests.fake_api import FakeAPI, Step
 from tests.reading import asking, rows, texts, write
@@ -110,7 +110,6 @@ def test_a_long_value_is_not_shown_whole():
     "messages",
     [
         [USER],
-        [{"role": "user", "content": ""}],
         [{"role": "user", "content": [{"type": "text", "text": "Hi"}]}],
         [{"role": role, "content": "x"} for role in ("system", "developer", "assistant")],
         [
@@ -119,6 +118,13 @@ def test_a_long_value_is_not_shown_whole():
             {"role": "tool", "tool_call_id": "1", "content": "21 °C"},
             {"role": "function", "name": "f", "content": "x"},
             {"role": "assistant"},
+            {"role": "assistant", "content": "", "tool_calls": [{"id": "1"}]},
+            {"role": "assistant", "content": "", "refusal": "No."},
+            {"role": "assistant", "content": " ", "reasoning_content": "Hm."},
+            {
+                "role": "user",
+                "content": [{"type": "image_url", "image_url": {"url": "http://h/a"}}],
+            },
         ],
     ],
 )
@@ -139,6 +145,20 @@ def test_messages_that_can_be_sent_are_not_found(messages):
         ([{"role": "user"}], "messages[0]: content: expected text or a list of parts, not nothing"),
         ([{"role": "user", "content": []}], "messages[0]: content: "),
         ([{"role": "user", "content": 5}], "messages[0]: content: "),
+        *(
+            ([USER, {"role": role, "content": text}], "messages[1]: content: expected a text that")
+            for role in ("system", "developer", "user", "assistant", "tool", "function")
+            for text in ("", " ", "\n\t\u00a0")
+        ),
+        (
+            [
+                {
+                    "role": "user",
+                    "content": [{"type": "text", "text": "a"}, {"type": "text", "text": ""}],
+                }
+            ],
+            'messages[0]: content[1]: expected a text that is not empty, not ""',
+        ),
     ],
 )
 def test_messages_that_no_server_takes_are_named_by_number(messages, said):
@@ -157,11 +177,29 @@ def test_other_apis_need_no_messages():
         ("embeddings", {}, ["input: is missing"]),
         ("embeddings", {"input": ""}, ['input: expected a text that is not empty, not ""']),
         ("responses", {}, ["input: is missing"]),
-        ("responses", {"input": ""}, []),
+        (
+            "embeddings",
+            {"input": ["a", " "]},
+            ['input[1]: expected a text that is not empty, not " "'],
+        ),
+        ("embeddings", {"input": [1, 2]}, []),
+        ("responses", {"input": ""}, ['input: expected a text that is not empty, not ""']),
+        ("responses", {"input": "", "previous_response_id": "resp_1"}, []),
+        (
+            "responses",
+            {"input": [{"role": "user", "content": [{"type": "input_text", "text": ""}]}]},
+            ['input[0]: content[0]: expected a text that is not empty, not ""'],
+        ),
+        ("responses", {"input": [{"type": "function_call_output", "output": ""}]}, []),
         ("responses", {"prompt": {"id": "pmpt_1"}}, []),
         ("responses", {"previous_response_id": "resp_1"}, []),
         ("completions", {}, ["prompt: is missing"]),
-        ("completions", {"prompt": ""}, []),
+        ("completions", {"prompt": "\n"}, ['prompt: expected a text that is not empty, not "\\n"']),
+        (
+            "completions",
+            {"prompt": ["a", ""]},
+            ['prompt[1]: expected a text that is not empty, not ""'],
+        ),
     ],
 )
 def test_a_body_that_asks_nothing_is_found(api, body, said):
@@ -186,7 +224,7 @@ def test_messages_are_judged_whatever_api_they_go_to(api, message):
     ]
     for question in questions:
         with pytest.raises(OutOfBounds, match=r"^messages\[0\]: (role|content): expected"):
-            bounded(question, Parameters(api, "m"), 0, "")
+            bounded(question, Parameters(api, "m"), 0, Bounds())
 
 
 @pytest.mark.parametrize(
@@ -272,6 +310,48 @@ def test_rows_out_of_bounds_can_be_recorded(api: FakeAPI, batchmill, tmp_path):
     assert len(api.ledger) == 2
 
 
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("-p", "{{ text }}"), "the prompt is empty here"),
+        (("-p", " {{ text }}\n", "--api", "embeddings"), "the prompt is empty here"),
+        (("-p", "Hi", "-s", "{{ text }}"), "the system prompt is empty here"),
+    ],
+)
+def test_a_prompt_that_is_empty_for_a_row_is_that_rows_fault(
+    api: FakeAPI, batchmill, tmp_path, flags, said
+):
+    write(tmp_path / "in.jsonl", ["good", "", " \n"])
+    flags = ("in.jsonl", "-m", "m", "--base-url", api.url, *flags)
+    told = batchmill("run", *flags)
+    assert told.exit_code == 2
+    assert told.stderr == (
+        f"error: in.jsonl:2: {said}\n"
+        "       mend it, or let such rows fail by themselves: --on-bad-row record;"
+        " --no-preflight leaves that to the server\n"
+    )
+    told = batchmill("validate", *flags)
+    assert told.stdout.splitlines()[:2] == [f"in.jsonl:2: {said}", f"in.jsonl:3: {said}"]
+    assert batchmill("validate", *flags, "--no-preflight").exit_code == 0
+    assert api.ledger == []
+    assert batchmill("run", *flags, "--on-bad-row", "record").exit_code == 1
+    assert [row["error_class"] for row in rows(tmp_path / "runs/in")] == [
+        None,
+        "invalid_row",
+        "invalid_row",
+    ]
+    assert len(api.ledger) == 1
+
+
+def test_pictures_may_stand_for_themselves(batchmill, tmp_path):
+    (tmp_path / "in.jsonl").write_text('{"photo": "https://h.example/a.png", "text": ""}\n')
+    flags = ("in.jsonl", "-m", "m", "--set", "prompt.images=photo", "--base-url", "h.example")
+    told = batchmill("run", *flags, "-p", "", "-s", "What is it?", "--dry-run")
+    assert told.exit_code == 0, told.stderr
+    assert '"text"' not in told.stdout
+    assert batchmill("run", *flags, "-p", "{{ text }}", "--dry-run").exit_code == 2
+
+
 def test_without_preflight_the_server_decides(api: FakeAPI, batchmill, tmp_path):
     batch_file(tmp_path / "in.jsonl", BODIES)
     ended = batchmill("run", "in.jsonl", "--base-url", api.url, "--no-preflight")
@@ -311,7 +391,7 @@ def test_validate_judges_every_row_and_sends_nothing(api: FakeAPI, batchmill, tm
 )
 def test_validate_tells_a_bad_job_from_bad_rows(batchmill, tmp_path, wrong):
     write(tmp_path / "in.jsonl", texts(1))
-    assert batchmill("validate", "in.jsonl", "-m", "m", "-p", "x", *wrong).exit_code == 2
+    assert batchmill("validate", "in.jsonl", "-m", "m", "-p", "{{ text }}", *wrong).exit_code == 2
 
 
 def test_a_schema_that_is_none_is_named_with_its_place(batchmill, tmp_path):
@@ -320,7 +400,7 @@ def test_a_schema_that_is_none_is_named_with_its_place(batchmill, tmp_path):
     (tmp_path / "job.toml").write_text(
         f'input = "in.jsonl"\n[request]\nmodel = "m"\nschema = {schema}\n'
     )
-    told = batchmill("validate", "job.toml", "-p", "x")
+    told = batchmill("validate", "job.toml", "-p", "{{ text }}")
     assert told.exit_code == 2
     assert told.stderr.startswith("error: job.toml:4: [request] schema: at properties/a/type: ")
 
@@ -336,7 +416,7 @@ def test_ctrl_c_before_anything_is_asked_is_said_in_one_line(start, tmp_path):
 def test_a_misspelt_model_is_found_before_anything_is_sent(api: FakeAPI, batchmill, tmp_path):
     write(tmp_path / "in.jsonl", texts(1))
     api.models = ["gpt-5.4", "gpt-5.4-mini"]
-    misspelt = ("run", "in.jsonl", "-p", "x", "--base-url", api.url, "-m", "gpt-5.4-mimi")
+    misspelt = ("run", "in.jsonl", "-p", "{{ text }}", "--base-url", api.url, "-m", "gpt-5.4-mimi")
     ended = batchmill(*misspelt)
     assert (ended.exit_code, len(api.listings)) == (2, 1)
     assert ended.stderr == (
@@ -352,7 +432,7 @@ def test_a_model_that_is_not_listed_is_asked_with_one_line_of_notice(
     api: FakeAPI, batchmill, tmp_path
 ):
     write(tmp_path / "in.jsonl", texts(1))
-    ended = batchmill("run", "in.jsonl", "-p", "x", "--base-url", api.url, "-m", "auto")
+    ended = batchmill("run", "in.jsonl", "-p", "{{ text }}", "--base-url", api.url, "-m", "auto")
     assert ended.exit_code == 0
     said = ended.stderr.splitlines()
     assert said[1] == f"asking {api.url}/chat/completions"

@@ -23,6 +23,7 @@ from batch.apis import (
     weighing,
 )
 from batch.model import Completion, Request
+from batch.preflight import Bounds
 from batch.prompts import BadRow, Question
 from batch.sse import Event
 
@@ -150,13 +151,16 @@ def _check_numbers(asked: dict[str, Any]) -> None:
             raise BadRow(f"the request holds {name}, which is no JSON; write a number or null")
 
 
-def bounded(question: Question, parameters: Parameters, row: int, host: str | None) -> Request:
-    """The request of one row, held to the bounds of `host`, if there is one.  Raises BadRow."""
-    if host is None:
+def bounded(question: Question, parameters: Parameters, row: int, bounds: Bounds | None) -> Request:
+    """The request of one row, held to bounds, if there are any.  Raises BadRow."""
+    if bounds is None:
+        return build(question, parameters, row)
+    if bounds.templated:
+        preflight.check_rendered(question)
         return build(question, parameters, row)
     preflight.check_messages(question)
     request = build(question, parameters, row)
-    preflight.check(request, host)
+    preflight.check(request, bounds.host)
     return request
 
 

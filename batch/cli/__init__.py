@@ -35,6 +35,10 @@ COMMANDS = {
 }
 
 
+BUG = 70
+"""The exit code of what nobody expected."""
+
+
 class NotNeeded(MetaPathFinder):
     """Hides what pyarrow imports where it is there, and nothing here needs: 0.3 s of every start,
     and 60 MB.
@@ -121,7 +125,7 @@ def _bug(kind: type[BaseException], error: BaseException, trace: TracebackType |
     """Show the traceback of what nobody expected, and leave with 70; what is durable stays so."""
     words.remark("".join(traceback.format_exception(kind, error, trace)).rstrip(), sys.stderr)
     say("this is a bug in batchmill; what was answered is kept, and the same command goes on")
-    os._exit(70)
+    os._exit(BUG)
 
 
 def say(text: str) -> None:

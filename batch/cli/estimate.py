@@ -19,7 +19,7 @@ MODEL_WIDTH = 30
 
 
 @click.command(no_args_is_help=True)
-@click.argument("what", metavar="JOB.toml|INPUT|RUN")
+@options.inputs
 @options.question
 @options.output
 @options.concurrency
@@ -29,10 +29,13 @@ MODEL_WIDTH = 30
 @options.rows
 @options.settings
 @click.option("--no-preflight", is_flag=True, help="Only what cannot be rendered is a bad row.")
+@options.same_prompt
 @click.option("--probe", metavar="N", type=click.IntRange(min=1),
               help="Ask the first N rows and learn from them; they stay in the run.")  # fmt: skip
 @options.as_json
-def estimate(what: str, as_json: bool, no_preflight: bool, probe: int | None, **flags: Any) -> int:
+def estimate(
+    whats: tuple[str, ...], as_json: bool, no_preflight: bool, probe: int | None, **flags: Any
+) -> int:
     """Tokens, money and time that a job would take, or what is left of its run.
 
     Every row is rendered; nothing is sent (but for --probe) and no key is needed.
@@ -44,12 +47,12 @@ def estimate(what: str, as_json: bool, no_preflight: bool, probe: int | None, **
     from batch.cli import jobs
     from batch.cli.run import carry_out
 
-    job, folder = jobs.read(what, flags)
+    job, folder = jobs.read(whats, flags)
     how: dict[str, Any] = {
         "environment": jobs.environment(flags["env_file"]),
-        "input_format": flags["input_format"],
         "bounds": not no_preflight,
-        "job_file": jobs.job_file(what),
+        "job_file": jobs.job_file(whats),
+        "same_prompt": flags["same_prompt"],
     }
     if probe is not None:
         if job.input == "-":
@@ -61,7 +64,7 @@ def estimate(what: str, as_json: bool, no_preflight: bool, probe: int | None, **
     if as_json:
         put(looking.as_json(msgspec.to_builtins(found)), "json")
     else:
-        put(_text(what, found))
+        put(_text(options.shown(whats), found))
     return 0
 
 
@@ -153,6 +156,7 @@ def _remarks(found: Estimate) -> list[str]:
         f"no price is known for {model}: its cost is unknown and in no sum; put it under [prices]"
         for model in found.unpriced_models
     ]
+    lines += found.notices
     if found.different is not None:
         lines.append(f"{found.different}; this is what --new would take")
     if found.bad_rows:

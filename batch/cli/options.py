@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import reduce
 from pathlib import Path
 from typing import Any, get_args
@@ -28,6 +28,9 @@ KEYS = {
     "rpm": "limits.requests_per_minute",
     "tpm": "limits.tokens_per_minute",
     "limit": "limit",
+    "input_format": "input_format",
+    "delimiter": "delimiter",
+    "encoding": "encoding",
 }
 """Flag -> the key of the job it sets."""
 
@@ -37,6 +40,14 @@ Option = Callable[[Callable[..., Any]], Callable[..., Any]]
 def together(*options: Option) -> Option:
     """All of them, in this order in the help."""
     return lambda command: reduce(lambda made, option: option(made), reversed(options), command)
+
+
+inputs = click.argument("whats", metavar="JOB.toml|INPUT…|RUN", nargs=-1, required=True)
+
+
+def shown(whats: Sequence[str]) -> str:
+    """Inputs as they may be named in a line."""
+    return whats[0] if len(whats) == 1 else f"{whats[0]} and {len(whats) - 1} more"
 
 
 env_file = click.option(
@@ -72,6 +83,11 @@ question = together(
     click.option(
         "--schema", metavar="FILE|JSON", help="What answers must look like; fills `parsed`."
     ),
+)
+same_prompt = click.option(
+    "--same-prompt",
+    is_flag=True,
+    help="Send a prompt that names no column: the same for every row.",
 )
 output = click.option(
     "-o",
@@ -129,7 +145,17 @@ rows = together(
     click.option("--limit", type=click.IntRange(min=1), help="Only the first N rows."),
     click.option(
         "--input-format",
-        type=click.Choice(["jsonl", "parquet", "csv"]),
-        help="Where the name does not tell.",
+        type=click.Choice(["jsonl", "json", "csv", "parquet", "arrow", "lines"]),
+        help="What the input is, where its name does not tell; lines: a row each, as `text`.",
+    ),
+    click.option(
+        "--delimiter",
+        metavar="CHARACTER",
+        help=r"What stands between the fields of CSV; \t is a tab.  [default: found out]",
+    ),
+    click.option(
+        "--encoding",
+        metavar="NAME",
+        help="That of text, as Python names it (cp1252).  [default: UTF-8, or found out]",
     ),
 )

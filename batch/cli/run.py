@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @click.command(no_args_is_help=True)
-@click.argument("what", metavar="JOB.toml|INPUT|RUN")
+@options.inputs
 @options.question
 @options.output
 @options.form
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
               help="A row that cannot be asked: stop (default) or record it as failed.")  # fmt: skip
 @click.option("--no-preflight", is_flag=True,
               help="Send parameters and models that servers usually refuse.")  # fmt: skip
+@options.same_prompt
 @click.option("--new", is_flag=True, help="Start anew; the run that is there is kept as RUN~1.")
 @click.option("--reuse", metavar="RUN", type=click.Path(path_type=Path),
               help="Start anew, and take every answer to the same request from RUN.")  # fmt: skip
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
     help="Go on where answers are mostly empty, invalid or do not fit the schema, or it is dear.",
 )
 @options.quiet
-def run(what: str, **flags: Any) -> int:
+def run(whats: tuple[str, ...], **flags: Any) -> int:
     """Send every row to the model; resume where an earlier start ended.
 
     \b
@@ -59,12 +60,12 @@ def run(what: str, **flags: Any) -> int:
     from batch import rehearsal
     from batch.cli import jobs
 
-    job, folder = jobs.read(what, flags)
+    job, folder = jobs.read(whats, flags)
     how: dict[str, Any] = {
         "environment": jobs.environment(flags["env_file"]),
-        "input_format": flags["input_format"],
         "bounds": not flags["no_preflight"],
-        "job_file": jobs.job_file(what),
+        "job_file": jobs.job_file(whats),
+        "same_prompt": flags["same_prompt"] or folder == Path(whats[0]),  # a run has begun with it
     }
     if flags["dry_run"]:
         for line in rehearsal.preview(job, rehearsal.Terms(**how)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,12 +15,13 @@ if TYPE_CHECKING:
 
 
 @click.command(no_args_is_help=True)
-@click.argument("what", metavar="JOB.toml|INPUT|RUN")
+@options.inputs
 @options.question
 @options.place
 @options.rows
 @options.settings
 @click.option("--no-preflight", is_flag=True, help="Only what cannot be rendered, no bounds.")
+@options.same_prompt
 @click.option(
     "-n",
     "count",
@@ -29,7 +31,9 @@ if TYPE_CHECKING:
     help="How many bad rows to name.",
 )
 @options.as_json
-def validate(what: str, count: int, as_json: bool, no_preflight: bool, **flags: Any) -> int:
+def validate(
+    whats: tuple[str, ...], count: int, as_json: bool, no_preflight: bool, **flags: Any
+) -> int:
     """Render every row and check it against the bounds of servers; nothing is sent, no key needed.
 
     Exit code: 0 all is well, 1 some rows are bad, 2 the job or its input is.
@@ -39,23 +43,24 @@ def validate(what: str, count: int, as_json: bool, no_preflight: bool, **flags: 
     from batch import looking, rehearsal
     from batch.cli import jobs
 
-    job, _ = jobs.read(what, flags)
+    job, folder = jobs.read(whats, flags)
     terms = rehearsal.Terms(
         environment=jobs.environment(None),
-        input_format=flags["input_format"],
         bounds=not no_preflight,
-        job_file=jobs.job_file(what),
+        job_file=jobs.job_file(whats),
+        same_prompt=flags["same_prompt"] or folder == Path(whats[0]),  # a run has begun with it
     )
     found = rehearsal.validate(job, terms, count)
     if as_json:
         put(looking.as_json(msgspec.structs.asdict(found)), "json")
     else:
-        put("\n".join(map(words.one_line, _lines(what, found))))
+        put("\n".join(map(words.one_line, _lines(options.shown(whats), found))))
     return 1 if found.bad_rows else 0
 
 
 def _lines(what: str, found: Validity) -> list[str]:
-    lines = [f"{fault.where}: {fault.message}" for fault in found.faults]
+    faults = [f"{fault.where}: {fault.message}" for fault in found.faults]
+    lines = [*found.notices, *faults]
     more = found.bad_rows - len(found.faults)
     if more:
         lines.append(f"… and {more:,} more")

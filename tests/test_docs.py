@@ -1,0 +1,165 @@
+"""What the program has is documented, and what the documentation names is there.
+
+Whoever adds a flag, a key, a column, a flag of rows, an error class or an exit code is asked here for
+its documentation.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+
+import click
+import pytest
+
+from batch import cli, columns, errors, job, outcome, prices, signals
+from batch.cli.options import KEYS
+from batch.readers import jsonl
+from tests import docs
+
+COMMANDS = {
+    name: cli.batchmill.get_command(click.Context(cli.batchmill), name) for name in cli.COMMANDS
+}
+EVERYWHERE = {"-h", "--help", "--version"}
+FLAG = re.compile(r"(?<![\w-])--?[a-z][a-z-]*")
+
+
+def agree(what, documented, real):
+    """Both ways."""
+    missing = sorted(map(str, real - documented))
+    assert not missing, f"{what} without documentation: {', '.join(missing)}"
+    invented = sorted(map(str, documented - real))
+    assert not invented, f"{what} that are documented and not there: {', '.join(invented)}"
+
+
+def first_cells(header):
+    return {name for cell, _ in docs.table(header, "") for name in docs.spans(cell)}
+
+
+def flags(command):
+    options = [one for one in COMMANDS[command].params if isinstance(one, click.Option)]
+    return [{*one.opts, *one.secondary_opts} for one in options]
+
+
+def flags_shown():
+    """Those of the program that stand in code font, and in its commands in blocks."""
+    texts = [span for span in docs.spans() if not span.startswith(("pip ", "python "))]
+    return {flag for text in [*texts, *docs.commands()] for flag in FLAG.findall(text)}
+
+
+# the command line
+
+
+def test_every_command_is_documented_and_there():
+    agree("commands", {call.split()[1] for call in docs.commands()}, set(COMMANDS))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_flag_is_documented(command):
+    shown = flags_shown()
+    missing = [max(names, key=len) for names in flags(command) if not names & shown]
+    assert not missing, f"flags of {command} without documentation: {', '.join(missing)}"
+
+
+def test_every_flag_that_is_documented_is_there():
+    real = {name for command in COMMANDS for names in flags(command) for name in names}
+    invented = flags_shown() - real - EVERYWHERE
+    assert not invented, f"flags that are documented and not there: {', '.join(sorted(invented))}"
+
+
+@pytest.mark.parametrize("call", docs.commands())
+def test_a_command_that_is_shown_takes_its_flags(call):
+    _, command, *words = call.partition(" #")[0].split()
+    known = {name for names in flags(command) for name in names} | EVERYWHERE
+    given = {found[0] for word in words if (found := FLAG.match(word))}
+    assert given <= known, f"{command} has no {', '.join(sorted(given - known))}"
+
+
+def test_the_key_that_a_flag_sets_is_documented_and_true():
+    told = {}
+    for names, key in docs.table("flag", "key"):
+        *_, long = docs.spans(names)
+        told[long.removeprefix("--").replace("-", "_")], *_ = docs.spans(key)
+        assert any(set(docs.spans(names)) == flags_ for flags_ in flags("run")), names
+    agree("flags that set a key", set(told.items()), set(KEYS.items()))
+
+
+def test_every_exit_code_is_documented_and_there():
+    told = {
+        int(code) for cell, _ in docs.table("exit code", "") for code in re.findall(r"\d+", cell)
+    }
+    kinds = [errors.BatchError]
+    for kind in kinds:
+        kinds += kind.__subclasses__()
+    real = {0, cli.BUG, *(kind.exit_code for kind in kinds), *signals.EXIT_CODES.values()}
+    agree("exit codes", told, real)
+
+
+# the job
+
+
+def keys_of_a_job():
+    """`table.key`, or the key alone where it stands in no table."""
+    rooms = {name: kind.__struct_fields__ for name, kind in job.TABLES.items()}
+    rooms |= {"request": job.OURS, "prices": prices.Price.__struct_fields__}
+    plain = {name for name in job.Job.__struct_fields__ if name not in rooms}
+    return plain | {f"{table}.{key}" for table, keys in rooms.items() for key in keys}
+
+
+def keys_in(example):
+    for name, value in tomllib.loads(example).items():
+        if name == "prices":
+            yield from (f"prices.{key}" for price in value.values() for key in price)
+        elif isinstance(value, dict) and name != "tags":
+            yield from (f"{name}.{key}" for key in value if name != "request" or key in job.OURS)
+        else:
+            yield name
+
+
+def test_every_key_of_a_job_stands_in_an_example():
+    shown = {key for example in docs.blocks("toml") for key in keys_in(example)}
+    agree("keys of a job", shown, keys_of_a_job())
+
+
+@pytest.mark.parametrize("example", docs.blocks("toml"))
+def test_every_example_of_a_job_is_one(example):
+    job.check(tomllib.loads(example))
+
+
+def test_every_key_that_is_named_with_its_table_is_there():
+    tables = "|".join([*job.TABLES])
+    named = {found for span in docs.spans() for found in re.findall(rf"\b(?:{tables})\.\w+", span)}
+    assert "retry.max_attempts" in named
+    invented = {key for key in named if key.split(".")[1] not in ("md", "toml", "txt", "parquet")}
+    invented -= keys_of_a_job()
+    assert not invented, f"keys that are documented and not there: {', '.join(sorted(invented))}"
+
+
+# the output
+
+
+def test_every_column_is_documented_and_there():
+    own = {column.name for column in (*columns.COLUMNS, columns.EMBEDDING, columns.REQUEST_JSON)}
+    agree("columns", first_cells("column"), own | {columns.PARSED, jsonl.EXTRA.name})
+
+
+def test_every_flag_of_a_row_is_documented_and_there():
+    agree("flags of rows", first_cells("`flags`"), set(columns.FLAGS))
+    assert set(re.findall(r"\bflag(?:ged)? `(\w+)`", docs.TEXT)) <= set(columns.FLAGS)
+
+
+def test_every_error_class_is_documented_and_there():
+    final, transient = [set(docs.spans(cell)) for cell, _ in docs.table("`error_class`", "")]
+    agree("final error classes", final, set(outcome.FINAL))
+    agree("passing error classes", transient, set(outcome.TRANSIENT))
+
+
+# the pages
+
+
+@pytest.mark.parametrize(("page", "link"), docs.links())
+def test_every_link_leads_somewhere(page, link):
+    path, _, anchor = link.partition("#")
+    target = page.parent / path if path else page
+    assert target.exists(), f"{page.name}: there is no {path}"
+    assert not anchor or anchor in docs.anchors(target), f"{page.name}: no heading is #{anchor}"
