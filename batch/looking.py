@@ -18,6 +18,7 @@ from batch.errors import UsageError
 from batch.job import Job
 from batch.model import Row
 from batch.outcome import BadAnswer
+from batch.outputs import cells
 from batch.outputs import export as exporting
 from batch.outputs.form import File, Written
 from batch.prompts import BadRow, Prompter, api_of
@@ -26,7 +27,6 @@ from batch.store import contents, folder, plan
 from batch.store.plan import Again, Plan
 from batch.store.seal import Layout
 from batch.store.verify import Finding
-from batch.values import rows as as_written
 from batch.values import seen as as_seen
 
 
@@ -63,7 +63,7 @@ def rows(run: Path, wanted: Wanted, *, seen: bool = False) -> Iterator[dict[str,
     a prompt has `seen` them.
     """
     _, how = opened(run)
-    converted = as_seen if seen else as_written
+    converted = as_seen if seen else cells.rows
     for table in contents.tables(run, how):
         yield from converted(_chosen(table, wanted))
 
