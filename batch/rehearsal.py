@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from batch import apis, endpoint, job, media, models, preflight, prices, readers, same_prompt
+from batch import apis, endpoint, job, media, models, preflight, prices, readers, same_prompt, words
 from batch.apis import APIS, Parameters, weighing
 from batch.budget import Boundless, Worst
 from batch.checker import Checker
@@ -156,6 +156,23 @@ def check_cap(
             raise JobError(f"{where}: {fault}") from None
         if prompter.templated:
             return
+
+
+def check_custom_ids(job_: Job, source: Input, prompter: Prompter) -> None:
+    """All rows must be told apart by their labels where OpenAI's batch format is to be written; a row
+    without one is called by its number.  Raises InputError.
+    """
+    if job_.output.format != "openai-batch":
+        return
+    ids = CustomIds()
+    for row in _rows(source, job_.limit):
+        custom_id = None
+        with suppress(BadRow):
+            custom_id = prompter.custom_id(row.values)
+        ids.note(custom_id or str(row.index), row.where)
+    if (words := ids.words()) is not None:
+        hint = "OpenAI's batch format tells rows apart by it: mend the input, or choose another --format"
+        raise InputError(words, hint=hint)
 
 
 def bounds_of(job_: Job, prompter: Prompter, terms: Terms) -> Bounds | None:
@@ -366,7 +383,7 @@ def preview(job_: Job, terms: Terms, rows: int = 3) -> Iterator[str]:
                 request = _request(job_, row, prompter, bounds)
             except BadRow as fault:
                 raise InputError(f"{row.where}: {fault}") from None
-            yield f"# {row.where} -> POST {place(job_, base_url, request.api)}"
+            yield words.one_line(f"# {row.where} -> POST {place(job_, base_url, request.api)}")
             yield msgspec.json.format(media.shortened(request.body), indent=2).decode()
 
 
