@@ -20,15 +20,7 @@ import pyarrow as pa
 
 from batch.errors import InputError
 from batch.model import Batch, Position, Row
-from batch.readers import (
-    files,
-    fingerprints,
-    hive,
-    jsonl,
-    looks,
-    source,
-    union,
-)
+from batch.readers import files, fingerprints, hive, jsonl, looks, source, union
 from batch.readers.fingerprints import Difference, Fingerprint
 from batch.readers.formats import FORMATS, READERS, Reader
 from batch.readers.notices import notices
