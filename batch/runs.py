@@ -16,6 +16,7 @@ from batch.apis import Parameters
 from batch.errors import UsageError
 from batch.model import DEFAULT_API, Row
 from batch.outcome import BadAnswer
+from batch.outputs import cells
 from batch.outputs import export as exporting
 from batch.outputs.form import File, Written
 from batch.readers import Input, Reading
@@ -27,7 +28,6 @@ from batch.store import contents, folder, plan
 from batch.store.plan import Again, Plan
 from batch.store.seal import Layout
 from batch.store.verify import Finding
-from batch.values import rows as as_written
 from batch.values import seen as as_seen
 
 
@@ -64,7 +64,7 @@ def rows(run: Path, wanted: Wanted, *, seen: bool = False) -> Iterator[dict[str,
     a prompt has `seen` them.
     """
     _, how = opened(run)
-    converted = as_seen if seen else as_written
+    converted = as_seen if seen else cells.rows
     for table in contents.tables(RunFolder(run), how):
         yield from converted(_chosen(table, wanted))
 

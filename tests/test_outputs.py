@@ -290,6 +290,8 @@ def test_standard_output_is_the_rows_and_nothing_else(api, batchmill, tmp_path):
     (tmp_path / "job.toml").write_text('input = "in.jsonl"\noutput.path = "-"\nname = "mine"')
     assert batchmill("run", "job.toml", *asking(api)).stdout.count("\n") == 12
     assert len(rows(tmp_path / "runs/mine")) == 12
+    to_device = ("run", "in.jsonl", *asking(api, "-o", "/dev/stdout", "--format", "jsonl"))
+    assert in_shell(tmp_path, "| cat", *to_device).stdout.count(b"\n") == 12
 
 
 @pytest.mark.parametrize("format_", ["jsonl", "csv", "parquet"])

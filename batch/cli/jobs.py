@@ -122,7 +122,7 @@ def folder_of(made: Job, what: Path) -> Path:
     the input>`; of the run `cities` as input, `cities-2`.
     """
     file = output_file(made)
-    if file is not None and file.path is not None:
+    if file is not None and file.path is not None and not form.is_stream(file.path):
         return Path(f"{file.path}.run")
     if file is None and made.output.path is not None:
         return Path(made.output.path)

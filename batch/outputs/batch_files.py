@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 import msgspec
 import pyarrow as pa
 
-from batch.outputs import batch_lines, cells, whole
+from batch.outputs import batch_lines, cells, form, whole
 from batch.outputs.form import File, Written, end_of
 from batch.requests.custom_ids import CustomIds
 from batch.store.files import refused
@@ -64,7 +64,7 @@ class _Files:
 def errors_of(file: File) -> File | None:
     """Where failed rows go: all.jsonl.gz -> all.errors.jsonl.gz; None where that is the same stream."""
     path = file.path
-    if path is None or whole.is_stream(path):
+    if path is None or form.is_stream(path):
         return None
     end = end_of(path.name)
     name = f"{path.name.removesuffix(end)}.errors{end}"

@@ -1,7 +1,7 @@
 """Rows of results as lines of JSON and of CSV.
 
-Maps are lists of {key, value}, bytes base64, times ISO 8601, spans as ISO 8601, too, and decimals keep
-their digits.  JSON has them as text.
+Maps are objects, bytes base64, times and spans ISO 8601; decimals keep their digits, in JSON as text.
+CSV has nested values as JSON.
 """
 
 from __future__ import annotations
@@ -25,22 +25,37 @@ _encoder = msgspec.json.Encoder(enc_hook=str)
 def rows(table: pa.Table) -> list[dict[str, Any]]:
     """The rows of a table as they are written down."""
     found = values.rows(table)
-    for name in [field.name for field in table.schema if _holds(field.type, pa.types.is_map)]:
-        for row in found:
-            row[name] = _with_entries(row[name])
+    for field in table.schema:
+        if _holds(field.type, pa.types.is_map):
+            for row in found:
+                row[field.name] = _with_objects(row[field.name], field.type)
     return found
 
 
-def _with_entries(value: Any) -> Any:
-    """Maps, which are lists of pairs, as lists of objects, which is how all that read them know them."""
-    if isinstance(value, tuple):
-        key, item = value
-        return {"key": _with_entries(key), "value": _with_entries(item)}
-    if isinstance(value, list):
-        return [_with_entries(each) for each in value]
-    if isinstance(value, dict):
-        return {key: _with_entries(item) for key, item in value.items()}
+def _with_objects(value: Any, kind: pa.DataType) -> Any:
+    """A value of this type in which maps, which are lists of pairs, are objects."""
+    if value is None:
+        return None
+    if isinstance(kind, pa.BaseExtensionType):
+        return _with_objects(value, kind.storage_type)
+    if pa.types.is_dictionary(kind):
+        return _with_objects(value, kind.value_type)
+    if pa.types.is_map(kind):
+        return _object([(key, _with_objects(item, kind.item_type)) for key, item in value])
+    if pa.types.is_struct(kind):
+        return {field.name: _with_objects(value[field.name], field.type) for field in kind}
+    if pa.types.is_nested(kind):
+        return [_with_objects(each, kind.value_type) for each in value]
     return value
+
+
+def _object(pairs: list[tuple[Any, Any]]) -> Any:
+    """Keys are text in JSON; where that is the same for two of them, the pairs stay."""
+    keys = [msgspec.to_builtins(key, enc_hook=str) for key, _ in pairs]
+    texts = [key if isinstance(key, str) else json_text.encode(key) for key in keys]
+    if len(set(texts)) < len(texts):
+        return [{"key": key, "value": item} for key, item in pairs]
+    return {text: item for text, (_, item) in zip(texts, pairs, strict=True)}
 
 
 def json_lines(table: pa.Table) -> Iterator[bytes]:

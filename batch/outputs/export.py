@@ -10,7 +10,7 @@ from typing import BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from batch.outputs import batch_files, cells, picked, whole
+from batch.outputs import batch_files, cells, form, picked, whole
 from batch.outputs.form import File, Written
 from batch.store.plan import Format
 
@@ -21,7 +21,7 @@ def paths(file: File) -> list[Path]:
     """The files that may come to be."""
     errors = batch_files.errors_of(file) if file.format == "openai-batch" else None
     found = [file.path, None if errors is None else errors.path]
-    return [path for path in found if path is not None and not whole.is_stream(path)]
+    return [path for path in found if path is not None and not form.is_stream(path)]
 
 
 def write(file: File, tables: Tables, schema: pa.Schema, api: str, stdout: BinaryIO) -> Written:

@@ -98,3 +98,8 @@ def end_of(name: str) -> str:
 def is_folder(name: str) -> bool:
     """Whether this is a folder whatever its suffix: it is there, or is written as one."""
     return name.endswith("/") or Path(name).is_dir()
+
+
+def is_stream(path: Path) -> bool:
+    """Whether a pipe or a device is there, which takes bytes and keeps no file."""
+    return path.is_fifo() or path.is_char_device()

@@ -13,6 +13,7 @@ from typing import BinaryIO
 
 import pyarrow as pa
 
+from batch.outputs import form
 from batch.outputs.form import File
 from batch.store.files import refused
 
@@ -29,7 +30,7 @@ def opened(file: File, stdout: BinaryIO) -> Iterator[BinaryIO]:
         if path is None:
             yield stdout
             stdout.flush()
-        elif is_stream(path):
+        elif form.is_stream(path):
             with _opened(path, file.compression) as taking:
                 yield taking
         else:
@@ -39,11 +40,6 @@ def opened(file: File, stdout: BinaryIO) -> Iterator[BinaryIO]:
         raise
     except OSError as error:
         raise refused(error, path or STANDARD_OUTPUT) from None
-
-
-def is_stream(path: Path) -> bool:
-    """Whether a pipe or a device is there, which takes bytes and keeps no file."""
-    return path.is_fifo() or path.is_char_device()
 
 
 @contextmanager

@@ -127,7 +127,7 @@ def _matching(entry: str, base: Path, deep: bool) -> _Entry:
     paths = [Path(os.path.normpath(base / name)) for name in names]
     pairs = list(zip(paths, names, strict=True))
     chosen = [_readable(path, name) for path, name in pairs if not path.is_dir()]
-    root = str(base / _above_pattern(entry))
+    root = os.path.normpath(base / _above_pattern(entry))
     if chosen:
         return _Entry(chosen, root)
     below = [folders.walk(path) for path in paths if deep and not RunFolder(path).plan.exists()]
@@ -138,11 +138,11 @@ def _matching(entry: str, base: Path, deep: bool) -> _Entry:
     return _Entry(_in_folder(entry, files, runs), root, runs)
 
 
-def _above_pattern(entry: str) -> str:
+def _above_pattern(entry: str) -> Path:
     """The folder above the first part that is a pattern."""
     parts = Path(entry).parts
     fixed = next(at for at, part in enumerate(parts) if glob.has_magic(part))
-    return os.path.normpath(Path(*parts[:fixed]))
+    return Path(*parts[:fixed])
 
 
 def _expand_url(entry: str, deep: bool) -> _Entry:
@@ -216,7 +216,7 @@ def _format(files: Sequence[str]) -> str:
 
 
 def _unknown(path: str) -> InputError:
-    kind = kinds.kind(source.head(path, stored=True)) or kinds.of_name(path)
+    kind = kinds.found(path) or kinds.of_name(path)
     if kind is not None:
         return kinds.other(path, kind)
     way = f"say what it is with --input-format {'|'.join(FORMATS)}"

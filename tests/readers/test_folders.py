@@ -236,6 +236,8 @@ def test_only_folders_below_what_is_named_count(tmp_path: Path) -> None:
         "a=1/b=2": [],
     }.items():
         assert resolve(entry, tmp_path).schema(None).names == ["text", *keys]
+    for entry in ("../b=*/*.csv", "../b=2/../*", "..", "../../a=1/b=*"):
+        assert resolve(entry, tmp_path / "a=1/b=2").schema(None).names == ["text", "b"]
     both = resolve(["a=1/b=2", "a=1/b=3/x.csv"], tmp_path)
     assert [row.values["b"] for row in rows(both)] == [2, 3]
 
