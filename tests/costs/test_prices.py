@@ -17,6 +17,7 @@ from batch.costs.prices import Price, Pricer, Seller
 from batch.model import Attempt, Result, Usage
 from batch.reports import summary
 from batch.reports.summary import Ended
+from batch.run_folder import RunFolder
 from batch.store import seal
 from batch.totals import Summary, Totals
 from batch.usage import Reading
@@ -228,7 +229,7 @@ def ended(tmp_path, *results: Result) -> Ended:
     whole = Summary()
     for result in results:
         whole.add(result)
-    return Ended(tmp_path, whole, Totals(), 1.0, len(results))
+    return Ended(RunFolder(tmp_path), whole, Totals(), 1.0, len(results))
 
 
 def test_what_may_be_billed_has_no_upper_bound_where_some_of_it_has_no_price(tmp_path):

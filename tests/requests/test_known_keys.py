@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from batch.apis import APIS
 from batch.requests.known_keys import KNOWN, OTHERS, nearest
 from batch.requests.preflight import BOUNDS, CLIENT_SIDE, of_body
 from tests.fake_api import FakeAPI
@@ -123,9 +124,9 @@ def test_a_misspelt_key_of_a_rows_own_body_is_that_rows_fault(api: FakeAPI, batc
     assert [row["error_class"] for row in rows(tmp_path / "runs/in")] == [None, "invalid_row"]
 
 
-@pytest.mark.parametrize("api", ["chat", "responses", "completions", "embeddings"])
+@pytest.mark.parametrize("api", APIS)
 def test_what_our_own_bodies_hold_is_known(api):
     asked = {"messages": [{"role": "user", "content": "Hi"}], "input": "Hi", "prompt": "Hi"}
     more = {"instructions": "Be brief.", "text": {}, "reasoning": {}, "encoding_format": "float"}
     body = {"model": "m", "stream": True, "stream_options": {}, **asked, **more}
-    assert list(of_body(api, body)) == []
+    assert list(of_body(APIS[api], body)) == []
