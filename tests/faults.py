@@ -21,6 +21,7 @@ from typing import Any
 from batch import runner, spec
 from batch.errors import BatchError
 from batch.planning import open_run
+from tests import virtual
 from tests.fake_api import FakeAPI, Step, answer_to
 from tests.reading import rows, write
 
@@ -30,6 +31,14 @@ FAULTY = ("the faulty row, first", "the faulty row, in the middle", "the faulty 
 PROMPTS = (FAULTY[0], "a plain row", FAULTY[1], "another plain row", FAULTY[2])
 ROWS = len(PROMPTS)
 MAX_ATTEMPTS = 4
+ONCE = frozenset(f"H{n}" for n in (1, 2, 4, 5, 7, 8, 9, 10, 12, 13, 16, 17, 18, *range(20, 27)))
+"""Faults that are played by one transport: an answer that is not 200 is read whole, by the same lines,
+whatever was asked for.  What differs: the body of a 200 (B), its pieces (S), and when nothing comes (T).
+That it is so is tried by the others of H: one that heals (H11), one that fails its row (H14), those that
+stop or would stop a run (H3), and those that are waited for (H19).
+"""
+WAITED_FOR = frozenset({"H16", "H17", "H18", "H19", "H21"})
+ENDS_OF_WAITS = ("timeout", "max_wait")
 OWN: Any = object()
 """The completion that is the right answer to the prompt."""
 
@@ -70,6 +79,16 @@ class Fault:
     comes: RowEnds | RunStops
     settings: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def transports(self) -> tuple[str, ...]:
+        """By what it is played."""
+        return (JSON,) if self.id in ONCE and _is_never_a_stream(self.by) else tuple(self.by)
+
+    @property
+    def is_waited_for(self) -> bool:
+        """Whether what comes of it depends on time, which then is the run's own."""
+        return self.id in WAITED_FOR or any(key.endswith(ENDS_OF_WAITS) for key in self.settings)
+
 
 @dataclass(frozen=True)
 class Played:
@@ -82,7 +101,26 @@ class Played:
 
 
 def play(api: FakeAPI, fault: Fault, transport: str, folder: Path) -> Played:
-    """Let the fault happen to a run of five rows."""
+    """Let the fault happen to a run of five rows, which ask `api` or, where time matters, another
+    server like it.
+    """
+    said: list[str] = []
+    if not fault.is_waited_for:
+        how = open_run.How(environment={}, say=said.append)
+        return _played(api, fault, transport, folder, how, said)
+    with contextlib.closing(FakeAPI(in_a_thread=False)) as own:
+        how = virtual.how(own, say=said.append)
+        return _played(own, fault, transport, folder, how, said)
+
+
+def _played(
+    api: FakeAPI,
+    fault: Fault,
+    transport: str,
+    folder: Path,
+    how: open_run.How,
+    said: list[str],
+) -> Played:
     whole = isinstance(fault.comes, RunStops)
     api.reset_ledger()
     api.script = {"row" if whole else "faulty": fault.by[transport]}
@@ -101,8 +139,6 @@ def play(api: FakeAPI, fault: Fault, transport: str, folder: Path) -> Played:
     }
     for key, value in fault.settings.items():
         spec.put(tables, key, value)
-    said: list[str] = []
-    how = open_run.How(environment={}, say=said.append)
     try:
         ended = runner.run(spec.check(tables), folder / "run", how)
     except BatchError as error:
@@ -110,6 +146,11 @@ def play(api: FakeAPI, fault: Fault, transport: str, folder: Path) -> Played:
     if ended.stopped is not None:
         said.append(f"{ended.stopped}; {ended.stopped.hint}")
     return Played(ended.exit_code, "\n".join(said), rows(folder / "run"), api.prompts())
+
+
+def _is_never_a_stream(by: By) -> bool:
+    steps = (step for steps in by.values() for step in steps if not isinstance(step, EllipsisType))
+    return all((step if isinstance(step, int) else step.status) != 200 for step in steps)
 
 
 # What the server does
@@ -673,7 +714,7 @@ def main() -> None:
     api = FakeAPI()
     print("id   transport class            attempts ok  fault")
     for fault in CORPUS:
-        for name in fault.by:
+        for name in fault.transports:
             with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()):
                 played = play(api, fault, name, Path(folder))
             print(_line(fault, name, played), flush=True)
