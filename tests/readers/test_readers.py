@@ -304,6 +304,7 @@ def test_jsonl_numbers_that_are_none_are_read_as_json_dumps_writes_them(tmp_path
     assert repr([float(n) for (n,) in duck.fetchall()]) == repr(values[:4])
 
 
+@pytest.mark.second_lane
 def test_jsonl_line_over_the_cap_is_skipped_in_bounded_memory(tmp_path: Path) -> None:
     path = tmp_path / "r.jsonl"
     with path.open("wb") as file:

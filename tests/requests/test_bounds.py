@@ -100,6 +100,7 @@ CONTENT = b'{"choices":[{"message":{"content":"'
 LINE = b'data: {"choices":[{"index":0,"delta":{"content":"%b"}}]}\n\n' % (b"x" * (1 << 20))
 
 
+@pytest.mark.second_lane
 @pytest.mark.parametrize("stream", ["false", "true"])
 @pytest.mark.parametrize(
     ("kind", "answer", "error_class"),
@@ -140,6 +141,7 @@ def bomb() -> bytes:
     return b"".join(packer.compress(zeros) for _ in range(512)) + packer.flush()
 
 
+@pytest.mark.second_lane
 def test_a_packed_bomb_costs_its_row_and_little_memory(api, start, tmp_path, bomb):
     prompts = ["bomb 1", *texts(20), "bomb 2"]
     write(tmp_path / "in.jsonl", prompts)

@@ -120,6 +120,7 @@ def test_a_run_that_stops_waits_for_no_limit(api, batchmill, tmp_path):
     assert len(api.ledger) <= 2
 
 
+@pytest.mark.second_lane
 def test_eight_kills_lose_no_answer_and_ask_little_twice(api, start, batchmill, tmp_path):
     prompts = texts(900)
     write(tmp_path / "in.jsonl", prompts)
