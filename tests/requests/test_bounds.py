@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.fake_api import FakeAPI, Step, answer_to
-from tests.reading import asking, completions, peak, rows, texts, write
+from tests.reading import asking, completions, peak, rows, texts, until, write
 
 pytestmark = pytest.mark.skipif(
     os.uname().sysname != "Linux", reason="counts memory and files as Linux does"
@@ -171,11 +171,12 @@ def test_too_few_open_files_are_said_before_anything_is_sent(api, start, tmp_pat
 def test_takes_as_many_open_files_as_it_may(api, start, tmp_path):
     prompts = texts(300)
     write(tmp_path / "in.jsonl", prompts)
-    api.latency = 0.5
+    api.slots = 0
     process = start("run", "in.jsonl", *asking(api, "-c", 150), preexec_fn=limited(64, 1024))
+    until(lambda: api.in_flight > 64, process)
+    api.slots = None
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 0, stderr
-    assert api.peak_in_flight > 64
 
 
 @contextmanager
