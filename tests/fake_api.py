@@ -379,7 +379,7 @@ class FakeAPI:
 
     def _announced(self) -> dict[str, str]:
         """What OpenAI's servers say of their limits, in their spelling."""
-        said = {}
+        said: dict[str, str] = {}
         for what, bucket, rate in (
             ("requests", self._allowed, self.requests_per_second),
             ("tokens", self._allowed_tokens, self.tokens_per_second),

@@ -375,7 +375,14 @@ def bodies() -> Iterator[Fault]:
     yield Fault("B1", "200 with an answer and an error", both(inner), heals())
     inner = Step(body=error(code="insufficient_quota"))
     yield Fault("B1", "200 with a quota error", always(inner), RunStops("no credit"))
-    for body in ({"id": "x"}, {"choices": None}, {"choices": []}, {"choices": [{}]}, []):
+    nothing: tuple[Any, ...] = (
+        {"id": "x"},
+        {"choices": None},
+        {"choices": []},
+        {"choices": [{}]},
+        [],
+    )
+    for body in nothing:
         yield Fault("B2", f"200, no choices: {body}", always(Step(body=body)), TWICE)
     yield Fault("B3", "a refusal", says({"content": None, "refusal": "I will not"}),
                 answers(None, "refusal", refusal="I will not"))  # fmt: skip
@@ -403,10 +410,10 @@ def bodies() -> Iterator[Fault]:
         yield Fault("B8", f"finish reason {reason}", says(TEXT, reason),
                     answers("said", "finish_unknown", finish=reason))  # fmt: skip
         yield Fault("B8", f"{reason} and nothing", says({"content": ""}, reason), TWICE)
-    for reason in (None, ""):
-        yield Fault("B8", f"finish reason {reason!r}", says(TEXT, reason),
+    for silent in (None, ""):
+        yield Fault("B8", f"finish reason {silent!r}", says(TEXT, silent),
                     answers("said", "finish_unknown", finish=None))  # fmt: skip
-        yield Fault("B8", f"{reason!r} and nothing", says({"content": ""}, reason), TWICE)
+        yield Fault("B8", f"{silent!r} and nothing", says({"content": ""}, silent), TWICE)
     yield from usages()
     login = page(200, "Log in")
     yield Fault("B11", "a login page, once", both(login), heals())
@@ -420,8 +427,9 @@ def bodies() -> Iterator[Fault]:
 def usages() -> Iterator[Fault]:
     negative = {"prompt_tokens": -1, "completion_tokens": -1}
     text = {"prompt_tokens": "12", "completion_tokens": "3"}
-    unknown = (ABSENT, text, None, {}, {"prompt_tokens": None, "completion_tokens": None}, negative, "many",
-               {"prompt_tokens": 2**64, "completion_tokens": 1.5})  # fmt: skip
+    none = {"prompt_tokens": None, "completion_tokens": None}
+    large = {"prompt_tokens": 2**64, "completion_tokens": 1.5}
+    unknown: tuple[Any, ...] = (ABSENT, text, None, {}, none, negative, "many", large)
     for usage in unknown:
         shown = "absent" if usage is ABSENT else usage
         comes = answers("said", "usage_unknown", input_tokens=None, output_tokens=None)
@@ -581,14 +589,14 @@ def streams() -> Iterator[Fault]:
     yield Fault("S13", "more after [DONE]", streamed(after, ...), two)
     left = stream(*DONE, b": beat\n\n", cut_events=len(DONE), hang=True)
     yield Fault("S13", "open after [DONE]", streamed(left, ...), two)
-    for name, events in {
+    for name, told in {
         "in every chunk": [{**event, "usage": USED} for event in (*TALK, END[0])],
         "in the chunk that ends": [*TALK, {**END[0], "usage": USED}],
         "growing": [*TALK, use({"prompt_tokens": 3, "completion_tokens": 1}), *END],
         "null, then last": [*({**event, "usage": None} for event in TALK), *END],
     }.items():
         comes = answers("one two", input_tokens=3, output_tokens=2)
-        yield Fault("S14", f"usage {name}", streamed(stream(*events, "[DONE]"), ...), comes)
+        yield Fault("S14", f"usage {name}", streamed(stream(*told, "[DONE]"), ...), comes)
     yield Fault("S14", "usage never", streamed(stream(*TALK, END[0], "[DONE]"), ...),
                 answers("one two", "usage_unknown", output_tokens=None))  # fmt: skip
     unknown_option = refusal(400, error("Unknown parameter: 'stream_options'."))

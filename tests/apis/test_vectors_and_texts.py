@@ -142,7 +142,7 @@ def test_the_embedded_model_is_asked_for_no_vector(tmp_path):
 
 
 def test_a_vector_that_nobody_foresaw_is_kept_in_the_raw_answer(api: FakeAPI, tmp_path):
-    kept = {"output": {"response": False}}
+    kept: dict[str, Any] = {"output": {"response": False}}
     ran(api, tmp_path, [CHAT_LINE], {}, **kept)
     *_, last = ran(api, tmp_path, [CHAT_LINE, VECTOR_LINE], {}, **kept).rows  # the input grew
     assert "embedding" not in last

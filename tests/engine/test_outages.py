@@ -186,8 +186,9 @@ def test_a_run_whose_first_answers_are_mostly_empty_stops(api, tmp_path, empty, 
 def test_a_limit_nobody_declared_costs_no_row_and_few_refusals(api, tmp_path, retry_after_ms):
     api.latency, prompts, in_flight = 0.02, texts(600), 200
     api.requests_per_second, api.retry_after_ms = 100, retry_after_ms
-    limits, delays = {"concurrency": in_flight}, {"first_delay": 0.5, "max_delay": 60}
-    assert_all_answered(ask(api, tmp_path, prompts, limits=limits, **delays), prompts)
+    limits = {"concurrency": in_flight}
+    ended = ask(api, tmp_path, prompts, limits=limits, first_delay=0.5, max_delay=60)
+    assert_all_answered(ended, prompts)
     # what leaves before the first refusal is heard of, and one in ten
     assert len(api.ledger) <= in_flight + 1.1 * len(prompts)
 

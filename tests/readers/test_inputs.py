@@ -189,7 +189,9 @@ def test_a_retry_cannot_change_how_the_input_is_read(api, batchmill, tmp_path):
 
 def test_the_formats_of_the_flag_are_those_of_the_readers():
     command = options.rows(lambda: None)
-    (offered,) = [each.type for each in command.__click_params__ if each.name == "input_format"]
+    (offered,) = [
+        each.type for each in vars(command)["__click_params__"] if each.name == "input_format"
+    ]
     assert sorted([*offered.choices, "run"]) == sorted(readers.READERS)
     assert {"input_format", "delimiter", "encoding"} <= set(Job.__struct_fields__)
 
