@@ -9,7 +9,6 @@ from __future__ import annotations
 import gc
 import itertools
 import random
-import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import ExitStack, contextmanager
 from decimal import Decimal
@@ -134,7 +133,8 @@ def run(job_: Job, run_folder: Path, how: How) -> Ended:
             how.say(notice)
         if how.probe is not None:
             asked = msgspec.structs.replace(asked, limit=min(how.probe, asked.limit or how.probe))
-        return _in_a_loop(lambda: _ask(asked, prompter, checker, target, pricer, opened, how))
+        story = partial(_ask, asked, prompter, checker, target, pricer, opened, how)
+        return _in_a_loop(story) if how.playing is None else how.playing(story())
 
 
 def _changed(job_: Job, again: Again | None) -> Job:
@@ -219,7 +219,7 @@ async def _ask(
     how: How,
 ) -> Ended:
     """Ask every row that has no result yet, and leave the folder sealed."""
-    began, workers = time.monotonic(), most_in_flight(job_)
+    began, workers = how.clock(), most_in_flight(job_)
     redo, before = _redo(how.again), _held(opened)
     unanswered = sends.gathered(opened.disk, opened.run, opened.found)
     purse = _purse(job_, opened, before, unanswered, pricer, how)
@@ -241,21 +241,24 @@ async def _ask(
         sends=Sends(opened.disk, opened.run, unanswered, maker.bearing),
     )
     steps = feeding.steps(opened.run, opened.source, opened.found, redo, job_.limit)
-    feed = Feed(store, opened.source, steps, 2 * workers + 100, counts.take_back)
+    feed = Feed(store, opened.source, steps, 2 * workers + 100, counts.take_back, how.clock)
     limiter = Limiter(
         job_.limits,
         workers,
         known_slots=job_.endpoint.local,
+        clock=how.clock,
         say=lambda text: events.emit(Notice(text)),
     )
     hooks = Hooks(store.write_down, store.room)
     standing = Standing(before.totals().rows_ok > 0, how.yes)
-    async with Client(job_.endpoint, target, workers, opened.plan.run_id, hooks) as client:
+    async with Client(
+        job_.endpoint, target, workers, opened.plan.run_id, hooks, how.clock
+    ) as client:
 
         def progress() -> Progressed:
             rows = _rows_expected(opened, store, feed, job_.limit)
             waiting = _words(limiter, purse, feed, client)
-            seconds = time.monotonic() - began
+            seconds = how.clock() - began
             return Progressed(seconds, rows, *counts.now(), feed.retries, waiting)
 
         bounds = prepare.bounds_of(job_, prompter, how)
@@ -268,7 +271,7 @@ async def _ask(
             store,
             events,
         )
-        async with watching(events, limiter.obstacle, progress):
+        async with watching(events, limiter.obstacle, progress, how.clock):
             with how.hearing(engine.interrupt):
                 stopped = await engine.run(workers)
     at_the_end = feed.ended and redo.missing and (job_.limit is None or store.next_row < job_.limit)
@@ -282,7 +285,7 @@ async def _ask(
         opened.run,
         whole,
         counts.asked,
-        time.monotonic() - began,
+        how.clock() - began,
         rows,
         stopped,
         cap_left=None if purse is None else purse.budget.left,

@@ -154,7 +154,14 @@ class FakeAPI:
     `refused` are fields it does not know.
     """
 
-    def __init__(self, port: int = 0, loop_factory: Callable[[], Any] | None = None) -> None:
+    def __init__(
+        self,
+        port: int = 0,
+        loop_factory: Callable[[], Any] | None = None,
+        *,
+        in_a_thread: bool = True,
+    ) -> None:
+        """It answers as soon as it is there, unless it is to be `serving` in a loop of its user's."""
         self.always: Step | None = None
         self.latency = 0.0
         self.requests_per_second: float | None = None
@@ -186,8 +193,9 @@ class FakeAPI:
         self.url = f"http://127.0.0.1:{self.port}/v1"
         ready = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(ready, loop_factory), daemon=True)
-        self._thread.start()
-        ready.wait()
+        if in_a_thread:
+            self._thread.start()
+            ready.wait()
 
     @property
     def script(self) -> dict[str, Steps]:
@@ -226,18 +234,31 @@ class FakeAPI:
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._stop.set)
             self._thread.join()
+        self._listener.close()
+
+    @contextlib.asynccontextmanager
+    async def serving(self) -> AsyncIterator[None]:
+        """Meanwhile it answers in the running loop, and by the time of that."""
+        ready = asyncio.Event()
+        served = asyncio.create_task(self._serve(ready.set))
+        await ready.wait()
+        try:
+            yield
+        finally:
+            self._stop.set()
+            await served
 
     def _run(self, ready: threading.Event, loop_factory: Callable[[], Any] | None) -> None:
         with asyncio.Runner(loop_factory=loop_factory) as runner:
-            runner.run(self._serve(ready))
+            runner.run(self._serve(ready.set))
 
-    async def _serve(self, ready: threading.Event) -> None:
+    async def _serve(self, ready: Callable[[], None]) -> None:
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
         server = await self._loop.create_server(
-            lambda: _Connection(self), sock=self._listener, backlog=4096
+            lambda: _Connection(self), sock=self._listener.dup(), backlog=4096
         )
-        ready.set()
+        ready()
         await self._stop.wait()
         for _ in range(ACCEPTING):
             await asyncio.sleep(0)
@@ -344,7 +365,7 @@ class FakeAPI:
 
         Tokens are those of a normal answer: what the server will charge.
         """
-        now = time.monotonic()
+        now = self._loop.time()
         tokens = _words(asked.prompt) + 3 + _words(answer_to(asked.prompt))
         rate, token_rate = self.requests_per_second, self.tokens_per_second
         wait = max(
@@ -358,7 +379,7 @@ class FakeAPI:
 
     def _announced(self) -> dict[str, str]:
         """What OpenAI's servers say of their limits, in their spelling."""
-        said = {}
+        said: dict[str, str] = {}
         for what, bucket, rate in (
             ("requests", self._allowed, self.requests_per_second),
             ("tokens", self._allowed_tokens, self.tokens_per_second),
@@ -483,7 +504,7 @@ class _Connection(asyncio.Protocol):
             return None
         body = bytes(self.buffer[start:stop])
         del self.buffer[:stop]
-        return Asked(0, target, method, headers, None, "", time.monotonic()), body
+        return Asked(0, target, method, headers, None, "", self.api._loop.time()), body
 
     def write(self, pieces: list[bytes], wire: _Wire) -> None:
         """Send the last of an answer, and end the connection the way the step wants it."""

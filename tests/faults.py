@@ -21,6 +21,7 @@ from typing import Any
 from batch import runner, spec
 from batch.errors import BatchError
 from batch.planning import open_run
+from tests import virtual
 from tests.fake_api import FakeAPI, Step, answer_to
 from tests.reading import rows, write
 
@@ -30,6 +31,14 @@ FAULTY = ("the faulty row, first", "the faulty row, in the middle", "the faulty 
 PROMPTS = (FAULTY[0], "a plain row", FAULTY[1], "another plain row", FAULTY[2])
 ROWS = len(PROMPTS)
 MAX_ATTEMPTS = 4
+ONCE = frozenset(f"H{n}" for n in (1, 2, 4, 5, 7, 8, 9, 10, 12, 13, 16, 17, 18, *range(20, 27)))
+"""Faults that are played by one transport: an answer that is not 200 is read whole, by the same lines,
+whatever was asked for.  What differs: the body of a 200 (B), its pieces (S), and when nothing comes (T).
+That it is so is tried by the others of H: one that heals (H11), one that fails its row (H14), those that
+stop or would stop a run (H3), and those that are waited for (H19).
+"""
+WAITED_FOR = frozenset({"H16", "H17", "H18", "H19", "H21"})
+ENDS_OF_WAITS = ("timeout", "max_wait")
 OWN: Any = object()
 """The completion that is the right answer to the prompt."""
 
@@ -70,6 +79,16 @@ class Fault:
     comes: RowEnds | RunStops
     settings: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def transports(self) -> tuple[str, ...]:
+        """By what it is played."""
+        return (JSON,) if self.id in ONCE and _is_never_a_stream(self.by) else tuple(self.by)
+
+    @property
+    def is_waited_for(self) -> bool:
+        """Whether what comes of it depends on time, which then is the run's own."""
+        return self.id in WAITED_FOR or any(key.endswith(ENDS_OF_WAITS) for key in self.settings)
+
 
 @dataclass(frozen=True)
 class Played:
@@ -82,7 +101,26 @@ class Played:
 
 
 def play(api: FakeAPI, fault: Fault, transport: str, folder: Path) -> Played:
-    """Let the fault happen to a run of five rows."""
+    """Let the fault happen to a run of five rows, which ask `api` or, where time matters, another
+    server like it.
+    """
+    said: list[str] = []
+    if not fault.is_waited_for:
+        how = open_run.How(environment={}, say=said.append)
+        return _played(api, fault, transport, folder, how, said)
+    with contextlib.closing(FakeAPI(in_a_thread=False)) as own:
+        how = virtual.how(own, say=said.append)
+        return _played(own, fault, transport, folder, how, said)
+
+
+def _played(
+    api: FakeAPI,
+    fault: Fault,
+    transport: str,
+    folder: Path,
+    how: open_run.How,
+    said: list[str],
+) -> Played:
     whole = isinstance(fault.comes, RunStops)
     api.reset_ledger()
     api.script = {"row" if whole else "faulty": fault.by[transport]}
@@ -101,8 +139,6 @@ def play(api: FakeAPI, fault: Fault, transport: str, folder: Path) -> Played:
     }
     for key, value in fault.settings.items():
         spec.put(tables, key, value)
-    said: list[str] = []
-    how = open_run.How(environment={}, say=said.append)
     try:
         ended = runner.run(spec.check(tables), folder / "run", how)
     except BatchError as error:
@@ -110,6 +146,11 @@ def play(api: FakeAPI, fault: Fault, transport: str, folder: Path) -> Played:
     if ended.stopped is not None:
         said.append(f"{ended.stopped}; {ended.stopped.hint}")
     return Played(ended.exit_code, "\n".join(said), rows(folder / "run"), api.prompts())
+
+
+def _is_never_a_stream(by: By) -> bool:
+    steps = (step for steps in by.values() for step in steps if not isinstance(step, EllipsisType))
+    return all((step if isinstance(step, int) else step.status) != 200 for step in steps)
 
 
 # What the server does
@@ -334,7 +375,14 @@ def bodies() -> Iterator[Fault]:
     yield Fault("B1", "200 with an answer and an error", both(inner), heals())
     inner = Step(body=error(code="insufficient_quota"))
     yield Fault("B1", "200 with a quota error", always(inner), RunStops("no credit"))
-    for body in ({"id": "x"}, {"choices": None}, {"choices": []}, {"choices": [{}]}, []):
+    nothing: tuple[Any, ...] = (
+        {"id": "x"},
+        {"choices": None},
+        {"choices": []},
+        {"choices": [{}]},
+        [],
+    )
+    for body in nothing:
         yield Fault("B2", f"200, no choices: {body}", always(Step(body=body)), TWICE)
     yield Fault("B3", "a refusal", says({"content": None, "refusal": "I will not"}),
                 answers(None, "refusal", refusal="I will not"))  # fmt: skip
@@ -362,10 +410,10 @@ def bodies() -> Iterator[Fault]:
         yield Fault("B8", f"finish reason {reason}", says(TEXT, reason),
                     answers("said", "finish_unknown", finish=reason))  # fmt: skip
         yield Fault("B8", f"{reason} and nothing", says({"content": ""}, reason), TWICE)
-    for reason in (None, ""):
-        yield Fault("B8", f"finish reason {reason!r}", says(TEXT, reason),
+    for silent in (None, ""):
+        yield Fault("B8", f"finish reason {silent!r}", says(TEXT, silent),
                     answers("said", "finish_unknown", finish=None))  # fmt: skip
-        yield Fault("B8", f"{reason!r} and nothing", says({"content": ""}, reason), TWICE)
+        yield Fault("B8", f"{silent!r} and nothing", says({"content": ""}, silent), TWICE)
     yield from usages()
     login = page(200, "Log in")
     yield Fault("B11", "a login page, once", both(login), heals())
@@ -379,8 +427,9 @@ def bodies() -> Iterator[Fault]:
 def usages() -> Iterator[Fault]:
     negative = {"prompt_tokens": -1, "completion_tokens": -1}
     text = {"prompt_tokens": "12", "completion_tokens": "3"}
-    unknown = (ABSENT, text, None, {}, {"prompt_tokens": None, "completion_tokens": None}, negative, "many",
-               {"prompt_tokens": 2**64, "completion_tokens": 1.5})  # fmt: skip
+    none = {"prompt_tokens": None, "completion_tokens": None}
+    large = {"prompt_tokens": 2**64, "completion_tokens": 1.5}
+    unknown: tuple[Any, ...] = (ABSENT, text, None, {}, none, negative, "many", large)
     for usage in unknown:
         shown = "absent" if usage is ABSENT else usage
         comes = answers("said", "usage_unknown", input_tokens=None, output_tokens=None)
@@ -540,14 +589,14 @@ def streams() -> Iterator[Fault]:
     yield Fault("S13", "more after [DONE]", streamed(after, ...), two)
     left = stream(*DONE, b": beat\n\n", cut_events=len(DONE), hang=True)
     yield Fault("S13", "open after [DONE]", streamed(left, ...), two)
-    for name, events in {
+    for name, told in {
         "in every chunk": [{**event, "usage": USED} for event in (*TALK, END[0])],
         "in the chunk that ends": [*TALK, {**END[0], "usage": USED}],
         "growing": [*TALK, use({"prompt_tokens": 3, "completion_tokens": 1}), *END],
         "null, then last": [*({**event, "usage": None} for event in TALK), *END],
     }.items():
         comes = answers("one two", input_tokens=3, output_tokens=2)
-        yield Fault("S14", f"usage {name}", streamed(stream(*events, "[DONE]"), ...), comes)
+        yield Fault("S14", f"usage {name}", streamed(stream(*told, "[DONE]"), ...), comes)
     yield Fault("S14", "usage never", streamed(stream(*TALK, END[0], "[DONE]"), ...),
                 answers("one two", "usage_unknown", output_tokens=None))  # fmt: skip
     unknown_option = refusal(400, error("Unknown parameter: 'stream_options'."))
@@ -673,7 +722,7 @@ def main() -> None:
     api = FakeAPI()
     print("id   transport class            attempts ok  fault")
     for fault in CORPUS:
-        for name in fault.by:
+        for name in fault.transports:
             with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()):
                 played = play(api, fault, name, Path(folder))
             print(_line(fault, name, played), flush=True)

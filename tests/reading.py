@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 from batch import runner, spec
 from batch.planning import open_run
 from tests.fake_api import FakeAPI
+from tests.program import Program
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -127,9 +128,9 @@ def tree(folder: Path) -> dict[str, bytes | None]:
     }
 
 
-def until(condition: Callable[[], object], process: subprocess.Popen[str] | None = None) -> None:
-    """Return when `condition` holds, at most half a minute from now; `process` must not end first."""
-    end = time.monotonic() + 30
+def until(condition: Callable[[], object], process: Program | None = None) -> None:
+    """Return when `condition` holds, at most a minute from now; `process` must not end first."""
+    end = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < end, "it never came to that"
         if process is not None and process.poll() is not None:
@@ -138,7 +139,7 @@ def until(condition: Callable[[], object], process: subprocess.Popen[str] | None
         time.sleep(0.005)
 
 
-def peak(process: subprocess.Popen[str]) -> int:
+def peak(process: Program) -> int:
     """Wait for a process; the most memory, in bytes, that it held at any time.
 
     Read while it runs: what the kernel tells afterwards counts the memory of whoever started it.

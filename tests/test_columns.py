@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -164,7 +166,7 @@ NESTED = pa.struct(
 
 
 def test_parsed_has_the_type_of_its_schema_at_any_depth(tmp_path):
-    values = [
+    values: list[Any] = [
         {"n": 1, "tags": ["a", None], "who": {"name": "x"}, "items": [{"x": 1.0}, {"x": None}]},
         None,
         {"n": None, "tags": None, "who": None, "items": None},

@@ -162,7 +162,7 @@ def test_a_cut_answer_still_promises_its_whole_length(api):
     with pytest.raises(http.client.IncompleteRead) as caught:
         ask(api, "snow")
     assert len(caught.value.partial) == 10
-    assert caught.value.expected > 0
+    assert caught.value.expected
     (asked,) = api.ledger
     assert (asked.status, asked.completed) == (200, False)
     assert asked.output_tokens > 0

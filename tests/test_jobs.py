@@ -10,6 +10,8 @@ import pytest
 from tests.check_main_job import agrees, read
 from tests.conftest import ROOT, Finished
 
+pytestmark = pytest.mark.second_lane
+
 JOBS = sorted((ROOT / "jobs").glob("*.toml"))
 
 

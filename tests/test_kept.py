@@ -38,7 +38,7 @@ def nested(kind: pa.DataType) -> dict[str, pa.DataType]:
     return {**held, **inner, "deep": pa.struct([("a", pa.large_list(held["map"]))])}
 
 
-def value(kind: pa.DataType, number: int) -> Any:
+def value(kind: pa.DataType, number: int | None) -> Any:
     """A value of a nested type with the leaf `number`; Arrow's integers, as Python rounds."""
     match kind:
         case pa.StructType():

@@ -12,6 +12,7 @@ from collections import Counter
 from pathlib import Path
 
 import pyarrow.parquet as pq
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -240,7 +241,7 @@ class Life(RuleBasedStateMachine):
         return process.returncode, stderr
 
 
-TestLife = Life.TestCase
+TestLife = pytest.mark.second_lane(Life.TestCase)
 TestLife.settings = settings(
     derandomize="LIVES" not in os.environ,
     max_examples=int(os.environ.get("LIVES", "4")),

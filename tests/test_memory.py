@@ -10,6 +10,7 @@ from tests.fake_api import Step
 from tests.reading import asking, peak, table, texts, write
 
 pytestmark = [
+    pytest.mark.second_lane,
     pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is read from /proc"),
     pytest.mark.timeout(300),
 ]

@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -75,7 +76,7 @@ def test_ends_by_a_signal_as_any_process_does(api, start, tmp_path, number, code
 
 def test_nothing_is_left_when_the_server_is_closed(tmp_path):
     server = program.Server()
-    streams = dict.fromkeys(("stdin", "stdout", "stderr"), program.PIPE)
+    streams: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), program.PIPE)
     process = server.start(["run", "-", "-p", "x"], tmp_path, {}, **streams)
     server.close()
     assert process.wait(30) == -signal.SIGKILL
@@ -86,7 +87,7 @@ def test_nothing_is_left_when_the_server_is_closed(tmp_path):
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="threads are counted in /proc")
 def test_what_is_forked_has_one_thread(tmp_path):
     server = program.Server()
-    streams = dict.fromkeys(("stdin", "stdout", "stderr"), program.DEVNULL)
+    streams: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), program.DEVNULL)
     assert server.start(["--version"], tmp_path, {}, **streams).wait(30) == 0
     assert psutil.Process(server.pid).num_threads() == 1
     server.close()

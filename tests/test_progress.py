@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,8 +14,8 @@ from batch.model import Result
 from batch.progress import Progress
 from batch.totals import Summary
 
-ANSWERED = {"status": "ok", "input_tokens": 10, "output_tokens": 5, "attempts": 1}
-SILENT = {"status": "ok", "attempts": 1}
+ANSWERED: dict[str, Any] = {"status": "ok", "input_tokens": 10, "output_tokens": 5, "attempts": 1}
+SILENT: dict[str, Any] = {"status": "ok", "attempts": 1}
 
 
 class Terminal(io.StringIO):

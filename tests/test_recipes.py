@@ -146,7 +146,7 @@ def test_a_row_may_name_an_added_api(api, copy):
     assert [seen.path for seen in api.ledger] == ["/v1/texts/completions"]
     assert api.ledger[0].body == asked
 
-    del line["body"]["say"]
+    del asked["say"]
     path.write_text(json.dumps(line))
     refused = copy.refused("validate", path, "--base-url", api.url)
     assert "say: is missing" in refused

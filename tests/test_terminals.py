@@ -176,9 +176,13 @@ def test_the_page_of_a_report_is_utf_8_whatever_the_terminal_encodes(foreign, tm
     assert "\\u" not in page.decode("utf-8")
 
 
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
 def test_the_bar_is_not_driven_either():
-    stream = io.StringIO()
-    stream.isatty = lambda: True
+    stream = Terminal()
     progress, counts = Progress(stream), Counts(Summary())
     progress(Opened(Path("run"), "run_1", 0, Summary().totals()))
     progress(Progressed(1.0, 1, *counts.now(), 0, f"no\n{DRIVING}"))

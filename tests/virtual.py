@@ -1,27 +1,66 @@
-"""An event loop whose time is its own: sleeping costs nothing, and an hour passes in a moment."""
+"""An event loop whose time is its own: sleeping costs nothing, and an hour passes in a moment.
+
+While a thread works for the loop, and while bytes are under way between two sockets of it, time
+stands still: so a whole run, with the server it asks in the same loop, takes the time it says, however
+busy the machine is.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import selectors
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Executor
+from dataclasses import dataclass
 from typing import Any, TypeVar
+
+from batch.planning import open_run
+from tests.fake_api import FakeAPI
 
 T = TypeVar("T")
 
 TICK = 1e-6
 """Seconds that a turn of the loop takes, so that time does not stand still in rounding."""
 
+ON_THE_WAY = 0.001
+"""Real seconds for which the kernel may hold what one socket has sent to another."""
+
+
+@dataclass
+class Clock:
+    """What a loop's time is read from, before it is there and after it has gone."""
+
+    now: float = 1_000.0
+
+    def read(self) -> float:
+        return self.now
+
 
 class VirtualLoop(asyncio.SelectorEventLoop):
     """When everything waits, time goes on to the next moment at which something is due."""
 
-    def __init__(self) -> None:
-        self.now = 1_000.0
+    def __init__(self, clock: Clock | None = None) -> None:
+        self.clock = clock or Clock()
+        self.at_work = 0
         super().__init__(_Selector(self))
 
     def time(self) -> float:
-        return self.now
+        return self.clock.now
+
+    def run_in_executor(  # type: ignore[override]
+        self, executor: Executor | None, func: Callable[..., T], *args: Any
+    ) -> asyncio.Future[T]:
+        self.at_work += 1
+        future = super().run_in_executor(executor, func, *args)
+        future.add_done_callback(self._has_worked)
+        return future
+
+    async def shutdown_default_executor(self, *args: Any) -> None:
+        self.at_work += 1
+        await super().shutdown_default_executor(*args)
+
+    def _has_worked(self, _: object) -> None:
+        self.at_work -= 1
 
 
 class _Selector(selectors.DefaultSelector):
@@ -30,13 +69,53 @@ class _Selector(selectors.DefaultSelector):
         self._loop = loop
 
     def select(self, timeout: float | None = None) -> list[Any]:
-        if timeout is None:
-            raise RuntimeError("everything waits for ever")
-        self._loop.now += TICK + max(0.0, timeout)
-        return super().select(0)
+        loop = self._loop
+        loop.clock.now += TICK
+        ready = super().select(0)
+        if ready or (timeout is not None and timeout <= 0):
+            return ready
+        if loop.at_work:
+            return super().select(None)
+        if len(self.get_map()) > 1:  # the loop's own pipe to itself is there always
+            ready = super().select(ON_THE_WAY)
+        if not ready:
+            if timeout is None:
+                raise RuntimeError("everything waits for ever")
+            loop.clock.now += timeout
+        return ready
 
 
-def play(story: Coroutine[Any, Any, T]) -> T:
+async def until(condition: Callable[[], object]) -> None:
+    """Return when `condition` holds, at most a millisecond later."""
+    while not condition():  # noqa: ASYNC110
+        await asyncio.sleep(0.001)
+
+
+def play(story: Coroutine[Any, Any, T], clock: Clock | None = None) -> T:
     """Run a coroutine to its end under a time of its own."""
-    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+    with asyncio.Runner(loop_factory=lambda: VirtualLoop(clock)) as runner:
         return runner.run(story)
+
+
+def how(
+    api: FakeAPI, *meanwhile: Callable[[], Coroutine[Any, Any, object]], **more: Any
+) -> open_run.How:
+    """How to make a run whose time is its own, and that of the server it asks, too; what is to happen
+    `meanwhile` is ended with it.  `more` are further fields.
+    """
+    clock = Clock()
+
+    async def together(story: Coroutine[Any, Any, T]) -> T:
+        async with api.serving():
+            others = [asyncio.create_task(each()) for each in meanwhile]
+            try:
+                return await story
+            finally:
+                for other in others:
+                    other.cancel()
+                await asyncio.gather(*others, return_exceptions=True)
+
+    given = {"environment": {}, "say": lambda _: None, "bounds": False, **more}
+    return open_run.How(
+        **given, clock=clock.read, playing=lambda story: play(together(story), clock)
+    )

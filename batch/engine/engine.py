@@ -8,7 +8,6 @@ is lost.
 from __future__ import annotations
 
 import asyncio
-import time
 
 import msgspec
 
@@ -90,8 +89,8 @@ class Engine:
                 attempt = await self._sender.send(request)
                 judged = self._judge.outcome(request, attempt)
                 self._sender.settle(request, attempt, judged)
-                now = time.monotonic()
-                self._carry_out(task, *self._judge.decide(task, attempt, judged, now))
+                decided = self._judge.decide(task, attempt, judged, self._sender.now())
+                self._carry_out(task, *decided)
                 await self._store.room()
         except (StorageError, InputError) as error:
             self._stop(error)

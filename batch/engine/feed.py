@@ -67,6 +67,7 @@ class Feed:
         steps: Iterator[Step],
         window: int,
         on_taken_back: Callable[[Summary], None] = lambda _: None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`steps` is what is to be done, as `steps` below gives it; new rows are taken while fewer
         than `window` are on their way; `on_taken_back` hears of rows that had a result and are asked
@@ -76,6 +77,7 @@ class Feed:
         self._source = source
         self._window = window
         self._on_taken_back = on_taken_back
+        self._clock = clock
         self._waiting: Waiting[Task] = Waiting()
         self._in_flight = 0
         self._rows: Iterator[Row] = iter(())
@@ -98,7 +100,7 @@ class Feed:
         while not self._stopped:
             if self._store.failure is not None:
                 raise self._store.failure
-            task = self._waiting.pop_due(time.monotonic()) or self._next_new()
+            task = self._waiting.pop_due(self._clock()) or self._next_new()
             if task is not None:
                 self._in_flight += 1
                 return task
@@ -116,7 +118,7 @@ class Feed:
     def put_back(self, task: Task, delay: float) -> None:
         """Let the row wait `delay` seconds for another try."""
         self.retries += 1
-        self._waiting.push(time.monotonic() + delay, task)
+        self._waiting.push(self._clock() + delay, task)
         self._in_flight -= 1
         self._wake()
 
@@ -159,7 +161,7 @@ class Feed:
         self._changed.clear()
         due = self._waiting.next_due()
         try:
-            async with asyncio.timeout(None if due is None else max(0.0, due - time.monotonic())):
+            async with asyncio.timeout(None if due is None else max(0.0, due - self._clock())):
                 await self._changed.wait()
         except TimeoutError:
             return

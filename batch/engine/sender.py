@@ -66,6 +66,10 @@ class Sender:
         """Requests that have left and are not settled."""
         return self._limiter.in_flight
 
+    def now(self) -> float:
+        """The moment on the clock by which requests leave."""
+        return self._limiter.now()
+
     def obstacle(self) -> Obstacle | None:
         """What requests wait for; None when they do not."""
         return self._limiter.obstacle()

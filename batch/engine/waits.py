@@ -23,9 +23,10 @@ async def watching(
     events: Events,
     obstacle: Callable[[], Obstacle | None],
     progress: Callable[[], Progressed],
+    clock: Callable[[], float] = time.monotonic,
 ) -> AsyncIterator[None]:
     """Meanwhile the state of things is told; once more at the end."""
-    task = asyncio.create_task(_watch(events, obstacle, progress))
+    task = asyncio.create_task(_watch(events, obstacle, progress, clock))
     try:
         yield
     finally:
@@ -35,11 +36,14 @@ async def watching(
 
 
 async def _watch(
-    events: Events, obstacle: Callable[[], Obstacle | None], progress: Callable[[], Progressed]
+    events: Events,
+    obstacle: Callable[[], Obstacle | None],
+    progress: Callable[[], Progressed],
+    clock: Callable[[], float],
 ) -> None:
     waits = Waits(events)
     while True:
-        waits.see(obstacle(), time.monotonic())
+        waits.see(obstacle(), clock())
         events.emit(progress())
         await asyncio.sleep(EVERY)
 

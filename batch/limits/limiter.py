@@ -126,6 +126,10 @@ class Limiter:
         self._closed = False
         self._held_by, self._held_at = "", -SHOWN
 
+    def now(self) -> float:
+        """The moment on its clock."""
+        return self._clock()
+
     # What is learnt
 
     def accepted(self, request: Request, usage: Usage, took: float) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Coroutine, Iterable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,7 +50,7 @@ class How(Terms, frozen=True, kw_only=True):
     the job's own limit as it is; `cap` is what a flag says of the cost; `consumers` hear what
     happens; `hearing` lets somebody interrupt the run meanwhile.
     `agrees` puts a question to a person, and is None where there is
-    nobody.
+    nobody; `playing` runs a coroutine to its end, in a loop whose time is that of the `clock`.
     """
 
     say: Callable[[str], None]
@@ -62,6 +63,8 @@ class How(Terms, frozen=True, kw_only=True):
     again: Again | None = None
     probe: int | None = None
     agrees: Callable[[str], bool] | None = None
+    playing: Callable[[Coroutine[Any, Any, Any]], Any] | None = None
+    clock: Callable[[], float] = time.monotonic
 
 
 class Opened(msgspec.Struct, frozen=True):

@@ -703,16 +703,15 @@ def test_what_the_row_says_wins_over_the_job():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_hash_names_the_question_and_not_how_its_answer_travels(name):
+    ways: list[dict[str, Any]] = [
+        {"temperature": 0, "seed": 1},
+        {"seed": 1, "temperature": 0},
+        {"seed": 1, "temperature": 0, "stream": True},
+        {"seed": 1, "temperature": 0, "stream": False, "stream_options": {}},
+    ]
     one, *others = (
         build(Question(messages=MESSAGES[1:]), Parameters(name, "m", sent), row)
-        for row, sent in enumerate(
-            [
-                {"temperature": 0, "seed": 1},
-                {"seed": 1, "temperature": 0},
-                {"seed": 1, "temperature": 0, "stream": True},
-                {"seed": 1, "temperature": 0, "stream": False, "stream_options": {}},
-            ]
-        )
+        for row, sent in enumerate(ways)
     )
     assert {other.hash for other in others} == {one.hash}
     assert [other.stream for other in others] == [False, name != "embeddings", False]

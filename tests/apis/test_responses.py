@@ -222,7 +222,13 @@ def test_parameters_are_renamed(chat, expected):
 
 
 def test_a_parameter_without_another_name_is_sent_as_it_is():
-    same = {"temperature": 0, "top_p": 1, "stop": ["x"], "seed": 3, "presence_penalty": 1}
+    same: dict[str, Any] = {
+        "temperature": 0,
+        "top_p": 1,
+        "stop": ["x"],
+        "seed": 3,
+        "presence_penalty": 1,
+    }
     same |= {
         "logit_bias": {"5": 1},
         "user": "u",
@@ -531,7 +537,7 @@ def stream_of(*events: dict[str, Any] | str) -> Step:
     return Step(events=events)
 
 
-TALK = [
+TALK: list[Any] = [
     {"type": "response.created", "response": {"id": "r", "status": "in_progress", "model": "m"}},
     {"type": "response.output_text.delta", "delta": "one", "item_id": "i"},
     {"type": "response.brand_new.delta", "delta": 3},

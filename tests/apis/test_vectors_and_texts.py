@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import io
 import struct
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -16,6 +18,7 @@ from batch.apis import APIS, Parameters, build
 from batch.errors import InputError
 from batch.model import Request
 from batch.outcome import BadAnswer
+from batch.outputs import form
 from batch.requests.prompts import BadRow, Question
 from tests.fake_api import FakeAPI, Step, answer_to, embedding_of
 from tests.reading import ran, table
@@ -116,7 +119,7 @@ def test_a_rebuilt_answer_has_the_shape_of_its_api(api: FakeAPI, tmp_path, name,
     request = {} if by_row else {"api": name}
     (row,) = ran(api, tmp_path, [asked], request, output={"response": False}).rows
     assert row["response_json"] is None
-    (_, _) = runs.export(tmp_path / "run", tmp_path / "x.jsonl", "openai-batch")
+    export(tmp_path)
     line = msgspec.json.decode((tmp_path / "x.jsonl").read_bytes())
     read = APIS[name].parse(line["response"]["body"])
     assert (read.choices[0].completion, read.flags) == ("Snow is white.", ["length"])
@@ -126,9 +129,16 @@ def test_a_rebuilt_answer_has_the_shape_of_its_api(api: FakeAPI, tmp_path, name,
 
 def test_choices_of_a_rebuilt_answer_are_all_there(api: FakeAPI, tmp_path):
     ran(api, tmp_path, PROMPTS[:1], {"n": 2})
-    list(runs.export(tmp_path / "run", tmp_path / "x.jsonl", "openai-batch"))
+    export(tmp_path)
     body = msgspec.json.decode((tmp_path / "x.jsonl").read_bytes())["response"]["body"]
     assert [choice["index"] for choice in body["choices"]] == [0, 1]
+
+
+def export(folder: Path) -> None:
+    """Write the run as OpenAI's Batch API does."""
+    file = form.named(str(folder / "x.jsonl"), "openai-batch")
+    assert file is not None
+    runs.export(folder / "run", file, io.BytesIO())
 
 
 def batch_line(url: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -152,7 +162,7 @@ def test_the_embedded_model_is_asked_for_no_vector(tmp_path):
 
 
 def test_a_vector_that_nobody_foresaw_is_kept_in_the_raw_answer(api: FakeAPI, tmp_path):
-    kept = {"output": {"response": False}}
+    kept: dict[str, Any] = {"output": {"response": False}}
     ran(api, tmp_path, [CHAT_LINE], {}, **kept)
     *_, last = ran(api, tmp_path, [CHAT_LINE, VECTOR_LINE], {}, **kept).rows  # the input grew
     assert "embedding" not in last

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -65,7 +66,7 @@ def make(run: Path, rows: int) -> None:
     plan.write(disk, lies, plan.Plan(**{**_fields(made), "rows": rows, "state": "finished"}))
 
 
-def _fields(value: plan.Plan) -> dict[str, object]:
+def _fields(value: plan.Plan) -> dict[str, Any]:
     return {name: getattr(value, name) for name in value.__struct_fields__}
 
 

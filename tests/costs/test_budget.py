@@ -60,7 +60,7 @@ def test_what_costs_more_than_it_could_counts_in_full() -> None:
 
     budget.settle(0, D(12))
 
-    assert (budget.left, disk.drawn[-1]) == (0, 12)
+    assert (budget.left, disk.drawn[-1]) == (D(0), D(12))
     assert not budget.reserve(1, D("0.01"))
 
 

@@ -112,6 +112,7 @@ def has_sent_or_ended(api, count, process):
     return len(api.ledger) >= count or process.poll() is not None
 
 
+@pytest.mark.second_lane
 def test_twenty_kills_never_let_more_out_than_the_cap(api, start, batchmill, tmp_path):
     cap, chance, kills = 12.0, random.Random(), 0
     write(tmp_path / "in.jsonl", texts(2500))

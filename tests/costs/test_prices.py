@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import product
+from typing import Any
 
 import pytest
 from genai_prices import data_snapshot
@@ -145,6 +146,7 @@ def test_between_its_known_answers_the_list_is_a_straight_line(counts, reasoning
     pricer = Pricer({}, Seller("openai"))
     used = chat(plain + cached, cached, output + reasoning, reasoning)
     found = pricer._listed((None, "gpt-5.4-mini"), None, int(NOON // 60))
+    assert found is not None
     exact = prices._listed_cost(found, usage.reading(used), NOON)
     assert found.rates is not None
     assert cost(pricer, attempt(used, "gpt-5.4-mini")).usd == exact
@@ -220,7 +222,8 @@ def test_unknown_usage_has_no_price(used, sells):
 def test_no_tier_or_cache_costs_more_than_the_most(case):
     provider, flavor, model, tier, at, used = case
     pricer, read = Pricer({}, Seller(provider)), usage.reading(used).usage
-    most = pricer.at_most(model, read.input_tokens, read.output_tokens or 0, at)
+    assert read is not None
+    most = pricer.at_most(model, read.input_tokens or 0, read.output_tokens or 0, at)
     tried = attempt(used, model, at, service_tier=tier)
     assert most >= cost(pricer, tried, free=flavor == "embeddings").usd
 
@@ -233,7 +236,7 @@ def ended(tmp_path, *results: Result) -> Ended:
 
 
 def test_what_may_be_billed_has_no_upper_bound_where_some_of_it_has_no_price(tmp_path):
-    some = {"status": "failed", "error_class": "timeout", "attempts": 1}
+    some: dict[str, Any] = {"status": "failed", "error_class": "timeout", "attempts": 1}
     unpriced = Result(row=0, **some, unconfirmed_tokens=1_000_000)
     priced = Result(row=1, **some, unconfirmed_tokens=100, unconfirmed_cost_usd=0.01)
     [line] = [
@@ -245,7 +248,7 @@ def test_what_may_be_billed_has_no_upper_bound_where_some_of_it_has_no_price(tmp
 
 
 def test_a_row_asked_again_costs_an_unknown_sum_where_one_part_is_unknown():
-    used = {"input_tokens": 100_000, "output_tokens": 5, "attempts": 1}
+    used: dict[str, Any] = {"input_tokens": 100_000, "output_tokens": 5, "attempts": 1}
     unpriced = Result(row=0, status="failed", **used)
     priced = Result(row=0, status="ok", **used, cost_usd=0.01, cost_source="job")
     both = seal.after(unpriced, priced)
@@ -263,7 +266,7 @@ def test_a_reused_row_that_is_asked_again_is_paid_for():
 
 
 def test_a_price_that_is_unknown_is_said_and_never_nothing(tmp_path):
-    answered = {"status": "ok", "input_tokens": 3, "output_tokens": 2}
+    answered: dict[str, Any] = {"status": "ok", "input_tokens": 3, "output_tokens": 2}
     unpriced = Result(row=0, **answered, model="of-our-own", attempts=1)
     silent = Result(row=1, status="ok", model="of-our-own", flags=["usage_unknown"], attempts=1)
     priced = Result(row=2, **answered, model="gpt-5.4", cost_usd=0.5, cost_source="list")

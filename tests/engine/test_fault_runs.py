@@ -6,6 +6,8 @@ import pytest
 
 from tests import fault_runs
 
+pytestmark = pytest.mark.second_lane
+
 fault_runs.preload()
 
 

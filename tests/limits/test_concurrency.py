@@ -7,6 +7,7 @@ from __future__ import annotations
 import heapq
 import random
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -35,7 +36,8 @@ def run(
     serve: Serve, rows: int, seed: int, concurrency: Concurrency | None = None, now: float = 0.0
 ) -> Iterator[tuple[float, int, int]]:
     """(moment, limit, in flight) at each answer."""
-    chance, flying, sent = random.Random(seed), [], 0
+    flying: list[Any] = []
+    chance, sent = random.Random(seed), 0
     concurrency = concurrency or Concurrency(most=256)
     for _ in range(rows):
         while sent < rows and len(flying) < concurrency.limit:
@@ -93,7 +95,8 @@ def test_an_episode_lasts_as_long_as_the_server_asks_to_wait() -> None:
 
 def test_failures_of_the_server_freeze_it() -> None:
     concurrency = Concurrency(most=256)
-    serve, chance, flying, now = unbounded(0.4), random.Random(1), [], 0.0
+    flying: list[Any] = []
+    serve, chance, now = unbounded(0.4), random.Random(1), 0.0
     for answer in range(400):
         while len(flying) < concurrency.limit:
             heapq.heappush(flying, serve(now, chance))

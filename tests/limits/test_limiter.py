@@ -360,7 +360,7 @@ def test_a_clock_that_jumps_makes_no_burst() -> None:
     async def story() -> list[float]:
         limits, loop = limiter(requests_per_minute=600), asyncio.get_running_loop()
         await leave(limits, request(0))
-        loop.now += 3_600  # type: ignore[attr-defined]
+        loop.clock.now += 3_600  # type: ignore[attr-defined]
         return await leave(limits, *map(request, range(100)))
 
     left = play(story())

@@ -26,6 +26,7 @@ from tests.reading import ran, rows
 pytest.importorskip(
     "xllamacpp", reason="the extra `local` is not installed: the embedded model is UNTESTED"
 )
+pytestmark = pytest.mark.second_lane
 
 REPOSITORY = Path(__file__).parents[2]
 PARENT = """

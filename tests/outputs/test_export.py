@@ -179,7 +179,7 @@ def test_chosen_columns_are_written_in_their_order(shaped, batchmill, tmp_path):
         },
     ]
     assert decoded(tmp_path / "out.jsonl") == wanted
-    assert list(decoded(tmp_path / "out.jsonl")[0]) == list(wanted[0])
+    assert [*decoded(tmp_path / "out.jsonl")[0]] == [*wanted[0]]
     for name in ("again.jsonl", "again.parquet", "again.csv"):
         assert batchmill("export", "out.jsonl", "-o", name, "--columns", names).exit_code == 0
     assert decoded(tmp_path / "again.jsonl") == wanted

@@ -9,6 +9,7 @@ import select
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -37,7 +38,7 @@ class Seated:
     def __init__(self, folder: Path, args: tuple[object, ...]) -> None:
         self._ours, theirs = pty.openpty()
         self.seen = self._typed = ""
-        streams = {"stdin": theirs, "stdout": subprocess.DEVNULL, "stderr": theirs}
+        streams: dict[str, Any] = {"stdin": theirs, "stdout": subprocess.DEVNULL, "stderr": theirs}
         self._process = program.start(args, folder, seated=True, **streams)
         self._theirs = theirs
 
@@ -186,7 +187,7 @@ def test_the_rest_of_a_run_is_reckoned_from_what_is_done(tmp_path, rows, limit, 
     job_ = spec.check({"input": str(path), **({"limit": limit} if limit else {})})
     held = Summary()
     for row, cost in enumerate(done):
-        known = {"input_tokens": 5, "output_tokens": 5, "started_at": 1.0}
+        known: dict[str, Any] = {"input_tokens": 5, "output_tokens": 5, "started_at": 1.0}
         held.add(Result(row=row, status="ok", attempts=1, model="m", cost_usd=cost, **known))
     bill = confirmation.of_rest(job_, readers.resolve(str(path), tmp_path), Standing(rows, held))
     assert (None if bill is None else bill.usd) == usd

@@ -340,6 +340,7 @@ def test_what_python_cannot_hold_neither_fails_a_row_nor_what_looks_at_the_run(
     assert_holds(tmp_path / "run", table)
     assert batchmill("validate", "in.parquet", *asking(api)).exit_code == 0
     assert batchmill("verify", "run", "--input").exit_code == 0
+    more: tuple[str, ...]
     for more in ((), ("--json",)):
         shown = batchmill("show", "run", *more)
         assert shown.exit_code == 0, shown.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+from typing import Any
 
 import pytest
 
@@ -145,7 +146,7 @@ def test_an_unfinished_run_is_refused_and_what_to_do_is_said(api, start, batchmi
     assert len(rows(tmp_path / "runs/second")) == 60
 
 
-NESTED = {
+NESTED: dict[str, Any] = {
     "text": "first",
     "choices": ["3", {"four": 4}],
     "model": {"n": 1, "none": None},
@@ -155,7 +156,13 @@ NESTED = {
     "input_status": "a",
     "status": "b",
 }
-OTHER = {**NESTED, "text": "second", "choices": [], "mixed": ["x"], "completion": None}
+OTHER: dict[str, Any] = {
+    **NESTED,
+    "text": "second",
+    "choices": [],
+    "mixed": ["x"],
+    "completion": None,
+}
 
 
 def nested_run(api, batchmill, tmp_path, lines):

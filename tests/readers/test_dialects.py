@@ -10,7 +10,7 @@ import io
 import itertools
 import json
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 import pandas
@@ -55,7 +55,7 @@ def written(tmp_path: Path, content: str | bytes, name: str = "r.csv", **said: s
 
 class Kind(NamedTuple):
     delimiter: str
-    quoting: int
+    quoting: Literal[0, 1, 2, 3]
     end: str
     encoding: str
     header: tuple[str, ...]
@@ -74,7 +74,7 @@ RECORDS = [
     ("4", "naïve café", "ü"),
     ("5", "tab\there", "3,25"),
 ]
-QUOTINGS = (csv.QUOTE_MINIMAL, csv.QUOTE_ALL)
+QUOTINGS: tuple[Literal[0, 1, 2, 3], ...] = (csv.QUOTE_MINIMAL, csv.QUOTE_ALL)
 ENDS = ("\n", "\r\n", "\r")
 ENCODINGS = ("utf-8", "utf-8-sig", "utf-16", "cp1252")
 

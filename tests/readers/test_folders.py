@@ -148,7 +148,7 @@ def partitioned(folder: Path, suffix: str) -> None:
         put(folder / name, id=[str(number)] * 2, text=["x", "y"])
 
 
-HIVE = [
+HIVE: list[dict[str, Any]] = [
     {"dt": "2026-01-01", "n": 1, "t": "a b/c"},
     {"dt": "2026-01-02", "n": -20, "t": None},
     {"dt": None, "n": 0, "t": "é"},

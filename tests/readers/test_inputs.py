@@ -190,7 +190,8 @@ def test_a_retry_cannot_change_how_the_input_is_read(api, batchmill, tmp_path):
 
 def test_the_formats_of_the_flag_are_those_of_the_readers():
     command = options.rows(lambda: None)
-    (offered,) = [each.type for each in command.__click_params__ if each.name == "input_format"]
+    params = vars(command)["__click_params__"]
+    (offered,) = [each.type for each in params if each.name == "input_format"]
     assert {"run", *(offered.convert(name, None, None) for name in readers.FORMATS)} == {
         *readers.READERS
     }

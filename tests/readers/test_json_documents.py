@@ -260,6 +260,7 @@ def test_what_was_found_out_is_kept(tmp_path: Path) -> None:
     assert values(again) == ROWS
 
 
+@pytest.mark.second_lane
 def test_an_array_streams_in_flat_memory(tmp_path: Path) -> None:
     row = json.dumps({"text": "x" * 1_000})
     for name, count in (("small.json", 1_000), ("large.json", 100_000)):

@@ -11,6 +11,7 @@ import lzma
 import sqlite3
 import tarfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -131,7 +132,9 @@ def test_the_way_out_of_another_library_works(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", [".gz", ".bz2", ".zst"])
 def test_what_is_compressed_wants_its_suffix(tmp_path: Path, suffix: str) -> None:
-    packed = {".gz": gzip.compress, ".bz2": bz2.compress, ".zst": zstd}[suffix](LINES)
+    packing: dict[str, Callable[[bytes], bytes]]
+    packing = {".gz": gzip.compress, ".bz2": bz2.compress, ".zst": zstd}
+    packed = packing[suffix](LINES)
 
     assert refused(tmp_path, "r.jsonl", packed).endswith(f"name it so: r.jsonl{suffix}")
     (tmp_path / f"r.jsonl{suffix}").write_bytes(packed)
@@ -235,7 +238,7 @@ def feather(path: Path) -> None:
 
 
 def by_polars(path: Path) -> None:
-    polars.from_arrow(TABLE).write_ipc(path, compression="zstd")  # type: ignore[union-attr]
+    polars.from_arrow(TABLE).write_ipc(path, compression="zstd")
 
 
 def stream(path: Path) -> None:

@@ -121,7 +121,7 @@ WRITERS: dict[str, Callable[[pa.Table, Path], object]] = {
     "no statistics": lambda table, path: pq.write_table(
         table, path, write_statistics=False, compression="none"
     ),
-    "polars": lambda table, path: polars.from_arrow(table).write_parquet(path),  # type: ignore[union-attr]
+    "polars": lambda table, path: polars.from_arrow(table).write_parquet(path),
     "duckdb": lambda table, path: duckdb.from_arrow(table).write_parquet(str(path)),
     "duckdb, version 2": lambda made, path: duckdb.sql(
         f"COPY (FROM made) TO '{path}' (FORMAT parquet, PARQUET_VERSION v2)"

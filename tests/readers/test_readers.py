@@ -304,6 +304,7 @@ def test_jsonl_numbers_that_are_none_are_read_as_json_dumps_writes_them(tmp_path
     assert repr([float(n) for (n,) in duck.fetchall()]) == repr(values[:4])
 
 
+@pytest.mark.second_lane
 def test_jsonl_line_over_the_cap_is_skipped_in_bounded_memory(tmp_path: Path) -> None:
     path = tmp_path / "r.jsonl"
     with path.open("wb") as file:
@@ -320,7 +321,7 @@ def test_jsonl_line_over_the_cap_is_skipped_in_bounded_memory(tmp_path: Path) ->
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)\n"
     )
 
-    command = [sys.executable, "-c", program, tmp_path]
+    command = [sys.executable, "-c", program, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
 
     said, grown = done.stdout.splitlines()
@@ -540,7 +541,11 @@ def test_csv_empty_cell_is_null_quoted_or_not_but_text_in_older_runs(
     found = written(tmp_path, name, text.encode())
     older = dataclasses.replace(found, reading=OF_RULES_1)
 
-    values = [{"a": None, "b": None}, {"a": None, "b": "x"}, {"a": " ", "b": '" '}]
+    values: list[dict[str, Any]] = [
+        {"a": None, "b": None},
+        {"a": None, "b": "x"},
+        {"a": " ", "b": '" '},
+    ]
     texts = [{key: value or "" for key, value in row.items()} for row in values]
     for read, wanted in ((found, values), (older, texts)):
         assert [row.values for row in rows(read)] == wanted
@@ -748,7 +753,7 @@ def test_corrupt_parquet_page_is_an_error_near_a_row(tmp_path: Path) -> None:
     path.write_bytes(whole)
     found = resolve("r.parquet", tmp_path)
 
-    taken = []
+    taken: list[Any] = []
     with pytest.raises(InputError, match=r"^r\.parquet: .*near row 2\d\d\d$"):
         for batch in found.batches():
             taken += found.rows(batch, len(taken))

@@ -10,6 +10,7 @@ import shutil
 import signal
 from datetime import UTC, datetime
 from html.parser import HTMLParser
+from typing import Any
 
 import msgspec
 import pyarrow as pa
@@ -46,7 +47,7 @@ TOTALS = (
 
 def answered(**more):
     """A row that was answered for a cent."""
-    plain = {
+    plain: dict[str, Any] = {
         "row": 0,
         "status": "ok",
         "model": "asked",
@@ -517,6 +518,7 @@ def test_runs_below_a_folder_count_once_each_and_copies_do_not(tmp_path, monkeyp
 def test_the_copy_that_went_furthest_counts(tmp_path):
     recorded(tmp_path / "early", [answered()])
     known = plan.read(tmp_path / "early")
+    assert known is not None
     recorded(tmp_path / "late", [answered()] * 2)
     plan.write(Disk(), RunFolder(tmp_path / "late"), known)
     for order in (("early", "late"), ("late", "early")):
@@ -601,7 +603,8 @@ def test_a_killed_run_is_reported_with_its_journals_and_left_as_it_is(
     assert (lost["requests"], lost["tokens"], lost["unbounded"]) == (1, 0, 1)
     assert tree(run) == before
     (run / "open/part-00000001/input.arrow").unlink()  # a later start was killed before its own
-    assert by(as_json(run, "--by", "text"), "text") == {**dict.fromkeys(texts(20), 1), None: 9}
+    counted: dict[str | None, int] = {**dict.fromkeys(texts(20), 1), None: 9}
+    assert by(as_json(run, "--by", "text"), "text") == counted
 
 
 def test_a_report_beside_a_running_process_sees_whole_parts(api, start, tmp_path):

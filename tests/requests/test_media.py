@@ -6,6 +6,7 @@ import base64
 import errno
 import json
 import os
+from typing import Any
 
 import msgspec
 import pyarrow as pa
@@ -53,7 +54,7 @@ def folder(tmp_path):
     return folder
 
 
-def asked(values: dict[str, object], folder: object = None, **prompt: object) -> object:
+def asked(values: dict[str, object], folder: object = None, **prompt: Any) -> Any:
     """The content of the user's message, as it is sent."""
     row = Row(0, {"text": "What?", **values}, "in.jsonl:1", None, str(folder) if folder else None)
     question = Prompter(Prompt(user="{{ text }}", **prompt)).question(row)
@@ -119,7 +120,7 @@ def test_parts_follow_the_text_in_the_order_of_the_columns():
 
 
 def test_pictures_join_the_last_thing_the_user_of_a_row_says():
-    messages = [
+    messages: list[dict[str, Any]] = [
         {"role": "user", "content": "Look:"},
         {"role": "assistant", "content": "Yes?"},
         {"role": "user", "content": [{"type": "text", "text": "This."}]},

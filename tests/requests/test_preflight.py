@@ -267,7 +267,7 @@ def batch_file(path: Path, bodies: list[dict[str, Any]]) -> Path:
     return path
 
 
-BODIES = [
+BODIES: list[dict[str, Any]] = [
     {"model": "m", "messages": [USER]},
     {"model": "m", "messages": [USER], "temperature": 3},
     {"model": "m", "messages": []},

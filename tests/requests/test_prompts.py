@@ -16,7 +16,7 @@ from batch.model import Row, Unreadable
 from batch.requests.prompts import BadRow, Prompt, Prompter, Question
 
 
-def ask(values: dict[str, Any], id_column: str | None = None, **prompt: str) -> Question:
+def ask(values: dict[str, Any], id_column: str | None = None, **prompt: Any) -> Question:
     return Prompter(Prompt(**prompt), id_column, apis=APIS).question(Row(0, values, "in.jsonl:1"))
 
 

@@ -536,14 +536,16 @@ def walks(draw: st.DrawFn) -> tuple[dict[str, Any], list[str | int]]:
     at: Any = row
     way: list[str | int] = []
     for _ in range(draw(st.integers(1, 4))):
-        there = (
+        there: list[Any] = (
             list(at)
             if isinstance(at, dict)
             else list(range(len(at)))
             if isinstance(at, list)
             else []
         )
-        step = draw(st.sampled_from(there)) if there and draw(st.integers(0, 4)) else draw(KEYS)
+        goes_on = bool(there) and draw(st.integers(0, 4)) > 0
+        here: Any = st.sampled_from(there) if goes_on else KEYS
+        step = draw(here)
         way.append(step if way else str(step))
         at = walked(at, way[-1:])
     return row, way

@@ -29,7 +29,7 @@ import pyarrow.parquet as pq
 
 from tests.fake_api import FakeAPI, Step
 
-SCRIPT = {
+SCRIPT: dict[str, Any] = {
     "slow": [Step(hang=True), ...],
     "unwelcome": [400, ...],
     "unlucky": [500, 500],
@@ -95,10 +95,13 @@ class Run(NamedTuple):
 
     def settled(self, *more: str) -> subprocess.Popen[bytes]:
         """Start it, and come back when it waits for nothing but the rows that are not answered."""
-        process, before, since = self.start(*more), None, time.monotonic()
+        before: dict[Any, int] | None = None
+        process, since = self.start(*more), time.monotonic()
         while time.monotonic() < since + 1:
             assert process.poll() is None, ended(process)
-            now = {path: path.stat().st_size for path in self.folder.rglob("*") if path.is_file()}
+            now: dict[Any, int] = {
+                path: path.stat().st_size for path in self.folder.rglob("*") if path.is_file()
+            }
             now["asked"] = len(self.api.ledger)
             if now != before or self.api.in_flight == 0:
                 before, since = now, time.monotonic()

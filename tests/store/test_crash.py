@@ -22,6 +22,8 @@ from batch.store import journal
 from tests.fake_api import Step, answer_to
 from tests.reading import asking, completions, rows, table, texts, until, write
 
+pytestmark = pytest.mark.second_lane
+
 COMMIT_SECONDS = 0.2
 SLOW_DISK = 4  # times what an idle one takes
 SUMMED = ("attempts", "input_tokens", "output_tokens")

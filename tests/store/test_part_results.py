@@ -29,7 +29,8 @@ def reopen(run: RunFolder, generation: int, *results: Result) -> None:
     opened = run.opened(0)
     opened.path.mkdir()
     header = journal.Header(0, generation, 0, Position())
-    opened.journal.write_bytes(b"".join(map(journal.line, (header, *results))))
+    lines = [journal.line(header), *(journal.line(result) for result in results)]
+    opened.journal.write_bytes(b"".join(lines))
 
 
 def seen(run: RunFolder) -> list[tuple[int, str, int]]:
@@ -49,7 +50,9 @@ def test_what_a_journal_adds_wins_and_is_added_up(run):
     names = ["row", "status", "attempts"]
     table = contents.chosen(run, 0, layout, names)
     assert [tuple(row.values()) for row in table.to_pylist()] == seen(run)
-    now = status.of(run.path, plan.read(run.path))
+    known = plan.read(run.path)
+    assert known is not None
+    now = status.of(run.path, known)
     assert (now.ok, now.failed, now.attempts, now.open_parts) == (2, 0, 3, 1)
 
 

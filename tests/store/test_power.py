@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -178,7 +179,7 @@ class Run:
         assert findings(self.folder) == []
 
 
-def made(root: Path, **how: object) -> Run:
+def made(root: Path, **how: Any) -> Run:
     write_input(root, texts(ROWS))
     return Run(root, **how)
 
@@ -276,11 +277,11 @@ def test_a_disk_that_fails_once_ends_the_start_and_the_next_one_finishes(tmp_pat
             run.start(disk)
         except StorageError as error:
             assert error.exit_code == 5
-            assert ("free some space" in error.hint) == (code == errno.ENOSPC)
+            assert ("free some space" in (error.hint or "")) == (code == errno.ENOSPC)
         else:
             assert disk.failed_in is None, f"call {k} failed unnoticed"
             break
-        others = Counter(disk.after)
+        others: Counter[Any] = Counter(disk.after)
         assert others.pop(disk.failed_in, 0) == 0, f"call {k}: written after it"
         assert all(count <= 1 for count in others.values()), f"call {k}: written after it"
         run.finish()
@@ -324,8 +325,8 @@ def test_a_disk_that_writes_a_little_at_a_time_writes_everything(tmp_path):
 class Inode:
     """A file (`bytes`) or a folder (name -> Inode): as it is, and as it is on the platter."""
 
-    now: bytearray | dict[str, Inode]
-    synced: bytes | dict[str, Inode]
+    now: Any
+    synced: Any
 
 
 class Recording(Quick):
@@ -381,7 +382,7 @@ class Platter:
         self._root = root
         self._top = Inode({}, {})
 
-    def replay(self, call: str, path: Path, *more: object) -> None:
+    def replay(self, call: str, path: Path, *more: Any) -> None:
         name, names = path.name, self._at(path.parent).now if path != self._root else {}
         match call, more:
             case "open", (mode,):
@@ -461,7 +462,7 @@ def recorded(tmp_path_factory):
             plain(results)
             disk.log.append(("done", {**run.done}))
 
-        run._done = done
+        run._done = done  # type: ignore[method-assign]
         run.start(disk, limit=12)
         run.start(disk, stop_after=10)
         run.start(disk)

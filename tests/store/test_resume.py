@@ -5,11 +5,11 @@ from __future__ import annotations
 import random
 import re
 import signal
-import time
 from collections import Counter
 
 import pytest
 
+from batch.engine.engine import DRAIN_SECONDS
 from tests.fake_api import Step, answer_to
 from tests.reading import asking, completions, parts, rows, texts, tree, until, write
 
@@ -74,10 +74,8 @@ def test_a_second_signal_stops_without_waiting(api, start, batchmill, tmp_path):
     until(lambda: journaled(tmp_path) == 19, process)
     process.send_signal(signal.SIGINT)
     assert any("once more" in line for line in process.stderr)
-    began = time.monotonic()
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=20)
-    assert time.monotonic() - began < 2
+    process.communicate(timeout=DRAIN_SECONDS / 2)
     assert process.returncode == 130
     assert completions(tmp_path / "runs/in") == answers(prompts[:19])
     assert batchmill(*command).exit_code == 0
@@ -93,7 +91,7 @@ def test_a_run_that_has_stopped_can_be_hurried(api, start, tmp_path):
     process.send_signal(signal.SIGINT)
     assert any("once more" in line for line in process.stderr)
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=5)
+    process.communicate(timeout=DRAIN_SECONDS / 2)
     assert process.returncode in (3, 130)  # whichever it heard of first
 
 
@@ -103,23 +101,21 @@ def test_a_signal_while_all_rows_wait_stops_at_once(api, start, tmp_path, count)
     api.always = Step(429, headers={"retry-after": "60"})
     process = start("run", "in.jsonl", *asking(api, "-c", 20))
     until(lambda: api.ledger and api.in_flight == 0, process)
-    began = time.monotonic()
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=30)
+    process.communicate(timeout=30)  # half of what the server asked to wait
     assert process.returncode == 143
-    assert time.monotonic() - began < 5
     assert len(api.ledger) <= 20
 
 
 def test_a_run_that_stops_waits_for_no_limit(api, batchmill, tmp_path):
     write(tmp_path / "in.jsonl", texts(50))
     api.key = "sk-right"
-    began = time.monotonic()
-    assert batchmill("run", "in.jsonl", *asking(api, "--rpm", 60)).exit_code == 3
-    assert time.monotonic() - began < 10
+    asked = asking(api, "--rpm", 30)
+    assert batchmill("run", "in.jsonl", *asked, timeout=60).exit_code == 3  # all take 100 s
     assert len(api.ledger) <= 2
 
 
+@pytest.mark.second_lane
 def test_eight_kills_lose_no_answer_and_ask_little_twice(api, start, batchmill, tmp_path):
     prompts = texts(900)
     write(tmp_path / "in.jsonl", prompts)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
 
@@ -186,7 +188,7 @@ def test_half_a_character_is_mended():
     assert found.repaired
 
 
-def judged(text: str | None, finish_reason: str = "stop", **more: object) -> object:
+def judged(text: str | None, finish_reason: str = "stop", **more: Any) -> object:
     choice = Choice(0, text, finish_reason, **more)
     return Checker(SENTIMENT).judge(Accept(Completion([choice])))
 

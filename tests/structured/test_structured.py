@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -28,7 +29,7 @@ TYPE = pa.struct(
 USAGE = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
 
 
-def says(content: object, **more: object) -> Step:
+def says(content: object, **more: Any) -> Step:
     text = content if isinstance(content, str) else json.dumps(content)
     return Step(content=text, usage=USAGE, **more)
 

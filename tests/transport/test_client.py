@@ -344,7 +344,7 @@ async def test_a_stream_is_whole_at_a_finish_reason_or_done(api, events):
 
 
 async def test_nothing_is_read_after_done(api):
-    events = [*stream("a"), "[DONE]", *[b": beat\n\n"] * 200]
+    events: list[Any] = [*stream("a"), "[DONE]", *[b": beat\n\n"] * 200]
     attempt = await tried(api, Step(events=events, event_delay=0.02), stream=True)
     assert text_of(attempt) == "a" and attempt.latency_s < 2
 
@@ -355,7 +355,7 @@ async def test_a_broken_chunk_of_a_stream_is_a_bad_response(api):
 
 
 async def test_an_error_in_mid_stream_is_the_answer(api):
-    events = [*stream("a", finish=None), {"error": {"message": "late", "code": 500}}]
+    events: list[Any] = [*stream("a", finish=None), {"error": {"message": "late", "code": 500}}]
     attempt = await tried(api, Step(events=events), stream=True)
     assert (attempt.fault, attempt.answer["error"]["message"]) == (None, "late")
 
@@ -367,7 +367,7 @@ async def test_a_stalled_stream_ends_after_the_idle_timeout(api):
 
 
 async def test_heartbeats_do_not_keep_a_stalled_stream_alive(api):
-    events = [*stream("a", finish=None), *[b": beat\n\n"] * 200]
+    events: list[Any] = [*stream("a", finish=None), *[b": beat\n\n"] * 200]
     step = Step(events=events, event_delay=0.03)
     attempt = await tried(api, step, stream=True, idle_timeout=0.1)
     assert attempt.fault == "timeout" and attempt.latency_s < 4

@@ -150,7 +150,7 @@ def test_a_run_does_without_a_list_that_is_late(api: FakeAPI):
     api.listing = Step(hang=True)
     table, began = Endpoint(base_url=api.url), time.monotonic()
     assert Meanwhile(table, target(table, {}), 0.1).names() is None
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < table.connect_timeout
 
 
 async def test_a_key_that_a_server_echoes_in_a_name_is_masked(api: FakeAPI):

@@ -72,8 +72,8 @@ def test_what_holds_for_every_row_is_said_once(api: FakeAPI, tmp_path, batchmill
     assert done.exit_code == 0
     assert len(re.findall("takes no stream_options", done.stderr)) == 1
     assert len(re.findall("answers as cheaper where m was asked for", done.stderr)) == 1
-    flags = [row["flags"] for row in rows(tmp_path / "runs" / "in")]
-    assert flags == [["usage_unknown", "model_differs"]] * 8
+    told = [row["flags"] for row in rows(tmp_path / "runs" / "in")]
+    assert told == [["usage_unknown", "model_differs"]] * 8
 
 
 @pytest.mark.parametrize(
