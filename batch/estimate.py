@@ -116,6 +116,7 @@ def of(job_: Job, run_folder: Path, terms: Terms) -> Estimate:
             found.take(row.index, request)
         if not found.rows:
             raise rehearsal.no_rows(source)
+        notices = rehearsal.notices_of(source)
     price = tally.by(pricer, time.time(), job_.request.sent.get("service_tier"))
     models = found.tally.forecasts(price)
     total = tally.total(models)
@@ -133,7 +134,7 @@ def of(job_: Job, run_folder: Path, terms: Terms) -> Estimate:
         seconds_least=least,
         seconds_most=most,
         different=different,
-        notices=source.notices,
+        notices=notices,
     )
 
 

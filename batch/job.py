@@ -116,7 +116,8 @@ def at(tables: dict[str, Any], folder: Path, source: Path | None = None) -> dict
     if isinstance(request, dict) and isinstance(request.get("schema"), str):
         request["schema"] = _schema(request["schema"], folder, source)
     if isinstance(output, dict) and isinstance(output.get("path"), str):
-        output["path"] = _absolute(output["path"], folder)
+        slash = "/" * output["path"].endswith("/")  # by which a folder is told from a file
+        output["path"] = _absolute(output["path"], folder).removesuffix("/") + slash
     if isinstance(prompt, dict) and isinstance(prompt.get("files_from"), list):
         prompt["files_from"] = [_absolute(path, folder) for path in prompt["files_from"]]
     if isinstance(endpoint, dict) and str(endpoint.get("base_url", "")).startswith("local:"):

@@ -13,6 +13,7 @@ from batch import columns, job, looking, old_rules, prices, readers, status
 from batch.checker import Checker
 from batch.errors import Different, InputError
 from batch.job import Job
+from batch.outputs import picked
 from batch.readers import Input, Reading
 from batch.rehearsal import Terms, said
 from batch.store import contents, folder, lock, plan
@@ -213,6 +214,25 @@ def _of_more_files(known: Plan, source: Input) -> dict[str, Any]:
     """How files are read that came after the run had begun."""
     more = len(source.reading.dialects) > len(looking.reading_of(known).dialects)
     return {"dialects": msgspec.to_builtins(source.reading.dialects)} if more else {}
+
+
+def check_columns(
+    job_: Job,
+    run_folder: Path,
+    known: Plan | None,
+    source: Input,
+    checker: Checker | None,
+    apis: Iterable[str],
+) -> None:
+    """Raises UsageError where the file of the results is to hold columns that there will not be."""
+    output = job_.output
+    if output.columns is None and not output.flat:
+        return
+    if known is not None:
+        schema = looking.layout(run_folder, known).schema
+    else:
+        schema = schema_of(job_, source, checker=checker, apis=apis, say=lambda _: None)
+    picked.pick(schema, output.columns, output.flat)
 
 
 def _plan(job_: Job, source: Input, known: Plan | None, how: How) -> Plan:

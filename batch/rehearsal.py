@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from batch import apis, endpoint, job, media, models, preflight, prices, readers, same_prompt
+from batch import apis, endpoint, job, media, models, preflight, prices, readers, same_prompt, words
 from batch.apis import APIS, Parameters, weighing
 from batch.budget import Boundless, Worst
 from batch.checker import Checker
@@ -92,7 +92,7 @@ def check(job_: Job, source: Input, prompter: Prompter, terms: Terms) -> Rehears
     found = _check_rows(job_, source, prompter, terms)
     if job_.endpoint.local and "embeddings" in found.apis:
         raise InputError(f"{source.names[0]}: the embedded model gives no embeddings")
-    found = msgspec.structs.replace(found, notices=(*_notices(source), *found.notices))
+    found = msgspec.structs.replace(found, notices=(*notices_of(source), *found.notices))
     if offered is None:
         return found
     unlisted = models.unlisted(set(found.models), offered.names())
@@ -100,7 +100,7 @@ def check(job_: Job, source: Input, prompter: Prompter, terms: Terms) -> Rehears
     return msgspec.structs.replace(found, notices=notices)
 
 
-def _notices(source: Input) -> tuple[str, ...]:
+def notices_of(source: Input) -> tuple[str, ...]:
     """Lines about what may be unexpected of the input."""
     return (*source.notices, *source.together())
 
@@ -156,6 +156,23 @@ def check_cap(
             raise JobError(f"{where}: {fault}") from None
         if prompter.templated:
             return
+
+
+def check_custom_ids(job_: Job, source: Input, prompter: Prompter) -> None:
+    """All rows must be told apart by their labels where OpenAI's batch format is to be written; a row
+    without one is called by its number.  Raises InputError.
+    """
+    if job_.output.format != "openai-batch":
+        return
+    ids = CustomIds()
+    for row in _rows(source, job_.limit):
+        custom_id = None
+        with suppress(BadRow):
+            custom_id = prompter.custom_id(row.values)
+        ids.note(custom_id or str(row.index), row.where)
+    if (words := ids.words()) is not None:
+        hint = "OpenAI's batch format tells rows apart by it: mend the input, or choose another --format"
+        raise InputError(words, hint=hint)
 
 
 def bounds_of(job_: Job, prompter: Prompter, terms: Terms) -> Bounds | None:
@@ -359,14 +376,14 @@ def preview(job_: Job, terms: Terms, rows: int = 3) -> Iterator[str]:
         base_url = ""
         if not job_.endpoint.local:
             base_url = endpoint.address(job_.endpoint, terms.environment)
-        yield from (f"# {notice}" for notice in _notices(source))
+        yield from (f"# {notice}" for notice in notices_of(source))
         check_prompt(job_, source, prompter, terms)
         for row in first_rows(source, min(rows, job_.limit or rows)):
             try:
                 request = _request(job_, row, prompter, bounds)
             except BadRow as fault:
                 raise InputError(f"{row.where}: {fault}") from None
-            yield f"# {row.where} -> POST {place(job_, base_url, request.api)}"
+            yield words.one_line(f"# {row.where} -> POST {place(job_, base_url, request.api)}")
             yield msgspec.json.format(media.shortened(request.body), indent=2).decode()
 
 
@@ -381,7 +398,7 @@ def validate(job_: Job, terms: Terms, most_faults: int) -> Validity:
     found, wanted, ids = Validity(), set(), CustomIds()
     with ExitStack() as stack:
         source = source_of(job_, stack)
-        found.notices = _notices(source)
+        found.notices = notices_of(source)
         source.schema(None if job_.keep is None else tuple(job_.keep))
         check_prompt(job_, source, prompter, terms)
         for row, asked in requests(job_, source, prompter, bounds):

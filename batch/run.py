@@ -31,6 +31,7 @@ from batch.opening import (
     How,
     Opened,
     binds_nobody,
+    check_columns,
     input_in,
     open_folder,
     reading_of,
@@ -85,6 +86,8 @@ def run(job_: Job, run_folder: Path, how: How) -> Ended:
             rehearsed = rehearsal.check(job_, source, prompter, how)
         elif how.again is not None and how.again.settings:
             rehearsal.check_parameters(asked, how)
+        rehearsal.check_custom_ids(asked, source, prompter)
+        check_columns(job_, run_folder, known, source, checker, rehearsed.apis)
         target = _target(asked, how, stack)
         pricer = rehearsal.pricer(asked, target.base_url)
         rehearsal.check_cap(asked, source, prompter, pricer, how.job_file)

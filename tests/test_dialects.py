@@ -296,6 +296,7 @@ def test_quotes_may_stand_behind_a_space(tmp_path: Path) -> None:
         (",text,text\n1,a,b\n", "columns are called column_1 (it had no name), text_1 (another 'text')"),
         ("id, text\n1,a\n", "spaces around names are left out"),
         ("id; text\n1;a\n", "';' stands between its fields; spaces around names are left out"),
+        ('"a\n\x1b","a\n\x1b"\n1,2\n', r"columns are called 'a\n\x1b_1' (another 'a\n\x1b')"),
         (",,,,,,\n1,2,3,4,5,6,7\n", "column_5 (it had no name) and 2 more"),
     ],
 )  # fmt: skip

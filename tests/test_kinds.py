@@ -169,6 +169,33 @@ def test_text_that_begins_like_another_kind_is_text(tmp_path: Path, header: str)
     assert rows(resolve("r.csv", tmp_path))[0].values["text"] == "a"
 
 
+@pytest.mark.parametrize("name", ["r.parquet.gz", "r.arrow.gz"])
+def test_what_is_compressed_once_more_is_to_be_unpacked(tmp_path: Path, name: str) -> None:
+    kind = name.split(".")[1]
+    if kind == "parquet":
+        pq.write_table(TABLE, tmp_path / "table")
+    else:
+        stream(tmp_path / "table")
+    packed = gzip.compress((tmp_path / "table").read_bytes())
+
+    for format in (None, kind):
+        assert refused(tmp_path, name, packed, format).endswith("compressed once more; unpack it")
+
+
+def test_compressed_text_of_an_unknown_suffix_leads_on(tmp_path: Path) -> None:
+    packed = gzip.compress(b"one\ntwo\n")
+
+    assert "--input-format lines" in refused(tmp_path, "r.txt.gz", packed)
+    assert "say what it is with --input-format" in refused(tmp_path, "r.gz", packed)
+    assert len(rows(resolve("r.gz", tmp_path, "lines"))) == 2
+
+
+@pytest.mark.parametrize("text", ['{"id": 1}\n{"id": 2}\n', '\ufeff[\n {"id": 1},\n {"id": 2}]'])
+def test_json_under_the_name_of_csv_says_so(tmp_path: Path, text: str) -> None:
+    assert refused(tmp_path, "r.csv", text.encode()) == "r.csv: JSON; say so: --input-format json"
+    assert [row.values["id"] for row in rows(resolve("r.csv", tmp_path, "json"))] == [1, 2]
+
+
 class Keys(encryption.KmsClient):
     """Keys that are kept beside what they open."""
 

@@ -17,6 +17,8 @@ from batch.templates import BadTemplate, Template, Unrenderable
 from batch.templates.bounds import MOST_STEPS, MOST_TEXT
 from batch.templates.names import RESERVED, of_row
 from batch.templates.rules_1 import changed
+from tests.fake_api import FakeAPI
+from tests.reading import rows
 
 METHODS = ["items", "values", "keys", "count", "title", "get", "copy", "pop", "index", "upper"]
 PYTHON = ("object at 0x", "<built-in", "<function", "<bound method", "<class", "<generator")
@@ -285,11 +287,21 @@ def test_a_name_that_is_no_word_is_met_with_the_spelling_that_works(written):
     assert f'{{{{ row["{written}"] }}}}' in str(caught.value.hint)
 
 
-@pytest.mark.parametrize("broken", ["{{ text", "{% if %}", "{{ text | nosuch }}", "{{ 'a' 'b }}"])
+@pytest.mark.parametrize(
+    "broken",
+    [
+        "{{ text",
+        "{% if %}",
+        "{{ x | nosuch }}",
+        "{{ 'a' 'b }}",
+        "{% if x %}{{ x is nosuch }}{% endif %}",
+    ],
+)
 def test_a_broken_template_gets_no_odd_advice(broken):
     with pytest.raises(BadTemplate) as caught:
         Template(broken)
     assert caught.value.hint is None
+    assert str(caught.value).startswith("line 1 of the template: ")
 
 
 @pytest.mark.parametrize(
@@ -323,6 +335,41 @@ def test_what_python_cannot_compile_is_a_bad_template(source):
 def test_a_template_tells_its_columns(template, columns, whole_row):
     named = Template(template).named
     assert (named.columns, named.whole_row) == (frozenset(columns), whole_row)
+
+
+def test_what_is_only_called_need_not_be_a_column():
+    assert Template("{{ range(3) }}{{ dict }}").named.words == {"range"}
+    assert Template("{{ range(3) }}{{ range }}").named.words == frozenset()
+
+
+FAILING = [
+    "{{ 4 // n }}",
+    "{{ 1.5 % n }}",
+    "{% if n == 0 %}{{ text | map('nosuch') | list }}{% endif %}",
+    "{% if n == 0 %}{{ text | dictsort(by='x') }}{% endif %}",
+    "{{ 'x' * (1 if n else 10**9) }}",
+    "{% if n == 0 %}{% for i in range(10**9) %}{% endfor %}{% endif %}",
+    "{% macro f() %}{{ f() }}{% endmacro %}{% if n == 0 %}{{ f() }}{% endif %}",
+    "{{ order.items if n else order.colour }}",
+    "{{ text if n else range }}",
+]
+
+
+@pytest.mark.parametrize("template", FAILING)
+def test_no_template_stops_a_run(api: FakeAPI, batchmill, tmp_path, template):
+    order = {"items": [1]}
+    lines = [json.dumps({"text": f"t{n}", "n": n, "order": order}) for n in (1, 0, 2)]
+    (tmp_path / "in.jsonl").write_text("\n".join(lines))
+    flags = ("in.jsonl", "-m", "m", "-p", "{{ text }}\n" + template, "--base-url", api.url)
+    told = batchmill("run", *flags)
+    assert told.exit_code == 2
+    assert told.stderr.startswith("error: in.jsonl:2: ")
+    assert "(line 2 of [prompt] user)" in told.stderr
+    assert api.ledger == []
+    told = batchmill("run", *flags, "--on-bad-row", "record")
+    assert told.exit_code == 1, told.stderr
+    assert [row["error_class"] for row in rows(tmp_path / "runs/in")] == [None, "invalid_row", None]
+    assert len(api.ledger) == 2
 
 
 UNREADABLE = Unreadable("a date before the year 1")

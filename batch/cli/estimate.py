@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from batch.cli import options
+from batch.cli import options, put
 from batch.errors import UsageError
+from batch.words import one_line
 
 if TYPE_CHECKING:
     from batch.estimate import Estimate
@@ -45,7 +46,6 @@ def estimate(
     from batch import looking, rehearsal
     from batch.cli import jobs
     from batch.cli.run import carry_out
-    from batch.progress import printable
 
     job, folder = jobs.read(whats, flags)
     how: dict[str, Any] = {
@@ -62,9 +62,9 @@ def estimate(
             return code
     found = estimating.of(job, folder, rehearsal.Terms(**how))
     if as_json:
-        click.echo(looking.as_json(msgspec.to_builtins(found)))
+        put(looking.as_json(msgspec.to_builtins(found)), "json")
     else:
-        click.echo(printable(_text(options.shown(whats), found)))
+        put(_text(options.shown(whats), found))
     return 0
 
 
@@ -72,7 +72,7 @@ def _text(what: str, found: Estimate) -> str:
     from batch.renderers.table import aligned
 
     facts = [f"{word:<9} {said}" for word, said in _facts(what, found)]
-    lines = "\n".join([*facts, *_remarks(found)])
+    lines = "\n".join(map(one_line, [*facts, *_remarks(found)]))
     return f"{lines}\n\n{aligned(_table(found))}" if found.models else lines
 
 

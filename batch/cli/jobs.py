@@ -15,7 +15,9 @@ from batch.endpoint import Endpoint
 from batch.errors import JobError, UsageError
 from batch.job import Job
 from batch.outcome import FINAL, TRANSIENT
-from batch.store import export, plan
+from batch.outputs import form
+from batch.outputs.form import File
+from batch.store import plan
 from batch.store.drawn import Cap
 from batch.store.plan import Again, Plan
 
@@ -117,9 +119,11 @@ def folder_of(made: Job, what: Path) -> Path:
     """Where the run of a job lies: as it says, else `runs/<name, or stem of the job file, or of
     the input>`; of the run `cities` as input, `cities-2`.
     """
-    if made.output.path is not None:
-        file = output_file(made)
-        return Path(made.output.path) if file is None else file.with_name(f"{file.name}.run")
+    file = output_file(made)
+    if file is not None and file.path is not None and not form.is_stream(file.path):
+        return Path(f"{file.path}.run")
+    if file is None and made.output.path is not None:
+        return Path(made.output.path)
     name = made.name or ("stdin" if str(what) == "-" else _stem(what.absolute()))
     if made.name is None and (what / plan.NAME).exists():
         name = _next(name)
@@ -142,10 +146,16 @@ def _stem(path: Path) -> str:
     return path.name.split(".")[0] or path.name
 
 
-def output_file(made: Job) -> Path | None:
-    """The file that `-o` names, None when it names the run's folder."""
-    path = None if made.output.path is None else Path(made.output.path)
-    return path if path is not None and path.suffix in export.SUFFIXES else None
+def output_file(made: Job) -> File | None:
+    """The file that `-o` names, None when it names the run's folder.  Raises UsageError."""
+    output = made.output
+    path, columns, flat = output.path, output.columns, output.flat
+    file = None
+    if path is not None and not form.is_folder(path):
+        file = form.named(path, output.format, columns=columns, flat=flat)
+    if file is None and (output.format is not None or columns is not None or flat):
+        raise UsageError("--format, --columns and --flat are for a file: name it with -o FILE")
+    return file
 
 
 def run_folder(what: Path) -> Path:

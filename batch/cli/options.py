@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable, Sequence
 from functools import reduce
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
+
+from batch.store.plan import Format
 
 KEYS = {
     "model": "request.model",
@@ -16,6 +19,9 @@ KEYS = {
     "api": "request.api",
     "schema": "request.schema",
     "output": "output.path",
+    "format_": "output.format",
+    "columns": "output.columns",
+    "flat": "output.flat",
     "concurrency": "limits.concurrency",
     "base_url": "endpoint.base_url",
     "api_key_env": "endpoint.api_key_env",
@@ -86,8 +92,33 @@ same_prompt = click.option(
 output = click.option(
     "-o",
     "--output",
-    metavar="FOLDER|FILE",
-    help="The run's folder [default: runs/NAME], or *.parquet, *.jsonl, *.csv.",
+    metavar="FOLDER|FILE|-",
+    help="The run's folder [default: runs/NAME]; a file: *.parquet, *.jsonl, *.csv (.gz, .zst); or"
+    " standard output.",
+)
+
+
+def _names(ctx: click.Context, option: click.Parameter, text: str | None) -> list[str] | None:
+    """Names with commas between them; one that has a comma stands in quotes."""
+    return None if text is None else next(csv.reader([text], skipinitialspace=True)) or [""]
+
+
+form = together(
+    click.option(
+        "--format",
+        "format_",
+        type=click.Choice(get_args(Format)),
+        help="What the file holds.  [default: by its suffix]",
+    ),
+    click.option(
+        "--columns",
+        metavar="A,B",
+        callback=_names,
+        help="Only these columns; parsed.stars is a field of one.",
+    ),
+    click.option(
+        "--flat", is_flag=True, default=None, help="The fields of `parsed` as columns of their own."
+    ),
 )
 concurrency = click.option("-c", "--concurrency", help='Requests in flight, or "auto".')
 rates = together(

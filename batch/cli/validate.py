@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from batch.cli import options
+from batch import words
+from batch.cli import options, put
 
 if TYPE_CHECKING:
     from batch.rehearsal import Validity
@@ -41,7 +42,6 @@ def validate(
 
     from batch import looking, rehearsal
     from batch.cli import jobs
-    from batch.progress import printable
 
     job, folder = jobs.read(whats, flags)
     terms = rehearsal.Terms(
@@ -52,9 +52,9 @@ def validate(
     )
     found = rehearsal.validate(job, terms, count)
     if as_json:
-        click.echo(looking.as_json(msgspec.structs.asdict(found)))
+        put(looking.as_json(msgspec.structs.asdict(found)), "json")
     else:
-        click.echo(printable("\n".join(_lines(options.shown(whats), found))))
+        put("\n".join(map(words.one_line, _lines(options.shown(whats), found))))
     return 1 if found.bad_rows else 0
 
 

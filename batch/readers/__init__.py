@@ -10,7 +10,7 @@ prompt sees and to the typed columns the output carries.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,13 +24,12 @@ from batch.model import Batch, Position, Row
 from batch.readers import (
     arrow,
     csv,
-    encodings,
     files,
     fingerprints,
     hive,
     json,
     jsonl,
-    kinds,
+    looks,
     parquet,
     plain,
     run,
@@ -38,7 +37,7 @@ from batch.readers import (
 )
 from batch.readers.fingerprints import Difference, Fingerprint
 from batch.readers.notices import notices
-from batch.readers.reading import DEFAULT, OF_RULES_1, UTF8, Dialect, Reading, Said
+from batch.readers.reading import DEFAULT, OF_RULES_1, UTF8, Reading, Said
 from batch.readers.source import FIRST_BYTES, FIRST_ROWS
 from batch.readers.together import Together
 
@@ -56,6 +55,7 @@ __all__ = [
     "Reading",
     "Said",
     "compare",
+    "contradicted",
     "resolve",
 ]
 
@@ -105,14 +105,6 @@ READERS: dict[str, Reader] = {
     "lines": plain,
     "run": run,
 }
-
-LOOKS: dict[str, Callable[[str, Said], Dialect]] = {
-    "jsonl": jsonl.look,
-    "json": json.look,
-    "csv": csv.look,
-    "lines": plain.look,
-}
-"""How files of text are looked at before they are read."""
 
 
 @dataclass(frozen=True)
@@ -253,46 +245,21 @@ def resolve(
     paths, kind = found.files, found.format
     if reading is not None and not reading.dialects:
         return Input(paths, kind, reading, found.notices, found.told)
-    if reading is None and kind != "run":
-        for path in paths:
-            kinds.check(path, kind)
-    known = reading or DEFAULT
-    said = _checked(said, kind)
-    look = LOOKS.get(kind)
-    if look is None:
-        return Input(paths, kind, known, found.notices, found.told)
-    looked = [look(path, said) for path in paths[len(known.dialects) :]]
+    if reading is None:
+        looks.check(paths, kind)
+    known, said = reading or DEFAULT, looks.heard(said, kind)
+    looked = looks.dialects(paths[len(known.dialects) :], kind, said)
     dialects = [*known.dialects, *looked]
     if kind == "jsonl" and format is None and any(each.shape != "lines" for each in dialects):
         kind = "json"
-    told = () if reading else notices(paths, dialects, said)
+    told = notices(paths, dialects, said) if dialects and reading is None else ()
     known = msgspec.structs.replace(known, dialects=dialects)
     return Input(paths, kind, known, (*found.notices, *told), found.told)
 
 
-def _checked(said: Said, kind: str) -> Said:
-    """What was said, in Python's words.  Raises InputError where it cannot be, or says nothing."""
-    if said.delimiter is not None and kind != "csv":
-        raise InputError(f"delimiter: the input is {kind}; only CSV has one")
-    if said.encoding is not None and kind not in LOOKS:
-        raise InputError(f"encoding: the input is {kind}; only text has one")
-    encoding = None if said.encoding is None else encodings.named(said.encoding)
-    return Said(None if said.delimiter is None else csv.delimiter(said.delimiter), encoding)
-
-
 def contradicted(new: Input, format: str, said: Said) -> str | None:
-    """What a format found now, or what was said, has against how a run reads its input, in words;
-    None where it is the same.
-    """
-    if new.format != format:
-        return f"as {format}, and not as {new.format}"
-    said = _checked(said, format)
-    for dialect in new.reading.dialects or [Dialect()]:
-        for word in ("delimiter", "encoding"):
-            own, given = getattr(dialect, word), getattr(said, word)
-            if given not in (None, own):
-                return f"with the {word} {own!r}, and not {given!r}"
-    return None
+    """What the input as it is now, or what was said, has against how a run reads it, in words."""
+    return looks.contradiction(new.format, new.reading.dialects, format, said)
 
 
 def compare(old: Sequence[Fingerprint], new: Input) -> Difference:

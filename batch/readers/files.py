@@ -229,7 +229,7 @@ def _format(files: Sequence[str]) -> str:
 
 
 def _unknown(path: str) -> InputError:
-    kind = kinds.kind(source.head(path, stored=True)) or kinds.of_name(path)
+    kind = kinds.found(path) or kinds.of_name(path)
     if kind is not None:
         return kinds.other(path, kind)
     way = f"say what it is with --input-format {'|'.join(FORMATS)}"

@@ -4,6 +4,7 @@ that lead on.
 
 from __future__ import annotations
 
+import re
 import shlex
 from pathlib import PurePosixPath
 
@@ -108,9 +109,14 @@ _WORDS = {
     "gzip": ("compressed with gzip", "name it so: {plain}.gz"),
     "zstd": ("compressed with zstd", "name it so: {plain}.zst"),
     "bzip2": ("compressed with bzip2", "name it so: {plain}.bz2"),
+    "packed parquet": ("Parquet that is compressed once more", "unpack it"),
+    "packed arrow": ("Arrow that is compressed once more", "unpack it"),
+    "json": ("JSON", "say so: --input-format json"),
     "parquet": ("a Parquet file", "say so: --input-format parquet"),
     "arrow": ("an Arrow file", "say so: --input-format arrow"),
 }
+
+_JSON = re.compile(rb"(\xef\xbb\xbf)?\s*(\{\s*\"|\[\s*\{)")
 
 COMPRESSIONS = {"gzip": ".gz", "zstd": ".zst", "bzip2": ".bz2"}
 
@@ -126,15 +132,24 @@ def kind(head: bytes) -> str | None:
     return "tar" if head[257:262] == b"ustar" else None
 
 
-def check(path: str, format: str) -> None:
-    """Raises InputError for a file whose first bytes say that it is nothing of that format."""
-    compression = source.compression(path)
+def found(path: str) -> str | None:
+    """What a file is by its first bytes, those inside where it is compressed as its name says."""
     head = source.head(path, stored=True)
+    compression = source.compression(path)
     if compression and COMPRESSIONS.get(kind(head) or "") == compression:
         head = source.head(path)
-    found = kind(head)
-    if found not in (None, format) and not (found == "html" and format == "lines"):
-        raise other(path, found)
+        if (inside := kind(head)) in ("parquet", "arrow"):
+            return f"packed {inside}"
+    return kind(head)
+
+
+def check(path: str, format: str) -> None:
+    """Raises InputError for a file whose first bytes say that it is nothing of that format."""
+    own = found(path)
+    if own is None and format == "csv" and _JSON.match(source.head(path)):
+        own = "json"
+    if own not in (None, format) and not (own == "html" and format == "lines"):
+        raise other(path, own or "")
 
 
 def not_compressed(path: str) -> str | None:

@@ -46,7 +46,8 @@ def _names(renamed: Sequence[tuple[str, str]]) -> Iterator[str]:
         if not before:
             made.append(f"{name} (it had no name)")
         elif name != before:
-            made.append(f"{name} (another {before!r})")
+            shown = name if name.isprintable() else repr(name)
+            made.append(f"{shown} (another {before!r})")
     if made:
         more = f" and {len(made) - MOST_NAMED} more" if made[MOST_NAMED:] else ""
         yield f"columns are called {', '.join(made[:MOST_NAMED])}{more}"

@@ -14,16 +14,16 @@ from jinja2 import meta, nodes
 MOST_NAMED = 30
 """Columns that a message tells by name."""
 
-PLACE = re.compile(r"\{\{[-+]?\s*(.*?)\s*[-+]?\}\}", re.DOTALL)
+PLACE = re.compile(r"\{\{[-+]?(.*?)[-+]?\}\}", re.DOTALL)
 """What is written between double braces."""
 NAME = re.compile(r"[\w\s.\-/:#&@$%?!]+")
 """What could be the name of a column, at a glance: no quotes, brackets, pipes or operators."""
 
 
 class Named(msgspec.Struct, frozen=True):
-    """The names of a template: those of columns, for all it can tell; among them those that columns
-    need not have (`range` …); whether it looks at the row as a whole, through `row`, and if so, at
-    more than the columns it names there.
+    """The names of a template: those of columns, for all it can tell; among them those that need be
+    none, as they are only called (`range(3)`); whether it looks into the row as a whole, through
+    `row`, and if so, at more than the columns it names there.
     """
 
     columns: frozenset[str]
@@ -37,13 +37,20 @@ def named(parsed: nodes.Template, words: Collection[str]) -> Named:
     names = meta.find_undeclared_variables(parsed)
     if not any(parsed.find_all(nodes.Block)):
         names |= {name.name for name in parsed.find_all(nodes.Name) if name.name == "self"}
+    called = _only_called(parsed, names.intersection(words))
     if "row" not in names:
-        return Named(frozenset(names), frozenset(names.intersection(words)))
+        return Named(frozenset(names), called)
     looked_up = dict(_of_row(parsed))
     uses = [name for name in parsed.find_all(nodes.Name) if name.name == "row"]
     columns = (names - {"row"}) | set(looked_up.values())
-    words_used = frozenset((names - {"row"}).intersection(words))
-    return Named(frozenset(columns), words_used, True, len(uses) > len(looked_up))
+    return Named(frozenset(columns), called, True, len(uses) > len(looked_up))
+
+
+def _only_called(parsed: nodes.Template, words: Collection[str]) -> frozenset[str]:
+    """Those of `words` that stand nowhere but where something is called."""
+    called = {id(call.node) for call in parsed.find_all(nodes.Call)}
+    names = (name for name in parsed.find_all(nodes.Name) if id(name) not in called)
+    return frozenset(words) - {name.name for name in names}
 
 
 def _of_row(parsed: nodes.Template) -> Iterator[tuple[int, str]]:
@@ -70,7 +77,7 @@ def place_of(name: str) -> str:
 
 def places(source: str) -> list[str]:
     """What stands between double braces, as it is written."""
-    return [place[1] for place in PLACE.finditer(source)]
+    return [place[1].strip() for place in PLACE.finditer(source)]
 
 
 def meant(name: str, source: str, columns: Collection[str]) -> str | None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from jinja2 import Template as Compiled
 from jinja2 import TemplateError, TemplateSyntaxError, nodes
+from jinja2.utils import internal_code
 
 from batch.templates import bounds, names
 from batch.templates.lookups import NoColumn, NoKey
@@ -21,15 +22,15 @@ FAULTS = (
 )
 """What rendering data may raise: each is the row's fault, and stops no run."""
 
-UNCOMPILED = (*(SyntaxError, RecursionError, MemoryError, OverflowError, ValueError),)
-"""What Python raises for a template that it cannot take, as one of 30 loops in each other."""
+UNCOMPILED = (*FAULTS, SyntaxError)
+"""What a template raises that Python cannot take, as one of 30 loops in each other."""
 
 LONGEST_REASON = 300
 SURE = bounds.MOST_TEXT // 4
 """Characters that are certainly no more bytes than a prompt may have."""
 
 
-class BadTemplate(ValueError):
+class BadTemplate(Exception):
     """A template that cannot be read; `hint` is the way out, if one is known."""
 
     def __init__(self, message: str, hint: str | None = None) -> None:
@@ -104,7 +105,8 @@ class Template:
         """The line of the template where something went wrong."""
         line = None
         while at is not None:
-            if at.tb_frame.f_globals is self._root.__globals__:
+            in_template = at.tb_frame.f_globals is self._root.__globals__
+            if in_template and at.tb_frame.f_code not in internal_code:
                 line = self._compiled.get_corresponding_lineno(at.tb_lineno)
             at = at.tb_next
         return line
@@ -115,6 +117,7 @@ def _read(source: str) -> tuple[Named, Compiled, list[tuple[str, str | None]] | 
     try:
         source.encode()
         parsed = sandbox.parse(source)
+        _check_filters(parsed, sandbox)
         named = names.named(parsed, GLOBALS)
         parts = _parts(parsed)
         compiled = sandbox.from_string(parsed, globals=GLOBALS)
@@ -126,6 +129,18 @@ def _read(source: str) -> tuple[Named, Compiled, list[tuple[str, str | None]] | 
         raise BadTemplate(f"the template is too much for its language: {_reason(error)}") from None
     compiled.globals = dict(compiled.globals)  # copied for each row: 7 us as a ChainMap
     return named, compiled, parts
+
+
+def _check_filters(parsed: nodes.Template, sandbox: Sandbox) -> None:
+    """Also inside an `if`, where Jinja finds out when the condition holds for the first time."""
+    known = {nodes.Filter: sandbox.filters, nodes.Test: sandbox.tests}
+    for node in parsed.find_all((nodes.Filter, nodes.Test)):
+        assert isinstance(node, nodes.Filter | nodes.Test)
+        if node.name not in known[type(node)]:
+            kind = type(node).__name__.lower()
+            raise BadTemplate(
+                f"line {node.lineno} of the template: there is no {kind} {node.name!r}"
+            )
 
 
 def _parts(parsed: nodes.Template) -> list[tuple[str, str | None]] | None:
