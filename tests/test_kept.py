@@ -12,6 +12,7 @@ import pandas
 import polars
 import pyarrow as pa
 import pyarrow.dataset as ds
+import pyarrow.feather
 import pyarrow.parquet as pq
 import pytest
 
@@ -123,10 +124,13 @@ def noted(**more: str) -> dict[str, str]:
     return {"huggingface": json.dumps(FEATURES), "source": "a survey", **more}
 
 
-def saved(path: Any, metadata: dict[str, str], label: int = 1) -> pa.Schema:
+def saved(path: Any, metadata: dict[str, str], label: int = 1) -> None:
     made = pa.table({"text": ["a"], "label": [label]})
-    pq.write_table(made.replace_schema_metadata(metadata), path)
-    return made.schema
+    made = made.replace_schema_metadata(metadata)
+    if path.suffix == ".arrow":
+        pyarrow.feather.write_feather(made, str(path))
+    else:
+        pq.write_table(made, path)
 
 
 def metadata(path: Any) -> dict[str, str]:
@@ -135,9 +139,12 @@ def metadata(path: Any) -> dict[str, str]:
     return {key.decode(): text.decode() for key, text in found.items() if key != b"batchmill"}
 
 
-def test_what_the_writer_noted_of_the_schema_is_in_every_file_of_the_run(api, batchmill, tmp_path):
-    saved(tmp_path / "in.parquet", noted())
-    assert batchmill("run", "in.parquet", *asking(api)).exit_code == 0
+@pytest.mark.parametrize("suffix", ["parquet", "arrow"])
+def test_what_the_writer_noted_of_the_schema_is_in_every_file_of_the_run(
+    api, batchmill, tmp_path, suffix
+):
+    saved(tmp_path / f"in.{suffix}", noted())
+    assert batchmill("run", f"in.{suffix}", *asking(api)).exit_code == 0
     assert batchmill("export", "runs/in", "-o", "one.parquet").exit_code == 0
     run = tmp_path / "runs/in"
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 
 import msgspec
@@ -20,12 +20,13 @@ import pyarrow as pa
 
 from batch.errors import InputError
 from batch.model import Batch, Position, Row
-from batch.readers import files, fingerprints, hive, jsonl, looks, source, union
+from batch.readers import files, fingerprints, hive, jsonl, looks, source
 from batch.readers.fingerprints import Difference, Fingerprint
 from batch.readers.formats import FORMATS, READERS, Reader
 from batch.readers.notices import notices
 from batch.readers.reading import DEFAULT, OF_RULES_1, UTF8, Reading, Said
 from batch.readers.source import FIRST_BYTES, FIRST_ROWS
+from batch.readers.together import Together
 
 __all__ = [
     "DEFAULT",
@@ -105,7 +106,7 @@ class Input:
         """The columns to carry: all, or those in `keep`.  Two have one name when JSONL has a key
         `extra`.
         """
-        fields = [*self._own, *self._of_folders]
+        fields = [*self._columns.own, *self._columns.of_folders]
         if keep is not None:
             known = {field.name: field for field in fields}
             for name in keep:
@@ -113,7 +114,7 @@ class Input:
                     raise InputError(self._unknown_column(name, list(known)))
             fields = [field for name, field in known.items() if name in keep]
         extra = [jsonl.EXTRA] if self.reader.HAS_EXTRA else []
-        return pa.schema([*fields, *extra], self._found.metadata)
+        return pa.schema([*fields, *extra], self._columns.found.metadata)
 
     def found(self) -> Reading:
         """How the files are read, what was found out of them included."""
@@ -121,98 +122,40 @@ class Input:
             return self.reading
         types = {}
         if self.reader.HAS_EXTRA:
-            types = {field.name: jsonl.kind_of(field) for field in self._own}
-        folders = {field.name: str(field.type) for field in self._of_folders}
+            types = {field.name: jsonl.kind_of(field) for field in self._columns.own}
+        folders = {field.name: str(field.type) for field in self._columns.of_folders}
         return msgspec.structs.replace(
             self.reading, types=types, files=len(self.files), folders=folders
         )
 
-    @property
-    def _first(self) -> tuple[str, ...]:
-        """The files with which the run began."""
-        return self.files[: self.reading.files or len(self.files)]
-
     @cached_property
-    def _found(self) -> pa.Schema:
-        return self.reader.schema(self._first, self.reading)
-
-    @property
-    def _own(self) -> list[pa.Field]:
-        """The columns of the files themselves."""
-        return list(self._found)[:-1] if self.reader.HAS_EXTRA else list(self._found)
-
-    @cached_property
-    def _of_folders(self) -> list[pa.Field]:
-        """The columns that the names of folders give; one that files have is theirs."""
-        types = self.reading.folders
-        if self.reading.files is None and any(self.told):
-            own = {field.name for field in self._own}
-            types = {key: type for key, type in hive.types(self.told).items() if key not in own}
-        return [pa.field(name, hive.TYPES[type]) for name, type in types.items()]
-
-    @cached_property
-    def _united(self) -> pa.Schema | None:
-        """The columns of the files in every batch; None where batches are as they are read."""
-        if self.reading.files == 0 or (len(self.files) == 1 and not self._of_folders):
-            return None
-        if self.reader.NOTES is None:
-            return pa.schema([]) if self._of_folders else None
-        return self._found
+    def _columns(self) -> Together:
+        return Together(
+            self.reader,
+            self.files,
+            self.names,
+            self.reading,
+            self.told,
+            is_open=self.reader.HAS_EXTRA,
+        )
 
     def _read(self, file: int, start: Position) -> Iterator[Batch]:
-        batches = self.reader.read(self.files[file], start, self.reading)
-        return batches if self._united is None else map(partial(self._fitted, file), batches)
-
-    def _fitted(self, file: int, batch: Batch) -> Batch:
-        """A batch with the columns of all files, those of the folders, and then the reader's own."""
-        table, before = batch.table, batch.start.offset + batch.start.skip
-        notes = table.num_columns if self.reader.NOTES is None else self.reader.NOTES
-        end, united = table.num_columns - notes, self._united or pa.schema([])
-        held = dict(zip(table.schema.names[:end], table.columns[:end], strict=True))
-        made = union.fit(
-            held, len(table), united, lambda row: f"{self.names[file]} row {before + row}"
-        )
-        told = self.told_of(file)
-        made += [hive.column(each, told[each.name], len(table)) for each in self._of_folders]
-        fields = [*united, *self._of_folders, *list(table.schema)[end:]]
-        whole = pa.RecordBatch.from_arrays([*made, *table.columns[end:]], schema=pa.schema(fields))
-        return msgspec.structs.replace(batch, table=whole)
-
-    def told_of(self, file: int) -> dict[str, str | None]:
-        """What the folders say of a file, as far as that is a column."""
-        return {each.name: self.told[file].get(each.name) for each in self._of_folders}
+        for batch in self.reader.read(self.files[file], start, self.reading):
+            yield self._columns.fitted(file, batch)
 
     def together(self) -> list[str]:
         """Lines about what may be unexpected of the files together."""
-        own = {field.name for field in self._own} if any(self.told) else ()
-        lines = [
-            f"the column {key} is that of the files, not what their folders say"
-            for key in hive.types(self.told)
-            if key in own
-        ]
-        if self._united is not None and self.reader.NOTES is not None:
-            found = [self._columns_of(file).names for file in range(len(self.files))]
-            lines += union.gaps(self._united.names, list(zip(self.names, found, strict=True)))
-        return lines
+        return list(self._columns.notices())
 
     def newcomers(self) -> list[str]:
         """Lines about files that came after the run began, whose columns are those it has.  Raises
         InputError for one that does not fit them.
         """
-        lines = []
-        for file in range(len(self._first), len(self.files)):
-            for each in self._of_folders:
-                hive.column(each, self.told_of(file)[each.name], 0)
-            if self._united is not None and self.reader.NOTES is not None:
-                more = union.Columns(self.names[file], self._columns_of(file))
-                lines += union.joins(self._united, more)
-        return lines
+        return list(self._columns.newcomers())
 
-    def _columns_of(self, file: int) -> pa.Schema:
-        alone = msgspec.structs.replace(
-            self.reading, dialects=self.reading.dialects[file : file + 1]
-        )
-        return self.reader.schema([self.files[file]], alone)
+    def told_of(self, file: int) -> dict[str, str | None]:
+        """What the folders say of a file, as far as that is a column."""
+        return self._columns.told_of(file)
 
     def _unknown_column(self, name: str, known: list[str]) -> str:
         where = f" in the first {FIRST_ROWS:,} rows" if self.reader.HAS_EXTRA else ""

@@ -6,6 +6,7 @@ Files on this machine are mapped into memory, so a batch of any size is read row
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -33,7 +34,7 @@ _Batches = Iterator[pa.RecordBatch]
 
 def read(path: str, start: Position, reading: Reading) -> Iterator[Batch]:
     with _open(path) as (found, batches):
-        kept = _schema(path, found)
+        kept = _schema(path, found).remove_metadata()
         first, at = 0, start
         for whole in batches:
             begin, first = max(start.offset - first, 0), first + len(whole)
@@ -77,7 +78,8 @@ def _cut(whole: pa.RecordBatch, begin: int) -> Iterator[pa.RecordBatch]:
     """The rows from `begin` on, at most ROWS and about BYTES at a time."""
     for offset in range(begin, len(whole), source.ROWS):
         some = whole.slice(offset, source.ROWS)
-        step = max(len(some) * source.BYTES // max(some.nbytes, source.BYTES), 1)
+        most = source.about(some.num_columns)
+        step = max(len(some) * most // max(some.nbytes, most), 1)
         for place in range(0, len(some), step):
             yield some.slice(place, step)
 
@@ -98,12 +100,13 @@ def schema(paths: Sequence[str], reading: Reading) -> pa.Schema:
 
 def _schema(path: str, found: pa.Schema) -> pa.Schema:
     """The columns, of types that Parquet has.  Raises InputError for one that it has not."""
-    kept = pa.schema([pa.field(field.name, _plain(field.type)) for field in found])
+    fields = [pa.field(field.name, _plain(field.type)) for field in found]
+    kept = pa.schema(fields, parquet.noted(found))
+    where = f"{source.basename(path)}: "
+    if twice := [name for name, count in Counter(kept.names).items() if count > 1]:
+        message = f"{where}more than one column is called {twice[0]!r}"
+        raise InputError(message, hint="Rename all but one.")
     for field in kept:
-        where = f"{source.basename(path)}: "
-        if kept.names.count(field.name) > 1:
-            message = f"{where}more than one column is called {field.name!r}"
-            raise InputError(message, hint="Rename all but one.")
         try:
             pq.ParquetWriter(pa.BufferOutputStream(), pa.schema([field])).close()
         except pa.ArrowException:

@@ -208,8 +208,12 @@ def _schema(file: _File) -> pa.Schema:
     if twice := [name for name, count in Counter(found.names).items() if count > 1]:
         message = f"{file.name}: more than one column is called {twice[0]!r}"
         raise InputError(message, hint="Rename all but one.")
-    noted = {key: text for key, text in (found.metadata or {}).items() if not _STALE.match(key)}
-    return pa.schema([pa.field(field.name, field.type) for field in found], noted or None)
+    return pa.schema([pa.field(field.name, field.type) for field in found], noted(found))
+
+
+def noted(found: pa.Schema) -> dict[bytes, bytes]:
+    """What a writer noted of a schema, as far as that stays right when there are more columns."""
+    return {key: text for key, text in (found.metadata or {}).items() if not _STALE.match(key)}
 
 
 def _narrows(before: pa.DataType, after: pa.DataType) -> bool:

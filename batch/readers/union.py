@@ -75,8 +75,8 @@ def _where(path: str, one: pa.DataType, other: pa.DataType) -> tuple[str, pa.Dat
 
 
 def joins(known: pa.Schema, more: Columns) -> list[str]:
-    """A line about the columns of a file that comes later, which are not among the known.  Raises
-    InputError for one of a type that is not held by the known.
+    """The columns of a file that comes later, which are not among the known.  Raises InputError for
+    one of a type that is not held by the known.
     """
     new = []
     for field in more.schema:
@@ -86,7 +86,7 @@ def joins(known: pa.Schema, more: Columns) -> list[str]:
         elif not _takes(known.field(at).type, field.type):
             words = f"column {field.name!r} is {field.type}, but was {known.field(at).type} before"
             raise InputError(f"{more.file}: {words}", hint=HINT)
-    return [f"{more.file}: columns the run began without are left out: {_listed(new)}"] * bool(new)
+    return new
 
 
 def _takes(known: pa.DataType, more: pa.DataType) -> bool:
@@ -103,14 +103,14 @@ def gaps(names: Sequence[str], found: Sequence[tuple[str, Sequence[str]]]) -> li
         for name in set(names).difference(there):
             lacking.setdefault(name, []).append(file)
     said = [_gap(name, lacking[name]) for name in names if name in lacking]
-    return [f"columns are null where a file has none of that name: {_listed(said)}"] * bool(said)
+    return [f"columns are null where a file has none of that name: {listed(said)}"] * bool(said)
 
 
 def _gap(name: str, files: Sequence[str]) -> str:
     return f"{name} ({files[0] if len(files) == 1 else f'{len(files):,} files'})"
 
 
-def _listed(words: Sequence[str]) -> str:
+def listed(words: Sequence[str]) -> str:
     more = f" and {len(words) - MOST_NAMED:,} more" if len(words) > MOST_NAMED else ""
     return ", ".join(words[:MOST_NAMED]) + more
 

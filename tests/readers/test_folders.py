@@ -11,15 +11,16 @@ import duckdb
 import polars
 import pyarrow as pa
 import pyarrow.dataset as ds
+import pyarrow.feather
 import pyarrow.parquet as pq
 import pytest
 
 from batch.errors import InputError
 from batch.readers import Input, resolve
 from tests.readers.test_union import carried, rows
-from tests.reading import asking, table, texts, write
+from tests.reading import asking, table, texts
 
-FORMATS = ["parquet", "csv", "jsonl"]
+FORMATS = ["parquet", "csv", "jsonl", "json", "arrow"]
 NULL = "__HIVE_DEFAULT_PARTITION__"
 
 
@@ -29,6 +30,10 @@ def put(path: Path, **columns: list[Any]) -> Path:
     made = pa.table(columns)
     if path.suffix == ".parquet":
         pq.write_table(made, path)
+    elif path.suffix == ".arrow":
+        pyarrow.feather.write_feather(made, str(path))
+    elif path.suffix == ".json":
+        path.write_text(json.dumps(made.to_pylist()))
     elif path.suffix == ".csv":
         lines = [columns, *(row.values() for row in made.to_pylist())]
         path.write_text("".join(",".join(map(str, line)) + "\n" for line in lines))
@@ -242,6 +247,18 @@ def test_only_folders_below_what_is_named_count(tmp_path: Path) -> None:
     assert [row.values["b"] for row in rows(both)] == [2, 3]
 
 
+def test_a_glob_that_the_shell_resolves_is_the_same(api, batchmill, tmp_path):
+    for day in (1, 2):
+        put(tmp_path / f"dt={day}/a.csv", text=["x"])
+    asked = ("-m", "m", "-p", "{{ text }} {{ dt }}", "--base-url", api.url, "-o", "out")
+
+    for entries in (["dt=1/a.csv", "dt=2/a.csv"], ["dt=1", "dt=2"], ["dt=*"]):
+        ended = batchmill("run", *entries, *asked, "--new")
+        assert ended.exit_code == 0, ended.stderr
+        assert api.prompts() == {"x 1": 1, "x 2": 1}
+        api.reset_ledger()
+
+
 def test_a_folder_without_a_key_that_others_have_is_null(tmp_path: Path) -> None:
     put(tmp_path / "in/x.csv", text=["x"])
     put(tmp_path / "in/k=1/x.csv", text=["x"])
@@ -285,15 +302,11 @@ def test_a_key_of_jsonl_that_comes_late_is_what_the_prompt_sees(tmp_path: Path) 
 @pytest.mark.parametrize("suffix", FORMATS)
 def test_a_run_over_hive_folders_resumes_grows_and_notices_a_move(api, batchmill, tmp_path, suffix):
     for day in (1, 2):
-        folder = tmp_path / f"in/dt=2026-01-0{day}/n={day}"
-        folder.mkdir(parents=True)
-        write(folder / f"part-0.{suffix}", texts(3))
+        put(tmp_path / f"in/dt=2026-01-0{day}/n={day}/part-0.{suffix}", text=texts(3))
     asked = ("-m", "m", "-p", "{{ text }} {{ dt }} {{ n }}", "--base-url", api.url)
     command = ("run", "in", *asked, "-o", "out", "--set", "output.part_rows=4")
     assert batchmill(*command, "--limit", 4).exit_code == 0
-    more = tmp_path / "in/dt=2026-01-03/n=3"
-    more.mkdir(parents=True)
-    write(more / f"part-0.{suffix}", texts(1))
+    more = put(tmp_path / f"in/dt=2026-01-03/n=3/part-0.{suffix}", text=texts(1)).parent
 
     ended = batchmill(*command)
 
@@ -303,6 +316,10 @@ def test_a_run_over_hive_folders_resumes_grows_and_notices_a_move(api, batchmill
     found = table(tmp_path / "out").select(["dt", "n"]).to_pylist()
     assert found == [{"dt": f"2026-01-0{day}", "n": day} for day, _ in wanted]
     assert batchmill("verify", "out", "--input").exit_code == 0
+    put(more / f"late=1/part-1.{suffix}", text=texts(1))
+    late = batchmill(*command)
+    assert late.exit_code == 0, late.stderr
+    assert "columns the run began without are left out: late" in late.stderr
     more.rename(more.parent / "n=x")
     assert batchmill(*command).exit_code == 4
     (more.parent / "n=x").rename(more)
@@ -310,6 +327,16 @@ def test_a_run_over_hive_folders_resumes_grows_and_notices_a_move(api, batchmill
     refused = batchmill(*command)
     assert refused.exit_code == 4
     assert "the folders say dt=2026-01-00, n=1" in refused.stderr
+
+
+def test_plain_lines_have_the_columns_of_their_folders(tmp_path: Path) -> None:
+    for day in (1, 2):
+        put(tmp_path / f"day={day}/log.csv", text=[f"line {day}"])
+    found = resolve("day=*/log.csv", tmp_path, "lines")
+
+    lines = [("text", 1), ("line 1", 1), ("text", 2), ("line 2", 2)]
+    assert [tuple(row.values.values()) for row in rows(found)] == lines
+    assert [tuple(row.values()) for row in carried(found).to_pylist()] == lines
 
 
 def test_places_in_messages_name_the_folders(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import duckdb
 import polars
 import pyarrow as pa
 import pyarrow.dataset as ds
+import pyarrow.feather
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
@@ -362,6 +363,26 @@ def test_a_notice_says_which_columns_are_null_in_which_file(tmp_path: Path) -> N
 
     assert "text (c.parquet)" in line and "Text (2 files)" in line
     assert saved(tmp_path, a=columns, b=columns).together() == []
+
+
+def test_arrow_files_are_united_too(tmp_path: Path) -> None:
+    files = [
+        {"a": pa.array([1]), "text": pa.array(["x"], pa.large_string())},
+        {"text": ["y"], "day": pa.array([BARE.date()], pa.date64()), "a": [0.5]},
+        {"day": pa.array([BARE.date()], pa.date32())},
+    ]
+    for number, columns in enumerate(files):
+        pyarrow.feather.write_feather(pa.table(columns), str(tmp_path / f"{number}.arrow"))
+    found = resolve("*.arrow", tmp_path)
+
+    united = carried(found)
+
+    assert united.equals(pa.concat_tables(map(pa.table, files), promote_options="permissive"))
+    assert [row.values for row in rows(found)] == united.to_pylist()
+    large = pa.table({"a": [1, 2**53 + 1]})
+    pyarrow.feather.write_feather(large, str(tmp_path / "3.arrow"))
+    with pytest.raises(InputError, match=r"^3\.arrow row 1: 'a' is 9007199254740993, which double"):
+        rows(resolve("*.arrow", tmp_path))
 
 
 # runs

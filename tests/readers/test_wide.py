@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.feather
 import pyarrow.parquet as pq
 import pytest
 
@@ -25,6 +26,8 @@ def saved(path: Path, count: int = COUNT, rows: int = ROWS) -> list[str]:
     made = pa.table({name: [f"{name} {row}" for row in range(rows)] for name in names})
     if path.suffix == ".parquet":
         pq.write_table(made, path)
+    elif path.suffix == ".arrow":
+        pyarrow.feather.write_feather(made, str(path))
     else:
         with path.open("w", newline="") as file:
             writer = csv.writer(file)
@@ -33,7 +36,7 @@ def saved(path: Path, count: int = COUNT, rows: int = ROWS) -> list[str]:
     return names
 
 
-@pytest.mark.parametrize("suffix", ["parquet", "csv"])
+@pytest.mark.parametrize("suffix", ["parquet", "csv", "arrow"])
 def test_ten_thousand_columns_are_carried_and_asked_about(api, batchmill, tmp_path, suffix):
     names = saved(tmp_path / f"in.{suffix}", rows=5)
     prompt = "{{ c0 }}, {{ c9999 }}"
@@ -82,7 +85,7 @@ def calls(work: Callable[[], object]) -> int:
     return counted
 
 
-@pytest.mark.parametrize("suffix", ["parquet", "csv"])
+@pytest.mark.parametrize("suffix", ["parquet", "csv", "arrow"])
 def test_a_column_costs_the_same_however_many_there_are(tmp_path: Path, suffix: str) -> None:
     def read(count: int) -> None:
         found = resolve(f"{count}.{suffix}", tmp_path)
