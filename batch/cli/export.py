@@ -12,7 +12,6 @@ from batch import words
 from batch.cli import options
 from batch.errors import StorageError, UsageError
 from batch.outputs.form import File
-from batch.store.plan import Format
 
 if TYPE_CHECKING:
     from batch.outputs.form import Written
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 @click.option("--excel", is_flag=True,
               help="CSV for a spreadsheet: no cell is a formula, and a BOM says UTF-8.")  # fmt: skip
 @click.option("--force", is_flag=True, help="Write over a file that is there.")
-def export(run: Path, output: Path, format_: Format | None, force: bool, **more: Any) -> None:
+def export(run: Path, output: Path, force: bool, **more: Any) -> None:
     """Write all results to one file, in input order; `-o -` is standard output.
 
     openai-batch writes the answers as OpenAI's Batch API does, and failed rows, if there are any, to
@@ -36,7 +35,7 @@ def export(run: Path, output: Path, format_: Format | None, force: bool, **more:
     from batch.outputs import export as exporting
     from batch.outputs import form
 
-    file = form.named(str(output), format_, **more)
+    file = form.named(str(output), more.pop("format"), **more)
     if file is None:
         raise UsageError(f"{output}: say --format, or name it *{', *'.join(form.OURS)}")
     there = [path for path in exporting.paths(file) if path.exists()]

@@ -19,7 +19,7 @@ KEYS = {
     "api": "request.api",
     "schema": "request.schema",
     "output": "output.path",
-    "format_": "output.format",
+    "format": "output.format",
     "columns": "output.columns",
     "flat": "output.flat",
     "concurrency": "limits.concurrency",
@@ -125,7 +125,6 @@ def _names(ctx: click.Context, option: click.Parameter, text: str | None) -> lis
 form = together(
     click.option(
         "--format",
-        "format_",
         type=click.Choice(get_args(Format)),
         help="What the file holds.  [default: by its suffix]",
     ),
