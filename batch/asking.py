@@ -23,7 +23,7 @@ from batch.budget import Boundless, Purse
 from batch.checker import Checker
 from batch.client import Client
 from batch.doubts import EMPTY_WINDOW, INVALID_WINDOW, First, HeldBack, Invalid, Refusal, Timeouts
-from batch.errors import BatchError, Interrupted, StorageError
+from batch.errors import BatchError, InputError, Interrupted, StorageError
 from batch.feed import Feed, Task
 from batch.health import FIRST_PROBE
 from batch.job import Job
@@ -130,7 +130,7 @@ class Asking:
                 self._store.sent(request.row, request.model, most, tokens.most_output(request))
                 self._conclude(task, request, await self._client.send(request))
                 await self._store.room()
-        except StorageError as error:
+        except (StorageError, InputError) as error:
             self._stop(error)
 
     async def _next(self) -> tuple[Task, Request] | None:

@@ -222,7 +222,8 @@ def schema(carried: pa.Schema, own: Sequence[Column]) -> tuple[pa.Schema, list[t
                 {**(field.metadata or {}), NAME: field.name}
             )
         fields.append(field)
-    return pa.schema([*fields, *(pa.field(column.name, column.type) for column in own)]), renamed
+    ours = (pa.field(column.name, column.type) for column in own)
+    return pa.schema([*fields, *ours], carried.metadata), renamed
 
 
 def carried(schema: pa.Schema, own: Sequence[Column]) -> pa.Schema:

@@ -37,7 +37,8 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
     """What is left of a job.  `done` rows have a result that stays, `bad_rows` cannot be asked,
     `learnt_rows` of the run have taught tokens and times; `different` says why the run that is
     there is not this job's.  `seconds_least` and `seconds_most` are None while unknown; `total`
-    holds no model without a price, and these are `unpriced_models`.
+    holds no model without a price, and these are `unpriced_models`; `notices` tell what was found out
+    of the input's files.
     """
 
     run: str
@@ -52,6 +53,7 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
     seconds_least: float | None
     seconds_most: float | None
     different: str | None = None
+    notices: tuple[str, ...] = ()
 
 
 class Done(msgspec.Struct, frozen=True):
@@ -100,8 +102,10 @@ def of(job_: Job, run_folder: Path, terms: Terms) -> Estimate:
         base_url = endpoint.address(job_.endpoint, terms.environment)
     pricer = rehearsal.pricer(job_, base_url)
     with ExitStack() as stack:
-        source = rehearsal.source_of(job_, terms.input_format, stack)
+        source = rehearsal.source_of(job_, stack, *opening.reading_of(run_folder, job_))
         different = _difference(job_, run_folder, source)
+        if different is not None:
+            source = rehearsal.looked_at_anew(job_, source)
         known = run_folder if different is None else None
         if known is None or not (known / "run.json").exists():
             rehearsal.check_prompt(job_, source, prompter, terms)
@@ -112,6 +116,7 @@ def of(job_: Job, run_folder: Path, terms: Terms) -> Estimate:
             found.take(row.index, request)
         if not found.rows:
             raise rehearsal.no_rows(source)
+        notices = rehearsal.notices_of(source)
     price = tally.by(pricer, time.time(), job_.request.sent.get("service_tier"))
     models = found.tally.forecasts(price)
     total = tally.total(models)
@@ -129,6 +134,7 @@ def of(job_: Job, run_folder: Path, terms: Terms) -> Estimate:
         seconds_least=least,
         seconds_most=most,
         different=different,
+        notices=notices,
     )
 
 

@@ -35,6 +35,9 @@ class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     """What to do.  Paths are absolute."""
 
     input: str | list[str] | None = None
+    input_format: str | None = None
+    delimiter: str | None = None
+    encoding: str | None = None
     name: str | None = None
     id_column: str | None = None
     keep: list[str] | None = None
@@ -113,7 +116,8 @@ def at(tables: dict[str, Any], folder: Path, source: Path | None = None) -> dict
     if isinstance(request, dict) and isinstance(request.get("schema"), str):
         request["schema"] = _schema(request["schema"], folder, source)
     if isinstance(output, dict) and isinstance(output.get("path"), str):
-        output["path"] = _absolute(output["path"], folder)
+        slash = "/" * output["path"].endswith("/")  # by which a folder is told from a file
+        output["path"] = _absolute(output["path"], folder).removesuffix("/") + slash
     if isinstance(prompt, dict) and isinstance(prompt.get("files_from"), list):
         prompt["files_from"] = [_absolute(path, folder) for path in prompt["files_from"]]
     if isinstance(endpoint, dict) and str(endpoint.get("base_url", "")).startswith("local:"):

@@ -50,9 +50,22 @@ def encode(value: Any) -> str:
     return text.decode()
 
 
+_NESTED = frozenset({dict, list, tuple})
+
+
 def is_finite(value: Any) -> bool:
     """Whether all its numbers are; the others become null where JSON is strict."""
-    return all(math.isfinite(leaf) for leaf in leaves(value) if type(leaf) is float)
+    waiting: list[Any] = [[value]]
+    for held in waiting:  # which grows meanwhile
+        inside = held.values() if type(held) is dict else held
+        kinds = set(map(type, inside))
+        if float in kinds:
+            floats = inside if len(kinds) == 1 else [v for v in inside if type(v) is float]
+            if not all(map(math.isfinite, floats)):
+                return False
+        if not kinds.isdisjoint(_NESTED):
+            waiting += [inner for inner in inside if type(inner) in _NESTED]
+    return True
 
 
 def leaves(value: Any) -> Iterator[Any]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 import pyarrow as pa
@@ -19,18 +18,16 @@ from batch.errors import UsageError
 from batch.job import Job
 from batch.model import Row
 from batch.outcome import BadAnswer
+from batch.outputs import cells
+from batch.outputs import export as exporting
+from batch.outputs.form import File, Written
 from batch.prompts import BadRow, Prompter, api_of
 from batch.readers import Input, Reading
 from batch.store import contents, folder, plan
-from batch.store import export as exporting
 from batch.store.plan import Again, Plan
 from batch.store.seal import Layout
 from batch.store.verify import Finding
-from batch.values import rows as as_written
 from batch.values import seen as as_seen
-
-_CONTROLS = re.compile(r"[\x7f-\x9f]")
-"""Those that JSON does not escape by itself; a terminal obeys them."""
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,7 +63,7 @@ def rows(run: Path, wanted: Wanted, *, seen: bool = False) -> Iterator[dict[str,
     a prompt has `seen` them.
     """
     _, how = opened(run)
-    converted = as_seen if seen else as_written
+    converted = as_seen if seen else cells.rows
     for table in contents.tables(run, how):
         yield from converted(_chosen(table, wanted))
 
@@ -147,22 +144,15 @@ def _said(message: dict[str, Any]) -> str:
 
 
 def as_json(values: dict[str, Any]) -> str:
-    """One row as a JSON object, in which no control character stands as itself."""
-    return _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", json_text.encode(values))
+    """One row as a JSON object."""
+    return json_text.encode(values)
 
 
-def export(run: Path, output: Path, format_: str) -> Iterator[Path]:
-    """Write the results to one file (and, for openai-batch, the failed rows to another); gives
-    their paths.
-    """
+def export(run: Path, file: File, stdout: BinaryIO) -> Written:
+    """Write the results to one file (and, for openai-batch, the failed rows to another)."""
     known, how = opened(run)
-    tables = contents.tables(run, how)
-    if format_ == "openai-batch":
-        api = known.job.get("request", {}).get("api", Parameters().api)
-        yield from (output, exporting.openai_batch(output, tables, api))
-    else:
-        exporting.write(output, format_, tables, how.schema)
-        yield output
+    api = known.job.get("request", {}).get("api", Parameters().api)
+    return exporting.write(file, contents.tables(run, how), how.schema, api, stdout)
 
 
 def against_input(run: Path) -> Iterator[Finding]:

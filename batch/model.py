@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 class Position(msgspec.Struct, frozen=True, omit_defaults=True):
     """A place between two rows of the input, from which reading can go on.
 
-    `file` counts the input's files, `offset` is bytes into the decompressed text (Parquet: rows
-    into the file), `line` is the lines before it (Parquet: 0), `skip` the rows to pass over from
-    there.
+    `file` counts the input's files, `offset` is bytes into the decompressed text, taken as UTF-8
+    (Parquet and Arrow: rows into the file), `line` is the lines before it (JSON documents: rows;
+    Parquet and Arrow: 0), `skip` the rows to pass over from there.
     """
 
     file: int = 0

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from batch import columns, job, looking, old_rules, prices, readers, status
 from batch.checker import Checker
-from batch.errors import Different
+from batch.errors import Different, InputError
 from batch.job import Job
+from batch.outputs import picked
 from batch.readers import Input, Reading
-from batch.rehearsal import Terms
+from batch.rehearsal import Terms, said
 from batch.store import contents, folder, lock, plan
 from batch.store.drawn import Cap
 from batch.store.files import Disk
@@ -82,20 +83,17 @@ def input_in(kept: Path, job_: Job, run_folder: Path, source: Input) -> tuple[Jo
     if job_.input is None or Path(str(job_.input)).parent != run_folder.absolute():
         return job_, source
     path = kept / Path(str(job_.input)).name
-    again = readers.resolve(str(path.absolute()), kept, source.format)
+    again = readers.resolve(str(path.absolute()), kept, source.format, source.reading)
     return msgspec.structs.replace(job_, input="-"), again
 
 
-def reading_of(run_folder: Path, job_: Job, how: Terms) -> tuple[str | None, Reading]:
-    """The format of the job's input, where it is known beforehand, and how it is read: as the run in
-    the folder has read it since it began.
-    """
+def reading_of(run_folder: Path, job_: Job) -> tuple[str | None, Reading | None]:
+    """The format of the job's input and how it is read, as far as the run in the folder tells."""
     known = plan.read(run_folder)
     if known is None:
-        return how.input_format, readers.DEFAULT
+        return None, None
     same = known.job.get("input") == job_.input
-    format_ = how.input_format or (known.input_format if same else None)
-    return format_, looking.reading_of(known)
+    return known.input_format if same else None, looking.reading_of(known)
 
 
 def binds_nobody(run_folder: Path) -> bool:
@@ -117,15 +115,27 @@ def same_run(
     different = plan.differences(known, job.tables_of(job_), job_.request.over)
     if different:
         raise Different(f"{run_folder} is the run of another job: {', '.join(different)} changed")
+    if contradicted := readers.contradicted(source, known.input_format, said(job_)):
+        raise Different(f"{run_folder} reads its input otherwise: {contradicted}")
     before = [msgspec.convert(fingerprint, readers.Fingerprint) for fingerprint in known.inputs]
     difference = readers.compare(before, source)
     if difference.kind == "changed":
         raise Different(f"{run_folder} is the run of another input: {difference.text}")
     if known.rules < plan.RULES and (why := old_rules.why_different(job_, source, run_folder)):
         raise Different(f"{run_folder} began by the rules of an older version: {why}")
-    if difference.kind == "grown" and say is not None:
-        say(f"the input grew ({difference.text}): its new rows are asked too")
+    if difference.kind == "grown":
+        _join(run_folder, source, difference.text, say)
     return known
+
+
+def _join(run_folder: Path, source: Input, growth: str, say: Callable[[str], None] | None) -> None:
+    try:
+        notices = source.newcomers()
+    except InputError as error:
+        raise Different(f"{run_folder} is the run of another input: {error}") from None
+    if say is not None:
+        for line in (f"the input grew ({growth}): its new rows are asked too", *notices):
+            say(line)
 
 
 def open_folder(
@@ -168,12 +178,12 @@ def open_folder(
 def _keep_standard_input(
     disk: Disk, job_: Job, run_folder: Path, source: Input
 ) -> tuple[Job, Input]:
-    path = run_folder / f"input{Path(source.files[0]).suffix}"
+    path = run_folder / Path(source.files[0]).name.replace("stdin", "input", 1)
     with Path(source.files[0]).open("rb") as file:
         disk.put(path, iter(lambda: file.read(1 << 20), b""), run_folder / "tmp")
     name = str(path.absolute())
     return msgspec.structs.replace(job_, input=name), readers.resolve(
-        name, run_folder, source.format
+        name, run_folder, source.format, source.reading
     )
 
 
@@ -200,6 +210,31 @@ def schema_of(
     return schema
 
 
+def _of_more_files(known: Plan, source: Input) -> dict[str, Any]:
+    """How files are read that came after the run had begun."""
+    more = len(source.reading.dialects) > len(looking.reading_of(known).dialects)
+    return {"dialects": msgspec.to_builtins(source.reading.dialects)} if more else {}
+
+
+def check_columns(
+    job_: Job,
+    run_folder: Path,
+    known: Plan | None,
+    source: Input,
+    checker: Checker | None,
+    apis: Iterable[str],
+) -> None:
+    """Raises UsageError where the file of the results is to hold columns that there will not be."""
+    output = job_.output
+    if output.columns is None and not output.flat:
+        return
+    if known is not None:
+        schema = looking.layout(run_folder, known).schema
+    else:
+        schema = schema_of(job_, source, checker=checker, apis=apis, say=lambda _: None)
+    picked.pick(schema, output.columns, output.flat)
+
+
 def _plan(job_: Job, source: Input, known: Plan | None, how: How) -> Plan:
     tables, prints = job.tables_of(job_), msgspec.to_builtins(source.fingerprints())
     if known is None:
@@ -219,6 +254,7 @@ def _plan(job_: Job, source: Input, known: Plan | None, how: How) -> Plan:
         known,
         job=tables,
         inputs=prints,
+        reading={**known.reading, **_of_more_files(known, source)},
         resumed=known.resumed + 1,
         state="running",
         prices=prices.snapshot(),

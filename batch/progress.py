@@ -7,7 +7,6 @@ Counts what is durable.  Nothing here decides anything.
 from __future__ import annotations
 
 import math
-import re
 import sys
 import time
 from collections.abc import Callable
@@ -16,10 +15,9 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
+from batch import words
 from batch.model import Result
 from batch.usage import Summary, Totals
-
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 PLAIN_SECONDS = 30.0
 BAR_SECONDS = 0.5
@@ -34,14 +32,14 @@ class Progress:
         before: Summary,
         *,
         quiet: bool = False,
-        stream: TextIO = sys.stderr,
+        stream: TextIO | None = None,
     ) -> None:
-        """`before` is what the run held when it was opened."""
+        """`before` is what the run held when it was opened; without a stream, stderr is told."""
         self.asked_now = Totals()
         self.retries = 0
         self._total: Callable[[], int | None] = lambda: None
         self._state: Callable[[], str] = lambda: ""
-        self._stream = stream
+        self._stream = stream = sys.stderr if stream is None else stream
         self._quiet = quiet
         self._began = self._shown = time.monotonic()
         self._bar: tqdm[Any] | None = None
@@ -109,11 +107,11 @@ class Progress:
         """Print one line, above the bar if there is one."""
         if self._quiet:
             return
-        text = printable(text)
+        text = words.one_line(text)
         if self._bar is not None:
             self._bar.write(text, file=self._stream)
         else:
-            print(text, file=self._stream, flush=True)
+            words.remark(text, self._stream)
 
     def close(self) -> None:
         """Take the bar away, its last state staying on the screen."""
@@ -129,14 +127,14 @@ class Progress:
     def _words(self) -> str:
         held, now = self._held, self.asked_now
         read, written = held.input_tokens + now.input_tokens, held.output_tokens + now.output_tokens
-        words = [
+        said = [
             f"{self.failed:,} failed" if self.failed else "",
             f"{self.retries:,} retries" if self.retries else "",
             f"{short(read)}→{short(written)} tok",
             self._money(),
             self._state(),
         ]
-        return printable(", ".join(word for word in words if word))
+        return words.one_line(", ".join(each for each in said if each))
 
     def _money(self) -> str:
         """What is spent, and what all rows will come to at the cost of those that were answered; of
@@ -170,13 +168,6 @@ def _priced(totals: Totals) -> int:
     """Rows whose cost is known."""
     rows = totals.rows_ok + totals.rows_failed
     return max(0, rows - totals.rows_reused - totals.unpriced_rows)
-
-
-def printable(text: str) -> str:
-    """`text` without control characters but line break and tab: a server's words must not drive
-    the terminal.
-    """
-    return _CONTROLS.sub("\ufffd", text)
 
 
 def short(count: int) -> str:

@@ -105,7 +105,7 @@ class Prompter:
         """What `row` asks.  Raises BadRow."""
         if row.fault is not None:
             raise BadRow(row.fault)
-        custom_id = self._custom_id(row.values)
+        custom_id = self.custom_id(row.values)
         if self._has_user:
             question = Question(messages=self._rendered(row.values), custom_id=custom_id)
         else:
@@ -199,7 +199,8 @@ class Prompter:
             for role, template in self._templates
         ]
 
-    def _custom_id(self, values: dict[str, Any]) -> str | None:
+    def custom_id(self, values: dict[str, Any]) -> str | None:
+        """What the row calls itself, None where it does not.  Raises BadRow."""
         if self._id_column is None:
             value = _readable(values, "custom_id")
         elif self._id_column in values:

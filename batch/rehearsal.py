@@ -6,7 +6,6 @@ place where it stands.  Rows are read a batch at a time, so memory does not grow
 
 from __future__ import annotations
 
-import shutil
 import sys
 import tempfile
 import time
@@ -16,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from batch import apis, endpoint, job, media, models, preflight, prices, readers, same_prompt
+from batch import apis, endpoint, job, media, models, preflight, prices, readers, same_prompt, words
 from batch.apis import APIS, Parameters, weighing
 from batch.budget import Boundless, Worst
 from batch.checker import Checker
@@ -27,7 +26,7 @@ from batch.model import Request, Row
 from batch.preflight import Bounds, OutOfBounds
 from batch.prices import Pricer
 from batch.prompts import BadRow, Prompter, Question
-from batch.readers import FIRST_BYTES, FIRST_ROWS, Input, Reading
+from batch.readers import FIRST_BYTES, FIRST_ROWS, Input, Reading, Said, files
 from batch.tally import Tally
 
 NAMED_ROWS = 100
@@ -41,7 +40,6 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     environment: dict[str, str]
-    input_format: str | None = None
     record_bad_rows: bool = False
     bounds: bool = True
     job_file: Path | None = None
@@ -58,7 +56,7 @@ class Fault(msgspec.Struct, frozen=True):
 
 class Validity(msgspec.Struct):
     """What was found in all rows: how many there are, how many of them are bad, the first faults,
-    and which labels (`custom_id`) more than one row bears, in words.
+    which labels (`custom_id`) more than one row bears, in words, and what was found out of the files.
     """
 
     rows: int = 0
@@ -66,6 +64,7 @@ class Validity(msgspec.Struct):
     models: list[str] = []
     faults: list[Fault] = []
     duplicates: str | None = None
+    notices: tuple[str, ...] = ()
 
 
 class Rehearsed(msgspec.Struct, frozen=True):
@@ -93,11 +92,17 @@ def check(job_: Job, source: Input, prompter: Prompter, terms: Terms) -> Rehears
     found = _check_rows(job_, source, prompter, terms)
     if job_.endpoint.local and "embeddings" in found.apis:
         raise InputError(f"{source.names[0]}: the embedded model gives no embeddings")
+    found = msgspec.structs.replace(found, notices=(*notices_of(source), *found.notices))
     if offered is None:
         return found
     unlisted = models.unlisted(set(found.models), offered.names())
     notices = found.notices if unlisted is None else (*found.notices, unlisted)
     return msgspec.structs.replace(found, notices=notices)
+
+
+def notices_of(source: Input) -> tuple[str, ...]:
+    """Lines about what may be unexpected of the input."""
+    return (*source.notices, *source.together())
 
 
 def checker_of(job_: Job, terms: Terms) -> Checker | None:
@@ -151,6 +156,23 @@ def check_cap(
             raise JobError(f"{where}: {fault}") from None
         if prompter.templated:
             return
+
+
+def check_custom_ids(job_: Job, source: Input, prompter: Prompter) -> None:
+    """All rows must be told apart by their labels where OpenAI's batch format is to be written; a row
+    without one is called by its number.  Raises InputError.
+    """
+    if job_.output.format != "openai-batch":
+        return
+    ids = CustomIds()
+    for row in _rows(source, job_.limit):
+        custom_id = None
+        with suppress(BadRow):
+            custom_id = prompter.custom_id(row.values)
+        ids.note(custom_id or str(row.index), row.where)
+    if (words := ids.words()) is not None:
+        hint = "OpenAI's batch format tells rows apart by it: mend the input, or choose another --format"
+        raise InputError(words, hint=hint)
 
 
 def bounds_of(job_: Job, prompter: Prompter, terms: Terms) -> Bounds | None:
@@ -291,18 +313,32 @@ def _request(job_: Job, row: Row, prompter: Prompter, bounds: Bounds | None) -> 
 
 
 def source_of(
-    job_: Job, input_format: str | None, stack: ExitStack, reading: Reading = readers.DEFAULT
+    job_: Job, stack: ExitStack, format_: str | None = None, reading: Reading | None = None
 ) -> Input:
-    """The input of a job; standard input is kept in a file until `stack` ends."""
+    """The input of a job, whose format and reading may be known from its run; standard input is kept
+    in a file until `stack` ends.
+    """
+    format_ = job_.input_format or format_
     if job_.input is None:
         raise UsageError("no input: name a file, or `input` in the job file")
     if job_.input != "-":
-        return readers.resolve(job_.input, Path.cwd(), input_format, reading)
+        return readers.resolve(job_.input, Path.cwd(), format_, reading, said(job_))
     kept = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="batchmill-")))
-    path = kept / f"stdin.{input_format or 'jsonl'}"
-    with path.open("wb") as file:
-        shutil.copyfileobj(sys.stdin.buffer, file, 1 << 20)
-    return readers.resolve(str(path), kept, input_format, reading)
+    path = files.keep(sys.stdin.buffer, kept, format_)
+    return readers.resolve(path, kept, format_, reading, said(job_))
+
+
+def looked_at_anew(job_: Job, source: Input) -> Input:
+    """The same files, whatever a run was told about them that holds no longer."""
+    if source.format == "run":
+        return source
+    named = job_.input if job_.input not in (None, "-") else list(source.files)
+    return readers.resolve(named, Path.cwd(), job_.input_format, None, said(job_))
+
+
+def said(job_: Job) -> Said:
+    """What a job says of how its input is to be read."""
+    return Said(job_.delimiter, job_.encoding)
 
 
 def first_api(job_: Job, source: Input, prompter: Prompter) -> str:
@@ -336,17 +372,18 @@ def preview(job_: Job, terms: Terms, rows: int = 3) -> Iterator[str]:
     check_parameters(job_, terms)
     bounds = bounds_of(job_, prompter, terms)
     with ExitStack() as stack:
-        source = source_of(job_, terms.input_format, stack)
+        source = source_of(job_, stack)
         base_url = ""
         if not job_.endpoint.local:
             base_url = endpoint.address(job_.endpoint, terms.environment)
+        yield from (f"# {notice}" for notice in notices_of(source))
         check_prompt(job_, source, prompter, terms)
         for row in first_rows(source, min(rows, job_.limit or rows)):
             try:
                 request = _request(job_, row, prompter, bounds)
             except BadRow as fault:
                 raise InputError(f"{row.where}: {fault}") from None
-            yield f"# {row.where} -> POST {place(job_, base_url, request.api)}"
+            yield words.one_line(f"# {row.where} -> POST {place(job_, base_url, request.api)}")
             yield msgspec.json.format(media.shortened(request.body), indent=2).decode()
 
 
@@ -360,7 +397,8 @@ def validate(job_: Job, terms: Terms, most_faults: int) -> Validity:
     bounds = bounds_of(job_, prompter, terms)
     found, wanted, ids = Validity(), set(), CustomIds()
     with ExitStack() as stack:
-        source = source_of(job_, terms.input_format, stack)
+        source = source_of(job_, stack)
+        found.notices = notices_of(source)
         source.schema(None if job_.keep is None else tuple(job_.keep))
         check_prompt(job_, source, prompter, terms)
         for row, asked in requests(job_, source, prompter, bounds):

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from batch import columns, consent, endpoint, job, looking, readers, rehearsal, results
+from batch import columns, consent, endpoint, job, looking, rehearsal, results
 from batch.asking import Asking
 from batch.budget import SLICE, Budget, Purse
 from batch.checker import Checker
@@ -31,6 +31,7 @@ from batch.opening import (
     How,
     Opened,
     binds_nobody,
+    check_columns,
     input_in,
     open_folder,
     reading_of,
@@ -70,10 +71,8 @@ def run(job_: Job, run_folder: Path, how: How) -> Ended:
     if how.reuse is not None:
         looking.opened(how.reuse)
     with interruptible(), ExitStack() as stack:
-        format_, reading = (how.input_format, readers.DEFAULT)
-        if not anew:
-            format_, reading = reading_of(run_folder, job_, how)
-        source = rehearsal.source_of(job_, format_, stack, reading)
+        format_, reading = (None, None) if anew else reading_of(run_folder, job_)
+        source = rehearsal.source_of(job_, stack, format_, reading)
         rehearsed, worthless = Rehearsed(), False
         try:
             known = None if anew else same_run(job_, run_folder, source)
@@ -81,11 +80,14 @@ def run(job_: Job, run_folder: Path, how: How) -> Ended:
             if not binds_nobody(run_folder):
                 raise
             known, anew, worthless = None, True, True
+            source = rehearsal.looked_at_anew(job_, source)
         asked, cap = _capped(asked, job_, run_folder, how, anew)
         if known is None:
             rehearsed = rehearsal.check(job_, source, prompter, how)
         elif how.again is not None and how.again.settings:
             rehearsal.check_parameters(asked, how)
+        rehearsal.check_custom_ids(asked, source, prompter)
+        check_columns(job_, run_folder, known, source, checker, rehearsed.apis)
         target = _target(asked, how, stack)
         pricer = rehearsal.pricer(asked, target.base_url)
         rehearsal.check_cap(asked, source, prompter, pricer, how.job_file)

@@ -89,6 +89,12 @@ def lines(ended: Ended, file: Path | None = None) -> list[str]:
     return said
 
 
+def unwritten(ended: Ended, file: Path | None) -> str:
+    """That a run which stopped has written no file, and where its rows are."""
+    name = "standard output" if file is None else _shown(file)
+    return f"nothing is written to {name} before all is asked; what is done lies in {_shown(ended.run)}"
+
+
 def opening(run: Path) -> str:
     """A line that opens the results."""
     folder = f"{_shown(run)}/completions"

@@ -133,6 +133,10 @@ def _coarser(kind: pa.DataType) -> pa.DataType:
             return pa.large_list(_coarser_inside(kind))
         case pa.ListType():
             return pa.list_(_coarser_inside(kind))
+        case pa.ListViewType():
+            return pa.list_view(_coarser_inside(kind))
+        case pa.LargeListViewType():
+            return pa.large_list_view(_coarser_inside(kind))
         case pa.DictionaryType():
             return pa.dictionary(kind.index_type, _coarser(kind.value_type), kind.ordered)
     return kind

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import re
+import shlex
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -20,6 +23,8 @@ import pyarrow.parquet as pq
 
 from batch import job, opening, run
 from tests.fake_api import FakeAPI
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def asking(api: FakeAPI, *more: object) -> tuple[object, ...]:
@@ -145,3 +150,11 @@ def peak(process: subprocess.Popen[str]) -> int:
         with suppress(subprocess.TimeoutExpired):
             process.wait(0.01)
     return most
+
+
+def in_shell(folder: Path, words: str, *args: object) -> subprocess.CompletedProcess[bytes]:
+    """The program with these arguments in a shell, in which `words` (`> file`, `| head`) follow it."""
+    command = shlex.join([sys.executable, "-m", "batch", *map(str, args)])
+    env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+    script = ["bash", "-o", "pipefail", "-c", f"{command} {words}"]
+    return subprocess.run(script, cwd=folder, env=env, capture_output=True, timeout=60)

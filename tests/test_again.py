@@ -109,12 +109,12 @@ def test_the_printed_commands_work_as_they_are(api, batchmill, tmp_path, way_out
 def test_a_run_of_standard_input_can_be_started_anew(api, batchmill, tmp_path):
     text = write(tmp_path / "in.jsonl", texts(9)).read_text()
     assert batchmill("run", "-", *asking(api), stdin=text).exit_code == 0
-    refused = batchmill("run", "runs/stdin", "-p", "{{ text }}!")
+    refused = batchmill("run", "runs/stdin", "-s", "Be brief.")
     assert refused.exit_code == 4
     line = next(line for line in refused.stderr.splitlines() if line.endswith("--new"))
     ended = batchmill(*shlex.split(line[line.index("batchmill ") :])[1:])
     assert ended.exit_code == 0, ended.stderr
-    assert completions(tmp_path / "runs/stdin") == answers([f"{text}!" for text in texts(9)])
+    assert completions(tmp_path / "runs/stdin") == answers(texts(9))
     assert (tmp_path / "runs/stdin/input.jsonl").read_text() == text
 
 

@@ -26,7 +26,7 @@ from tests.reading import asking, texts, write
 
 DEAR = ("--set", "prices.m={input=2.0, output=100_000.0}", "--set", "request.max_tokens=40")
 CHEAP = ("--set", "prices.m={input=2.0, output=1.0}", "--set", "request.max_tokens=40")
-QUESTION = "go on? [y/N]: "
+QUESTION = "go on?"
 
 Terminal = Callable[..., "Seated"]
 

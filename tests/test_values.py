@@ -74,6 +74,8 @@ WRAPS: dict[str, Any] = {
     "list": lambda value: [value],
     "large_list": lambda value: [value],
     "fixed_size_list": lambda value: [value],
+    "list_view": lambda value: [value],
+    "large_list_view": lambda value: [value],
     "struct": lambda value: {"t": value, "n": 1},
     "map": lambda value: [("k", value)],
     "dictionary": lambda value: value,
@@ -83,6 +85,7 @@ WRAPS: dict[str, Any] = {
 
 def nested(held: pa.Array) -> dict[str, pa.Array]:
     ends = pa.array([0, 1], pa.int32())
+    zero, one = pa.array([0], pa.int32()), pa.array([1], pa.int32())
     large = pa.array([0, 1], pa.int64())
     listed = pa.ListArray.from_arrays(ends, held)
     structs = pa.StructArray.from_arrays([listed], ["t"])
@@ -91,6 +94,8 @@ def nested(held: pa.Array) -> dict[str, pa.Array]:
         "list": listed,
         "large_list": pa.LargeListArray.from_arrays(large, held),
         "fixed_size_list": pa.FixedSizeListArray.from_arrays(held, 1),
+        "list_view": pa.ListViewArray.from_arrays(zero, one, held),
+        "large_list_view": pa.LargeListViewArray.from_arrays(large[:1], one.cast("int64"), held),
         "struct": pa.StructArray.from_arrays([held, pa.array([1])], ["t", "n"]),
         "map": pa.MapArray.from_arrays(ends, pa.array(["k"]), held),
         "dictionary": pa.DictionaryArray.from_arrays(pa.array([0], pa.int8()), held),

@@ -9,14 +9,15 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import traceback
 from importlib.abc import MetaPathFinder
 from types import TracebackType
 from typing import Any
 
 import click
 
-from batch import __version__
-from batch.errors import BatchError, Interrupted
+from batch import __version__, words
+from batch.errors import BatchError, Interrupted, StorageError
 
 COMMANDS = {
     "run": "Start, resume or finish a run: always the same command.",
@@ -88,12 +89,13 @@ def main() -> None:
     """Run the command line.  A BatchError is one line and its exit code; anything else is a bug
     (70).
     """
+    sys.stdout, sys.stderr = words.stream(sys.stdout), words.stream(sys.stderr)
     sys.excepthook = _bug
     sys.meta_path.insert(0, NotNeeded())
     try:
         code = batchmill.main(prog_name="batchmill", standalone_mode=False)
     except click.ClickException as error:
-        error.show()
+        _refuse(error)
         sys.exit(2)
     except click.Abort:
         sys.exit(130)
@@ -104,24 +106,40 @@ def main() -> None:
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)
-    except BrokenPipeError:  # the reader of our output has gone, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
     sys.exit(code or 0)
+
+
+def _refuse(error: click.ClickException) -> None:
+    """What click has to say of a command line."""
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        words.remark(error.format_message(), sys.stderr)
+        return
+    if context is not None:
+        words.remark(context.get_usage(), sys.stderr)
+        say(f"Try '{context.command_path} --help' for help.")
+    say(f"error: {error.format_message()}")
 
 
 def _bug(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Show the traceback of what nobody expected, and leave with 70; what is durable stays so."""
-    sys.__excepthook__(kind, error, trace)
-    click.echo(
-        "this is a bug in batchmill; what was answered is kept, and the same command goes on",
-        err=True,
-    )
+    words.remark("".join(traceback.format_exception(kind, error, trace)).rstrip(), sys.stderr)
+    say("this is a bug in batchmill; what was answered is kept, and the same command goes on")
     os._exit(BUG)
 
 
 def say(text: str) -> None:
     """One line for the person at the terminal: stderr, stdout being for results."""
-    from batch.progress import printable
+    words.remark(words.one_line(text), sys.stderr)
 
-    click.echo(printable(text), err=True)
+
+def put(text: str | bytes, kind: words.Kind = "text") -> bool:
+    """Results, on stdout; gives whether somebody reads on.  Raises StorageError."""
+    try:
+        words.put(text if isinstance(text, str) else text.decode(), sys.stdout, kind)
+    except OSError as error:
+        words.let_go(sys.stdout)
+        if isinstance(error, BrokenPipeError):
+            return False
+        raise StorageError(f"standard output: {error.strerror}") from None
+    return True

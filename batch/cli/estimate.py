@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from batch.cli import options
+from batch.cli import options, put
 from batch.errors import UsageError
+from batch.words import one_line
 
 if TYPE_CHECKING:
     from batch.estimate import Estimate
@@ -18,7 +19,7 @@ MODEL_WIDTH = 30
 
 
 @click.command(no_args_is_help=True)
-@click.argument("what", metavar="JOB.toml|INPUT|RUN")
+@options.inputs
 @options.question
 @options.output
 @options.concurrency
@@ -32,7 +33,9 @@ MODEL_WIDTH = 30
 @click.option("--probe", metavar="N", type=click.IntRange(min=1),
               help="Ask the first N rows and learn from them; they stay in the run.")  # fmt: skip
 @options.as_json
-def estimate(what: str, as_json: bool, no_preflight: bool, probe: int | None, **flags: Any) -> int:
+def estimate(
+    whats: tuple[str, ...], as_json: bool, no_preflight: bool, probe: int | None, **flags: Any
+) -> int:
     """Tokens, money and time that a job would take, or what is left of its run.
 
     Every row is rendered; nothing is sent (but for --probe) and no key is needed.
@@ -43,14 +46,12 @@ def estimate(what: str, as_json: bool, no_preflight: bool, probe: int | None, **
     from batch import looking, rehearsal
     from batch.cli import jobs
     from batch.cli.run import carry_out
-    from batch.progress import printable
 
-    job, folder = jobs.read(what, flags)
+    job, folder = jobs.read(whats, flags)
     how: dict[str, Any] = {
         "environment": jobs.environment(flags["env_file"]),
-        "input_format": flags["input_format"],
         "bounds": not no_preflight,
-        "job_file": jobs.job_file(what),
+        "job_file": jobs.job_file(whats),
         "same_prompt": flags["same_prompt"],
     }
     if probe is not None:
@@ -61,9 +62,9 @@ def estimate(what: str, as_json: bool, no_preflight: bool, probe: int | None, **
             return code
     found = estimating.of(job, folder, rehearsal.Terms(**how))
     if as_json:
-        click.echo(looking.as_json(msgspec.to_builtins(found)))
+        put(looking.as_json(msgspec.to_builtins(found)), "json")
     else:
-        click.echo(printable(_text(what, found)))
+        put(_text(options.shown(whats), found))
     return 0
 
 
@@ -71,7 +72,7 @@ def _text(what: str, found: Estimate) -> str:
     from batch.renderers.table import aligned
 
     facts = [f"{word:<9} {said}" for word, said in _facts(what, found)]
-    lines = "\n".join([*facts, *_remarks(found)])
+    lines = "\n".join(map(one_line, [*facts, *_remarks(found)]))
     return f"{lines}\n\n{aligned(_table(found))}" if found.models else lines
 
 
@@ -155,6 +156,7 @@ def _remarks(found: Estimate) -> list[str]:
         f"no price is known for {model}: its cost is unknown and in no sum; put it under [prices]"
         for model in found.unpriced_models
     ]
+    lines += found.notices
     if found.different is not None:
         lines.append(f"{found.different}; this is what --new would take")
     if found.bad_rows:

@@ -2,33 +2,72 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import click
+
+from batch import words
+from batch.cli import options
+from batch.errors import StorageError, UsageError
+from batch.outputs.form import File
+from batch.store.plan import Format
+
+if TYPE_CHECKING:
+    from batch.outputs.form import Written
 
 
 @click.command()
 @click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
 @click.option("-o", "--output", metavar="FILE", required=True, type=click.Path(path_type=Path))
-@click.option("--format", "format_", type=click.Choice(["parquet", "jsonl", "csv", "openai-batch"]),
-              help="[default: by the file's suffix]")  # fmt: skip
+@options.form
+@click.option("--excel", is_flag=True,
+              help="CSV for a spreadsheet: no cell is a formula, and a BOM says UTF-8.")  # fmt: skip
 @click.option("--force", is_flag=True, help="Write over a file that is there.")
-def export(run: Path, output: Path, format_: str | None, force: bool) -> None:
-    """Write all results to one file, in input order.
+def export(run: Path, output: Path, format_: Format | None, force: bool, **more: Any) -> None:
+    """Write all results to one file, in input order; `-o -` is standard output.
 
-    openai-batch writes the answers as OpenAI's Batch API does, and failed rows to FILE.errors beside it.
+    openai-batch writes the answers as OpenAI's Batch API does, and failed rows, if there are any, to
+    *.errors.jsonl beside it.
     """
-    from batch import looking
     from batch.cli import jobs, say
-    from batch.errors import Refused, UsageError
-    from batch.store.export import SUFFIXES
+    from batch.errors import Refused
+    from batch.outputs import export as exporting
+    from batch.outputs import form
 
-    chosen = format_ or SUFFIXES.get(output.suffix)
-    if chosen is None:
-        raise UsageError(
-            f"{output}: say --format, or name it {', '.join(f'*{s}' for s in SUFFIXES)}"
-        )
-    if output.exists() and not force:
-        raise Refused(f"{output} is there already", hint="choose another name, or --force")
-    for path in looking.export(jobs.run_folder(run), output, chosen):
-        say(f"wrote {path}")
+    file = form.named(str(output), format_, **more)
+    if file is None:
+        raise UsageError(f"{output}: say --format, or name it *{', *'.join(form.OURS)}")
+    there = [path for path in exporting.paths(file) if path.exists()]
+    if there and not force:
+        raise Refused(f"{there[0]} is there already", hint="choose another name, or --force")
+    check_terminal(file)
+    made = written(jobs.run_folder(run), file)
+    for line in [*made.notices, *(f"wrote {path}" for path in made.paths)]:
+        say(line)
+
+
+def check_terminal(file: File) -> None:
+    """Raises UsageError for what no terminal can show."""
+    if file.path is None and file.format == "parquet" and sys.stdout.isatty():
+        raise UsageError("-o -: Parquet is no text; send it to a file or into a pipe")
+
+
+def written(run: Path, file: File) -> Written:
+    """Write the results of a run to a file or to standard output, whose reader may go."""
+    from batch import looking
+    from batch.outputs.form import Written
+
+    stdout: BinaryIO = sys.stdout.buffer
+    if sys.stdout.isatty():
+        kind: words.Kind = "text" if file.format == "csv" else "json"
+        stdout = cast("BinaryIO", words.Terminal(sys.stdout, kind))
+    try:
+        return looking.export(run, file, stdout)
+    except BrokenPipeError:
+        words.let_go(sys.stdout)
+        return Written()
+    except StorageError:
+        words.let_go(sys.stdout)
+        raise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,30 +15,37 @@ from batch.endpoint import Endpoint
 from batch.errors import JobError, UsageError
 from batch.job import Job
 from batch.outcome import FINAL, TRANSIENT
-from batch.store import export, plan
+from batch.outputs import form
+from batch.outputs.form import File
+from batch.store import plan
 from batch.store.drawn import Cap
 from batch.store.plan import Again, Plan
+
+BEYOND = ("input", "input_format", "delimiter", "encoding", "output", "keep", "id_column")
+"""The keys that a retry cannot change, with all that is in them."""
 
 CAP = "limits.max_cost_usd"
 
 
-def read(what: str, flags: dict[str, Any]) -> tuple[Job, Path]:
-    """The job meant by `what`, with `flags` over it, and its run folder."""
+def read(whats: Sequence[str], flags: dict[str, Any]) -> tuple[Job, Path]:
+    """The job meant by a job file, a run or inputs, with `flags` over it, and its run folder."""
     over: dict[str, Any] = {}
-    path = Path(what)
+    if "-" in whats and whats[1:]:
+        raise UsageError("-: standard input stands alone")
+    what, path = whats[0], Path(whats[0])
     here = Path.cwd()
-    source = job_file(what)
+    source = job_file(whats)
     run: Path | None = None
     before: str | None = None
     tables: dict[str, Any]
+    said = dict(_setting(setting) for setting in flags["settings"])
     if source is not None:
         tables = job.at(job.read(path), path.parent.absolute(), path)
-    elif (known := plan.read(path)) is not None:
+    elif (known := _to_go_on(whats, flags, said)) is not None:
         tables, run, over = known.job, path, dict(known.over)
         before = tables.get("output", {}).get("path")
     else:
-        tables = job.at({"input": what}, here)
-    said = dict(_setting(setting) for setting in flags["settings"])
+        tables = job.at({"input": list(whats) if whats[1:] else what}, here)
     said.pop(CAP, None)  # kept by the run, not by the job: see cap_given
     for key, value in said.items():
         job.put(tables, key, value)
@@ -56,10 +63,23 @@ def read(what: str, flags: dict[str, Any]) -> tuple[Job, Path]:
     made = job.check(job.at(tables, here), source, over)
     if run is not None and made.output.path != before:
         raise UsageError(
-            f"-o: {what} is a run and stays where it is; to ask its rows something else, name its"
-            f" folder as the `input` of a job file; to write them to a file: batchmill export {what}"
+            f"-o: {what} is a run and stays where it is; to ask its rows something else, say what"
+            f" with -p; to write them to a file: batchmill export {what}"
         )
     return made, run or folder_of(made, path)
+
+
+def _to_go_on(whats: Sequence[str], flags: dict[str, Any], said: dict[str, Any]) -> Plan | None:
+    """The plan of the run that is to go on; None where inputs are named.  A run with a prompt is an
+    input.
+    """
+    known = plan.read(Path(whats[0]))
+    prompt = flags.get("prompt") or flags.get("prompt_file") or "prompt.user" in said
+    if known is not None and whats[1:] and not prompt:
+        raise UsageError(
+            f"{whats[0]} is a run: name it alone to go on with it, or say with -p what to ask of it"
+        )
+    return None if prompt else known
 
 
 def cap_given(flags: dict[str, Any]) -> Cap | None:
@@ -79,27 +99,43 @@ def cap_given(flags: dict[str, Any]) -> Cap | None:
 
 def endpoint(what: str | None, flags: dict[str, Any]) -> Endpoint:
     """The endpoint of the job meant by `what`, or of none, with `flags` over it."""
-    if what is not None and job_file(what) is None and plan.read(Path(what)) is None:
+    whats = [what or "-"]
+    if what is not None and job_file(whats) is None and plan.read(Path(what)) is None:
         raise UsageError(f"{what} is neither a job file nor a run")
-    return read(what or "-", flags)[0].endpoint
+    return read(whats, flags)[0].endpoint
 
 
-def job_file(what: str) -> Path | None:
-    """`what`, if that is a job file."""
-    return Path(what) if Path(what).suffix == ".toml" else None
+def job_file(whats: Sequence[str]) -> Path | None:
+    """The job file, where that is named.  Raises UsageError where something else is, too."""
+    named = [what for what in whats if Path(what).suffix == ".toml"]
+    if named and whats[1:]:
+        raise UsageError(
+            f"{named[0]} is a job file, which stands alone; its `input` names files, or a list"
+        )
+    return Path(named[0]) if named else None
 
 
 def folder_of(made: Job, what: Path) -> Path:
     """Where the run of a job lies: as it says, else `runs/<name, or stem of the job file, or of
-    the input>`.
+    the input>`; of the run `cities` as input, `cities-2`.
     """
-    if made.output.path is not None:
-        file = output_file(made)
-        return Path(made.output.path) if file is None else file.with_name(f"{file.name}.run")
+    file = output_file(made)
+    if file is not None and file.path is not None and not form.is_stream(file.path):
+        return Path(f"{file.path}.run")
+    if file is None and made.output.path is not None:
+        return Path(made.output.path)
     name = made.name or ("stdin" if str(what) == "-" else _stem(what.absolute()))
+    if made.name is None and (what / plan.NAME).exists():
+        name = _next(name)
     if not name or "/" in name or name.startswith("."):
         raise JobError(f"name: {name!r} cannot be a folder's name")
     return Path("runs") / name
+
+
+def _next(name: str) -> str:
+    """The name of what follows a run of this name."""
+    stem, dash, number = name.rpartition("-")
+    return f"{stem}-{int(number) + 1}" if dash and number.isdecimal() else f"{name}-2"
 
 
 def _stem(path: Path) -> str:
@@ -110,10 +146,16 @@ def _stem(path: Path) -> str:
     return path.name.split(".")[0] or path.name
 
 
-def output_file(made: Job) -> Path | None:
-    """The file that `-o` names, None when it names the run's folder."""
-    path = None if made.output.path is None else Path(made.output.path)
-    return path if path is not None and path.suffix in export.SUFFIXES else None
+def output_file(made: Job) -> File | None:
+    """The file that `-o` names, None when it names the run's folder.  Raises UsageError."""
+    output = made.output
+    path, columns, flat = output.path, output.columns, output.flat
+    file = None
+    if path is not None and not form.is_folder(path):
+        file = form.named(path, output.format, columns=columns, flat=flat)
+    if file is None and (output.format is not None or columns is not None or flat):
+        raise UsageError("--format, --columns and --flat are for a file: name it with -o FILE")
+    return file
 
 
 def run_folder(what: Path) -> Path:
@@ -153,7 +195,7 @@ def again(
     beyond = [
         key
         for key in changed
-        if key.split(".")[0] in ("input", "output", "keep", "id_column")
+        if key.split(".")[0] in BEYOND
         or key in ("request", "request.api")  # another API has other columns
         or key.startswith("request.schema")
     ]

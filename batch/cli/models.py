@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from batch.cli import options
+from batch import words
+from batch.cli import options, put
 from batch.errors import Stopped
 
 
@@ -29,7 +30,6 @@ def models(job: str | None, env_file: Path | None, as_json: bool, **flags: Any) 
 
     from batch import models as offering
     from batch.cli import jobs
-    from batch.progress import printable
 
     endpoint = jobs.endpoint(job, flags)
     found = offering.offered(endpoint, jobs.environment(env_file))
@@ -39,6 +39,6 @@ def models(job: str | None, env_file: Path | None, as_json: bool, **flags: Any) 
             hint="it may answer all the same: its documentation names them",
         )
     if as_json:
-        click.echo(msgspec.json.encode({"models": found.names}))
+        put(msgspec.json.encode({"models": found.names}), "json")
     else:
-        click.echo(printable("\n".join(found.names)))
+        put("\n".join(map(words.one_line, found.names)))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import csv
+from collections.abc import Callable, Sequence
 from functools import reduce
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
+
+from batch.store.plan import Format
 
 KEYS = {
     "model": "request.model",
@@ -16,12 +19,18 @@ KEYS = {
     "api": "request.api",
     "schema": "request.schema",
     "output": "output.path",
+    "format_": "output.format",
+    "columns": "output.columns",
+    "flat": "output.flat",
     "concurrency": "limits.concurrency",
     "base_url": "endpoint.base_url",
     "api_key_env": "endpoint.api_key_env",
     "rpm": "limits.requests_per_minute",
     "tpm": "limits.tokens_per_minute",
     "limit": "limit",
+    "input_format": "input_format",
+    "delimiter": "delimiter",
+    "encoding": "encoding",
 }
 """Flag -> the key of the job it sets."""
 
@@ -31,6 +40,14 @@ Option = Callable[[Callable[..., Any]], Callable[..., Any]]
 def together(*options: Option) -> Option:
     """All of them, in this order in the help."""
     return lambda command: reduce(lambda made, option: option(made), reversed(options), command)
+
+
+inputs = click.argument("whats", metavar="JOB.toml|INPUT…|RUN", nargs=-1, required=True)
+
+
+def shown(whats: Sequence[str]) -> str:
+    """Inputs as they may be named in a line."""
+    return whats[0] if len(whats) == 1 else f"{whats[0]} and {len(whats) - 1} more"
 
 
 env_file = click.option(
@@ -75,8 +92,33 @@ same_prompt = click.option(
 output = click.option(
     "-o",
     "--output",
-    metavar="FOLDER|FILE",
-    help="The run's folder [default: runs/NAME], or *.parquet, *.jsonl, *.csv.",
+    metavar="FOLDER|FILE|-",
+    help="The run's folder [default: runs/NAME]; a file: *.parquet, *.jsonl, *.csv (.gz, .zst); or"
+    " standard output.",
+)
+
+
+def _names(ctx: click.Context, option: click.Parameter, text: str | None) -> list[str] | None:
+    """Names with commas between them; one that has a comma stands in quotes."""
+    return None if text is None else next(csv.reader([text], skipinitialspace=True)) or [""]
+
+
+form = together(
+    click.option(
+        "--format",
+        "format_",
+        type=click.Choice(get_args(Format)),
+        help="What the file holds.  [default: by its suffix]",
+    ),
+    click.option(
+        "--columns",
+        metavar="A,B",
+        callback=_names,
+        help="Only these columns; parsed.stars is a field of one.",
+    ),
+    click.option(
+        "--flat", is_flag=True, default=None, help="The fields of `parsed` as columns of their own."
+    ),
 )
 concurrency = click.option("-c", "--concurrency", help='Requests in flight, or "auto".')
 rates = together(
@@ -103,7 +145,17 @@ rows = together(
     click.option("--limit", type=click.IntRange(min=1), help="Only the first N rows."),
     click.option(
         "--input-format",
-        type=click.Choice(["jsonl", "parquet", "csv"]),
-        help="Where the name does not tell.",
+        type=click.Choice(["jsonl", "json", "csv", "parquet", "arrow", "lines"]),
+        help="What the input is, where its name does not tell; lines: a row each, as `text`.",
+    ),
+    click.option(
+        "--delimiter",
+        metavar="CHARACTER",
+        help=r"What stands between the fields of CSV; \t is a tab.  [default: found out]",
+    ),
+    click.option(
+        "--encoding",
+        metavar="NAME",
+        help="That of text, as Python names it (cp1252).  [default: UTF-8, or found out]",
     ),
 )

@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING
 
 import click
 
+from batch import words
+from batch.cli import put
 from batch.errors import UsageError
 
 if TYPE_CHECKING:
     from batch.cube import Costing
 
 FORMATS = ("table", "md", "json", "csv", "html")
+KINDS: dict[str, words.Kind] = {"json": "json", "html": "html"}
 
 
 @click.command()
@@ -51,14 +54,13 @@ def report(
     from batch import report as reporting
     from batch.cli import jobs
     from batch.cube import Period
-    from batch.progress import printable
     from batch.renderers import RENDERERS
 
     pa.set_memory_pool(pa.system_memory_pool())  # a third less memory here than pyarrow's own
     period = Period(_moment("--since", since), _moment("--until", until, end=True))
     costing = _costing(file, reprice)
     made = reporting.of(jobs.runs(runs), tuple(dict.fromkeys(by)), period, costing)
-    click.echo(printable(RENDERERS[format_](made)), nl=False)
+    put(RENDERERS[format_](made).removesuffix("\n"), KINDS.get(format_, "text"))
 
 
 def _costing(file: Path | None, reprice: bool) -> Costing:

@@ -10,17 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from batch.cli import options, say
+from batch import words
+from batch.cli import options, put, say
 from batch.errors import CapReached, Different, Interrupted, Refused
 
 if TYPE_CHECKING:
     from batch.job import Job
+    from batch.outputs.form import File
 
 
 @click.command(no_args_is_help=True)
-@click.argument("what", metavar="JOB.toml|INPUT|RUN")
+@options.inputs
 @options.question
 @options.output
+@options.form
 @options.concurrency
 @options.place
 @options.key
@@ -47,7 +50,7 @@ if TYPE_CHECKING:
     help="Go on where answers are mostly empty, invalid or do not fit the schema, or it is dear.",
 )
 @options.quiet
-def run(what: str, **flags: Any) -> int:
+def run(whats: tuple[str, ...], **flags: Any) -> int:
     """Send every row to the model; resume where an earlier start ended.
 
     \b
@@ -57,17 +60,16 @@ def run(what: str, **flags: Any) -> int:
     from batch import rehearsal
     from batch.cli import jobs
 
-    job, folder = jobs.read(what, flags)
+    job, folder = jobs.read(whats, flags)
     how: dict[str, Any] = {
         "environment": jobs.environment(flags["env_file"]),
-        "input_format": flags["input_format"],
         "bounds": not flags["no_preflight"],
-        "job_file": jobs.job_file(what),
-        "same_prompt": flags["same_prompt"] or folder == Path(what),  # a run has begun with it
+        "job_file": jobs.job_file(whats),
+        "same_prompt": flags["same_prompt"] or folder == Path(whats[0]),  # a run has begun with it
     }
     if flags["dry_run"]:
         for line in rehearsal.preview(job, rehearsal.Terms(**how)):
-            click.echo(line)
+            put(line, "json")
         return 0
     return carry_out(
         job,
@@ -89,27 +91,25 @@ def someone() -> Callable[[str], bool] | None:
 
 
 def _agrees(question: str) -> bool:
-    from batch.progress import printable
-
     try:
-        return click.confirm(printable(question), err=True)
+        return click.confirm(words.one_line(question), err=True)
     except (click.Abort, KeyboardInterrupt):
         raise Interrupted("interrupted; nothing was sent") from None
 
 
 def carry_out(job: Job, folder: Path, *, quiet: bool, **how: Any) -> int:
     """Run `job`, say how it went, and give the exit code.  The keywords are those of `opening.How`."""
-    from batch import looking, opening, summary
+    from batch import opening, summary
     from batch import run as running
     from batch.cli import jobs
-    from batch.store.export import SUFFIXES
+    from batch.cli.export import check_terminal, written
     from batch.store.folder import free_name
 
     file = jobs.output_file(job)
-    if file is not None and file.exists() and not (folder / "run.json").exists():
-        raise Refused(
-            f"{file} is there already, and no run of ours", hint="choose another name with -o"
-        )
+    path = None if file is None else file.path
+    if file is not None:
+        check_terminal(file)
+        _check_ours(file, folder)
     say_unless_quiet = (lambda _: None) if quiet else say
     try:
         ended = running.run(job, folder, opening.How(say=say_unless_quiet, quiet=quiet, **how))
@@ -121,10 +121,13 @@ def carry_out(job: Job, folder: Path, *, quiet: bool, **how: Any) -> int:
         say(f"the same, taking from it the answers that still fit: {anew} --reuse {run}")
         return error.exit_code
     if file is not None and ended.stopped is None and how.get("probe") is None:
-        list(looking.export(folder, file, SUFFIXES[file.suffix]))
+        for notice in written(folder, file).notices:
+            say_unless_quiet(notice)
     if not quiet:
-        for line in summary.lines(ended, file if ended.stopped is None else None):
+        for line in summary.lines(ended, path if ended.stopped is None else None):
             say(line)
+    if file is not None and ended.stopped is not None:
+        say(summary.unwritten(ended, path))
     if ended.stopped is not None:
         say(f"error: {summary.reason(ended.stopped, ended.run)}")
     if not quiet:
@@ -135,6 +138,16 @@ def carry_out(job: Job, folder: Path, *, quiet: bool, **how: Any) -> int:
     if last := summary.next_step(ended, again, cap_flag):
         say(last)
     return ended.exit_code
+
+
+def _check_ours(file: File, folder: Path) -> None:
+    """Raises Refused where files are that no run in `folder` has written."""
+    from batch.outputs import export
+
+    there = [path for path in export.paths(file) if path.exists()]
+    if there and not (folder / "run.json").exists():
+        hint = "choose another name with -o"
+        raise Refused(f"{there[0]} is there already, and no run of ours", hint=hint)
 
 
 def again_command(*without: str) -> str:

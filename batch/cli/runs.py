@@ -6,6 +6,9 @@ from pathlib import Path
 
 import click
 
+from batch import words
+from batch.cli import put
+
 
 @click.command()
 @click.argument("root", metavar="[ROOT]", type=click.Path(path_type=Path), default=Path("runs"))
@@ -16,19 +19,15 @@ def runs(root: Path, as_json: bool) -> None:
 
     from batch import status
     from batch.errors import UsageError
-    from batch.progress import printable
 
     if not root.is_dir():
         raise UsageError(f"{root}: no such folder")
     for path, known in status.below(root):
         now = status.of(path, known)
         if as_json:
-            click.echo(msgspec.json.encode(now))
+            put(msgspec.json.encode(now), "json")
             continue
         of = "?" if now.rows is None else f"{now.rows:,}"
         counts = f"{now.ok:>11,} ok {now.failed:>7,} failed of {of:>11}"
-        click.echo(
-            printable(
-                f"{now.created_at[:16]}  {now.state:<11} {counts}  {now.model or '-'}  {path}"
-            )
-        )
+        line = f"{now.created_at[:16]}  {now.state:<11} {counts}  {now.model or '-'}  {path}"
+        put(words.one_line(line))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from batch.cli import put
 from batch.errors import UsageError
 
 
@@ -34,8 +35,8 @@ def serve(
 
     def announce(server: local.Local) -> None:
         name = model_file.stem if model_file else local.MODEL
-        click.echo(server.base_url)
-        click.echo(_example(server.base_url, name, api_key_env))
+        put(server.base_url)
+        put(_example(server.base_url, name, api_key_env))
 
     local.serve(model_file, announce, port=port, api_key=_key(api_key_env), parallel=parallel)
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from batch import words
+from batch.cli import put
 from batch.errors import UsageError
 
 LONGEST = 2_000
@@ -33,7 +35,6 @@ def show(
     """
     from batch import columns, looking
     from batch.cli import jobs
-    from batch.progress import printable
 
     if flag is not None and flag not in columns.FLAGS:
         raise UsageError(f"--flag: there is no flag {flag!r} (known: {', '.join(columns.FLAGS)})")
@@ -41,16 +42,18 @@ def show(
     wanted = looking.Wanted(failed=failed, flag=flag, row=row)
     for values in islice(looking.rows(run, wanted, seen=not as_json), count):
         if as_json:
-            click.echo(looking.as_json(values))
+            read = put(looking.as_json(values), "json")
         else:
             prompt, answer = looking.prompt(run, values), looking.last_answer(run, values)
-            click.echo(printable("\n".join(_shown(values, prompt, answer))))
+            read = put("\n".join(_shown(values, prompt, answer)))
+        if not read:
+            return
 
 
 def _shown(values: dict[str, Any], prompt: str | None, answer: str | None) -> Iterator[str]:
     name = f" {values['custom_id']}" if values["custom_id"] is not None else ""
     flags = f" [{', '.join(values['flags'])}]" if values["flags"] else ""
-    yield f"── row {values['row']}{name}: {values['status']}{flags}"
+    yield words.one_line(f"── row {values['row']}{name}: {values['status']}{flags}")
     if prompt is not None:
         yield from _block("prompt", prompt)
     for column in ("reasoning", "completion", "refusal"):

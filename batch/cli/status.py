@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from batch.cli import options
+from batch import words
+from batch.cli import options, put
 
 
 @click.command()
@@ -19,15 +20,14 @@ def status(run: Path, as_json: bool) -> None:
     from batch import looking
     from batch import status as standing
     from batch.cli import jobs
-    from batch.progress import printable
 
     run = jobs.run_folder(run)
     known, _ = looking.opened(run)
     now = standing.of(run, known)
     if as_json:
-        click.echo(msgspec.json.encode(now))
+        put(msgspec.json.encode(now), "json")
     else:
-        click.echo(printable("\n".join(_lines(now))))
+        put("\n".join(map(words.one_line, _lines(now))))
 
 
 def _lines(now: object) -> list[str]:

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from batch.cli import options
+from batch import words
+from batch.cli import options, put
 
 if TYPE_CHECKING:
     from batch.rehearsal import Validity
 
 
 @click.command(no_args_is_help=True)
-@click.argument("what", metavar="JOB.toml|INPUT|RUN")
+@options.inputs
 @options.question
 @options.place
 @options.rows
@@ -30,7 +31,9 @@ if TYPE_CHECKING:
     help="How many bad rows to name.",
 )
 @options.as_json
-def validate(what: str, count: int, as_json: bool, no_preflight: bool, **flags: Any) -> int:
+def validate(
+    whats: tuple[str, ...], count: int, as_json: bool, no_preflight: bool, **flags: Any
+) -> int:
     """Render every row and check it against the bounds of servers; nothing is sent, no key needed.
 
     Exit code: 0 all is well, 1 some rows are bad, 2 the job or its input is.
@@ -39,26 +42,25 @@ def validate(what: str, count: int, as_json: bool, no_preflight: bool, **flags: 
 
     from batch import looking, rehearsal
     from batch.cli import jobs
-    from batch.progress import printable
 
-    job, folder = jobs.read(what, flags)
+    job, folder = jobs.read(whats, flags)
     terms = rehearsal.Terms(
         environment=jobs.environment(None),
-        input_format=flags["input_format"],
         bounds=not no_preflight,
-        job_file=jobs.job_file(what),
-        same_prompt=flags["same_prompt"] or folder == Path(what),  # a run has begun with it
+        job_file=jobs.job_file(whats),
+        same_prompt=flags["same_prompt"] or folder == Path(whats[0]),  # a run has begun with it
     )
     found = rehearsal.validate(job, terms, count)
     if as_json:
-        click.echo(looking.as_json(msgspec.structs.asdict(found)))
+        put(looking.as_json(msgspec.structs.asdict(found)), "json")
     else:
-        click.echo(printable("\n".join(_lines(what, found))))
+        put("\n".join(map(words.one_line, _lines(options.shown(whats), found))))
     return 1 if found.bad_rows else 0
 
 
 def _lines(what: str, found: Validity) -> list[str]:
-    lines = [f"{fault.where}: {fault.message}" for fault in found.faults]
+    faults = [f"{fault.where}: {fault.message}" for fault in found.faults]
+    lines = [*found.notices, *faults]
     more = found.bad_rows - len(found.faults)
     if more:
         lines.append(f"… and {more:,} more")

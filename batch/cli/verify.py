@@ -6,6 +6,9 @@ from pathlib import Path
 
 import click
 
+from batch import words
+from batch.cli import put
+
 
 @click.command()
 @click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
@@ -20,7 +23,6 @@ def verify(run: Path, with_input: bool, as_json: bool) -> int:
 
     from batch import looking
     from batch.cli import jobs
-    from batch.progress import printable
     from batch.store import verify as verifying
 
     run = jobs.run_folder(run)
@@ -29,7 +31,10 @@ def verify(run: Path, with_input: bool, as_json: bool) -> int:
     if with_input:
         findings += looking.against_input(run)
     for finding in findings:
-        click.echo(msgspec.json.encode(finding) if as_json else printable(finding.text))
+        if as_json:
+            put(msgspec.json.encode(finding), "json")
+        else:
+            put(words.one_line(finding.text))
     if not findings and not as_json:
-        click.echo(f"{run}: all is well")
+        put(words.one_line(f"{run}: all is well"))
     return 5 if any(finding.damage for finding in findings) else 1 if findings else 0

@@ -10,10 +10,9 @@ prompt sees and to the typed columns the output carries.
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Protocol
 
@@ -22,9 +21,24 @@ import pyarrow as pa
 
 from batch.errors import InputError
 from batch.model import Batch, Position, Row
-from batch.readers import csv, files, fingerprints, jsonl, parquet, run, source
+from batch.readers import (
+    arrow,
+    csv,
+    files,
+    fingerprints,
+    hive,
+    json,
+    jsonl,
+    looks,
+    parquet,
+    plain,
+    run,
+    source,
+    union,
+)
 from batch.readers.fingerprints import Difference, Fingerprint
-from batch.readers.reading import DEFAULT, OF_RULES_1, Reading
+from batch.readers.notices import notices
+from batch.readers.reading import DEFAULT, OF_RULES_1, UTF8, Reading, Said
 from batch.readers.source import FIRST_BYTES, FIRST_ROWS
 
 __all__ = [
@@ -39,12 +53,20 @@ __all__ = [
     "Input",
     "Reader",
     "Reading",
+    "Said",
     "compare",
+    "contradicted",
     "resolve",
 ]
 
 
 class Reader(Protocol):
+    @property
+    def NOTES(self) -> int | None:
+        """How many columns of a spooled batch, the last ones, are the reader's own; None where all
+        are, and the rows' columns are found in them.
+        """
+
     def read(self, path: str, start: Position, reading: Reading) -> Iterator[Batch]:
         """The batches of one file from `start` on.  `start.file` is only carried through."""
 
@@ -76,8 +98,11 @@ class Reader(Protocol):
 
 READERS: dict[str, Reader] = {
     "jsonl": jsonl,
+    "json": json,
     "parquet": parquet,
     "csv": csv,
+    "arrow": arrow,
+    "lines": plain,
     "run": run,
 }
 
@@ -89,6 +114,10 @@ class Input:
     files: tuple[str, ...]
     format: str
     reading: Reading = DEFAULT
+    notices: tuple[str, ...] = ()
+    """What was found out of the files, in words."""
+    told: tuple[hive.Told, ...] = ()
+    """What the folders say of each file."""
 
     @property
     def reader(self) -> Reader:
@@ -96,21 +125,14 @@ class Input:
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """What messages call the files: the base name, or the whole path where base names clash."""
-        names = [source.basename(path) for path in self.files]
-        count = Counter(names)
-        return tuple(
-            name if count[name] == 1 else source.shown(path)
-            for name, path in zip(names, self.files, strict=True)
-        )
+        """What messages call the files."""
+        return source.names(self.files)
 
     def batches(self, start: Position = Position()) -> Iterator[Batch]:  # noqa: B008  (frozen)
         skip = start.skip
         at = Position(start.file, start.offset, start.line)
         for file in range(start.file, len(self.files)):
-            for batch in self.reader.read(
-                self.files[file], at if file == start.file else Position(file), self.reading
-            ):
+            for batch in self._read(file, at if file == start.file else Position(file)):
                 rows = len(batch.table)
                 if skip < rows:
                     yield batch.cut(skip)[1] if skip else batch
@@ -134,54 +156,175 @@ class Input:
 
     @cached_property
     def _sizes(self) -> list[int | None]:
-        return [self.reader.size(path) for path in self.files]
+        return [
+            self.reader.size(path) if self.reading.dialect(file).encoding == UTF8 else None
+            for file, path in enumerate(self.files)
+        ]
 
     def schema(self, keep: tuple[str, ...] | None) -> pa.Schema:
         """The columns to carry: all, or those in `keep`.  Two have one name when JSONL has a key
         `extra`.
         """
-        found = self._schema
-        if keep is None:
-            return found
-        extra = [jsonl.EXTRA] if self.format == "jsonl" else []
-        known = {field.name: field for field in list(found)[: len(found) - len(extra)]}
-        for name in keep:
-            if name not in known:
-                raise InputError(self._unknown_column(name, list(known)))
-        return pa.schema([*(field for name, field in known.items() if name in keep), *extra])
+        fields = [*self._own, *self._of_folders]
+        if keep is not None:
+            known = {field.name: field for field in fields}
+            for name in keep:
+                if name not in known:
+                    raise InputError(self._unknown_column(name, list(known)))
+            fields = [field for name, field in known.items() if name in keep]
+        extra = [jsonl.EXTRA] if self._open else []
+        return pa.schema([*fields, *extra], self._found.metadata)
 
-    @cached_property
-    def _schema(self) -> pa.Schema:
-        return self.reader.schema(self.files, self.reading)
+    @property
+    def _open(self) -> bool:
+        """Whether later rows may have more columns than the first."""
+        return self.format in ("jsonl", "json")
 
     def found(self) -> Reading:
-        """How the files are read, what their rows told included."""
-        if self.format != "jsonl":
+        """How the files are read, what was found out of them included."""
+        if self.reading.files is not None:
             return self.reading
-        columns = list(self._schema)[:-1]  # without `extra`
-        types = {field.name: jsonl.kind_of(field) for field in columns}
-        return msgspec.structs.replace(self.reading, types=types)
+        types = {}
+        if self._open:
+            types = {field.name: jsonl.kind_of(field) for field in self._own}
+        folders = {field.name: str(field.type) for field in self._of_folders}
+        return msgspec.structs.replace(
+            self.reading, types=types, files=len(self.files), folders=folders
+        )
+
+    @property
+    def _first(self) -> tuple[str, ...]:
+        """The files with which the run began."""
+        return self.files[: self.reading.files or len(self.files)]
+
+    @cached_property
+    def _found(self) -> pa.Schema:
+        return self.reader.schema(self._first, self.reading)
+
+    @property
+    def _own(self) -> list[pa.Field]:
+        """The columns of the files themselves."""
+        return list(self._found)[:-1] if self._open else list(self._found)
+
+    @cached_property
+    def _of_folders(self) -> list[pa.Field]:
+        """The columns that the names of folders give; one that files have is theirs."""
+        types = self.reading.folders
+        if self.reading.files is None and any(self.told):
+            own = {field.name for field in self._own}
+            types = {key: type for key, type in hive.types(self.told).items() if key not in own}
+        return [pa.field(name, hive.TYPES[type]) for name, type in types.items()]
+
+    @cached_property
+    def _united(self) -> pa.Schema | None:
+        """The columns of the files in every batch; None where batches are as they are read."""
+        if self.reading.files == 0 or (len(self.files) == 1 and not self._of_folders):
+            return None
+        if self.reader.NOTES is None:
+            return pa.schema([]) if self._of_folders else None
+        return self._found
+
+    def _read(self, file: int, start: Position) -> Iterator[Batch]:
+        batches = self.reader.read(self.files[file], start, self.reading)
+        return batches if self._united is None else map(partial(self._fitted, file), batches)
+
+    def _fitted(self, file: int, batch: Batch) -> Batch:
+        """A batch with the columns of all files, those of the folders, and then the reader's own."""
+        table, before = batch.table, batch.start.offset + batch.start.skip
+        notes = table.num_columns if self.reader.NOTES is None else self.reader.NOTES
+        end, united = table.num_columns - notes, self._united or pa.schema([])
+        held = dict(zip(table.schema.names[:end], table.columns[:end], strict=True))
+        made = union.fit(
+            held, len(table), united, lambda row: f"{self.names[file]} row {before + row}"
+        )
+        told = self.told_of(file)
+        made += [hive.column(each, told[each.name], len(table)) for each in self._of_folders]
+        fields = [*united, *self._of_folders, *list(table.schema)[end:]]
+        whole = pa.RecordBatch.from_arrays([*made, *table.columns[end:]], schema=pa.schema(fields))
+        return msgspec.structs.replace(batch, table=whole)
+
+    def told_of(self, file: int) -> dict[str, str | None]:
+        """What the folders say of a file, as far as that is a column."""
+        return {each.name: self.told[file].get(each.name) for each in self._of_folders}
+
+    def together(self) -> list[str]:
+        """Lines about what may be unexpected of the files together."""
+        own = {field.name for field in self._own} if any(self.told) else ()
+        lines = [
+            f"the column {key} is that of the files, not what their folders say"
+            for key in hive.types(self.told)
+            if key in own
+        ]
+        if self._united is not None and self.reader.NOTES is not None:
+            found = [self._columns_of(file).names for file in range(len(self.files))]
+            lines += union.gaps(self._united.names, list(zip(self.names, found, strict=True)))
+        return lines
+
+    def newcomers(self) -> list[str]:
+        """Lines about files that came after the run began, whose columns are those it has.  Raises
+        InputError for one that does not fit them.
+        """
+        lines = []
+        for file in range(len(self._first), len(self.files)):
+            for each in self._of_folders:
+                hive.column(each, self.told_of(file)[each.name], 0)
+            if self._united is not None and self.reader.NOTES is not None:
+                more = union.Columns(self.names[file], self._columns_of(file))
+                lines += union.joins(self._united, more)
+        return lines
+
+    def _columns_of(self, file: int) -> pa.Schema:
+        alone = msgspec.structs.replace(
+            self.reading, dialects=self.reading.dialects[file : file + 1]
+        )
+        return self.reader.schema([self.files[file]], alone)
 
     def _unknown_column(self, name: str, known: list[str]) -> str:
-        where = f" in the first {FIRST_ROWS:,} rows" if self.format == "jsonl" else ""
+        where = f" in the first {FIRST_ROWS:,} rows" if self._open else ""
         return f"keep: no column {name!r}{where} (known: {', '.join(known)})"
 
     def fingerprints(self) -> list[Fingerprint]:
         """Reads every file once, at about the speed of the disk."""
-        return [fingerprints.take(path, self.format) for path in self.files]
+        told = map(self.told_of, range(len(self.files)))
+        return [
+            fingerprints.take(path, self.format, said)
+            for path, said in zip(self.files, told, strict=True)
+        ]
 
 
 def resolve(
     input: str | list[str],
     base: Path,
     format: str | None = None,
-    reading: Reading = DEFAULT,
+    reading: Reading | None = None,
+    said: Said = Said(),  # noqa: B008  (frozen)
 ) -> Input:
     """The files meant by a path, glob, folder or URL, or a list of them; relative paths start at
-    `base`.
+    `base`.  They are read by `reading`; without it, and where files came after it was made, they
+    are looked at.
     """
-    return Input(*files.find([input] if isinstance(input, str) else input, base, format), reading)
+    entries = [input] if isinstance(input, str) else input
+    found = files.find(entries, base, format, deep=reading is None or reading.files != 0)
+    paths, kind = found.files, found.format
+    if reading is not None and not reading.dialects:
+        return Input(paths, kind, reading, found.notices, found.told)
+    if reading is None:
+        looks.check(paths, kind)
+    known, said = reading or DEFAULT, looks.heard(said, kind)
+    looked = looks.dialects(paths[len(known.dialects) :], kind, said)
+    dialects = [*known.dialects, *looked]
+    if kind == "jsonl" and format is None and any(each.shape != "lines" for each in dialects):
+        kind = "json"
+    told = notices(paths, dialects, said) if dialects and reading is None else ()
+    known = msgspec.structs.replace(known, dialects=dialects)
+    return Input(paths, kind, known, (*found.notices, *told), found.told)
+
+
+def contradicted(new: Input, format: str, said: Said) -> str | None:
+    """What the input as it is now, or what was said, has against how a run reads it, in words."""
+    return looks.contradiction(new.format, new.reading.dialects, format, said)
 
 
 def compare(old: Sequence[Fingerprint], new: Input) -> Difference:
-    return fingerprints.compare(old, new.files, new.format)
+    told = list(map(new.told_of, range(len(new.files))))
+    return fingerprints.compare(old, new.files, new.format, told)

@@ -3,33 +3,39 @@ strings, and null where a cell is empty.
 
 A record can span lines, so a position is always the start of a record; the header is read again
 wherever reading starts.  The spool has the file's columns and, last, the record's line and its
-fault.
+fault; a record with a fault has what could be read of it.
 """
 
 from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import NamedTuple
 
+import msgspec
 import pyarrow as pa
 
 from batch.errors import InputError
 from batch.model import Batch, Position, Row
-from batch.readers import lines, source
-from batch.readers.reading import Reading
+from batch.readers import encodings, headers, lines, source
+from batch.readers.reading import Dialect, Reading, Said
 
 MAX_RECORD = 16 << 20  # the csv module holds a field at four bytes a character
+
+BOOKS = ("__line__", "__fault__")
+"""The columns of the spool behind those of the file."""
+NOTES = len(BOOKS)
 
 csv.field_size_limit(MAX_RECORD)
 
 
 class Record(NamedTuple):
-    """`line` is where it starts, `end` where the next one does.  With a fault, `fields` mean
-    nothing.
+    """`line` is where it starts, `end` where the next one does.  With a fault, `fields` are those
+    that could be read.
     """
 
-    fields: list[str]
+    fields: Sequence[str | None]
     line: int
     end: Position
     fault: str | None
@@ -44,8 +50,8 @@ class _Feed:
     left open.
     """
 
-    def __init__(self, path: str, start: Position) -> None:
-        self.lines = lines.read(path, start)
+    def __init__(self, path: str, start: Position, dialect: Dialect) -> None:
+        self.lines = lines.read(path, start, dialect)
         self.at = start
         self.size = 0
         self.exhausted = False
@@ -68,28 +74,89 @@ class _Feed:
 size = lines.size
 
 
+def delimiter(said: str) -> str:
+    """What a person says stands between fields.  Raises InputError where nothing of the kind can."""
+    mark = {"\\t": "\t", "tab": "\t"}.get(said, said)
+    if len(mark) != 1 or mark in '"\r\n ':
+        raise InputError(f"delimiter {said!r}: it is one character, as in ';' or '\\t'")
+    return mark
+
+
+def look(path: str, said: Said) -> Dialect:
+    """How the file is read, by its first bytes.  Raises InputError."""
+    found, head = lines.look(path, said)
+    found = msgspec.structs.replace(found, any_end=True)
+    first = next(lines.read(path, Position(), found), None)
+    mark = first and headers.named_by_excel(encodings.legible(first.text or b""))
+    if mark:
+        found = msgspec.structs.replace(found, sep_line=True)
+    delimiter = said.delimiter or mark
+    if not delimiter:
+        sample = head.decode(found.encoding, "replace").removeprefix("\ufeff")
+        delimiter = headers.delimiter(sample, usual(path), cut=len(head) >= source.HEAD)
+    return _named(path, msgspec.structs.replace(found, delimiter=delimiter))
+
+
+def _named(path: str, found: Dialect) -> Dialect:
+    """The dialect with names for the columns, where those of the header would not do."""
+    record = _first(_records(path, Position(), found))
+    if record is None or record.fault or not _is_text("".join(_texts(record))):
+        return found  # `read` says so
+    found = msgspec.structs.replace(found, spaced=headers.quoted_after_space(_texts(record)))
+    names = headers.names(_own_names(path, record, found))
+    return found if names == record.fields else msgspec.structs.replace(found, names=names)
+
+
+def _own_names(path: str, record: Record, dialect: Dialect) -> list[str]:
+    """The names in a header, without the spaces around those that are not quoted."""
+    whole = islice(lines.read(path, Position(), dialect), record.line - 1, record.end.line)
+    text = "".join(encodings.legible(line.text or b"") for line in whole)
+    return headers.fields(text, dialect.delimiter or usual(path), dialect.spaced)
+
+
+def renamed(path: str, dialect: Dialect) -> list[tuple[str, str]]:
+    """The columns that are not called as the header has it: their names there, without the spaces
+    around them, and those they got.
+    """
+    record = _first(_records(path, Position(), dialect))
+    if record is None or record.fault or dialect.names is None:
+        return []
+    own = _own_names(path, record, dialect)
+    three = zip(_texts(record), own, dialect.names, strict=True)
+    return [(name, made) for field, name, made in three if field != made]
+
+
+def usual(path: str) -> str:
+    """What stands between fields where nobody says otherwise."""
+    return "\t" if source.suffix(path) == ".tsv" else ","
+
+
 def read(path: str, start: Position, reading: Reading) -> Iterator[Batch]:
-    records = _records(path, Position(start.file))
-    header = _header(path, next(records, None))
+    dialect = reading.dialect(start.file)
+    records = _records(path, Position(start.file), dialect)
+    header = _header(path, _first(records), dialect)
     if start.offset:
-        records = _records(path, start)
+        records = _records(path, start, dialect)
     taken: list[Record] = []
-    since, size_since = start, start.offset
+    since, size_since, most = start, start.offset, source.about(len(header))
     for record in records:
         if len(header) > 1 and _is_blank(record):
             continue
-        taken.append(_checked(record, len(header)))
-        if len(taken) >= source.ROWS or record.end.offset - size_since >= source.BYTES:
+        taken.append(_checked(record, len(header), dialect))
+        if len(taken) >= source.ROWS or record.end.offset - size_since >= most:
             yield Batch(_spooled(header, taken, reading), since, record.end)
             taken, since, size_since = [], record.end, record.end.offset
     if taken:
         yield Batch(_spooled(header, taken, reading), since, taken[-1].end)
 
 
-def _records(path: str, start: Position) -> Iterator[Record]:
+def _records(path: str, start: Position, dialect: Dialect) -> Iterator[Record]:
     """The records from `start` on, empty lines left out."""
-    feed = _Feed(path, start)
-    reader = csv.reader(feed, delimiter="\t" if source.suffix(path) == ".tsv" else ",")
+    feed = _Feed(path, start, dialect)
+    if dialect.sep_line and not start.offset:
+        next(feed, None)
+    delimiter = dialect.delimiter or usual(path)
+    reader = csv.reader(feed, delimiter=delimiter, skipinitialspace=dialect.spaced)
     while True:
         line, feed.size, fields, fault = feed.at.line + 1, 0, [], None
         try:
@@ -101,21 +168,31 @@ def _records(path: str, start: Position) -> Iterator[Record]:
         except csv.Error as error:
             fault = str(error)
         if feed.exhausted:
-            fault = "a quote is opened here and never closed"
+            fault, fields = "a quote is opened here and never closed", fields[:-1]
         if fault or fields:
             yield Record(fields, line, feed.at, fault)
 
 
+def _first(records: Iterator[Record]) -> Record | None:
+    """The header: the first record that is more than spaces."""
+    return next((record for record in records if not "".join(_texts(record)).isspace()), None)
+
+
 def _is_blank(record: Record) -> bool:
-    return record.fault is None and len(record.fields) == 1 and not record.fields[0].strip()
+    return record.fault is None and len(record.fields) == 1 and not _texts(record)[0].strip()
 
 
-def _checked(record: Record, width: int) -> Record:
-    if record.fault is None and not _is_text("".join(record.fields)):
-        return record._replace(fault="invalid UTF-8")
-    if record.fault is None and len(record.fields) != width:
-        return record._replace(fault=f"{_fields(len(record.fields))}, but the header has {width}")
-    return record
+def _checked(record: Record, width: int, dialect: Dialect) -> Record:
+    """The record with `width` fields, and with what is wrong with it."""
+    fields, fault = record.fields, record.fault
+    if not _is_text("".join(_texts(record))):
+        texts = [_raw(text) for text in _texts(record)]
+        fault = fault or encodings.fault(b" ".join(texts), dialect.probably)
+        fields = [encodings.legible(text) for text in texts]
+    if len(fields) != width:
+        fault = fault or f"{_fields(len(fields))}, but the header has {width}"
+        fields = [*fields[:width], *[None] * (width - len(fields))]
+    return record if fault is None else record._replace(fields=fields, fault=fault)
 
 
 def _is_text(value: str) -> bool:
@@ -126,30 +203,32 @@ def _is_text(value: str) -> bool:
     return True
 
 
+def _raw(text: str) -> bytes:
+    return text.encode(errors="surrogateescape")
+
+
 def _fields(count: int) -> str:
     return "1 field" if count == 1 else f"{count} fields"
 
 
-def _header(path: str, record: Record | None) -> list[str]:
+def _texts(record: Record) -> list[str]:
+    return [field or "" for field in record.fields]
+
+
+def _header(path: str, record: Record | None, dialect: Dialect) -> list[str]:
     """The names of the columns; none for an empty file."""
     if record is None:
         return []
-    names, name = record.fields, source.basename(path)
-    fault = record.fault or (None if _is_text("".join(names)) else "invalid UTF-8")
+    names, fault, way = _texts(record), record.fault, None
+    if fault is None and not _is_text("".join(names)):
+        fault, way = encodings.problem(_raw(" ".join(names)), dialect.probably)
     if fault:
-        raise InputError(f"{name}:{record.line}: {fault}")
-    if "" in names:
-        message = f"{name}:{record.line}: column {names.index('') + 1} has no name"
-        raise InputError(message, hint="Name it in the first line.")
-    if twice := [column for column in dict.fromkeys(names) if names.count(column) > 1]:
-        message = f"{name}:{record.line}: more than one column is called {twice[0]!r}"
-        raise InputError(message, hint="Rename all but one.")
-    return names
+        raise InputError(f"{source.basename(path)}:{record.line}: {fault}", hint=way)
+    return dialect.names or names
 
 
 def _spooled(header: Sequence[str], records: Sequence[Record], reading: Reading) -> pa.RecordBatch:
-    nothing = [None] * len(header)
-    columns = zip(*(nothing if record.fault else record.fields for record in records), strict=True)
+    columns = zip(*(record.fields for record in records), strict=True)
     null = reading.empty == "null"
     arrays = [
         pa.array([cell or None for cell in column] if null else column, pa.string())
@@ -157,13 +236,13 @@ def _spooled(header: Sequence[str], records: Sequence[Record], reading: Reading)
     ]
     arrays.append(pa.array([record.line for record in records], pa.int64()))
     arrays.append(pa.array([record.fault for record in records], pa.string()))
-    return pa.RecordBatch.from_arrays(arrays, names=[*header, "__line__", "__fault__"])
+    return pa.RecordBatch.from_arrays(arrays, names=[*header, *BOOKS])
 
 
 def rows(
     spooled: pa.RecordBatch, start: Position, name: str, first_index: int, folder: str | None
 ) -> list[Row]:
-    header = spooled.schema.names[:-2]
+    header = spooled.schema.names[:-NOTES]
     *columns, numbers, faults = (column.to_pylist() for column in spooled.columns)
     found = []
     for index, (number, fault) in enumerate(zip(numbers, faults, strict=True)):
@@ -177,29 +256,19 @@ def rows(
 
 
 def schema(paths: Sequence[str], reading: Reading) -> pa.Schema:
-    first: list[str] = []
-    owner = ""
-    for path in paths:
-        header = _header(path, next(_records(path, Position()), None))
-        if first and header and header != first:
-            message = _difference(owner, first, path, header)
-            raise InputError(message, hint="Run files of each kind on their own.")
-        if header and not first:
-            first, owner = header, path
-    return pa.schema([(name, pa.string()) for name in first])
-
-
-def _difference(first: str, known: Sequence[str], path: str, header: Sequence[str]) -> str:
-    where = f"{source.basename(path)}: the columns are not those of {source.basename(first)}"
-    if missing := [name for name in known if name not in header]:
-        return f"{where}: {missing[0]!r} is missing"
-    if more := [name for name in header if name not in known]:
-        return f"{where}: {more[0]!r} is new"
-    return f"{where}: the order differs"
+    known: dict[str, None] = {}
+    for file, path in enumerate(paths):
+        dialect = reading.dialect(file)
+        header = _header(path, _first(_records(path, Position(), dialect)), dialect)
+        if known and header and known.keys().isdisjoint(header):
+            message = f"{source.basename(path)}: no column of {source.basename(paths[0])} is in its header"
+            raise InputError(message, hint="The first line must name the columns in every file.")
+        known |= dict.fromkeys(header)
+    return pa.schema([(name, pa.string()) for name in known])
 
 
 def carry(
     spooled: pa.RecordBatch, schema: pa.Schema, keep: frozenset[str] | None
 ) -> list[pa.Array]:
-    names = spooled.schema.names  # the file's own columns come first, also one called __line__
-    return [spooled.column(names.index(field.name)) for field in schema]
+    at = {name: index for index, name in enumerate(spooled.schema.names[:-NOTES])}
+    return [spooled.column(at[field.name]) for field in schema]

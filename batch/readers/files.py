@@ -4,111 +4,177 @@ from __future__ import annotations
 
 import glob
 import os
+import shutil
 from collections.abc import Sequence
-from fnmatch import fnmatchcase
+from itertools import takewhile
 from pathlib import Path
-from urllib.parse import quote
+from typing import BinaryIO, NamedTuple
+from urllib.parse import quote, unquote
 
 from pyarrow import fs
 
 from batch.errors import InputError
-from batch.readers import run, source
+from batch.readers import encodings, folders, hive, kinds, run, source
 
 SUFFIXES = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
+    ".json": "json",
     ".parquet": "parquet",
     ".pq": "parquet",
     ".csv": "csv",
     ".tsv": "csv",
+    ".arrow": "arrow",
+    ".arrows": "arrow",
+    ".feather": "arrow",
+    ".ipc": "arrow",
 }
-_FORMATS = list(dict.fromkeys(SUFFIXES.values()))
+BINARY = ("parquet", "arrow")
+FORMATS = ("jsonl", "json", "csv", "parquet", "arrow", "lines")
 _KNOWN = f"{' '.join(SUFFIXES)}, text also with {' '.join(source.COMPRESSIONS)}"
 
 
-def find(entries: Sequence[str], base: Path, format: str | None) -> tuple[tuple[str, ...], str]:
-    """The files in the order of the entries, those of a glob or folder sorted, and the format of
-    them all.
+class Found(NamedTuple):
+    """The files that are meant, in their order, their format, what the folders between them say of
+    each, and lines of notice.
     """
-    if format not in (None, "run", *_FORMATS):
-        raise InputError(f"unknown input format {format!r} (known: {', '.join(_FORMATS)})")
-    files = [path for entry in entries for path in _expand(entry, base.absolute())]
+
+    files: tuple[str, ...]
+    format: str
+    told: tuple[hive.Told, ...] = ()
+    notices: tuple[str, ...] = ()
+
+
+class _Entry(NamedTuple):
+    """One that was written: the files it means, the folder they were looked for in, and the runs that
+    were left out.
+    """
+
+    files: Sequence[str]
+    root: str
+    runs: Sequence[str] = ()
+
+
+def find(entries: Sequence[str], base: Path, format: str | None, deep: bool = True) -> Found:
+    """The files in the order of the entries, those of a glob or folder sorted.  Where it goes `deep`,
+    folders are read to the bottom, and their names too.
+    """
+    if format not in (None, "run", *FORMATS):
+        raise InputError(f"unknown input format {format!r} (known: {', '.join(FORMATS)})")
+    found = [_expand(entry, base.absolute(), deep) for entry in entries]
+    files = tuple(path for entry in found for path in entry.files)
     if not files:
         raise InputError("the input names no file")
-    if all((base / entry / "run.json").exists() for entry in entries):
-        return tuple(files), "run"
+    if all((base / entry / folders.RUN).exists() for entry in entries):
+        return Found(files, "run")
     if format == "run":
         raise InputError("the input was the folder of a run, which it is no more")
     _refuse_twice(files)
-    return tuple(files), format or _format(files)
+    told = _told(files, [entry.root for entry in found]) if deep else ()
+    return Found(files, format or _format(files), told, _left_out(found))
 
 
-def _expand(entry: str, base: Path) -> list[str]:
+def _told(files: Sequence[str], roots: Sequence[str]) -> tuple[hive.Told, ...]:
+    """What the folders say that lie below all that was named."""
+    levels = zip(*map(source.parts, roots), strict=False)
+    common = len(list(takewhile(lambda names: len(set(names)) == 1, levels)))
+    return tuple(hive.told(source.parts(path)[common:-1]) for path in files)
+
+
+def _left_out(found: Sequence[_Entry]) -> tuple[str, ...]:
+    runs = [run for entry in found for run in entry.runs]
+    if not runs:
+        return ()
+    more = f" and {len(runs) - 1:,} more" if runs[1:] else ""
+    return (f"runs inside the input are left out: {runs[0]}{more} (one is read where it is named)",)
+
+
+def _expand(entry: str, base: Path, deep: bool) -> _Entry:
     if source.is_url(entry):
-        return _expand_url(entry)
+        return _expand_url(entry, deep)
     if entry.startswith("~/"):
         entry = str(Path(entry).expanduser())
     path = Path(os.path.normpath(base / entry))
-    if (path / "run.json").exists():
-        return run.parts(path)
+    if (path / folders.RUN).exists():
+        return _Entry(run.parts(path), str(path))
     if path.is_dir():
-        return _in_folder(entry, [str(file) for file in path.iterdir() if file.is_file()])
+        return _below(entry, path, deep)
     if os.path.lexists(path):
-        return [_readable(path, entry)]
+        return _Entry([_readable(path, entry)], str(path.parent))
     if glob.has_magic(entry):
-        return _matching(entry, base)
+        return _matching(entry, base, deep)
     raise InputError(f"no such file: {entry} (looked in {path.parent})")
 
 
-def _in_folder(entry: str, paths: Sequence[str]) -> list[str]:
-    """Files of a known format; names with . or _ in front are notes of the program that wrote
-    the folder.
-    """
-    files = [path for path in sorted(paths) if not source.basename(path).startswith((".", "_"))]
-    files = [path for path in files if _known(path)]
+def _below(entry: str, path: Path, deep: bool) -> _Entry:
+    files, runs = folders.walk(path, deep)
+    return _Entry(_in_folder(entry, files, runs), str(path), runs)
+
+
+def _in_folder(entry: str, paths: Sequence[str], runs: Sequence[str]) -> list[str]:
+    """Files of a known format."""
+    files = _telling(sorted(paths))
     if not files:
-        raise InputError(f"{entry}: no input file in this folder (known: {_KNOWN})")
+        hint = f"A run inside it is read where it is named: {runs[0]}" if runs else None
+        raise InputError(f"{entry}: no input file in this folder (known: {_KNOWN})", hint=hint)
     return [
         path if source.is_url(path) else _readable(Path(path), source.basename(path))
         for path in files
     ]
 
 
-def _matching(entry: str, base: Path) -> list[str]:
+def _telling(paths: Sequence[str]) -> list[str]:
+    """Those whose suffix tells their format.  JSON documents and Arrow files beside others tell
+    about these.
+    """
+    known = [path for path in paths if _known(path)]
+    rest = [path for path in known if SUFFIXES[source.suffix(path)] not in ("json", "arrow")]
+    arrow = [path for path in known if SUFFIXES[source.suffix(path)] == "arrow"]
+    return rest or arrow or known
+
+
+def _matching(entry: str, base: Path, deep: bool) -> _Entry:
+    """The files that match, or where only folders do, those below them."""
     # unlike Path.glob, glob leaves hidden files out, and takes no letter of `base` for a pattern
     names = sorted(glob.glob(entry, root_dir=base, recursive=True))  # noqa: PTH207
-    files = [Path(os.path.normpath(base / name)) for name in names]
-    chosen = [
-        _readable(path, name) for path, name in zip(files, names, strict=True) if not path.is_dir()
-    ]
-    if not chosen:
+    paths = [Path(os.path.normpath(base / name)) for name in names]
+    pairs = list(zip(paths, names, strict=True))
+    chosen = [_readable(path, name) for path, name in pairs if not path.is_dir()]
+    root = os.path.normpath(base / _above_pattern(entry))
+    if chosen:
+        return _Entry(chosen, root)
+    below = [folders.walk(path) for path in paths if deep and not (path / folders.RUN).exists()]
+    files = [path for each in below for path in each.files]
+    if not files:
         raise InputError(f"no file matches {entry} (looked in {base})")
-    return chosen
+    runs = [path for each in below for path in each.runs]
+    return _Entry(_in_folder(entry, files, runs), root, runs)
 
 
-def _expand_url(entry: str) -> list[str]:
-    """A URL is a file, a folder, or a folder with a glob as its last part."""
+def _above_pattern(entry: str) -> Path:
+    """The folder above the first part that is a pattern."""
+    parts = Path(entry).parts
+    fixed = next(at for at, part in enumerate(parts) if glob.has_magic(part))
+    return Path(*parts[:fixed])
+
+
+def _expand_url(entry: str, deep: bool) -> _Entry:
+    """A URL is a file, a folder, or a folder with a glob after it."""
     url, mark, query = entry.partition("?")
-    folder, _, last = url.rstrip("/").rpartition("/")
-    kind = _list(entry)[0].type
+    parts = url.rstrip("/").split("/")
+    kind = folders.stat(entry)[0].type
     if kind == fs.FileType.File:
-        return [entry]
+        return _Entry([entry], "/".join(parts[:-1]))
     if kind == fs.FileType.Directory:
-        folder, last = url.rstrip("/"), "*"
-    elif "*" not in last:
+        fixed = len(parts)
+    elif "*" in url:
+        fixed = next(at for at, part in enumerate(parts) if "*" in part)
+    else:
         raise InputError(f"no such file: {source.shown(entry)}")
-    listed = _list(folder + mark + query, inside=True)
-    names = [one.base_name for one in listed if one.type == fs.FileType.File]
-    files = [f"{folder}/{quote(name)}{mark}{query}" for name in names if fnmatchcase(name, last)]
-    return _in_folder(source.shown(entry), files)
-
-
-def _list(url: str, inside: bool = False) -> list[fs.FileInfo]:
-    filesystem, inner = source.locate(url)
-    try:
-        return list(filesystem.get_file_info(fs.FileSelector(inner) if inside else [inner]))
-    except source.READ_FAULTS as error:
-        raise InputError(f"{source.shown(url)}: {source.cause(error)}") from error
+    folder, pattern = "/".join(parts[:fixed]), [unquote(part) for part in parts[fixed:]]
+    names, runs = folders.elsewhere(folder + mark + query, deep, pattern)
+    files = [f"{folder}/{quote(name, safe='/=')}{mark}{query}" for name in names]
+    return _Entry(_in_folder(source.shown(entry), files, runs), folder, runs)
 
 
 def _readable(path: Path, entry: str) -> str:
@@ -143,30 +209,61 @@ def _refuse_twice(files: Sequence[str]) -> None:
 
 def _known(path: str) -> bool:
     found = SUFFIXES.get(source.suffix(path))
-    return found is not None and not (found == "parquet" and source.compression(path))
+    return found is not None and not (found in BINARY and source.compression(path))
 
 
 def _format(files: Sequence[str]) -> str:
     for path in files:
         if not _known(path):
             raise _unknown(path)
-    first = files[0]
-    for path in files:
-        if SUFFIXES[source.suffix(path)] != SUFFIXES[source.suffix(first)]:
-            names = f"{source.basename(first)} and {source.basename(path)}"
+    formats = [SUFFIXES[source.suffix(path)] for path in files]
+    if set(formats) == {"jsonl", "json"}:
+        return "json"
+    for path, found in zip(files, formats, strict=True):
+        if found != formats[0]:
+            names = f"{source.basename(files[0])} and {source.basename(path)}"
             raise InputError(
                 f"{names} are of different formats; name files of one, as in 'data/*.jsonl'"
             )
-    return SUFFIXES[source.suffix(first)]
+    return formats[0]
 
 
 def _unknown(path: str) -> InputError:
-    name = source.basename(path)
-    if source.suffix(path) == ".json":
-        way = f"convert it: jq -c '.[]' {name} > {Path(name).stem}.jsonl"
-        return InputError(
-            f"{name}: one JSON document, not JSON Lines; {way}",
-            hint="If it does have one object a line: --input-format jsonl",
-        )
-    way = f"say what it is with --input-format {'|'.join(_FORMATS)}"
-    return InputError(f"{name}: unknown suffix (known: {_KNOWN}); {way}")
+    kind = kinds.found(path) or kinds.of_name(path)
+    if kind is not None:
+        return kinds.other(path, kind)
+    way = f"say what it is with --input-format {'|'.join(FORMATS)}"
+    return InputError(f"{source.basename(path)}: unknown suffix (known: {_KNOWN}); {way}")
+
+
+def keep(stream: BinaryIO, folder: Path, format: str | None) -> str:
+    """Keep standard input in a file of a folder, and give its name, which tells what it holds.
+    Raises InputError where its first bytes do not.
+    """
+    head = b""
+    while len(head) < source.HEAD and (piece := stream.read(source.HEAD - len(head))):
+        head += piece
+    compression, text = kinds.unpacked(head)
+    path = folder / f"stdin{_suffix(text, format)}{compression}"
+    with path.open("wb") as file:
+        file.write(head)
+        shutil.copyfileobj(stream, file, source.BYTES)
+    return str(path)
+
+
+def _suffix(text: bytes, format: str | None) -> str:
+    """The suffix for what begins with `text`."""
+    kind = kinds.kind(text)
+    if format is None and kind in FORMATS:
+        format = kind
+    if format is not None:
+        return next((suffix for suffix, own in SUFFIXES.items() if own == format), ".txt")
+    if kind is not None:
+        raise kinds.other("standard input", kind)
+    encoding, _ = encodings.found(text, "standard input")
+    match text.decode(encoding, "replace").lstrip("\ufeff \t\r\n")[:1]:
+        case "" | "{":
+            return ".jsonl"
+        case "[":
+            return ".json"
+    raise InputError("standard input: no JSON; say what it is: --input-format csv (or lines)")

@@ -7,22 +7,28 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from types import MappingProxyType
 from typing import Any, Literal
 
 import msgspec
 
 from batch.errors import InputError
 from batch.readers import source
+from batch.readers.hive import Told
+
+NOTHING: Told = MappingProxyType({})
 
 WHOLE = 1 << 30
 EDGE = 64 << 20
 BLOCKS = 1_024
 BLOCK = 64 << 10
+BY_LINE = ("jsonl", "csv", "lines")
+"""Formats whose files may grow at their end."""
 
 
 class Fingerprint(msgspec.Struct, frozen=True):
     """A file's size and hash.  `sampled`: only the ends of the file and blocks between them were
-    hashed.
+    hashed.  `told` is what the names of its folders add to its rows.
     """
 
     path: str
@@ -30,6 +36,7 @@ class Fingerprint(msgspec.Struct, frozen=True):
     hash: str
     sampled: bool
     ends_line: bool
+    told: dict[str, str | None] = {}
 
 
 class Difference(msgspec.Struct, frozen=True):
@@ -39,23 +46,30 @@ class Difference(msgspec.Struct, frozen=True):
     text: str = ""
 
 
-def take(path: str, format: str) -> Fingerprint:
+def take(path: str, format: str, told: Told = NOTHING) -> Fingerprint:
     try:
         with source.open_seekable(path) as file:
             size = file.size()
-            text = format in ("jsonl", "csv") and not source.compression(path)
+            text = format in BY_LINE and not source.compression(path)
             ends_line = not text or size == 0 or _at(file, size - 1, 1) == b"\n"
-            return Fingerprint(source.shown(path), size, _hash(file, size), size > WHOLE, ends_line)
+            found = _hash(file, size)
+            shown = source.shown(path)
+            return Fingerprint(shown, size, found, size > WHOLE, ends_line, dict(told))
     except source.READ_FAULTS as error:
         raise InputError(f"{source.basename(path)}: {source.cause(error)}") from error
 
 
-def compare(old: Sequence[Fingerprint], paths: Sequence[str], format: str) -> Difference:
+def compare(
+    old: Sequence[Fingerprint], paths: Sequence[str], format: str, told: Sequence[Told]
+) -> Difference:
+    """`told` is what the folders of the files add to their rows now."""
     if len(paths) < len(old):
         return Difference("changed", f"{len(old)} files before, {len(paths)} now")
     growth = []
-    for before, path in zip(old, paths, strict=False):
-        may_grow = before is old[-1] and before.ends_line and format in ("jsonl", "csv")
+    for before, path, said in zip(old, paths, told, strict=False):
+        if before.told != said:
+            return Difference("changed", f"{source.basename(path)}: the folders say {_said(said)}")
+        may_grow = before is old[-1] and before.ends_line and format in BY_LINE
         found = _compare(before, path, may_grow)
         if found.kind == "changed":
             return found
@@ -82,6 +96,10 @@ def _compare(before: Fingerprint, path: str, may_grow: bool) -> Difference:
     if size == before.size:
         return Difference("same")
     return Difference("grown", f"{name} grew ({_sizes(before.size, size)})")
+
+
+def _said(told: Told) -> str:
+    return ", ".join(f"{key}={value}" for key, value in told.items()) or "nothing"
 
 
 def _sizes(before: int, now: int) -> str:

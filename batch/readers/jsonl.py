@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -18,10 +18,12 @@ import pyarrow as pa
 
 from batch import columns, json_text
 from batch.model import Batch, Position, Row
-from batch.readers import lines, source
+from batch.readers import encodings, json_shapes, lines, source
 from batch.readers.reading import Reading
 
 MAX_COLUMNS = 1_000
+
+NOTES = None
 
 SPOOL = pa.schema([("line", pa.large_binary()), ("number", pa.int64())])
 
@@ -31,14 +33,15 @@ _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _NAMES = {list: "an array", str: "a string", bool: "a boolean", int: "a number", float: "a number"}
 
 
+look = json_shapes.look_at_lines
 size = lines.size
 
 
 def read(path: str, start: Position, reading: Reading) -> Iterator[Batch]:
     texts: list[bytes | None] = []
-    numbers: list[int] = []
+    numbers: list[int | None] = []
     size, since = 0, start
-    for line in lines.read(path, start):
+    for line in lines.read(path, start, reading.dialect(start.file)):
         if line.text is not None and not line.text.strip():
             continue
         text = None if line.text is None else line.text.rstrip(b"\r\n")
@@ -47,13 +50,13 @@ def read(path: str, start: Position, reading: Reading) -> Iterator[Batch]:
         size += len(text or b"")
         end = Position(start.file, line.offset, line.number)
         if len(texts) >= source.ROWS or size >= source.BYTES:
-            yield Batch(_spooled(texts, numbers), since, end)
+            yield Batch(spooled(texts, numbers), since, end)
             texts, numbers, size, since = [], [], 0, end
     if texts:
-        yield Batch(_spooled(texts, numbers), since, end)
+        yield Batch(spooled(texts, numbers), since, end)
 
 
-def _spooled(texts: Sequence[bytes | None], numbers: Sequence[int]) -> pa.RecordBatch:
+def spooled(texts: Sequence[bytes | None], numbers: Sequence[int | None]) -> pa.RecordBatch:
     return pa.record_batch(
         [pa.array(texts, pa.large_binary()), pa.array(numbers, pa.int64())], schema=SPOOL
     )
@@ -62,15 +65,25 @@ def _spooled(texts: Sequence[bytes | None], numbers: Sequence[int]) -> pa.Record
 def rows(
     spooled: pa.RecordBatch, start: Position, name: str, first_index: int, folder: str | None
 ) -> list[Row]:
-    found = []
-    numbers = spooled.column(1).to_pylist()
+    found, told = [], _of_folders(spooled).to_pylist()
+    numbers = spooled.column(spooled.num_columns - 1).to_pylist()
     for index, (number, (values, fault)) in enumerate(zip(numbers, _objects(spooled), strict=True)):
+        if told and values is not None:
+            values = {
+                **values,
+                **{key: told[index][key] for key in told[index] if key not in values},
+            }
         found.append(Row(first_index + index, values or {}, f"{name}:{number}", fault, folder))
     return found
 
 
+def _of_folders(spooled: pa.RecordBatch) -> pa.RecordBatch:
+    """The columns that the names of folders give, which stand before our own."""
+    return spooled.select(range(spooled.num_columns - len(SPOOL)))
+
+
 def _objects(spooled: pa.RecordBatch) -> Iterator[tuple[dict[str, Any] | None, str | None]]:
-    return map(_object, spooled.column(0).to_pylist())
+    return map(_object, spooled.column(spooled.num_columns - len(SPOOL)).to_pylist())
 
 
 def _object(line: bytes | None) -> tuple[dict[str, Any] | None, str | None]:
@@ -82,7 +95,7 @@ def _object(line: bytes | None) -> tuple[dict[str, Any] | None, str | None]:
     except msgspec.DecodeError as error:
         return None, _fault(line, error)
     except UnicodeDecodeError:
-        return None, "invalid UTF-8"
+        return None, encodings.fault(line)
     except RecursionError:
         return None, "nested too deeply"
     if isinstance(value, dict):
@@ -106,8 +119,15 @@ def _is_json(line: bytes) -> bool:
 
 
 def schema(paths: Sequence[str], reading: Reading) -> pa.Schema:
+    return columns_of(
+        batch for file, path in enumerate(paths) for batch in read(path, Position(file), reading)
+    )
+
+
+def columns_of(batches: Iterable[Batch]) -> pa.Schema:
+    """The columns of all files, by their first rows."""
     words: dict[str, set[str]] = {}
-    for values in _first(paths, reading):
+    for values in _first(batches):
         for key, value in values.items():
             found = words.get(key)
             if found is None:
@@ -118,11 +138,10 @@ def schema(paths: Sequence[str], reading: Reading) -> pa.Schema:
     return pa.schema([*(_field(key, found) for key, found in words.items()), EXTRA])
 
 
-def _first(paths: Sequence[str], reading: Reading) -> Iterator[dict[str, Any]]:
-    """The objects of the first rows of all files.  An unreadable row counts as an empty one, so that
-    the search stays short.
+def _first(batches: Iterable[Batch]) -> Iterator[dict[str, Any]]:
+    """The objects of the first rows.  An unreadable row counts as an empty one, so that the search
+    stays short.
     """
-    batches = (batch for path in paths for batch in read(path, Position(), reading))
     for batch in source.first(batches):
         for values, _ in _objects(batch.table):
             yield values or {}
@@ -190,10 +209,14 @@ def carry(
 ) -> list[pa.Array]:
     objects = [values or {} for values, _ in _objects(spooled)]
     fields = [field for field in schema if not columns.is_extra(field)]
-    names = {field.name for field in fields}
+    told = _of_folders(spooled)
+    names = {field.name for field in fields}.difference(told.schema.names)
     extras = [values.keys() - names for values in objects]  # the keys that no column holds
     arrays = []
     for field in fields:
+        if field.name not in names:
+            arrays.append(told.column(field.name))
+            continue
         kind = KINDS[kind_of(field)]
         column = [values.get(field.name) for values in objects]
         if not set(map(type, column)) <= kind.plain | {type(None)}:

@@ -1,4 +1,5 @@
-"""The lines of a text file, with the position after each: what JSONL and CSV have in common.
+"""The lines of a text file, with the position after each: what JSONL, CSV and plain lines have in
+common.
 
 A line longer than MAX_LINE is passed over a piece at a time and never held; it arrives as None.
 """
@@ -11,70 +12,76 @@ from typing import NamedTuple
 
 from batch.errors import InputError
 from batch.model import Position
-from batch.readers import source
+from batch.readers import encodings, kinds, source
+from batch.readers.reading import OLD, Dialect, Said
 
 MAX_LINE = 64 << 20
 
 _BOM = b"\xef\xbb\xbf"
-_UTF16 = (b"\xff\xfe", b"\xfe\xff")
+
+_Sized = Iterator[tuple[bytes | None, int]]
+"""Lines and their sizes; None for one that is too long."""
 
 
 class Line(NamedTuple):
-    """`text` has its end of line and no BOM; `offset` is where the next line starts."""
+    """`text` is UTF-8, has its end of line and no BOM; `offset` is where the next line starts."""
 
     text: bytes | None
     number: int
     offset: int
 
 
-def read(path: str, start: Position) -> Iterator[Line]:
+def look(path: str, said: Said) -> tuple[Dialect, bytes]:
+    """How the text of a file is encoded, and its first bytes.  Raises InputError."""
+    head = source.head(path)
+    if said.encoding is not None:
+        return Dialect(said.encoding), head
+    encoding, probably = encodings.found(head, source.basename(path))
+    return Dialect(encoding, probably=probably), head
+
+
+def read(path: str, start: Position, dialect: Dialect = OLD) -> Iterator[Line]:
     offset, number = start.offset, start.line
-    stream = _open(path, start)
-    with stream:
-        while True:
-            text, size = _next(stream, path, number)
-            if not size:
-                return
-            if offset == 0 and text is not None:
-                text = _without_bom(text, path)
-            offset, number = offset + size, number + 1
-            yield Line(text, number, offset)
-
-
-def _open(path: str, start: Position) -> io.BufferedReader:
     try:
-        return source.open_text(path, start.offset)
+        with source.open_text(path, start.offset, dialect.encoding) as stream:
+            for text, size in _any_end(stream) if dialect.any_end else _newline(stream):
+                if offset == 0 and text is not None:
+                    text = text.removeprefix(_BOM)
+                offset, number = offset + size, number + 1
+                yield Line(text, number, offset)
     except source.READ_FAULTS as error:
-        raise _unreadable(path, start.line, error) from error
+        place = f"{source.basename(path)}: {source.cause(error)}, near line {number + 1}"
+        raise InputError(place, hint=kinds.not_compressed(path)) from error
 
 
-def _next(stream: io.BufferedReader, path: str, number: int) -> tuple[bytes | None, int]:
-    """A line and its size; None for one that is too long, size 0 at the end of the file."""
-    try:
-        text = stream.readline(MAX_LINE + 1)
+def _newline(stream: io.BufferedReader) -> _Sized:
+    while text := stream.readline(MAX_LINE + 1):
         size = len(text)
         if size <= MAX_LINE:
-            return text, size
+            yield text, size
+            continue
         last, text = text[-1:], b""
         while last not in (b"", b"\n"):
             piece = stream.readline(source.BYTES)
             last, size = piece[-1:], size + len(piece)
-        return None, size
-    except source.READ_FAULTS as error:
-        raise _unreadable(path, number, error) from error
+        yield None, size
 
 
-def _without_bom(text: bytes, path: str) -> bytes:
-    if text.startswith(_UTF16):
-        raise InputError(
-            f"{source.basename(path)}: UTF-16 text; the input must be UTF-8",
-            hint="Convert it: iconv -f UTF-16 -t UTF-8 FILE > NEW_FILE",
-        )
-    return text.removeprefix(_BOM)
-
-
-def _unreadable(path: str, number: int, error: BaseException) -> InputError:
-    return InputError(f"{source.basename(path)}: {source.cause(error)}, near line {number + 1}")
+def _any_end(stream: io.BufferedReader) -> _Sized:
+    """As `_newline`, where a CR ends a line also without a newline."""
+    held, passed = b"", 0  # what a line has so far, and how much of it was passed over
+    while piece := stream.read1(source.BYTES):
+        *whole, held = (held + piece).splitlines(keepends=True)
+        if held.endswith(b"\n"):  # a CR may have its newline in the next piece
+            whole.append(held)
+            held = b""
+        for text in whole:
+            size, passed = len(text) + passed, 0
+            yield None if size > MAX_LINE else text, size
+        if len(held) > MAX_LINE:
+            passed, held = passed + len(held) - 1, held[-1:]
+    if held:
+        yield None if passed else held, len(held) + passed
 
 
 def size(path: str) -> int | None:

@@ -24,6 +24,7 @@ ANSWERS = ("completion", "parsed", "embedding")
 
 carry = parquet.carry
 size = parquet.size
+NOTES = parquet.NOTES
 
 
 class _Plan(msgspec.Struct, frozen=True):
@@ -84,8 +85,12 @@ def _opened(row: Row) -> Row:
 
 
 def schema(paths: Sequence[str], reading: Reading) -> pa.Schema:
-    parquet.schema(paths, reading)  # all of them alike
-    return _columns(pq.read_schema(paths[0]), reading)
+    return parquet.united(paths, [_columns_of(path, reading) for path in paths])
+
+
+def _columns_of(path: str, reading: Reading) -> pa.Schema:
+    noted = parquet.columns_of(path).metadata
+    return _columns(pq.read_schema(path), reading).with_metadata(noted)
 
 
 def _columns(schema: pa.Schema, reading: Reading) -> pa.Schema:

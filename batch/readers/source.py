@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -19,16 +20,29 @@ from pyarrow import fs
 
 from batch.errors import InputError
 from batch.model import Batch
+from batch.readers.encodings import Recoded
+from batch.readers.reading import UTF8
 
 ROWS = 256
 BYTES = 1 << 20
+"""How many rows a batch has at most, and about how many bytes."""
+WIDE = 1_000
+"""Columns beyond which a batch may have more bytes: each costs a little a batch, however few rows."""
 FIRST_ROWS = 10_000
 FIRST_BYTES = 64 << 20
 """How much of an input is looked at before the first request."""
 
+HEAD = 64 << 10
+"""How much of a file is looked at to find out what it is."""
+
 COMPRESSIONS = (".gz", ".zst", ".bz2")
 
 READ_FAULTS = (OSError, pa.ArrowException)
+
+
+def about(columns: int) -> int:
+    """The bytes that a batch of so many columns may have."""
+    return BYTES * max(1, columns // WIDE)
 
 
 def first(batches: Iterable[Batch], rows: int = FIRST_ROWS) -> Iterator[Batch]:
@@ -49,10 +63,30 @@ def is_url(path: str) -> bool:
     return "://" in path
 
 
+def parts(path: str) -> tuple[str, ...]:
+    """Of a path, or of a URL without its query; the first one is the root, or names the host."""
+    if not is_url(path):
+        return Path(path).parts
+    url = urlsplit(path)
+    return (f"{url.scheme}://{url.netloc}", *map(unquote, url.path.split("/")[1:]))
+
+
 def basename(path: str) -> str:
-    if is_url(path):
-        return PurePosixPath(unquote(urlsplit(path).path)).name or path
-    return Path(path).name
+    """What messages call a file: its base name, after the folders `key=value` it lies in."""
+    found = parts(path)
+    at = len(found) - 1
+    while at > 1 and "=" in found[at - 1]:
+        at -= 1
+    return "/".join(found[at:]) or path
+
+
+def names(paths: Sequence[str]) -> tuple[str, ...]:
+    """What messages call the files, which is the whole path where others would be called the same."""
+    found = list(map(basename, paths))
+    count = Counter(found)
+    return tuple(
+        name if count[name] == 1 else shown(path) for name, path in zip(found, paths, strict=True)
+    )
 
 
 def shown(path: str) -> str:
@@ -94,18 +128,38 @@ def open_seekable(path: str) -> Any:
     return filesystem.open_input_file(inner)
 
 
-def open_text(path: str, offset: int) -> io.BufferedReader:
-    """The decompressed bytes from `offset` on."""
-    if not compression(path):
+def open_text(path: str, offset: int, encoding: str = UTF8) -> io.BufferedReader:
+    """The decompressed text as UTF-8, from `offset` on."""
+    if encoding == UTF8 and not compression(path):
         stored = open_seekable(path)
         stored.seek(min(offset, stored.size()))
         return io.BufferedReader(stored, BYTES)
-    filesystem, inner = locate(path)
-    codec = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}[compression(path)]
-    text = io.BufferedReader(filesystem.open_input_stream(inner, compression=codec), BYTES)
+    text = _decompressed(path)
+    if encoding != UTF8:
+        text = io.BufferedReader(Recoded(text, encoding), BYTES)
     while offset and (skipped := text.read(min(offset, BYTES))):
         offset -= len(skipped)
     return text
+
+
+def _decompressed(path: str) -> io.BufferedReader:
+    if not compression(path):
+        return io.BufferedReader(open_seekable(path), BYTES)
+    filesystem, inner = locate(path)
+    codec = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}[compression(path)]
+    return io.BufferedReader(filesystem.open_input_stream(inner, compression=codec), BYTES)
+
+
+def head(path: str, *, stored: bool = False) -> bytes:
+    """The first HEAD bytes, decompressed unless as `stored`; fewer where no more can be read."""
+    found = b""
+    try:
+        with open_seekable(path) if stored else _decompressed(path) as file:
+            while len(found) < HEAD and (piece := file.read(min(HEAD - len(found), 4096))):
+                found += piece
+    except READ_FAULTS:  # whoever reads on will say so
+        return found
+    return found
 
 
 def cause(error: BaseException) -> str:
@@ -115,5 +169,7 @@ def cause(error: BaseException) -> str:
             return "no such file"
         case PermissionError():
             return "permission denied"
+    if "decrypt" in str(error).lower():
+        return "it is encrypted; write it again without encryption"
     lines = str(error).strip().splitlines()
     return lines[0].split(". Detail:")[0] if lines else type(error).__name__

@@ -1,8 +1,4 @@
-"""The groups of a report as CSV, one line each.
-
-A spreadsheet takes a cell that begins with = + - @ or a control for a formula
-(https://owasp.org/www-community/attacks/CSV_Injection): words that do so get an apostrophe.
-"""
+"""The groups of a report as CSV, one line each, with no cell that a spreadsheet would run."""
 
 from __future__ import annotations
 
@@ -12,10 +8,8 @@ from typing import Any
 
 import msgspec
 
-from batch.progress import printable
 from batch.report import Numbers, Report
-
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+from batch.words import guarded, printable
 
 
 def text(report: Report) -> str:
@@ -38,9 +32,5 @@ def _cell(value: Any) -> Any:
     if isinstance(value, dict):
         return " ".join(f"{name}={amount}" for name, amount in value.items())
     if isinstance(value, str):
-        return f"{_guard(value)}{printable(value)}"
+        return printable(guarded(value))
     return "" if value is None else value
-
-
-def _guard(value: str) -> str:
-    return "'" if value.lstrip(" ").startswith(FORMULA) else ""

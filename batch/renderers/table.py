@@ -18,7 +18,7 @@ WIDTH = 100
 KEY_WIDTH = 40
 GAP = 2
 
-_MARKDOWN = re.compile(r"[\\`*_\[\]<>|~#]")
+_MARKDOWN = re.compile(r"[\\`*_\[\]|~#]")
 
 
 class Column(NamedTuple):
@@ -192,4 +192,5 @@ def _padded(table: Table) -> list[list[str]]:
 
 
 def _escaped(words_: str) -> str:
-    return _MARKDOWN.sub(lambda found: f"\\{found[0]}", words_)
+    plain = words_.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return _MARKDOWN.sub(lambda found: f"\\{found[0]}", plain)

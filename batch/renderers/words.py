@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from datetime import date
 
-from batch.progress import money, printable
+from batch.progress import money
 from batch.report import Group, Numbers, Report, Unanswered
+from batch.words import printable
 
 NOTHING = "–"
 MODELS_NAMED = 4

@@ -1,4 +1,4 @@
-"""The run folder: the only room that writes files.
+"""The run folder: no other room writes in it.
 
 `files` changes the disk, `plan` is run.json, `lock` keeps others out, `spool` and `journal` hold an
 open part, `sends` what was sent and has no result yet, `seal` makes a sealed part (`parts`),

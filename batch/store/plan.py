@@ -20,6 +20,9 @@ from batch import __version__
 from batch.errors import Damaged, Refused
 from batch.store.files import Disk
 
+Format = Literal["jsonl", "csv", "parquet", "openai-batch"]
+"""What a file of results holds."""
+
 NAME = "run.json"
 FORMAT = 1
 
@@ -35,6 +38,9 @@ class Output(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[output]` of a job."""
 
     path: str | None = None
+    format: Format | None = None
+    columns: list[str] | None = None
+    flat: bool = False
     part_rows: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 5_000
     response: Literal["auto"] | bool = "auto"
     request: bool = False

@@ -1,0 +1,60 @@
+"""Where the bytes of a file of results go: to a file that is there, whole, only when all went well; to
+standard output, a pipe or a device as they come.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import pyarrow as pa
+
+from batch.outputs import form
+from batch.outputs.form import File
+from batch.store.files import refused
+
+STANDARD_OUTPUT = Path("standard output")
+
+
+@contextmanager
+def opened(file: File, stdout: BinaryIO) -> Iterator[BinaryIO]:
+    """What takes the bytes of `file`.  Raises StorageError, and BrokenPipeError where a reader has
+    gone.
+    """
+    path = file.path
+    try:
+        if path is None:
+            yield stdout
+            stdout.flush()
+        elif form.is_stream(path):
+            with _opened(path, file.compression) as taking:
+                yield taking
+        else:
+            with _draft(path) as draft, _opened(draft, file.compression) as taking:
+                yield taking
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise refused(error, path or STANDARD_OUTPUT) from None
+
+
+@contextmanager
+def _draft(path: Path) -> Iterator[Path]:
+    """A file beside `path`, which takes its place in the end."""
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        yield draft
+        with draft.open("rb+") as written:
+            os.fsync(written.fileno())
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _opened(path: Path, compression: str | None) -> AbstractContextManager[BinaryIO]:
+    file = path.open("wb")
+    return file if compression is None else pa.CompressedOutputStream(file, compression)

@@ -1,0 +1,113 @@
+"""Arrow IPC, as files (Feather version 2 is one) and as streams: types kept as far as Parquet has
+them.
+
+Files on this machine are mapped into memory, so a batch of any size is read row by row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from batch.errors import InputError
+from batch.model import Batch, Position
+from batch.readers import parquet, source, union
+from batch.readers.reading import Reading
+
+FILE = b"ARROW1"
+
+NOTES = 0
+
+rows = parquet.rows
+carry = parquet.carry
+
+_Batches = Iterator[pa.RecordBatch]
+
+
+def read(path: str, start: Position, reading: Reading) -> Iterator[Batch]:
+    with _open(path) as (found, batches):
+        kept = _schema(path, found)
+        first, at = 0, start
+        for whole in batches:
+            begin, first = max(start.offset - first, 0), first + len(whole)
+            for cut in _cut(whole, begin):
+                end = Position(start.file, at.offset + len(cut))
+                yield Batch(_as(cut, kept), at, end)
+                at = end
+
+
+def _as(batch: pa.RecordBatch, kept: pa.Schema) -> pa.RecordBatch:
+    columns = [
+        column.cast(field.type) if column.type != field.type else column
+        for column, field in zip(batch.columns, kept, strict=True)
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=kept)
+
+
+@contextmanager
+def _open(path: str) -> Iterator[tuple[pa.Schema, _Batches]]:
+    """The schema and the batches of a file of either kind."""
+    name = source.basename(path)
+    try:
+        plain = source.open_seekable(path)
+        if plain.size() and not source.is_url(path):
+            plain = pa.memory_map(path)
+        with plain as stored:
+            begin = stored.read(len(FILE))
+            stored.seek(0)
+            if begin == FILE:
+                file = pa.ipc.open_file(stored)
+                yield file.schema, map(file.get_batch, range(file.num_record_batches))
+            else:
+                stream = pa.ipc.open_stream(stored)
+                yield stream.schema, iter(stream)
+    except source.READ_FAULTS as error:
+        problem = "not an Arrow file, or one that was cut off"
+        raise InputError(f"{name}: {problem} ({source.cause(error)})") from error
+
+
+def _cut(whole: pa.RecordBatch, begin: int) -> Iterator[pa.RecordBatch]:
+    """The rows from `begin` on, at most ROWS and about BYTES at a time."""
+    for offset in range(begin, len(whole), source.ROWS):
+        some = whole.slice(offset, source.ROWS)
+        step = max(len(some) * source.BYTES // max(some.nbytes, source.BYTES), 1)
+        for place in range(0, len(some), step):
+            yield some.slice(place, step)
+
+
+def size(path: str) -> int | None:
+    """Rows of the file."""
+    with _open(path) as (_, batches):
+        return sum(map(len, batches))
+
+
+def schema(paths: Sequence[str], reading: Reading) -> pa.Schema:
+    found = []
+    for path in paths:
+        with _open(path) as (own, _):
+            found.append(_schema(path, own))
+    return union.schema(list(map(union.Columns, source.names(paths), found)))
+
+
+def _schema(path: str, found: pa.Schema) -> pa.Schema:
+    """The columns, of types that Parquet has.  Raises InputError for one that it has not."""
+    kept = pa.schema([pa.field(field.name, _plain(field.type)) for field in found])
+    for field in kept:
+        where = f"{source.basename(path)}: "
+        if kept.names.count(field.name) > 1:
+            message = f"{where}more than one column is called {field.name!r}"
+            raise InputError(message, hint="Rename all but one.")
+        try:
+            pq.ParquetWriter(pa.BufferOutputStream(), pa.schema([field])).close()
+        except pa.ArrowException:
+            message = f"{where}column {field.name!r} is {field.type}, which Parquet cannot hold"
+            raise InputError(message, hint="Write it as another type.") from None
+    return kept
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    """The type under which others find the same values."""
+    return {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}.get(kind, kind)

@@ -1,0 +1,55 @@
+"""What was found out of an input by looking at it, in words: a line for all files that are alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from batch.readers import csv, source
+from batch.readers.reading import UTF8, Dialect, Said
+
+MOST_NAMED = 5
+MOST_LINES = 3
+
+_DELIMITERS = {"\t": "a tab", "|": "'|'", ";": "';'", ",": "','"}
+
+
+def notices(paths: Sequence[str], dialects: Sequence[Dialect], said: Said) -> tuple[str, ...]:
+    alike: dict[str, list[str]] = {}
+    for path, dialect in zip(paths, dialects, strict=True):
+        if found := "; ".join(_words(path, dialect, said)):
+            alike.setdefault(found, []).append(source.basename(path))
+    lines = [
+        f"{names[0]}{f' and {len(names) - 1} more' if names[1:] else ''}: {found}"
+        for found, names in alike.items()
+    ]
+    more = len(lines) - MOST_LINES
+    if more > 0:
+        lines[MOST_LINES:] = [f"… and so on for {more} more kinds of files"]
+    return tuple(lines)
+
+
+def _words(path: str, dialect: Dialect, said: Said) -> Iterator[str]:
+    if said.delimiter is None and dialect.delimiter not in (None, csv.usual(path)):
+        mark = dialect.delimiter or ""
+        yield f"{_DELIMITERS.get(mark, repr(mark))} stands between its fields"
+    if said.encoding is None and dialect.encoding != UTF8:
+        yield f"its text is {dialect.encoding.upper()}"
+    if dialect.within is not None:
+        yield f"its rows are those of {dialect.within!r}"
+    if dialect.names is not None:
+        yield from _names(csv.renamed(path, dialect))
+
+
+def _names(renamed: Sequence[tuple[str, str]]) -> Iterator[str]:
+    made = []
+    for before, name in renamed:
+        if not before:
+            made.append(f"{name} (it had no name)")
+        elif name != before:
+            shown = name if name.isprintable() else repr(name)
+            made.append(f"{shown} (another {before!r})")
+    if made:
+        more = f" and {len(made) - MOST_NAMED} more" if made[MOST_NAMED:] else ""
+        yield f"columns are called {', '.join(made[:MOST_NAMED])}{more}"
+    if len(made) < len(renamed):
+        yield "spaces around names are left out"

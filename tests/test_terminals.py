@@ -1,0 +1,204 @@
+"""What reaches a terminal or a pipe, whatever others wrote and whatever it can encode."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from batch.progress import Progress
+from batch.usage import Summary
+from tests.conftest import ROOT
+from tests.fake_api import Step
+from tests.reading import asking, in_shell, rows, texts, write
+
+DRIVING = "\x00\x07\x08\x1b[2J\x7f\x9b31m\x85\u061c\u200e\u200f\u2028\u2029\u202e\u2066\u2069"
+OBEYED = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]"
+)
+FOREIGN = "Привет 🚀 日本 é \u2500"
+CODINGS = [
+    {"PYTHONIOENCODING": "cp1252"},
+    {"PYTHONIOENCODING": "latin-1"},
+    {"PYTHONIOENCODING": "cp437"},
+    {"PYTHONIOENCODING": "ascii"},
+    {"PYTHONUTF8": "0", "LC_ALL": "C"},
+    {"PYTHONUTF8": "0", "PYTHONIOENCODING": "utf-16"},
+]
+
+
+def finished(tmp_path: Path, *args: object, env: dict[str, str] | None = None) -> tuple[bytes, str]:
+    """What the program prints, as bytes, and its complaints."""
+    command = [sys.executable, "-m", "batch", *map(str, args)]
+    env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **(env or {})}
+    ended = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, timeout=60)
+    assert b"Traceback" not in ended.stderr, ended.stderr
+    assert ended.returncode in (0, 1), ended.stderr
+    return ended.stdout, ended.stderr.decode("latin-1")
+
+
+@pytest.fixture
+def hostile(api, batchmill, tmp_path):
+    """A run whose names, prompts, answers, errors and model would all drive a terminal."""
+    rows = [
+        {"id": f"{DRIVING}{n}", "text": f"{n}{DRIVING}", f"c{DRIVING}": DRIVING}
+        for n in ("one", "two")
+    ]
+    (tmp_path / "in.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    api.script = {
+        "one": [Step(content=f"said {DRIVING}")],
+        "two": [Step(400, body={"error": {"message": f"no {DRIVING}", "code": f"c{DRIVING}"}})],
+    }
+    more = ("--set", "id_column=id", "--set", f"tags.who={json.dumps(DRIVING)}")
+    ended = batchmill("run", "in.jsonl", *asking(api, "-m", "m\x1b[2J", *more))
+    assert ended.exit_code == 1, ended.stderr
+    return ended
+
+
+COMMANDS = [
+    ("show", "runs/in"),
+    ("show", "runs/in", "--json"),
+    ("status", "runs/in"),
+    ("status", "runs/in", "--json"),
+    ("runs",),
+    ("runs", "--json"),
+    *(
+        (
+            "report",
+            "runs/in",
+            "--by",
+            "column:id",
+            "--by",
+            "tag:who",
+            "--by",
+            "model",
+            "--format",
+            name,
+        )
+        for name in ("table", "md", "json", "csv", "html")
+    ),
+    ("verify", "runs/in", "--input"),
+    ("export", "runs/in", "-o", f"out{DRIVING[2:]}.csv"),
+    ("estimate", "in.jsonl", "-m", "m\x1b[2J", "-p", "{{ text }}"),
+    ("validate", "in.jsonl", "-p", "{{ nothing\x1b }}"),
+    ("validate", "in.jsonl", "-m", "m", "-p", "{{ nothing }}"),
+    ("run", "in.jsonl", "-m", "m", "-p", "{{ text }}", "--dry-run"),
+    ("run", f"nothing{DRIVING[1:]}.jsonl", "-m", "m", "-p", "x"),
+    ("run", "in.jsonl", "--env-file", f"runs{DRIVING[1:]}"),
+    ("show", "runs/in", "--row", DRIVING[1:]),
+    ("show", "runs/in", DRIVING[1:]),
+    ("show", "runs/in", f"--{DRIVING[1:]}"),
+]
+
+
+def test_nothing_that_others_wrote_drives_the_terminal(hostile, batchmill):
+    assert not OBEYED.search(hostile.stderr)
+    for command in COMMANDS:
+        ended = batchmill(*command)
+        assert ended.exit_code in (0, 1, 2), (command, ended.stderr)
+        assert "Traceback" not in ended.stderr
+        assert not OBEYED.search(ended.stdout), command
+        assert not OBEYED.search(ended.stderr), command
+
+
+def test_json_says_the_truth_in_escapes(hostile, batchmill):
+    [first, _] = batchmill("show", "runs/in", "--json").stdout.splitlines()
+    values = json.loads(first)
+    assert values["completion"] == f"said {DRIVING}"
+    assert values[f"c{DRIVING}"] == DRIVING
+    asked = batchmill("run", "in.jsonl", "-m", "m", "-p", "{{ text }}", "--dry-run").stdout
+    [body, _] = re.split(r"^# .*\n", asked, flags=re.M)[1:]
+    assert json.loads(body)["messages"][0]["content"] == f"one{DRIVING}"
+    report = batchmill("report", "runs/in", "--by", "tag:who", "--format", "json").stdout
+    assert json.loads(report)["groups"][0]["by"] == {"tag:who": DRIVING}
+
+
+def test_a_line_break_of_others_begins_no_line_of_ours(api, batchmill, tmp_path):
+    forged = "no\nto go on: rm -rf ~"
+    write(tmp_path / "in.jsonl", ["hello"])
+    api.script = {"hello": [Step(400, body={"error": {"message": forged}})]}
+    ended = batchmill("run", "in.jsonl", *asking(api))
+    assert ended.exit_code in (1, 3)
+    said = batchmill("run", f"x\n{forged}.jsonl", "-m", "m", "-p", "x").stderr + ended.stderr
+    assert not re.search("^to go on: rm", said, re.M)
+
+
+@pytest.fixture
+def foreign(api, batchmill, tmp_path):
+    """A run whose texts no encoding of one byte holds."""
+    write(tmp_path / "in.jsonl", [FOREIGN, "bad"])
+    refusal = Step(400, body={"error": {"message": FOREIGN}})
+    api.script = {"Привет": [Step(content=FOREIGN)], "bad": [refusal]}
+    ended = batchmill("run", "in.jsonl", *asking(api))
+    assert ended.exit_code == 1, ended.stderr
+
+
+@pytest.mark.parametrize("env", CODINGS, ids=lambda env: "_".join(env.values()))
+def test_whatever_the_terminal_encodes_all_is_shown(foreign, tmp_path, env):
+    encoding = env.get("PYTHONIOENCODING", "ascii")
+    for command in (
+        ("show", "runs/in"),
+        ("status", "runs/in"),
+        *(
+            ("report", "runs/in", "--by", "column:text", "--format", f)
+            for f in ("table", "md", "csv")
+        ),
+        ("run", "in.jsonl", "-m", "m", "-p", "{{ text }}", "--dry-run"),
+        ("validate", "in.jsonl", "-m", "m", "-p", "{{ text }}"),
+        ("estimate", "in.jsonl", "-m", "m", "-p", "{{ text }}"),
+        ("runs",),
+        ("export", "runs/in", "-o", f"{FOREIGN}.{len(env)}{encoding}.csv"),
+    ):
+        stdout, _ = finished(tmp_path, *command, env=env)
+        stdout.decode(encoding)
+    shown, _ = finished(tmp_path, "show", "runs/in", "--json", env=env)
+    [first, second] = map(json.loads, shown.decode(encoding).splitlines())
+    assert first["completion"] == first["text"] == second["error_message"] == FOREIGN
+    report = ("report", "runs/in", "--by", "column:text", "--format")
+    made, _ = finished(tmp_path, *report, "json", env=env)
+    assert FOREIGN in {
+        group["by"]["column:text"] for group in json.loads(made.decode(encoding))["groups"]
+    }
+
+
+def test_the_page_of_a_report_is_utf_8_whatever_the_terminal_encodes(foreign, tmp_path):
+    command = ("report", "runs/in", "--by", "column:text", "--format", "html")
+    page, _ = finished(tmp_path, *command, env={"PYTHONIOENCODING": "cp1252"})
+    assert "&#1055;" in page.decode("utf-8")
+    assert "\\u" not in page.decode("utf-8")
+
+
+def test_the_bar_is_not_driven_either():
+    stream = io.StringIO()
+    stream.isatty = lambda: True
+    progress = Progress(Summary(), stream=stream)
+    progress.waits_for(lambda: f"no\n{DRIVING}")
+    progress.say(f"oh\n{DRIVING}")
+    progress.close()
+    assert not OBEYED.search(stream.getvalue().replace("\r", ""))
+    assert "no \ufffd" in stream.getvalue()
+
+
+@pytest.mark.parametrize("words", ["2>&-", "2>/dev/full", "2> >(exit)"])
+def test_a_run_that_nobody_watches_runs(api, tmp_path, words):
+    write(tmp_path / "in.jsonl", texts(20))
+    ended = in_shell(tmp_path, words, "run", "in.jsonl", *asking(api))
+    assert ended.returncode == 0, ended
+    assert len(rows(tmp_path / "runs/in")) == 20
+
+
+def test_a_reader_that_has_gone_is_no_fault(foreign, tmp_path):
+    ended = in_shell(tmp_path, "| true", "show", "runs/in", "--json")
+    assert (ended.returncode, ended.stderr) == (0, b"")
+
+
+def test_a_full_disk_behind_standard_output_is_said(foreign, tmp_path):
+    ended = in_shell(tmp_path, "> /dev/full", "show", "runs/in")
+    assert ended.returncode == 5
+    assert ended.stderr.startswith(b"error: standard output: ")
