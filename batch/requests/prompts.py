@@ -249,7 +249,7 @@ def _names(given: str | list[str] | None) -> list[str]:
 def _readable(values: dict[str, Any], name: str) -> Any:
     """A value of the row, None where there is none.  Raises BadRow for one that cannot be read."""
     value = values.get(name)
-    for leaf in json_text.leaves(value):
+    for leaf in () if value is None or isinstance(value, str) else json_text.leaves(value):
         if isinstance(leaf, Unreadable):
             raise BadRow(leaf.why)
     return value

@@ -7,7 +7,7 @@ threads.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sized
+from collections.abc import Iterable, Iterator, Mapping, MappingView, Sized
 from typing import Any
 
 MOST_STEPS = 1_000_000
@@ -16,6 +16,8 @@ MOST_TEXT = 16 << 20
 """Of what is put out, and of any text that is made on the way."""
 MOST_MADE = 8 * MOST_TEXT
 """Of all that is made on the way, together."""
+EACH = 32
+"""What anything that is made counts at least: four millions of them are too many."""
 MOST_BITS = 1 << 16
 """Of a whole number.  Python writes none of more than 4,300 digits."""
 PLACE = 8
@@ -58,9 +60,13 @@ def call() -> None:
 
 def make(size: int) -> None:
     """A text of `size` characters is going to be made, or a list of so many bytes."""
-    _taken.made += max(size, 0)
-    if size > MOST_TEXT or _taken.made > MOST_MADE:
+    _taken.made += EACH + max(size, 0)
+    if size > MOST_TEXT:
         raise _too_long()
+    if _taken.made > MOST_MADE:
+        raise TooMuch(
+            "it works too much for one row (128 MiB of texts and lists, made or gone through)"
+        )
 
 
 def read(size: int) -> None:
@@ -136,7 +142,7 @@ def weigh(value: Any) -> int:
     elif isinstance(value, list | tuple):
         inside = value
     else:
-        return PLACE
+        return PLACE * len(value) if isinstance(value, range | MappingView) else PLACE
     known = _taken.weights.get(id(value))
     if known is None:
         known = (2 + sum(map(weigh, inside)), value)
@@ -144,3 +150,8 @@ def weigh(value: Any) -> int:
             raise _too_long()
         _taken.weights[id(value)] = known
     return known[0]
+
+
+def look(value: Any) -> None:
+    """`value` is compared, or gone through: item by item, or as one text, which is quicker."""
+    make(weigh(value) >> (6 if isinstance(value, str) else 3))

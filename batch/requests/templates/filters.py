@@ -8,6 +8,7 @@ does.
 from __future__ import annotations
 
 import operator
+import re
 from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,7 @@ MOST_PLACES = 400
 """Of a number that is rounded."""
 MOST_INDENT = 16
 LONGEST_ARGUMENT = 1_000
+RUNS = re.compile(r"\s+|\S+")
 
 
 def _held(name: str, ready: Filter) -> Filter:
@@ -57,7 +59,7 @@ def _text(value: Any, *_: Any, **__: Any) -> str:
 
 
 def _gone_through(value: Any, *_: Any, **__: Any) -> Any:
-    bounds.read(bounds.weigh(value))
+    bounds.look(value)
     return items(value)
 
 
@@ -84,10 +86,10 @@ def _wrapped(
 ) -> str:
     """Breaking a word copies what is left of it for every line."""
     said = _text(value)
-    words, narrow = said.split(), max(width, 1)
+    words, narrow = RUNS.findall(said), max(width, 1)
     longest = max(map(len, words), default=0)
     bounds.read(longest * longest // narrow)
-    lines = len(words) + len(said) // narrow + said.count("\n")
+    lines = len(words) + len(said) // narrow
     bounds.make(len(said) + lines * len(wrapstring or "\n"))
     return said
 
@@ -95,7 +97,10 @@ def _wrapped(
 def _linked(value: Any, *args: Any, **named: Any) -> str:
     if any(len(text(each)) > LONGEST_ARGUMENT for each in (*args, *named.values()) if each):
         raise FilterArgumentError(f"urlize takes {LONGEST_ARGUMENT:,} characters at most")
-    return _text(value)
+    said = _text(value)
+    longest = max(map(len, said.split()), default=0)
+    bounds.make(longest * longest // 8)  # each bracket of a word may be sought from each
+    return said
 
 
 def _rounded(value: Any, precision: int = 0, *_: Any, **__: Any) -> Any:
@@ -118,6 +123,7 @@ def _attributes(value: Mapping[str, Any], *_: Any, **__: Any) -> dict[str, str]:
 
 
 def _as_it_is(value: Any, *_: Any, **__: Any) -> Any:
+    bounds.make(0)
     return value
 
 
@@ -208,7 +214,8 @@ def _tojson(value: Any, indent: int | None = None) -> str:
 
 
 def _within(value: Any, among: Any) -> bool:
-    bounds.read(bounds.weigh(value) + bounds.weigh(among))
+    bounds.look(value)
+    bounds.look(among)
     return operator.contains(among, value)
 
 

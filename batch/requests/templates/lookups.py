@@ -144,7 +144,8 @@ def kind(value: Any) -> tuple[str, frozenset[str]] | None:
 def lacking(value: Any, name: Any, path: str | None) -> str:
     """In words: `value` has no `name`."""
     words, methods = kind(value) or ("no data of the row", frozenset())
-    called = path or (f".{name}" if isinstance(name, str) else f"[{name!r}]")
+    index = name if isinstance(name, int | float) else "…"  # a list may hold itself a million times
+    called = path or (f".{name}" if isinstance(name, str) else f"[{index}]")
     base = path.removesuffix(f".{name}") if path and path.endswith(f".{name}") else None
     if isinstance(value, Mapping):
         known = f"which this row lacks (keys: {_listed(list(map(str, value)))})"

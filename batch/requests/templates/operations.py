@@ -58,6 +58,7 @@ def _hold_whole(operation: str, left: int, right: int) -> None:
         bits = left.bit_length() + right.bit_length()
     if bits > bounds.MOST_BITS:
         raise bounds.TooMuch(f"it makes a number of more than {bounds.MOST_BITS:,} bits")
+    bounds.make(bits)  # which is about the time it takes
 
 
 def _size(value: Any) -> int:
@@ -127,8 +128,10 @@ class Formatter(SandboxedFormatter):
         return made
 
 
-def method(environment: SandboxedEnvironment, of: str, name: str) -> Callable[..., Any]:
-    """A method of a text."""
+def method(environment: SandboxedEnvironment, of: Any, name: str) -> Callable[..., Any]:
+    """A method of a value of the row."""
+    if not isinstance(of, str):
+        return partial(_called, name, of)
     if name == "format":
         return lambda *args, **named: Formatter(environment).vformat(of, args, named)
     if name == "format_map":
@@ -136,6 +139,13 @@ def method(environment: SandboxedEnvironment, of: str, name: str) -> Callable[..
     if name == "join":
         return partial(join, of)
     return partial(called, name, of)
+
+
+def _called(name: str, of: Any, *args: Any, **named: Any) -> Any:
+    """Looking for a value compares it, or hashes it, which goes through all that it holds."""
+    for value in (of, *args):
+        bounds.look(value)
+    return getattr(of, name)(*args, **named)
 
 
 def called(name: str, of: str, *args: Any, **named: Any) -> Any:
@@ -150,15 +160,16 @@ def called(name: str, of: str, *args: Any, **named: Any) -> Any:
 
 def join(between: str, values: Any) -> str:
     """Texts, as `str.join` wants them."""
-    return _joined(between, list(items(values)))
+    return together(list(items(values)), between)
 
 
 def joined(between: Any, values: Any) -> str:
     """Values of any kind, each as it is put into a prompt."""
-    return _joined(text(between), [text(value) for value in items(values)])
+    return together([text(value) for value in items(values)], text(between))
 
 
-def _joined(between: str, texts: list[str]) -> str:
+def together(texts: list[str], between: str = "") -> str:
+    """Texts as one, also those of `a ~ b`."""
     bounds.make(sum(map(len, texts)) + len(between) * len(texts))
     return between.join(texts)
 

@@ -107,6 +107,19 @@ class _Code(CodeGenerator):
             self.write(", ")
         self.write("))")
 
+    def visit_Pair(self, node: nodes.Pair, frame: Frame) -> None:
+        self.write("environment.named(")
+        self.visit(node.key, frame)
+        self.write("): ")
+        self.visit(node.value, frame)
+
+    def visit_Dict(self, node: nodes.Dict, frame: Frame) -> None:
+        self.write("{")
+        for pair in node.items:
+            self.visit(pair, frame)
+            self.write(", ")
+        self.write("}")
+
     def visit_Compare(self, node: nodes.Compare, frame: Frame) -> None:
         self.write("(")
         self._visit_weighed(node.expr, frame)
@@ -158,12 +171,18 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
     def together(self, values: tuple[Any, ...]) -> str:
         """`a ~ b`."""
-        return operations.joined("", values)
+        return operations.together([text(value) for value in values])
+
+    def named(self, key: Any) -> Any:
+        """`key`, under which a template puts a value."""
+        if isinstance(key, list | tuple):
+            raise TypeError("a list cannot be the name of a value")
+        return key
 
     def weighed(self, value: Any) -> Any:
         """`value`, which is compared."""
         if type(value) not in _LIGHT:
-            bounds.read(bounds.weigh(value))
+            bounds.look(value)
         return value
 
     def drawn(self, values: Any, path: str | None = None) -> Any:
@@ -202,9 +221,10 @@ class Sandbox(ImmutableSandboxedEnvironment):
             if known is not None and not isinstance(found, Undefined) and not callable(found):
                 raise lookups.calls_a_value(name, path)
             return found
-        return operations.method(self, obj, name) if isinstance(obj, str) else getattr(obj, name)
+        return operations.method(self, obj, name)
 
     def call(__self, __context: Context, __obj: Any, *args: Any, **named: Any) -> Any:
+        bounds.make(0)
         if isinstance(__obj, LoopContext | Macro | BlockReference):
             bounds.call()
         if isinstance(__obj, LoopContext):  # a loop goes on with what is inside an item
