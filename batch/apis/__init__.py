@@ -1,8 +1,8 @@
 """The APIs we speak, and how a row's question becomes a request of one of them.
 
-An API is a module that says what it is like, has a `body` to send, a `parse` of the blocking answer,
-a `Fold` of the stream, and makes an answer anew of its columns (`rebuilt`).  To add one: write the
-module, add it to APIS.  Nobody else asks which one it is.
+An API is a module that says what it is like, has a `body` to send, a `parse` of the blocking answer
+and a `Fold` of the stream.  To add one: write the module, add it to APIS.  Nobody else asks which one
+it is.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from batch.apis import (
     responses_input,
     weighing,
 )
-from batch.apis.answers import Answered
 from batch.columns import Column
 from batch.event_stream import Event
 from batch.model import DEFAULT_API, Completion, Request, Spoken
@@ -71,8 +70,6 @@ class API(Spoken, Protocol):
     ) -> dict[str, Any]: ...
     def parse(self, answer: Any) -> Completion: ...
     def Fold(self, choices: int = 1) -> Fold: ...
-    def rebuilt(self, row: Answered) -> dict[str, Any]:
-        """A blocking answer as far as columns tell it, without model and usage."""
 
 
 APIS: dict[str, API] = {

@@ -32,9 +32,6 @@ ENDS = frozenset(
 """Finish reasons of an answer that is whole, or as whole as it will be."""
 CALLS = frozenset({"tool_calls", "function_call"})
 
-Answered = dict[str, Any]
-"""A row of the output, by column."""
-
 
 def table(answer: Any) -> dict[str, Any]:
     """`answer`, if it is a JSON object at all.  Raises BadAnswer."""
@@ -71,11 +68,6 @@ def completion(
         flags=_flags(read[0], counted, read[0].index in wordless),
         unheld=unheld,
     )
-
-
-def choices(row: Answered) -> list[Answered]:
-    """The choices of an answered row: its own columns are the first."""
-    return row["choices"] or [{**row, "index": 0}]
 
 
 def usage_json(answer: dict[str, Any]) -> str | None:

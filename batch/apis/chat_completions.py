@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from batch.apis import answers
-from batch.apis.answers import Answered, beyond, dicts, index, text
+from batch.apis.answers import beyond, dicts, index, text
 from batch.apis.chunks import Chunks, merged
 from batch.event_stream import Event
 from batch.model import Choice, Completion, ToolCall
@@ -98,29 +98,6 @@ def _choice(position: int, raw: Any) -> _Read:
         tool_calls=_tool_calls(message),
     )
     return _Read(choice, _is_wordless(message), more or _message_holds_more(message))
-
-
-def rebuilt(row: Answered) -> dict[str, Any]:
-    """A blocking answer as far as columns tell it."""
-    choices = [_choice_of(choice) for choice in answers.choices(row)]
-    return {"object": "chat.completion", "choices": choices}
-
-
-def _choice_of(choice: Answered) -> dict[str, Any]:
-    calls = [
-        {
-            "id": call["id"],
-            "type": "function",
-            "function": {name: call[name] for name in ("name", "arguments")},
-        }
-        for call in choice["tool_calls"] or ()
-    ]
-    message = {"role": "assistant", "content": choice["completion"], "refusal": choice["refusal"]}
-    return {
-        "index": choice["index"],
-        "message": {**message, **({"tool_calls": calls} if calls else {})},
-        "finish_reason": choice["finish_reason"],
-    }
 
 
 def finish_reason(choice: dict[str, Any]) -> str | None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from batch.apis import answers, chat_completions
-from batch.apis.answers import Answered, beyond, index, text
+from batch.apis.answers import beyond, index, text
 from batch.apis.chat_completions import HELD, finish_reason, with_usage
 from batch.model import Choice, Completion
 from batch.outcome import BadAnswer
@@ -68,20 +68,6 @@ def _choice(position: int, raw: Any) -> Choice:
         completion=text(raw["text"]),
         finish_reason=finish_reason(raw),
     )
-
-
-def rebuilt(row: Answered) -> dict[str, Any]:
-    """A blocking answer as far as columns tell it."""
-    choices = [
-        {
-            "index": choice["index"],
-            "text": choice["completion"] or "",
-            "logprobs": None,
-            "finish_reason": choice["finish_reason"],
-        }
-        for choice in answers.choices(row)
-    ]
-    return {"object": "text_completion", "choices": choices}
 
 
 class Fold(chat_completions.Fold):

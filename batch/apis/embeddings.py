@@ -16,7 +16,7 @@ import msgspec
 
 from batch import usage
 from batch.apis import answers
-from batch.apis.answers import Answered, beyond, dicts, index, text
+from batch.apis.answers import beyond, dicts, index, text
 from batch.apis.chunks import Chunks
 from batch.apis.completions import only_text
 from batch.columns import EMBEDDING
@@ -96,12 +96,6 @@ def _unpacked(packed: str) -> list[float]:
         return list(struct.unpack(f"<{len(raw) // 4}f", raw))
     except (binascii.Error, struct.error, ValueError):
         return []
-
-
-def rebuilt(row: Answered) -> dict[str, Any]:
-    """A blocking answer as far as columns tell it."""
-    item = {"object": "embedding", "index": 0, "embedding": row["embedding"]}
-    return {"object": "list", "data": [item]}
 
 
 class Fold(Chunks):

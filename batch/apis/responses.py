@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from batch.apis import answers, responses_input
-from batch.apis.answers import Answered, beyond, dicts, text
+from batch.apis.answers import beyond, dicts, text
 from batch.apis.chunks import Chunks
 from batch.model import Choice, Completion
 from batch.outcome import BadAnswer
@@ -32,7 +32,6 @@ Item = dict[str, Any]
 
 REASONS = {"max_output_tokens": "length", "content_filter": "content_filter"}
 """Why an answer is incomplete -> the finish reason of a chat."""
-WHY_INCOMPLETE = {finish: reason for reason, finish in REASONS.items()}
 
 CALLS = {"function_call": "arguments", "custom_tool_call": "input"}
 """Kind of an item that calls a tool -> its field with what the tool is given."""
@@ -190,34 +189,6 @@ def _item_holds_more(item: Item) -> bool:
 def _is_wordless(item: Item) -> bool:
     """Whether an item or part of another kind (a picture, sound, a search) tells something."""
     return text(item.get("type")) not in HELD_IN_ITEM and beyond(item, IDENTITY)
-
-
-def rebuilt(row: Answered) -> Item:
-    """A blocking answer as far as columns tell it."""
-    reason = WHY_INCOMPLETE.get(row["finish_reason"] or "")
-    status = "incomplete" if reason else "completed"
-    return {
-        "object": "response",
-        "status": status,
-        "incomplete_details": {"reason": reason} if reason else None,
-        "output": list(_items_of(row, status)),
-    }
-
-
-def _items_of(row: Answered, status: str) -> Iterator[Item]:
-    if row["reasoning"]:
-        told = {"type": "reasoning_text", "text": row["reasoning"]}
-        yield {"type": "reasoning", "summary": [], "content": [told]}
-    content: list[Item] = []
-    if row["completion"] is not None:
-        content.append({"type": "output_text", "text": row["completion"], "annotations": []})
-    if row["refusal"]:
-        content.append({"type": "refusal", "refusal": row["refusal"]})
-    if content:
-        yield {"type": "message", "role": "assistant", "status": status, "content": content}
-    for call in row["tool_calls"] or ():
-        called = {name: call[name] for name in ("name", "arguments")}
-        yield {"type": "function_call", "call_id": call["id"], **called}
 
 
 class Fold(Chunks):
