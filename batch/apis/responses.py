@@ -99,7 +99,7 @@ def parse(answer: Any) -> Completion:
         tool_calls=[
             answers.tool_call(item.get("call_id") or item.get("id"), item)
             for item in output
-            if item.get("type") in CALLS
+            if text(item.get("type")) in CALLS
         ]
         or None,
     )
@@ -162,7 +162,7 @@ def _finish_reason(answer: Item, output: Sequence[Item]) -> str | None:
         return status
     if _at_its_limit(answer):
         return "length"
-    called = any(item.get("type") in CALLS for item in output)
+    called = any(text(item.get("type")) in CALLS for item in output)
     return "tool_calls" if called else "stop"
 
 
@@ -220,7 +220,7 @@ class Fold(Chunks):
         elif kind == "response.output_item.done" and isinstance(item, dict):
             self._items.append(item)
         elif kind == "response.output_item.added" and isinstance(item, dict):
-            if item.get("type") in CALLS:
+            if text(item.get("type")) in CALLS:
                 self._calls[_key(chunk, item)] = item
         elif kind.endswith(".delta") and isinstance(delta, str):
             self._add_delta(kind, chunk, delta)

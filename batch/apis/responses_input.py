@@ -242,4 +242,4 @@ def _part(part: Any, text: str) -> Any:
             return {"detail": "auto", **part, **renamed, "type": "input_image"}
         case "file":
             return {**_flat(part, "file"), "type": "input_file"}
-    return {**part, "type": PARTS.get(part.get("type") or "", part.get("type"))}
+    return {**part, "type": PARTS.get(str(part.get("type") or ""), part.get("type"))}

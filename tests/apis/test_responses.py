@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from batch import outcome
-from batch.apis import APIS, Parameters, build
+from batch.apis import APIS, Parameters, build, responses
 from batch.event_stream import Event
 from batch.model import Attempt, ToolCall
 from batch.outcome import Accept, BadAnswer, Reject, Stop, TryAgain
@@ -602,3 +602,15 @@ def test_a_job_that_cannot_be_said_is_refused_before_anything_is_sent(tmp_path, 
     done = batchmill("run", "job.toml")
     assert done.exit_code == 2
     assert "job.toml:5: [request] n: the responses API has no such parameter" in done.stderr
+
+
+def test_an_item_whose_type_is_no_text_is_passed_over():
+    odd = {"type": [], "id": "x"}
+    said = {"type": "message", "content": [{"type": "output_text", "text": "cold"}]}
+    answer = {"status": "completed", "output": [odd, said]}
+    assert responses.parse(answer).choices[0].completion == "cold"
+    fold = responses.Fold()
+    for event in ({"type": "response.output_item.added", "item": odd},
+                  {"type": "response.completed", "response": answer}):  # fmt: skip
+        fold.add(Event("message", json.dumps(event).encode()))
+    assert responses.parse(fold.answer()).choices[0].completion == "cold"
