@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from batch import outcome
-from batch.apis import APIS, Parameters, build, responses
+from batch.apis import APIS, Parameters, build
 from batch.event_stream import Event
 from batch.model import Attempt, ToolCall
 from batch.outcome import Accept, BadAnswer, Reject, Stop, TryAgain
