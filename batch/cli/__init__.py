@@ -92,21 +92,26 @@ def main() -> None:
     sys.stdout, sys.stderr = words.stream(sys.stdout), words.stream(sys.stderr)
     sys.excepthook = _bug
     sys.meta_path.insert(0, NotNeeded())
+    code = _exit_code()
+    if "batch.cli.signals" in sys.modules:
+        sys.modules["batch.cli.signals"].disregard()
+    sys.exit(code)
+
+
+def _exit_code() -> int:
     try:
         code = batchmill.main(prog_name="batchmill", standalone_mode=False)
     except click.ClickException as error:
         _refuse(error)
-        sys.exit(2)
-    except click.Abort:
-        sys.exit(130)
+        return 2
+    except (click.Abort, KeyboardInterrupt):
+        return 130
     except BatchError as error:
         say(f"error: {error}")
         if error.hint:
             say(f"       {error.hint}")
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        sys.exit(130)
-    sys.exit(code or 0)
+        return error.exit_code
+    return int(code or 0)
 
 
 def _refuse(error: click.ClickException) -> None:

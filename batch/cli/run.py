@@ -98,7 +98,16 @@ def _agrees(question: str) -> bool:
 
 
 def carry_out(job: Job, folder: Path, *, quiet: bool, **how: Any) -> int:
-    """Run `job`, say how it went, and give the exit code.  The keywords are those of `open_run.How`."""
+    """Run `job`, say how it went, and give the exit code.  The keywords are those of `open_run.How`.
+    A signal is heard to the end: what it left to say and to write is small.
+    """
+    from batch.cli import signals
+
+    with signals.interruptible():
+        return _carried_out(job, folder, quiet=quiet, **how)
+
+
+def _carried_out(job: Job, folder: Path, *, quiet: bool, **how: Any) -> int:
     from batch import runner
     from batch.cli import jobs, signals
     from batch.cli.export import check_terminal, written
@@ -120,8 +129,7 @@ def carry_out(job: Job, folder: Path, *, quiet: bool, **how: Any) -> int:
         **how,
     )
     try:
-        with signals.interruptible():
-            ended = runner.run(job, folder, terms)
+        ended = runner.run(job, folder, terms)
     except Different as error:
         say(f"error: {error}; nothing was changed")
         run = shlex.quote(str(folder))

@@ -18,6 +18,7 @@ def heard(interrupt: Callable[[str, int], None]) -> Iterator[None]:
     """Meanwhile each signal calls `interrupt` in the event loop, with its name and exit code."""
     loop = asyncio.get_running_loop()
     names = [name for name in EXIT_CODES if _handled(name)]
+    before = {name: signal.getsignal(getattr(signal, name)) for name in names}
     for name in names:
         loop.add_signal_handler(getattr(signal, name), interrupt, name, EXIT_CODES[name])
     try:
@@ -25,6 +26,7 @@ def heard(interrupt: Callable[[str, int], None]) -> Iterator[None]:
     finally:
         for name in names:
             loop.remove_signal_handler(getattr(signal, name))
+            signal.signal(getattr(signal, name), before[name] or signal.SIG_DFL)  # as it was
 
 
 @contextmanager
@@ -41,6 +43,13 @@ def interruptible() -> Iterator[None]:
     finally:
         for name, handler in before.items():
             signal.signal(getattr(signal, name), handler)
+
+
+def disregard() -> None:
+    """From now on nothing is left to interrupt: the process is about to leave with its exit code."""
+    for name in EXIT_CODES:
+        if name != "SIGINT" and _handled(name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
 def _interrupted(number: int, _: object) -> None:
