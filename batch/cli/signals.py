@@ -48,7 +48,7 @@ def interruptible() -> Iterator[None]:
 def disregard() -> None:
     """From now on nothing is left to interrupt: the process is about to leave with its exit code."""
     for name in EXIT_CODES:
-        if name != "SIGINT" and _handled(name):
+        if _handled(name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
