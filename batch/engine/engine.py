@@ -12,11 +12,13 @@ import asyncio
 import msgspec
 
 from batch import results
+from batch.engine.decisions import Decision, Done, Held, Remark, Stop, Wait
 from batch.engine.events import Events, Notice
-from batch.engine.feed import Feed, Task
-from batch.engine.judge import Decision, Done, Held, Judge, Remark, Stop, Wait, lighter, requested
+from batch.engine.feed import Feed
+from batch.engine.judge import Judge
 from batch.engine.questions import Questions, Refused
 from batch.engine.sender import Sender, Unsendable
+from batch.engine.task import Task
 from batch.errors import BatchError, InputError, Interrupted, Stopped, StorageError
 from batch.model import Request
 from batch.store.writer import Store
@@ -84,7 +86,7 @@ class Engine:
     async def _work(self) -> None:
         try:
             while (task := await self._next()) is not None:
-                request = self._sender.adapted(requested(task))
+                request = self._sender.adapted(task.asked)
                 task = msgspec.structs.replace(task, request=request)
                 attempt = await self._sender.send(request)
                 judged = self._judge.outcome(request, attempt)
@@ -152,7 +154,7 @@ class Engine:
                     self._dropped(again.row.index, again.tries[-1])
                     waits = self._stopped is None
                     if waits:
-                        self._feed.put_back(lighter(again, self._questions.reads_files), seconds)
+                        self._feed.put_back(again.lighter(self._questions.reads_files), seconds)
                 case Held(row, done):
                     self._dropped(row, done)
                 case Stop(reason):
