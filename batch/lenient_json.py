@@ -23,8 +23,13 @@ def decode(raw: bytes) -> tuple[Any, bool]:
     Byte-order mark and padding are stripped.  NaN, infinity and numbers of absurd length become
     null; a lone surrogate or a broken character U+FFFD.  Duplicate keys: the last one wins.
     """
-    piece = decode_piece(raw)
-    return (mended(piece.value)[0], True) if piece.torn else (piece.value, piece.repaired)
+    value, repaired, torn = decode_piece(raw)
+    if not torn:
+        return value, repaired
+    try:
+        return mended(value)[0], True
+    except RecursionError:
+        return None, False
 
 
 class Piece(NamedTuple):

@@ -118,13 +118,14 @@ class StreamedChoice:
             return self._calls.add(value)
         if key == "content":
             return self._add_parts(value)
+        known = self._message.get(key)
         if key == "function_call" and isinstance(value, dict):
-            self._message[key] = tool_calls.gone_on(self._message.get(key, {}), value)
+            self._message[key] = tool_calls.gone_on(known if isinstance(known, dict) else {}, value)
             return True
         if key == "reasoning_details" and isinstance(value, list):
-            self._message[key] = contents.gone_on(self._message.get(key, []), value)
+            self._message[key] = contents.gone_on(known if isinstance(known, list) else [], value)
             return bool(value)
-        self._message[key] = merged(self._message.get(key), value, AUDIO)
+        self._message[key] = merged(known, value, AUDIO)
         return key in SOUND and bool(value)
 
     def _add_parts(self, content: Any) -> bool:
