@@ -16,10 +16,10 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
-from batch import runs as looking
 from batch.costs import prices
 from batch.costs.prices import Price, Pricer
 from batch.errors import UsageError
+from batch.planning import begun
 from batch.reports import aggregate
 from batch.reports.aggregate import ALWAYS, RECORDED, SUMS, TIMES, Chosen, Costing, Cube, Period
 from batch.run_folder import RunFolder
@@ -148,7 +148,7 @@ def of(
     """
     counted = _once(runs)
     chosen = [
-        Chosen(path, str(path), known, looking.layout(path, known)) for path, known, _ in counted
+        Chosen(path, str(path), known, begun.layout(path, known)) for path, known, _ in counted
     ]
     for name in by:
         _check_key(name, chosen)
@@ -189,7 +189,7 @@ def _furthest(same: list[tuple[Path, Plan]]) -> tuple[Path, Plan, list[str]]:
 
 
 def _results(path: Path, known: Plan) -> int:
-    layout = looking.layout(path, known)
+    layout = begun.layout(path, known)
     run = RunFolder(path)
     return sum(len(contents.chosen(run, n, layout, ["row"])) for n in run.numbers())
 
@@ -218,7 +218,7 @@ def _run(path: Path, known: Plan, copies: list[str]) -> Run:
 
 
 def _unanswered(path: Path, known: Plan) -> Unanswered:
-    sents = contents.unanswered(RunFolder(path), looking.layout(path, known))
+    sents = contents.unanswered(RunFolder(path), begun.layout(path, known))
     if not sents:
         return Unanswered()
     pricer = _pricer(known)
