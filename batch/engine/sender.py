@@ -13,7 +13,8 @@ from batch.costs import token_bounds
 from batch.costs.budget import Boundless, Purse
 from batch.engine import stop_reasons
 from batch.limits.gate import Turn
-from batch.limits.limiter import Limiter, Obstacle, TooLarge
+from batch.limits.limiter import Limiter, Obstacle
+from batch.limits.token_reservations import TooLarge
 from batch.model import Attempt, Request
 from batch.outcome import Accept, Outcome, Reject, TryAgain
 from batch.results import Error

@@ -12,7 +12,7 @@ MOST_CREDIT = 0.35
 """The share of what a request takes that may be paid by what others did not use."""
 
 
-class Bucket:
+class TokenBucket:
     """A rate through aiolimiter that can be changed while it is used, and settled afterwards."""
 
     def __init__(self, name: str, per_minute: float | None, share: float = 1.0) -> None:

@@ -17,8 +17,10 @@ import pytest
 
 from batch.engine import retry
 from batch.engine.retry import Retry, Waiting
-from batch.limits.limiter import HEADROOM, Limiter, Limits, TooLarge
+from batch.limits.limiter import Limiter, Limits
+from batch.limits.rates import HEADROOM
 from batch.limits.token_bucket import MOST_CREDIT
+from batch.limits.token_reservations import TooLarge
 from batch.model import Request, Usage
 from tests.virtual import play
 
