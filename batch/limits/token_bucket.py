@@ -39,8 +39,11 @@ class TokenBucket:
         return True
 
     def give_back(self, amount: float) -> None:
-        """What was taken too much (or, negative, too little) counts at the next taking."""
-        self._credit += amount
+        """What was taken too much (or, negative, too little) counts at the next taking.  Where there is
+        no rate, nothing was taken.
+        """
+        if self.per_minute is not None:
+            self._credit += amount
 
     def has(self, amount: float) -> bool:
         """Whether `take` returns at once."""

@@ -309,6 +309,24 @@ def test_tokens_that_were_not_used_let_others_go() -> None:
     assert used == pytest.approx((1 - (1 - MOST_CREDIT) * MOST_CREDIT) / HEADROOM, abs=0.3)
 
 
+def test_what_was_used_before_a_limit_was_announced_does_not_count_against_it() -> None:
+    async def story() -> list[float]:
+        limits = limiter()
+        for row in range(1_000):
+            await limits.admit(request(row))
+            limits.release(request(row), 1_000)
+        said = {
+            "x-ratelimit-limit-tokens": "60000",
+            "x-ratelimit-remaining-tokens": "0",
+            "x-ratelimit-reset-tokens": "60s",
+        }
+        limits.hear(said, 0.0)
+        limits.hear(said, 0.0)
+        return await leave(limits, request(1_000, 4, output_cap=99))
+
+    assert play(story())[0] < 1
+
+
 def test_a_rate_may_change_while_it_is_waited_for_and_brings_no_burst() -> None:
     async def story() -> list[float]:
         limits, loop = limiter(most=400, requests_per_minute=6_000), asyncio.get_running_loop()
