@@ -237,7 +237,6 @@ async def _ask(
         opened.found,
         part_rows=job_.output.part_rows,
         on_done=done,
-        disk=opened.disk,
         sends=Sends(opened.disk, opened.run, unanswered, maker.bearing),
     )
     steps = feeding.steps(opened.run, opened.source, opened.found, redo, job_.limit)

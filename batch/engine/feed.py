@@ -20,8 +20,9 @@ from batch.readers import Input
 from batch.results import Try
 from batch.run_folder import RunFolder
 from batch.store import spool
-from batch.store.recover import Found, Redo, end_of, finished, to_do
-from batch.store.writer import OpenPart, Store
+from batch.store.open_parts import OpenPart
+from batch.store.recover import Found, Redo, end_of, to_do
+from batch.store.writer import Store
 from batch.totals import Summary
 
 
@@ -232,18 +233,8 @@ def _needs_work(part: Found, redo: Redo) -> bool:
 
 def _last(run: RunFolder, part: Found, redo: Redo, limit: int | None) -> _Reopen:
     """The last part, which is still open: its slice is taken in anew, up to its last result at least."""
-    taken_back = Summary()
-    wanted: dict[int, bool] = {}
-    attempts: dict[int, int] = {}
-    for result in finished(run, part):
-        again = redo.wants(result)
-        wanted[result.row - part.start_row] = again
-        if again:
-            taken_back.add(result)
-            attempts[result.row] = result.attempts
-    known = range(1 + max(wanted, default=-1))
-    to_do = bytes(wanted.get(row, redo.missing) for row in known)
-    return _Reopen(part, _up_to(limit, part, to_do), taken_back, attempts)
+    wanted, taken_back, attempts = to_do(run, part, redo)
+    return _Reopen(part, _up_to(limit, part, wanted), taken_back, attempts)
 
 
 def _again(

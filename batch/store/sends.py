@@ -106,8 +106,8 @@ class Sends:
     ) -> None:
         """`bearing` makes a result bear what was sent for its row and nobody recorded."""
         self._bearing = bearing
+        self.disk = disk
         unanswered = unanswered or {}
-        self._disk = disk
         self._run = run
         self._lost = dict(unanswered)
         self._out: Unanswered = {row: [*sents] for row, sents in unanswered.items()}
@@ -126,7 +126,7 @@ class Sends:
         new, self._new = self._new, {}
         try:
             for part, lines in new.items():
-                self._disk.note(self._file(part), b"".join(lines))
+                self.disk.note(self._file(part), b"".join(lines))
         except StorageError:
             self._new = new  # whoever is about to leave besides must not
             raise
@@ -156,7 +156,7 @@ class Sends:
 
     def remove(self, part: int) -> None:
         """All rows of a part are answered.  Durable with the next sync of `open/`."""
-        self._disk.remove(self._run.sent(part))
+        self.disk.remove(self._run.sent(part))
 
     def end(self, durable: bool) -> None:
         """Close all files; what was gathered goes once it is answered, and that is on the disk."""
@@ -164,15 +164,15 @@ class Sends:
             self.close(part)
         path = self._run.gathered
         if durable and path.exists() and not any(self._out.values()):
-            self._disk.remove(path)
-            self._disk.sync_folder(path.parent)
+            self.disk.remove(path)
+            self.disk.sync_folder(path.parent)
 
     def _file(self, part: int) -> BinaryIO:
         file = self._files.get(part)
         if file is None:
             if len(self._files) >= MOST_OPEN:
                 self.close(next(iter(self._files)))
-            file = self._disk.open_notes(self._run.sent(part))
+            file = self.disk.open_notes(self._run.sent(part))
             self._files[part] = file
         return file
 
