@@ -7,7 +7,7 @@ import msgspec
 from batch.engine.task import Task
 from batch.errors import BatchError
 from batch.model import Result
-from batch.results import Try
+from batch.tries import Try
 
 
 class Done(msgspec.Struct, frozen=True):

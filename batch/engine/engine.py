@@ -11,7 +11,6 @@ import asyncio
 
 import msgspec
 
-from batch import results
 from batch.engine.decisions import Decision, Done, Held, Remark, Stop, Wait
 from batch.engine.events import Events, Notice
 from batch.engine.feed import Feed
@@ -22,6 +21,7 @@ from batch.engine.task import Task
 from batch.errors import BatchError, InputError, Interrupted, Stopped, StorageError
 from batch.model import Request
 from batch.store.writer import Store
+from batch.tries import Try
 
 DRAIN_SECONDS = 20.0
 """How long an interrupted run waits for the answers that are on their way."""
@@ -89,9 +89,9 @@ class Engine:
                 request = self._sender.adapted(task.asked)
                 task = msgspec.structs.replace(task, request=request)
                 attempt = await self._sender.send(request)
-                judged = self._judge.outcome(request, attempt)
-                self._sender.settle(request, attempt, judged)
-                decided = self._judge.decide(task, attempt, judged, self._sender.now())
+                done, judged = self._judge.ended(request, attempt)
+                self._sender.settle(request, done, judged)
+                decided = self._judge.decide(task, done, judged, self._sender.now())
                 self._carry_out(task, *decided)
                 await self._store.room()
         except (StorageError, InputError) as error:
@@ -164,9 +164,9 @@ class Engine:
         if task is not None and not waits:
             self._feed.finish(task)
 
-    def _dropped(self, row: int, done: results.Try) -> None:
+    def _dropped(self, row: int, done: Try) -> None:
         """A try makes no result yet, and perhaps never will."""
-        if results.cost_nothing(done):
+        if done.certainly_free:
             self._store.cost_nothing(row)
 
     def _stop(self, reason: BatchError) -> None:

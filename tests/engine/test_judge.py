@@ -39,8 +39,8 @@ class Case:
         task = task or Task(Row(row, {}, f"in:{row}"))
         request = Request(task.row.index, None, "chat", "m", b"{}", "hash")
         task = Task(task.row, request, task.tries, task.chances)
-        judged = self.judge.outcome(request, attempt)
-        return list(self.judge.decide(task, attempt, judged, self.now))
+        done, judged = self.judge.ended(request, attempt)
+        return list(self.judge.decide(task, done, judged, self.now))
 
     def to_the_end(self, attempts: list[Attempt]) -> list[Decision]:
         """What follows from one after the other at the same row, which waits in between."""
