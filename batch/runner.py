@@ -17,7 +17,7 @@ from pathlib import Path
 
 import msgspec
 
-from batch import columns, results, runs, spec
+from batch import columns, runs, spec
 from batch.costs.budget import SLICE, Budget, Purse
 from batch.costs.prices import Pricer
 from batch.engine import feed as feeding
@@ -42,6 +42,7 @@ from batch.engine.sender import Sender
 from batch.engine.waits import watching
 from batch.errors import BatchError, Different, Interrupted, StorageError
 from batch.limits.limiter import Limiter
+from batch.lost import worst_of
 from batch.model import Result
 from batch.planning import confirmation, prepare
 from batch.planning.open_run import (
@@ -329,7 +330,7 @@ def _purse(
         return None
     known = budget_file.read(opened.run) or Drawn()
     if known.held_usd is not None:  # the start before had no cap; what it had in flight is lost
-        lost_usd, unbounded = results.worst_of(itertools.chain(*unanswered.values()), pricer)
+        lost_usd, unbounded = worst_of(itertools.chain(*unanswered.values()), pricer)
         held += lost_usd
         missed = totals.unpriced_rows + totals.unbounded_attempts + unbounded
         if missed:

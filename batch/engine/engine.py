@@ -11,15 +11,17 @@ import asyncio
 
 import msgspec
 
-from batch import results
+from batch.engine.decisions import Decision, Done, Held, Remark, Stop, Wait
 from batch.engine.events import Events, Notice
-from batch.engine.feed import Feed, Task
-from batch.engine.judge import Decision, Done, Held, Judge, Remark, Stop, Wait, lighter, requested
+from batch.engine.feed import Feed
+from batch.engine.judge import Judge
 from batch.engine.questions import Questions, Refused
 from batch.engine.sender import Sender, Unsendable
+from batch.engine.task import Task
 from batch.errors import BatchError, InputError, Interrupted, Stopped, StorageError
 from batch.model import Request
 from batch.store.writer import Store
+from batch.tries import Try
 
 DRAIN_SECONDS = 20.0
 """How long an interrupted run waits for the answers that are on their way."""
@@ -84,12 +86,12 @@ class Engine:
     async def _work(self) -> None:
         try:
             while (task := await self._next()) is not None:
-                request = self._sender.adapted(requested(task))
+                request = self._sender.adapted(task.asked)
                 task = msgspec.structs.replace(task, request=request)
                 attempt = await self._sender.send(request)
-                judged = self._judge.outcome(request, attempt)
-                self._sender.settle(request, attempt, judged)
-                decided = self._judge.decide(task, attempt, judged, self._sender.now())
+                done, judged = self._judge.ended(request, attempt)
+                self._sender.settle(request, done, judged)
+                decided = self._judge.decide(task, done, judged, self._sender.now())
                 self._carry_out(task, *decided)
                 await self._store.room()
         except (StorageError, InputError) as error:
@@ -152,7 +154,7 @@ class Engine:
                     self._dropped(again.row.index, again.tries[-1])
                     waits = self._stopped is None
                     if waits:
-                        self._feed.put_back(lighter(again, self._questions.reads_files), seconds)
+                        self._feed.put_back(again.lighter(self._questions.reads_files), seconds)
                 case Held(row, done):
                     self._dropped(row, done)
                 case Stop(reason):
@@ -162,9 +164,9 @@ class Engine:
         if task is not None and not waits:
             self._feed.finish(task)
 
-    def _dropped(self, row: int, done: results.Try) -> None:
+    def _dropped(self, row: int, done: Try) -> None:
         """A try makes no result yet, and perhaps never will."""
-        if results.cost_nothing(done):
+        if done.certainly_free:
             self._store.cost_nothing(row)
 
     def _stop(self, reason: BatchError) -> None:

@@ -14,25 +14,16 @@ from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 
-from batch.engine.retry import Chances, Waiting
-from batch.model import Batch, Request, Row
+from batch.engine.retry import Waiting
+from batch.engine.task import Task
+from batch.model import Batch, Row
 from batch.readers import Input
-from batch.results import Try
 from batch.run_folder import RunFolder
 from batch.store import spool
 from batch.store.open_parts import OpenPart
 from batch.store.recover import Found, Redo, end_of, to_do
 from batch.store.writer import Store
 from batch.totals import Summary
-
-
-class Task(msgspec.Struct, frozen=True, gc=False):
-    """A row on its way, with the tries it has behind it."""
-
-    row: Row
-    request: Request | None = None
-    tries: tuple[Try, ...] = ()
-    chances: Chances = Chances()
 
 
 class _Reopen(msgspec.Struct, frozen=True):

@@ -6,7 +6,7 @@ import asyncio
 
 from batch import apis, results
 from batch.apis import Parameters
-from batch.engine.feed import Task
+from batch.engine.task import Task
 from batch.model import Request, Result, Row
 from batch.requests.preflight import Bounds
 from batch.requests.prompts import BadRow, Prompter

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from batch.costs.prices import Pricer, Seller
-from batch.engine.feed import Task
-from batch.engine.judge import Decision, Done, Held, Judge, Remark, Standing, Stop, Wait
+from batch.engine.decisions import Decision, Done, Held, Remark, Stop, Wait
+from batch.engine.judge import Judge, Standing
 from batch.engine.retry import Retry
+from batch.engine.task import Task
 from batch.limits.limiter import Limiter, Limits
 from batch.model import Attempt, Request, Row
 from batch.results import Maker
@@ -38,8 +39,8 @@ class Case:
         task = task or Task(Row(row, {}, f"in:{row}"))
         request = Request(task.row.index, None, "chat", "m", b"{}", "hash")
         task = Task(task.row, request, task.tries, task.chances)
-        judged = self.judge.outcome(request, attempt)
-        return list(self.judge.decide(task, attempt, judged, self.now))
+        done, judged = self.judge.ended(request, attempt)
+        return list(self.judge.decide(task, done, judged, self.now))
 
     def to_the_end(self, attempts: list[Attempt]) -> list[Decision]:
         """What follows from one after the other at the same row, which waits in between."""
@@ -147,7 +148,7 @@ def test_an_outage_costs_no_row_its_chances() -> None:
         assert all(isinstance(each, Wait) for each in case.decide(BROKEN, row))
     assert case.limiter.health.since is not None
     [wait] = case.decide(BROKEN, 50)
-    assert isinstance(wait, Wait) and wait.task.chances.counted == 0
+    assert isinstance(wait, Wait) and wait.task.chances.of("failed") == 0
 
 
 def test_an_outage_that_lasts_too_long_stops_the_run() -> None:
