@@ -102,7 +102,7 @@ class Engine:
 
         One worker at a time is in here, so that rows leave in the order of the feed.
         """
-        async with self._sender.turn:
+        async with self._sender.gate:
             while (task := await self._feed.take()) is not None:
                 request = await self._request(task)
                 if request is None:

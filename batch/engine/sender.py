@@ -11,7 +11,7 @@ from typing import Protocol
 from batch.costs import token_bounds
 from batch.costs.budget import Boundless, Purse
 from batch.engine import stop_reasons
-from batch.limits.gate import Turn
+from batch.limits.gate import Gate
 from batch.limits.limiter import Limiter, Obstacle
 from batch.limits.token_reservations import TooLarge
 from batch.model import Attempt, Request
@@ -58,9 +58,9 @@ class Sender:
         self._outermost: Layer = rated if purse is None else _Capped(rated, purse)
 
     @property
-    def turn(self) -> Turn:
-        """Whoever `admit`s a request stands at the front, one at a time."""
-        return self._limiter.turn
+    def gate(self) -> Gate:
+        """Who `admit`s a request goes through it: one worker at a time."""
+        return self._limiter.gate
 
     @property
     def under_way(self) -> int:
@@ -155,7 +155,7 @@ class _Rated:
         self._inner.settle(request, done, judged)
         attempt = done.attempt
         self._limiter.release(request, _tokens(attempt, judged))
-        self._limiter.hear(attempt.headers, attempt.started_at + attempt.latency_s)
+        self._limiter.read_headers(attempt.headers, attempt.started_at + attempt.latency_s)
 
 
 class _Capped:

@@ -1,8 +1,8 @@
 """Requests per second that a server takes, learnt from its refusals, for limits nobody has told.
 
-Pure.  The wait a refusal names is that of the next free slot, not of room for everybody: if all
-came back then, nearly all would be refused again.  So what follows is sent at the rate at which
-answers came, a little less, and from there on a little more every second without a refusal.
+Pure.  The wait that a refusal names is until the next free slot, not until there is room for
+everybody: if all came back then, nearly all would be refused again.  So from then on requests leave a
+little slower than answers came, and a little faster after every second without a refusal.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ FORGOTTEN = 60.0
 
 
 class AdaptiveRate:
-    """`rate` is in requests per second, None while the server has not refused."""
+    """`rate` is in requests per second, None while the server has refused nothing."""
 
     def __init__(self) -> None:
         self.rate: float | None = None

@@ -1,6 +1,6 @@
 """How fast requests leave: rates, requests in flight, pauses, and whether the endpoint is there.
 
-One request at a time stands at the front, so they leave in the order in which rows are taken.
+One request at a time waits at the gate, so they leave in the order in which rows are taken.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Annotated
 import msgspec
 
 from batch.costs.token_bounds import Estimate
-from batch.limits.circuit_breaker import Health
+from batch.limits.circuit_breaker import CircuitBreaker
 from batch.limits.concurrency import START, Concurrency
-from batch.limits.gate import Turn
+from batch.limits.gate import Gate
 from batch.limits.rates import Rates
 from batch.limits.token_reservations import TokenReservations
 from batch.model import Request, Usage
@@ -27,8 +27,8 @@ USD = Annotated[float, msgspec.Meta(gt=0, le=1_000_000_000)]
 MARGIN = 0.005
 """Seconds beyond the moment that a server names: it may have rounded down."""
 FIRST_RESET, LONGEST_RESET = 1.0, 60.0
-"""Seconds of an announced reset that are waited for where a refusal names no wait: at first, and
-when nothing has been answered since the refusal before.
+"""At most so many seconds of an announced reset are waited for where a refusal names no wait: at
+first, and when nothing has been answered since the refusal before.
 """
 
 
@@ -58,8 +58,8 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Obstacle(msgspec.Struct, frozen=True):
-    """Why nothing leaves: `kind` is down, refused or rate; `words` say so at this moment, `why` at
-    any.
+    """Why nothing leaves.  `kind` is down, refused or rate; `why` stays the same while it lasts, and
+    `words` may tell for how long.
     """
 
     kind: str
@@ -82,8 +82,8 @@ class Limiter:
         """`most` requests may be in flight; `known_slots` says that the endpoint takes just those."""
         self.most = most
         self._clock = clock
-        self.turn = Turn()
-        self.health = Health()
+        self.gate = Gate()
+        self.circuit = CircuitBreaker()
         self.in_flight = 0
         self.refusals = 0  # episodes since the last answer
         self._rates = Rates(limits.requests_per_minute, limits.tokens_per_minute, clock, say)
@@ -95,7 +95,7 @@ class Limiter:
         self._reason = ""
         self._episode_began = 0.0
         self._changed = asyncio.Event()
-        self._front: asyncio.Timeout | None = None  # of the request that waits there
+        self._waiting: asyncio.Timeout | None = None  # of the request that waits at the gate
         self._closed = False
 
     def now(self) -> float:
@@ -105,7 +105,7 @@ class Limiter:
     # What is learnt
 
     def accepted(self, request: Request, usage: Usage, took: float) -> None:
-        """The endpoint has given an answer that was taken, after so many seconds."""
+        """The endpoint has given a good answer, after so many seconds."""
         now = self._clock()
         self.answered(took)
         self.refusals = 0
@@ -114,16 +114,16 @@ class Limiter:
         self._rates.answered(now)
 
     def answered(self, took: float) -> None:
-        """The endpoint has answered, be it with a row's error: what waited for a probe may go."""
+        """The endpoint has answered, if only with an error of the row: it is there."""
         now = self._clock()
-        if self.health.good(now, now - took):
+        if self.circuit.answered(now, now - took):
             self._concurrency.came_back(now)
             self._wake()
 
     def refused(self, wait: float | None, reset: float | None, took: float, reason: str) -> None:
-        """The server had no room for a request that took so many seconds.
+        """The server had no room for a request, which it said after `took` seconds.
 
-        It asked to wait, or says when all is there again, or neither.
+        It may have said how long to `wait`, or in how many seconds the whole limit is there again.
         """
         now = self._clock()
         self.answered(took)
@@ -135,7 +135,7 @@ class Limiter:
         if wait is None and reset is not None:
             wait = min(reset, FIRST_RESET if self.refusals < 2 else LONGEST_RESET)
         if wait:
-            self.close_until(now + wait + MARGIN, reason)
+            self.pause_until(now + wait + MARGIN, reason)
 
     def failed(
         self,
@@ -144,19 +144,23 @@ class Limiter:
         took: float,
         *,
         unreachable: bool = False,
-        innocent: bool = True,
-        fresh: bool = True,
+        is_evidence: bool = True,
+        unanswered: bool = True,
     ) -> bool:
-        """The endpoint failed.  Whether it is down: only rows that have not failed before, while
-        others were answered, are evidence.  `fresh` are those since whose failure nothing came.
+        """The endpoint failed.  Whether it is down.
+
+        A row that failed before, while others were answered, is no evidence of that.  `unanswered`
+        says that nothing was answered since the row first failed.
         """
         self._concurrency.failed()
-        if not innocent:
-            self.health.disregard()
-            return self.health.since is not None
+        if not is_evidence:
+            self.circuit.ignore_failure()
+            return self.circuit.open_since is not None
         now = self._clock()
         sent = now - took
-        down = self.health.fault(row, why, now, sent, unreachable=unreachable, fresh=fresh)
+        down = self.circuit.failed(
+            row, why, now, sent, unreachable=unreachable, unanswered=unanswered
+        )
         if down:
             self._concurrency.went_down()
         return down
@@ -164,16 +168,16 @@ class Limiter:
     def turned_away(self, why: str, took: float = 0.0) -> None:
         """The endpoint refuses what it took before."""
         now = self._clock()
-        self.health.turn_away(why, now, now - took)
-        if self.health.since is not None:
+        self.circuit.refused(why, now, now - took)
+        if self.circuit.open_since is not None:
             self._concurrency.went_down()
 
-    def hear(self, answered: Mapping[str, str], wall_time: float) -> None:
+    def read_headers(self, answered: Mapping[str, str], wall_time: float) -> None:
         """Keep to the limits that the headers of an answer announce."""
         if announced := self._rates.read(answered, wall_time):
             self._concurrency.at_least(_in_flight(announced))
 
-    def close_until(self, moment: float, reason: str) -> None:
+    def pause_until(self, moment: float, reason: str) -> None:
         """Let nothing out before `moment` of the monotonic clock."""
         if moment > self._paused_until:
             self._paused_until = moment
@@ -184,44 +188,44 @@ class Limiter:
     async def admit(self, request: Request) -> bool:
         """Wait until this request may leave; False when `close` came before.
 
-        To be called by whoever has the `turn`.  Raises TooLarge.
+        To be called inside the `gate`.  Raises TooLarge.
         """
         needed = self._needed(request)
         if self._closed:
             return False
         if not self._is_free():
             try:
-                async with asyncio.timeout(None) as self._front:
-                    await self._wait_at_the_front(needed)
+                async with asyncio.timeout(None) as self._waiting:
+                    await self._wait_at_the_gate(needed)
             except TimeoutError:
                 return False
             finally:
-                self._front = None
+                self._waiting = None
         self._tokens.reserve(request.row, needed)
         self.in_flight += 1
-        self.health.sent(self._clock())
+        self.circuit.sent(self._clock())
         return True
 
     def close(self) -> None:
-        """Let go whoever stands at the front; nothing is asked any more."""
+        """Let nothing out any more.  Whatever waits at the gate gets False."""
         self._closed = True
-        front, self._front = self._front, None
-        if front is not None:
-            front.reschedule(asyncio.get_running_loop().time())
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            waiting.reschedule(asyncio.get_running_loop().time())
 
     def release(self, request: Request, used: int | None) -> None:
         """The request is not in flight any more; it used so many tokens, None if nobody knows."""
         self._rates.give_back(self._tokens.release(request.row, used))
         self.in_flight -= 1
-        if self.turn.locked():
+        if self.gate.locked():
             self._wake()
 
     def obstacle(self) -> Obstacle | None:
         """What requests wait for; None when they do not."""
         now = self._clock()
-        if self.health.since is not None:
-            seconds = now - self.health.since
-            probing = f"probing ({self.health.why})"
+        if self.circuit.open_since is not None:
+            seconds = now - self.circuit.open_since
+            probing = f"probing ({self.circuit.why})"
             words = f"endpoint down for {seconds:.0f} s, {probing}"
             return Obstacle("down", f"endpoint down, {probing}", words)
         if (wait := self._paused_until - now) > 0:
@@ -248,11 +252,11 @@ class Limiter:
     def _is_free(self) -> bool:
         if not self._rates.unlimited():
             return False
-        if self.health.since is not None or self._paused_until > self._clock():
+        if self.circuit.open_since is not None or self._paused_until > self._clock():
             return False
         return self.in_flight < self._slots()
 
-    async def _wait_at_the_front(self, needed: Estimate) -> None:
+    async def _wait_at_the_gate(self, needed: Estimate) -> None:
         await self._pass(needed)
         await self._rates.take(needed.likely)
         await self._pass(needed)
@@ -268,12 +272,14 @@ class Limiter:
                 continue
 
     def _wait(self, needed: Estimate) -> float | None:
-        """Seconds until there may be a way, None when only a release makes one."""
+        """Seconds until the request may leave, None when it takes a release."""
         now = self._clock()
-        wait = max(self._paused_until - now, self.health.wait(now))
+        wait = max(self._paused_until - now, self.circuit.wait(now))
         if wait > 0:
             return wait
-        if self.health.since is not None or not self.in_flight:  # what hangs does not stop a probe
+        if (
+            self.circuit.open_since is not None or not self.in_flight
+        ):  # what hangs does not stop a probe
             return 0.0
         has_room = self.in_flight < self._slots()
         return (

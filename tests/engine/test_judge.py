@@ -146,7 +146,7 @@ def test_an_outage_costs_no_row_its_chances() -> None:
     case.decide(GOOD, 0)
     for row in range(1, 41):
         assert all(isinstance(each, Wait) for each in case.decide(BROKEN, row))
-    assert case.limiter.health.since is not None
+    assert case.limiter.circuit.open_since is not None
     [wait] = case.decide(BROKEN, 50)
     assert isinstance(wait, Wait) and wait.task.chances.of("failed") == 0
 
@@ -155,7 +155,7 @@ def test_an_outage_that_lasts_too_long_stops_the_run() -> None:
     case = Case(Retry(max_wait=60))
     case.decide(GOOD, 0)
     stops = [case.now for row in range(200) if "Stopped" in told(case.decide(BROKEN, row))]
-    assert stops and 60 <= stops[0] - (case.limiter.health.since or 0.0) <= 62
+    assert stops and 60 <= stops[0] - (case.limiter.circuit.open_since or 0.0) <= 62
 
 
 def test_what_holds_for_many_rows_is_said_once() -> None:
