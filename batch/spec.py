@@ -73,7 +73,7 @@ OURS = ("api", "model", "schema")
 """The keys of `[request]` that are not sent as they are."""
 
 SYSTEM = "prompt.system"
-"""The one key given by a flag, beside those of `[request]`, that rows with their own messages obey."""
+"""Beside the keys of `[request]`, the one key of a flag that rows with their own messages obey."""
 
 
 def put(tables: dict[str, Any], key: str, value: Any) -> None:
