@@ -39,7 +39,7 @@ from batch.engine.feed import Feed
 from batch.engine.judge import Judge, Standing
 from batch.engine.questions import Questions
 from batch.engine.sender import Sender
-from batch.engine.waits import watching
+from batch.engine.waits import reporting
 from batch.errors import BatchError, Different, Interrupted, StorageError
 from batch.limits.limiter import Limiter
 from batch.lost import worst_of
@@ -271,7 +271,7 @@ async def _ask(
             store,
             events,
         )
-        async with watching(events, limiter.obstacle, progress, how.clock):
+        async with reporting(events, limiter.obstacle, progress, how.clock):
             with how.hearing(engine.interrupt):
                 stopped = await engine.run(workers)
     at_the_end = feed.ended and redo.missing and (job_.limit is None or store.next_row < job_.limit)

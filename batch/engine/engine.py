@@ -11,7 +11,7 @@ import asyncio
 
 import msgspec
 
-from batch.engine.decisions import Decision, Done, Held, Remark, Stop, Wait
+from batch.engine.decisions import Decision, Done, Held, Stop, Wait
 from batch.engine.events import Events, Notice
 from batch.engine.feed import Feed
 from batch.engine.judge import Judge
@@ -50,8 +50,8 @@ class Engine:
         self._stopped: BatchError | None = None
 
     async def run(self, workers: int) -> BatchError | None:
-        """Ask with so many workers.  Returns why it ended early, None when every row has its result;
-        nothing is in flight then, and what was answered is sealed, unless the disk refused it.
+        """Ask with so many workers.  Returns why the run ended early, None when every row has its
+        result.  Nothing is in flight then, and what was answered is sealed, unless the disk refused.
         """
         try:
             async with self._store:
@@ -66,8 +66,8 @@ class Engine:
         return self._stopped
 
     def interrupt(self, name: str, exit_code: int) -> None:
-        """Somebody wants it to end: the first time what is in flight is waited for, DRAIN_SECONDS at
-        most, the second time it is not.  To be called in the loop.
+        """Somebody wants the run to end.  The first time, what is in flight is waited for, but at most
+        DRAIN_SECONDS; the second time it is not.  To be called in the event loop.
         """
         if self._interrupted:
             self._cut_short()
@@ -142,8 +142,8 @@ class Engine:
         return False
 
     def _carry_out(self, task: Task | None, *decisions: Decision) -> None:
-        """Do what follows for a row, which then is finished or waits; `task` is None where it is of
-        rows that were finished before.
+        """Do what follows for a row, which then is finished or waits.  `task` is None where only rows
+        that were finished before are decided about.
         """
         waits = False
         for decision in decisions:
@@ -159,13 +159,13 @@ class Engine:
                     self._dropped(row, done)
                 case Stop(reason):
                     self._stop(reason)
-                case Remark(text):
-                    self._events.emit(Notice(text))
+                case Notice():
+                    self._events.emit(decision)
         if task is not None and not waits:
             self._feed.finish(task)
 
     def _dropped(self, row: int, done: Try) -> None:
-        """A try makes no result yet, and perhaps never will."""
+        """A try makes no result yet, and perhaps never will: the store hears if it was free."""
         if done.certainly_free:
             self._store.cost_nothing(row)
 

@@ -17,7 +17,8 @@ import msgspec
 from batch import apis, outcome
 from batch.apis import APIS
 from batch.engine import retry, stop_reasons
-from batch.engine.decisions import Decision, Done, Held, Remark, Stop, Wait
+from batch.engine.decisions import Decision, Done, Held, Stop, Wait
+from batch.engine.events import Notice
 from batch.engine.outages import Outages
 from batch.engine.refusals import Refusals
 from batch.engine.retry import Retry
@@ -82,7 +83,7 @@ class Judge:
         self._invalid_rows = InvalidRows(standing.accepts_all)
         self._first_answers = FirstAnswers(standing.accepts_all)
         self._timeouts = Timeouts()
-        self._remarks: set[str] = set()
+        self._notices: set[str] = set()
 
     def ended(self, request: Request, attempt: Attempt) -> tuple[Try, Outcome]:
         """What an attempt used and cost, and what it means by itself."""
@@ -97,7 +98,7 @@ class Judge:
         request, attempt = task.asked, done.attempt
         task = msgspec.structs.replace(task, tries=(*task.tries, done))
         if self._timeouts.many(attempt.fault == "timeout", now):
-            yield from self._remark("timeouts", MANY_TIMEOUTS)
+            yield from self._notice("timeouts", MANY_TIMEOUTS)
         match judged:
             case Accept(completion):
                 yield from self._accepted(task, completion, now)
@@ -141,7 +142,7 @@ class Judge:
         yield Done(result)
         if "model_differs" in result.flags:
             text = MODEL_DIFFERS.format(served=result.served_model, asked=result.model)
-            yield from self._remark("model_differs", text)
+            yield from self._notice("model_differs", text)
         self._invalid_rows.mostly(False)
         if self._first_answers.mostly_empty("empty" in completion.flags):
             yield self._stop(stop_reasons.mostly_empty(EMPTY_WINDOW))
@@ -181,7 +182,7 @@ class Judge:
         keeps its chances.
         """
         self._limiter.answered(attempt.latency_s)
-        yield from self._remark("stream_options", NO_STREAM_OPTIONS)
+        yield from self._notice("stream_options", NO_STREAM_OPTIONS)
         request = apis.without_stream_options(task.asked)
         yield Wait(msgspec.structs.replace(task, request=request), 0.0)
 
@@ -244,10 +245,10 @@ class Judge:
         self._stopping = True
         return Stop(reason)
 
-    def _remark(self, kind: str, text: str) -> Iterator[Decision]:
-        if kind not in self._remarks:
-            self._remarks.add(kind)
-            yield Remark(text)
+    def _notice(self, kind: str, text: str) -> Iterator[Decision]:
+        if kind not in self._notices:
+            self._notices.add(kind)
+            yield Notice(text)
 
 
 MANY_TIMEOUTS = (

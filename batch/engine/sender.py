@@ -34,8 +34,8 @@ class Layer(Protocol):
     """One thing that happens to every request."""
 
     async def admit(self, request: Request) -> bool:
-        """Wait until the request may leave; False when nothing does any more.  Raises Unsendable, and
-        Stopped where no request may leave.
+        """Wait until the request may leave; False when none leaves any more.  Raises Unsendable for
+        this request, and Stopped where no request may leave.
         """
 
     async def send(self, request: Request) -> Attempt:
@@ -159,7 +159,7 @@ class _Rated:
 
 
 class _Capped:
-    """What a request may cost at most is set aside before it leaves."""
+    """What a request may cost at most is reserved before it leaves."""
 
     def __init__(self, inner: Layer, purse: Purse) -> None:
         self._inner = inner
@@ -191,7 +191,7 @@ class _Capped:
 
 
 def _tokens(attempt: Attempt, judged: Outcome) -> int | None:
-    """What an attempt took of the tokens per minute; None when nobody knows."""
+    """What an attempt took of the tokens per minute; None when that is unknown."""
     if isinstance(judged, Accept):
         usage = judged.completion.usage
         if usage is None or usage.input_tokens is None or usage.output_tokens is None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from batch import apis, readers, spec, words
+from batch import apis, job_toml, readers, words
 from batch.apis import APIS, Parameters, weighing
 from batch.costs import prices
 from batch.costs.budget import Boundless, Worst
@@ -117,7 +117,7 @@ def checker_of(job_: Job, terms: Terms) -> Checker | None:
     try:
         return Checker(job_.request.schema)
     except JobError as error:
-        raise JobError(f"{spec.place(['request', 'schema'], terms.job_file)}{error}") from None
+        raise JobError(f"{job_toml.place(['request', 'schema'], terms.job_file)}{error}") from None
 
 
 def check_parameters(job_: Job, terms: Terms) -> None:
@@ -127,7 +127,7 @@ def check_parameters(job_: Job, terms: Terms) -> None:
     shared = {**job_.request.sent, "model": job_.request.model}
     host = _host(job_, terms)
     for finding in preflight.of_parameters(APIS[job_.request.api], shared, host):
-        where = spec.place(["request", finding.parameter], terms.job_file)
+        where = job_toml.place(["request", finding.parameter], terms.job_file)
         raise JobError(f"{where}[request] {finding}", hint=preflight.WAY_OUT)
 
 
@@ -137,7 +137,7 @@ def check_prompt(job_: Job, source: Input, prompter: Prompter, terms: Terms) -> 
         return
     columns = dict.fromkeys(name for row in first_rows(source, NAMED_ROWS) for name in row.values)
     if found := same_prompt.fault(job_.prompt, prompter, columns):
-        where = spec.place(["prompt", "user"], terms.job_file)
+        where = job_toml.place(["prompt", "user"], terms.job_file)
         raise JobError(f"{where}[prompt] user: {found.problem}", hint=found.way_out)
 
 
@@ -156,7 +156,7 @@ def check_cap(
         except BadRow:
             continue
         except Boundless as fault:
-            where = spec.place(["limits", "max_cost_usd"], job_file)
+            where = job_toml.place(["limits", "max_cost_usd"], job_file)
             where += "[limits] max_cost_usd" if prompter.templated else f"max_cost_usd: {row.where}"
             raise JobError(f"{where}: {fault}") from None
         if prompter.templated:

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from batch.costs.prices import Pricer, Seller
-from batch.engine.decisions import Decision, Done, Held, Remark, Stop, Wait
+from batch.engine.decisions import Decision, Done, Held, Stop, Wait
+from batch.engine.events import Notice
 from batch.engine.judge import Judge, Standing
 from batch.engine.retry import Retry
 from batch.engine.task import Task
@@ -81,8 +82,8 @@ def told(decisions: list[Decision]) -> list[Any]:
                 words.append("held")
             case Stop(reason):
                 words.append(type(reason).__name__)
-            case Remark():
-                words.append("remark")
+            case Notice():
+                words.append("notice")
     return words
 
 
@@ -161,7 +162,7 @@ def test_an_outage_that_lasts_too_long_stops_the_run() -> None:
 def test_what_holds_for_many_rows_is_said_once() -> None:
     case = Case()
     other = attempt(answer={**ANSWER, "model": "n"})
-    assert told(case.decide(other, 0)) == ["ok", "remark"]
+    assert told(case.decide(other, 0)) == ["ok", "notice"]
     assert told(case.decide(other, 1)) == ["ok"]
 
 

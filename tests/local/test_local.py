@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 import pytest
 
-from batch import runner, spec
+from batch import job_toml, runner, spec
 from batch.errors import UsageError
 from batch.local import model_file
 from batch.local import server as local
@@ -145,7 +145,7 @@ def test_the_sample_job_with_a_schema_is_held_to_it_by_either_api(
     name: str, stream: bool, tmp_path: Path
 ) -> None:
     sample = REPOSITORY / "jobs" / "sentiment_schema.toml"
-    tables = spec.at(spec.read(sample), sample.parent)
+    tables = job_toml.absolute(job_toml.read(sample), sample.parent)
     tables |= {
         "limit": 2,
         "retry": {"schema_attempts": 1},
