@@ -70,7 +70,7 @@ def line(value: Header | Result) -> bytes:
 
 
 class Index:
-    """Where the results of a journal lie, 24 bytes each."""
+    """Where the results of a journal lie: what `scan` would find, in 24 bytes each."""
 
     def __init__(self) -> None:
         self._values = array("q")

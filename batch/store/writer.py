@@ -1,9 +1,9 @@
 """The run folder of a run that is under way: rows taken in, results written, parts sealed.
 
-`write` returns at once.  A row counts as done after its line has been fsynced, which a group commit
-does for all that is new, at most every COMMIT_SECONDS, in a thread.  A part whose rows are all done
-is sealed in another thread.  All state here belongs to the event loop; the threads get bytes and
-give back nothing but time.
+`write` returns at once.  A row counts as done once its line is fsynced.  A group commit does that in
+a thread for all lines that are new, at most every COMMIT_SECONDS.  A part whose rows are all done is
+sealed in another thread.  All state here belongs to the event loop: the commits' thread gets bytes,
+the seals' thread a part that no longer changes.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from batch.store.sends import Sends
 from batch.totals import Summary
 
 COMMIT_SECONDS = 0.2
+"""Seconds from one group commit to the next, at least."""
 MOST_UNSYNCED = 8 << 20
 """Bytes of results not yet on disk above which workers wait."""
 PART_BYTES = 64 << 20
@@ -44,8 +45,8 @@ class Store:
         on_done: Callable[[list[Result]], None],
         sends: Sends,
     ) -> None:
-        """`found` are the parts that are there; a new one takes `part_rows` rows; `on_done` hears of
-        results once they are durable.
+        """`found` are the parts of earlier starts.  A new part takes `part_rows` rows.  `on_done` hears
+        of results once they are durable.
         """
         self._run = run
         self._layout = layout
@@ -69,7 +70,7 @@ class Store:
         self._on_change: Callable[[], None] = lambda: None
 
     def when_changed(self, call: Callable[[], None]) -> None:
-        """`call` when there is room for another part again, or a failure."""
+        """`call` whenever there is room for another part again, and when the disk has failed."""
         self._on_change = call
 
     # Rows in
@@ -79,7 +80,7 @@ class Store:
         return self._open.has_room()
 
     def take_in(self, batch: Batch) -> int:
-        """Let new rows of the input join, opening parts as needed; gives the ordinal of the first."""
+        """Add new rows of the input, opening parts as needed.  Gives the ordinal of the first."""
         first = self.next_row
         for piece in self._pieces(batch):
             part = self._current
@@ -135,8 +136,8 @@ class Store:
     def sent(
         self, row: int, model: str | None, input_tokens: int, output_tokens: int | None
     ) -> None:
-        """A request for `row` is about to leave, with so many tokens at most; `write_down` before
-        it does.  Raises StorageError.
+        """A request for `row`, with so many tokens at most, is about to leave.  Call `write_down`
+        before it does.  Raises StorageError.
         """
         if self._failure is not None:
             raise self._failure
@@ -147,7 +148,7 @@ class Store:
         )
 
     def write_down(self) -> None:
-        """Keep what is about to leave, whatever becomes of this process.  Raises StorageError."""
+        """Write what is about to leave, so that it survives this process.  Raises StorageError."""
         self._sends.write_down()
 
     def cost_nothing(self, row: int) -> None:
@@ -157,7 +158,7 @@ class Store:
     # Results out
 
     def wants(self, row: int) -> bool:
-        """Whether `row` has no result yet.  Those of a sealed part have theirs."""
+        """Whether `row` is still to do; none of a sealed part is."""
         part = self._open.of(row)
         return part is not None and part.is_to_do(row)
 
@@ -245,7 +246,7 @@ class Store:
         return part
 
     async def _commit_for_ever(self) -> None:
-        """Until the store is left, which the last commit follows."""
+        """Until the store is left; then once more."""
         while self._failure is None:
             await self._dirty.wait()
             last = self._closing.is_set()
@@ -256,7 +257,7 @@ class Store:
             await self._rest(COMMIT_SECONDS - (time.monotonic() - began))
 
     async def _rest(self, seconds: float) -> None:
-        """Let a fifth of a second's results gather, unless there will be no more."""
+        """Let results gather for so long, unless the store is being left."""
         try:
             async with asyncio.timeout(max(0.0, seconds)):
                 await self._closing.wait()
@@ -297,7 +298,7 @@ class Store:
     async def _seal(self, part: OpenPart) -> None:
         loop = asyncio.get_running_loop()
         self._sends.close(part.number)
-        unanswered = self._sends.waits_in(part.start_row, part.rows)
+        unanswered = self._sends.has_unanswered(part.start_row, part.rows)
         try:
             self.footers[part.number] = await loop.run_in_executor(
                 self._seals, self._seal_now, part, unanswered
@@ -320,8 +321,8 @@ class Store:
         return footer
 
     async def _seal_the_rest(self) -> None:
-        """Seal parts as they are, so that what was paid for is in Parquet; a last part without
-        results goes.  One that was not read in again stays open.
+        """Seal parts as they are, so that what was paid for is in Parquet.  One without results is
+        removed if no part follows it; one whose spool is behind its journal stays open.
         """
         for part in reversed([*self._open]):
             is_last = part.number == self._count - 1
@@ -333,7 +334,7 @@ class Store:
 
     def _forget(self, part: OpenPart) -> None:
         self._sends.close(part.number)
-        if not self._sends.waits_in(part.start_row, part.rows):
+        if not self._sends.has_unanswered(part.start_row, part.rows):
             self._sends.remove(part.number)
         folder = self._run.opened(part.number).path
         if folder.is_dir():
