@@ -17,7 +17,7 @@ from batch.limits.circuit_breaker import CircuitBreaker
 from batch.limits.concurrency import START, Concurrency
 from batch.limits.gate import Gate
 from batch.limits.rates import Rates
-from batch.limits.token_reservations import TokenReservations
+from batch.limits.token_reservations import NOTHING, TokenReservations
 from batch.model import Request, Usage
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
@@ -244,9 +244,10 @@ class Limiter:
 
     def _needed(self, request: Request) -> Estimate:
         per_minute = self._rates.tokens_per_minute
+        if per_minute is None:
+            return NOTHING
         needed = self._tokens.needed(request, per_minute)
-        if per_minute is not None:
-            self._concurrency.at_least(_in_flight(per_minute / needed.likely))
+        self._concurrency.at_least(_in_flight(per_minute / needed.likely))
         return needed
 
     def _is_free(self) -> bool:

@@ -9,6 +9,7 @@ UNCERTAIN = 0.5
 """The share of a minute's tokens that requests in flight may take beyond what is likely."""
 
 NOTHING = Estimate(0, 0, 0)
+"""What a request needs where tokens are not limited."""
 
 
 class TooLarge(ValueError):
@@ -27,10 +28,8 @@ class TokenReservations:
         """The answer to `request` took so many tokens."""
         self._estimates.learn(request, usage)
 
-    def needed(self, request: Request, per_minute: float | None) -> Estimate:
-        """The tokens a request will take; none where they are not limited.  Raises TooLarge."""
-        if per_minute is None:
-            return NOTHING
+    def needed(self, request: Request, per_minute: float) -> Estimate:
+        """The tokens that a request will take.  Raises TooLarge."""
         needed = self._estimates.of(request)
         if needed.largest > per_minute:
             raise TooLarge(
