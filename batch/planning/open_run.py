@@ -76,7 +76,6 @@ class Opened(msgspec.Struct, frozen=True):
             self.found,
             part_rows=part_rows,
             on_done=on_done,
-            disk=self.disk,
             sends=sends,
         )
 
