@@ -221,7 +221,7 @@ def _names_a_secret(query: str) -> bool:
 
 
 def is_private(host: str) -> bool:
-    """Loopback, private and single-label names: servers of one's own, which need no key and have
+    """Whether a host is loopback, private or a single label: servers of one's own need no key and have
     no list price.
     """
     try:
@@ -257,8 +257,8 @@ def url_of(base_url: str, path: str) -> str:
 
 
 def root_of(path: str) -> str:
-    """What stands before the path of an API.  One that was written out says all; otherwise a
-    version is put where none can be missing.
+    """The path before that of an API.  A path that names an API (or a list of models) is complete; others
+    get a version where one must be missing.
     """
     root = re.sub("//+", "/", path).rstrip("/")
     ends = (*sorted((api.PATH for api in APIS.values()), key=len, reverse=True), *LISTS)
@@ -269,8 +269,8 @@ def root_of(path: str) -> str:
 
 
 def lists_of(base_url: str) -> list[str]:
-    """URLs at which the models of an endpoint may be listed, the likeliest first.  None where the
-    URL itself names the model.
+    """URLs at which the models of an endpoint may be listed, the likeliest first; none where its URL
+    names the model.
     """
     parts = urlsplit(base_url)
     root = root_of(parts.path)

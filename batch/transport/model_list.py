@@ -62,9 +62,7 @@ def offered(endpoint: Endpoint, environment: dict[str, str]) -> Listing:
 
 
 async def listed(endpoint: Endpoint, at: Target, patience: float) -> Listing:
-    """Ask the places where the models of an endpoint may be listed, one after another, for at most
-    `patience` seconds together.
-    """
+    """Ask for the list at each place where it may be, for at most `patience` seconds together."""
     why = "its URL names the model"
     try:
         async with asyncio.timeout(patience), Client(endpoint, at, 1) as client:
@@ -154,9 +152,10 @@ def _nearest(model: str, names: list[str]) -> str:
 
 
 def is_misspelling(written: str, name: str) -> bool:
-    """Whether `written` is `name` but for some letters.  Other digits (versions, sizes, dates),
-    another word, and a part more or less at either end make another name, which a server may well
-    know.
+    """Whether `written` is `name` but for some letters.
+
+    Other digits (versions, sizes, dates), another word, or a part more or less at either end make
+    another name, which a server may well know.
     """
     return (
         _likeness(written, name) >= NEAR
