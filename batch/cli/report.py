@@ -13,7 +13,7 @@ from batch.cli import put
 from batch.errors import UsageError
 
 if TYPE_CHECKING:
-    from batch.reports.aggregate import Costing
+    from batch.reports.counts import Costing
 
 FORMATS = ("table", "md", "json", "csv", "html")
 KINDS: dict[str, words.Kind] = {"json": "json", "html": "html"}
@@ -66,13 +66,13 @@ def report(
 def _costing(file: Path | None, reprice: bool) -> Costing:
     """Whose prices are wanted: those recorded, unless a flag says otherwise."""
     from batch import spec
-    from batch.reports import aggregate, repricing
+    from batch.reports import counts, repricing
 
     own = {} if file is None else spec.prices_in(file)
     name = None if file is None else file.name
     if reprice:
         return repricing.by_lists(own, name)
-    return aggregate.RECORDED if name is None else repricing.by_file(own, name)
+    return counts.RECORDED if name is None else repricing.by_file(own, name)
 
 
 def _moment(flag: str, text: str | None, end: bool = False) -> datetime | None:

@@ -8,7 +8,8 @@ from typing import Any
 
 import msgspec
 
-from batch.reports.report import Numbers, Report
+from batch.reports.groups import Numbers
+from batch.reports.report import Report
 from batch.words import guarded, printable
 
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import msgspec
 
-from batch.reports.report import Group, Report
+from batch.reports.groups import Group
+from batch.reports.report import Report
 
 
 def text(report: Report) -> str:

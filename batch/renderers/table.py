@@ -9,7 +9,8 @@ from itertools import zip_longest
 from typing import NamedTuple
 
 from batch.renderers import words
-from batch.reports.report import Group, Numbers, Report
+from batch.reports.groups import Group, Numbers
+from batch.reports.report import Report
 from batch.words import money
 
 WIDTH = 100

@@ -25,7 +25,7 @@ from batch.errors import Damaged, JobError, UsageError
 from batch.model import Attempt, AttemptRecord, Position, Result
 from batch.renderers import RENDERERS, charts
 from batch.renderers.charts import Point
-from batch.reports import report
+from batch.reports import groups, report
 from batch.run_folder import RunFolder
 from batch.store import folder, parts, plan
 from batch.store.files import Disk
@@ -651,7 +651,7 @@ def test_csv_holds_every_number_and_no_formula(hostile):
         "'@x",
     }
     for line, group in zip(lines, found["groups"], strict=True):
-        for name in report.Numbers.__struct_fields__:
+        for name in groups.Numbers.__struct_fields__:
             if name != "cost_sources":
                 assert line[name] == ("" if group[name] is None else str(group[name])), name
     assert lines[0]["cost_sources"] == "list=0.01"
@@ -765,7 +765,7 @@ def test_the_table_is_no_wider_than_a_terminal_and_keeps_what_matters_most(tmp_p
     ],
 )
 def test_a_percentile_is_the_shortest_time_that_suffices(spread, share, seconds):
-    assert report.percentile(spread, share) == seconds
+    assert groups.percentile(spread, share) == seconds
 
 
 @pytest.mark.parametrize("most", [0.0, 1e-9, 0.3, 1.0, 4.0, 7.5, 10.0, 999.0, 123456.0])
