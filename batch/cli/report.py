@@ -8,15 +8,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from batch import words
+from batch import renderers
 from batch.cli import put
 from batch.errors import UsageError
 
 if TYPE_CHECKING:
     from batch.reports.counts import Costing
-
-FORMATS = ("table", "md", "json", "csv", "html")
-KINDS: dict[str, words.Kind] = {"json": "json", "html": "html"}
 
 
 @click.command()
@@ -33,7 +30,13 @@ KINDS: dict[str, words.Kind] = {"json": "json", "html": "html"}
               help="Costs anew by the table [prices] of a TOML file.")  # fmt: skip
 @click.option("--reprice", is_flag=True,
               help="Costs anew by the public price lists as they are known now.")  # fmt: skip
-@click.option("--format", "format_", type=click.Choice(FORMATS), default="table", show_default=True)
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(list(renderers.MODULES)),
+    default="table",
+    show_default=True,
+)
 def report(
     runs: tuple[Path, ...],
     by: tuple[str, ...],
@@ -52,7 +55,6 @@ def report(
     import pyarrow as pa
 
     from batch.cli import jobs
-    from batch.renderers import RENDERERS
     from batch.reports import report as reporting
     from batch.reports.aggregate import Period
 
@@ -60,7 +62,8 @@ def report(
     period = Period(_moment("--since", since), _moment("--until", until, end=True))
     costing = _costing(file, reprice)
     made = reporting.of(jobs.runs(runs), tuple(dict.fromkeys(by)), period, costing)
-    put(RENDERERS[format_](made).removesuffix("\n"), KINDS.get(format_, "text"))
+    shown = renderers.renderer(format_)
+    put(shown.text(made).removesuffix("\n"), shown.KIND)
 
 
 def _costing(file: Path | None, reprice: bool) -> Costing:

@@ -1,5 +1,4 @@
-"""Files to rows.  A reader is a module; READERS (in formats.py) is the list of them, and to add a
-format is to add one.
+"""Files to rows.  A reader is a module; MODULES (in formats.py) is the list of them.
 
 Reading has two halves, so that a part of the input that was once read can be resumed without the
 input: `read` takes a file to Arrow batches that hold the rows exactly as they stand there (this is

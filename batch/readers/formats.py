@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
+from importlib import import_module
+from typing import Protocol, cast
 
 import pyarrow as pa
 
 from batch.model import Batch, Position, Row
-from batch.readers import arrow, csv, json, jsonl, parquet, plain, run
 from batch.readers.reading import Dialect, Reading, Said
 
 
@@ -70,15 +70,18 @@ class Reader(Protocol):
         """
 
 
-READERS: dict[str, Reader] = {
-    "jsonl": jsonl,
-    "json": json,
-    "csv": csv,
-    "parquet": parquet,
-    "arrow": arrow,
-    "lines": plain,
-    "run": run,
+MODULES = {
+    "jsonl": "jsonl",
+    "json": "json",
+    "csv": "csv",
+    "parquet": "parquet",
+    "arrow": "arrow",
+    "lines": "plain",
+    "run": "run",
 }
+"""A format, as it is asked for, and the module here that reads it: a line each."""
+
+READERS = {name: cast(Reader, import_module(f"batch.readers.{MODULES[name]}")) for name in MODULES}
 
 SUFFIXES = {suffix: name for name, reader in READERS.items() for suffix in reader.SUFFIXES}
 FORMATS = tuple(name for name in READERS if name != "run")

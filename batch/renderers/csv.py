@@ -10,7 +10,9 @@ import msgspec
 
 from batch.reports.groups import Numbers
 from batch.reports.report import Report
-from batch.words import guarded, printable
+from batch.words import Kind, guarded, printable
+
+KIND: Kind = "text"
 
 
 def text(report: Report) -> str:

@@ -18,7 +18,9 @@ from batch.renderers.charts import Chart, Point
 from batch.renderers.table import Table
 from batch.reports.groups import Group, Numbers
 from batch.reports.report import Report
-from batch.words import money, short
+from batch.words import Kind, money, short
+
+KIND: Kind = "html"
 
 PAGE = Path(__file__).with_name("page.html")
 MOST_BARS = 12

@@ -8,6 +8,9 @@ import msgspec
 
 from batch.reports.groups import Group
 from batch.reports.report import Report
+from batch.words import Kind
+
+KIND: Kind = "json"
 
 
 def text(report: Report) -> str:
