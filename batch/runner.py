@@ -117,7 +117,7 @@ def run(job_: Job, run_folder: Path, how: How) -> Ended:
             standing = (
                 None if known is None else confirmation.Standing(known.rows, counted(run_folder)[0])
             )
-            confirmation.seek(how.agrees, asked, source, pricer, standing or rehearsed.tally)
+            confirmation.seek(how.agrees, asked, source, pricer, standing or rehearsed.forecaster)
         if anew and plan.read(run_folder) is not None:
             kept, how = set_aside(run_folder, how, worthless=worthless)
             job_, source = input_in(kept, job_, run_folder, source)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import msgspec
 
 from batch.costs import forecast
-from batch.costs.forecast import Tally
+from batch.costs.forecast import Forecaster
 from batch.costs.prices import Pricer
 from batch.costs.token_bounds import UNKNOWN_OUTPUT
 from batch.errors import Stopped
@@ -45,7 +45,7 @@ def seek(
     job_: Job,
     source: Input,
     pricer: Pricer,
-    known: Standing | Tally | None,
+    known: Standing | Forecaster | None,
 ) -> None:
     """Put the question where it is due; `known` is how a run stands that goes on, or what the first
     rows of a new one ask.  Raises Stopped when the answer is no.
@@ -64,7 +64,7 @@ def seek(
         )
 
 
-def of_new(job_: Job, source: Input, asked: Tally, pricer: Pricer) -> Bill | None:
+def of_new(job_: Job, source: Input, asked: Forecaster, pricer: Pricer) -> Bill | None:
     """The bill of a run whose first rows are `asked`: each answer as long as its cap, or, without
     one, of middling length.  None when no price is known.
     """

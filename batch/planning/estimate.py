@@ -18,7 +18,7 @@ from batch import runner as running
 from batch import runs
 from batch.apis import APIS
 from batch.costs import forecast, tokenizer
-from batch.costs.forecast import Forecast, Tally
+from batch.costs.forecast import Forecast, Forecaster
 from batch.errors import Different
 from batch.limits.limiter import Limits
 from batch.model import Request, Usage
@@ -123,7 +123,7 @@ def of(job_: Job, run_folder: Path, terms: Terms) -> Estimate:
             raise prepare.no_rows(source)
         notices = prepare.notices_of(source)
     price = forecast.by(pricer, time.time(), job_.request.sent.get("service_tier"))
-    models = found.tally.forecasts(price)
+    models = found.forecaster.forecasts(price)
     total = forecast.total(models)
     least, most = seconds(total, found.pace(), job_.limits, running.most_in_flight(job_))
     return Estimate(
@@ -192,7 +192,7 @@ class _Reading:
     def __init__(self, done: Iterator[Done]) -> None:
         count = tokenizer.counter(APIS)
         self.exact = count is not None
-        self.tally = Tally(count)
+        self.forecaster = Forecaster(count)
         self.rows = self.done = self.bad_rows = self.learnt = 0
         self._done = done
         self._next = next(done, None)
@@ -209,7 +209,7 @@ class _Reading:
         elif not isinstance(request, Request):
             self.bad_rows += 1
         else:
-            self.tally.add(request)
+            self.forecaster.add(request)
         if known is not None and isinstance(request, Request) and known.teaches(request):
             self._learn(request, known)
 
@@ -224,7 +224,7 @@ class _Reading:
 
     def _learn(self, request: Request, known: Done) -> None:
         used = Usage(known.input_tokens, known.cached_tokens, None, known.output_tokens)
-        self.tally.learn(request, used)
+        self.forecaster.learn(request, used)
         self.learnt += 1
         if known.latency_s is None or known.started_at is None:
             return

@@ -19,7 +19,7 @@ from batch import apis, readers, spec, words
 from batch.apis import APIS, Parameters, weighing
 from batch.costs import prices
 from batch.costs.budget import Boundless, Worst
-from batch.costs.forecast import Tally
+from batch.costs.forecast import Forecaster
 from batch.costs.prices import Pricer
 from batch.errors import InputError, JobError, UsageError
 from batch.model import Request, Row
@@ -79,7 +79,7 @@ class Rehearsed(msgspec.Struct, frozen=True):
     apis: frozenset[str] = frozenset()
     models: frozenset[str] = frozenset()
     notices: tuple[str, ...] = ()
-    tally: Tally | None = None
+    forecaster: Forecaster | None = None
     rows: int | None = None
 
 
@@ -194,7 +194,7 @@ def _host(job_: Job, terms: Terms) -> str:
 def _check_rows(job_: Job, source: Input, prompter: Prompter, terms: Terms) -> Rehearsed:
     """Render the first rows.  Raises InputError naming the place of the first fault."""
     size = rows = 0
-    spoken, wanted, asked = set(), set(), Tally()
+    spoken, wanted, asked = set(), set(), Forecaster()
     overruled, ids = Overruled(), CustomIds()
     unsent: dict[str, int] = {}
     bounds = bounds_of(job_, prompter, terms)
