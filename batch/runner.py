@@ -18,7 +18,7 @@ from pathlib import Path
 import msgspec
 
 from batch import columns, results, runs, spec
-from batch.costs.budget import SLICE, Budget, Purse
+from batch.costs.budget import SLICE, Budget, Reservations
 from batch.costs.prices import Pricer
 from batch.engine import feed as feeding
 from batch.engine.counts import Counts
@@ -222,7 +222,7 @@ async def _ask(
     began, workers = how.clock(), most_in_flight(job_)
     redo, before = _redo(how.again), _held(opened)
     unanswered = sends.gathered(opened.disk, opened.run, opened.found)
-    purse = _purse(job_, opened, before, unanswered, pricer, how)
+    reservations = _reservations(job_, opened, before, unanswered, pricer, how)
     events, counts = Events(*how.consumers, _logging(opened.log)), Counts(before)
     events.emit(Opened_(opened.run.path, opened.plan.run_id, opened.plan.resumed, before.totals()))
     maker = Maker(pricer, job_.output.response, columns.EMBEDDING in opened.layout.own)
@@ -257,7 +257,7 @@ async def _ask(
 
         def progress() -> Progressed:
             rows = _rows_expected(opened, store, feed, job_.limit)
-            waiting = _words(limiter, purse, feed, client)
+            waiting = _words(limiter, reservations, feed, client)
             seconds = how.clock() - began
             return Progressed(seconds, rows, *counts.now(), feed.retries, waiting)
 
@@ -265,7 +265,7 @@ async def _ask(
         reuse = None if how.again else _reuse(opened, how)
         engine = Engine(
             Questions(prompter, job_.request, bounds, reuse, checker),
-            Sender(client, store, limiter, purse),
+            Sender(client, store, limiter, reservations),
             Judge(job_.retry, limiter, maker, standing, checker, random.random),
             feed,
             store,
@@ -279,8 +279,8 @@ async def _ask(
     whole = store.summary()
     if not isinstance(stopped, StorageError):
         _finish(opened, rows, whole, _state(opened, how, stopped))
-        if purse is not None:
-            purse.budget.close()
+        if reservations is not None:
+            reservations.budget.close()
     ended = Ended(
         opened.run,
         whole,
@@ -288,7 +288,7 @@ async def _ask(
         how.clock() - began,
         rows,
         stopped,
-        cap_left=None if purse is None else purse.budget.left,
+        cap_left=None if reservations is None else reservations.budget.left,
         reuse=None if opened.plan.reuse is None else Path(opened.plan.reuse),
     )
     why = None if stopped is None else str(stopped)
@@ -317,9 +317,9 @@ def _logging(log: Log) -> Consumer:
     return take
 
 
-def _purse(
+def _reservations(
     job_: Job, opened: Opened, before: Summary, unanswered: Unanswered, pricer: Pricer, how: How
-) -> Purse | None:
+) -> Reservations | None:
     """What may still be spent; None where nothing caps it.  The rows that the run holds have cost
     what they say, and what they cannot say at its most.
     """
@@ -348,12 +348,12 @@ def _purse(
         kept = msgspec.structs.replace(now, drawn_usd=amount, held_usd=None)
         budget_file.write(opened.disk, opened.run, kept)
 
-    return Purse(Budget(Decimal(repr(cap)), known.spent(held), draw), pricer)
+    return Reservations(Budget(Decimal(repr(cap)), known.spent(held), draw), pricer)
 
 
-def _words(limiter: Limiter, purse: Purse | None, feed: Feed, client: Client) -> str:
+def _words(limiter: Limiter, reservations: Reservations | None, feed: Feed, client: Client) -> str:
     """What the run waits for, and what is left of its cap."""
-    left = "" if purse is None else f"cap left {money(purse.budget.left)}"
+    left = "" if reservations is None else f"cap left {money(reservations.budget.left)}"
     words = (left, limiter.words() or _stragglers(feed, client))
     return ", ".join(word for word in words if word)
 

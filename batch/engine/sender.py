@@ -10,7 +10,7 @@ from typing import Protocol
 
 from batch import results
 from batch.costs import token_bounds
-from batch.costs.budget import Boundless, Purse
+from batch.costs.budget import Boundless, Reservations
 from batch.engine import stop_reasons
 from batch.limits.gate import Turn
 from batch.limits.limiter import Limiter, Obstacle, TooLarge
@@ -48,13 +48,17 @@ class Sender:
     """All layers together."""
 
     def __init__(
-        self, client: Client, store: Store, limiter: Limiter, purse: Purse | None = None
+        self,
+        client: Client,
+        store: Store,
+        limiter: Limiter,
+        reservations: Reservations | None = None,
     ) -> None:
-        """`purse` holds what may be spent, if that is capped."""
+        """`reservations` holds what may be spent, if that is capped."""
         self._wire = _Wire(client)
         self._limiter = limiter
         rated = _Rated(_Recorded(self._wire, store), limiter)
-        self._outermost: Layer = rated if purse is None else _Capped(rated, purse)
+        self._outermost: Layer = rated if reservations is None else _Capped(rated, reservations)
 
     @property
     def turn(self) -> Turn:
@@ -159,25 +163,25 @@ class _Rated:
 class _Capped:
     """What a request may cost at most is set aside before it leaves."""
 
-    def __init__(self, inner: Layer, purse: Purse) -> None:
+    def __init__(self, inner: Layer, reservations: Reservations) -> None:
         self._inner = inner
-        self._purse = purse
+        self._reservations = reservations
 
     async def admit(self, request: Request) -> bool:
-        purse = self._purse
+        reservations = self._reservations
         try:
-            affordable = await purse.reserve(request)
+            affordable = await reservations.reserve(request)
         except Boundless as fault:
             raise Unsendable(Error("invalid_row", f"limits.max_cost_usd: {fault}")) from None
         if not affordable:
-            budget = purse.budget
-            raise stop_reasons.cap_reached(budget.cap, budget.spent, purse.wanted)
+            budget = reservations.budget
+            raise stop_reasons.cap_reached(budget.cap, budget.spent, reservations.wanted)
         admitted = False
         try:
             admitted = await self._inner.admit(request)
         finally:
             if not admitted:
-                purse.give_back(request)
+                reservations.give_back(request)
         return admitted
 
     async def send(self, request: Request) -> Attempt:
@@ -186,7 +190,7 @@ class _Capped:
     def settle(self, request: Request, attempt: Attempt, outcome: Outcome) -> None:
         self._inner.settle(request, attempt, outcome)
         billed = isinstance(outcome, TryAgain) and outcome.maybe_billed
-        self._purse.settle(request, attempt, results.reading(attempt, outcome), billed)
+        self._reservations.settle(request, attempt, results.reading(attempt, outcome), billed)
 
 
 def _tokens(attempt: Attempt, outcome: Outcome) -> int | None:

@@ -18,7 +18,7 @@ import msgspec
 from batch import apis, readers, spec, words
 from batch.apis import APIS, Parameters, weighing
 from batch.costs import prices
-from batch.costs.budget import Boundless, Worst
+from batch.costs.budget import Boundless, WorstCase
 from batch.costs.forecast import Forecaster
 from batch.costs.prices import Pricer
 from batch.errors import InputError, JobError, UsageError
@@ -149,7 +149,7 @@ def check_cap(
     """
     if job_.limits.max_cost_usd is None:
         return
-    worst, now = Worst(pricer), time.time()
+    worst, now = WorstCase(pricer), time.time()
     for row in first_rows(source, min(FIRST_ROWS, job_.limit or FIRST_ROWS)):
         try:
             worst.of(_request(job_, row, prompter, None), now)
