@@ -196,7 +196,7 @@ def rows(spooled, start, name, first_index, folder):
     return [Row(first_index, values, f"{name}:{start.line + 1}") for values in spooled.to_pylist()]
 
 
-def schema(paths, reading):
+def schema(paths, reading, first):
     return pa.schema([("text", pa.string())])
 
 

@@ -22,6 +22,7 @@ from batch.model import Batch, Position, Row
 from batch.readers import files, fingerprints, hive, jsonl, looks, source
 from batch.readers.fingerprints import Difference, Fingerprint
 from batch.readers.formats import FORMATS, READERS, Reader
+from batch.readers.head import Head
 from batch.readers.notices import notices
 from batch.readers.reading import DEFAULT, OF_RULES_1, UTF8, Reading, Said
 from batch.readers.source import FIRST_BYTES, FIRST_ROWS
@@ -69,14 +70,13 @@ class Input:
         return source.names(self.files)
 
     def batches(self, start: Position = Position()) -> Iterator[Batch]:  # noqa: B008  (frozen)
-        skip = start.skip
-        at = Position(start.file, start.offset, start.line)
-        for file in range(start.file, len(self.files)):
-            for batch in self._read(file, at if file == start.file else Position(file)):
-                rows = len(batch.table)
-                if skip < rows:
-                    yield batch.cut(skip)[1] if skip else batch
-                skip = max(0, skip - rows)
+        """The rows from `start` on, with the columns of all files.  Raises InputError."""
+        for batch in self._from_the_start() if start == Position() else self._read(start):
+            yield self._columns.fitted(batch)
+
+    def forget(self) -> None:
+        """Hold no first rows any more: nobody looks at them again."""
+        self._head.forget()
 
     def rows(self, batch: Batch, first_index: int) -> list[Row]:
         file = batch.start.file
@@ -130,17 +130,29 @@ class Input:
     @cached_property
     def _columns(self) -> Together:
         return Together(
-            self.reader,
-            self.files,
-            self.names,
-            self.reading,
-            self.told,
-            is_open=self.reader.HAS_EXTRA,
+            self.reader, self.files, self.names, self.reading, self.told, self._head.batches
         )
 
-    def _read(self, file: int, start: Position) -> Iterator[Batch]:
-        for batch in self.reader.read(self.files[file], start, self.reading):
-            yield self._columns.fitted(file, batch)
+    @cached_property
+    def _head(self) -> Head:
+        return Head(self._read)
+
+    def _from_the_start(self) -> Iterator[Batch]:
+        yield from self._head.batches()
+        if (end := self._head.end()) is not None:
+            yield from self._read(end)
+
+    def _read(self, start: Position) -> Iterator[Batch]:
+        """The batches from `start` on, as the reader gives them."""
+        skip = start.skip
+        at = Position(start.file, start.offset, start.line)
+        for file in range(start.file, len(self.files)):
+            here = at if file == start.file else Position(file)
+            for batch in self.reader.read(self.files[file], here, self.reading):
+                rows = len(batch.table)
+                if skip < rows:
+                    yield batch.cut(skip)[1] if skip else batch
+                skip = max(0, skip - rows)
 
     def together(self) -> list[str]:
         """Lines about what may be unexpected of the files together."""

@@ -9,7 +9,7 @@ fault; a record with a fault has what could be read of it.
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
 
@@ -259,7 +259,7 @@ def rows(
     return found
 
 
-def schema(paths: Sequence[str], reading: Reading) -> pa.Schema:
+def schema(paths: Sequence[str], reading: Reading, first: Iterable[Batch]) -> pa.Schema:
     known: dict[str, None] = {}
     for file, path in enumerate(paths):
         dialect = reading.dialect(file)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib import import_module
 from typing import Protocol, cast
 
@@ -59,8 +59,10 @@ class Reader(Protocol):
     def size(self, path: str) -> int | None:
         """How far positions in the file go; None when that is not known before it is read."""
 
-    def schema(self, paths: Sequence[str], reading: Reading) -> pa.Schema:
-        """The columns to carry, under their own names."""
+    def schema(self, paths: Sequence[str], reading: Reading, first: Iterable[Batch]) -> pa.Schema:
+        """The columns to carry, under their own names; `first` are the first rows of all, for a
+        format whose columns are found in them.
+        """
 
     def carry(
         self, spooled: pa.RecordBatch, schema: pa.Schema, keep: frozenset[str] | None

@@ -7,7 +7,7 @@ carried as those of JSON Lines are, and files of either kind may stand side by s
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import msgspec
 import pyarrow as pa
@@ -22,6 +22,8 @@ GROWS = False
 HAS_EXTRA = True
 
 NOTES = jsonl.NOTES
+
+schema = jsonl.schema
 
 carry = jsonl.carry
 size = lines.size
@@ -81,9 +83,3 @@ def rows(
         msgspec.structs.replace(row, where=f"{name}[{first + index}]")
         for index, row in enumerate(found)
     ]
-
-
-def schema(paths: Sequence[str], reading: Reading) -> pa.Schema:
-    return jsonl.columns_of(
-        batch for file, path in enumerate(paths) for batch in read(path, Position(file), reading)
-    )

@@ -121,16 +121,10 @@ def _is_json(line: bytes) -> bool:
     return True
 
 
-def schema(paths: Sequence[str], reading: Reading) -> pa.Schema:
-    return columns_of(
-        batch for file, path in enumerate(paths) for batch in read(path, Position(file), reading)
-    )
-
-
-def columns_of(batches: Iterable[Batch]) -> pa.Schema:
+def schema(paths: Sequence[str], reading: Reading, first: Iterable[Batch]) -> pa.Schema:
     """The columns of all files, by their first rows."""
     words: dict[str, set[str]] = {}
-    for values in _first(batches):
+    for values in _first(first):
         for key, value in values.items():
             found = words.get(key)
             if found is None:

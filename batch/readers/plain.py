@@ -5,7 +5,7 @@ Spooled as CSV is: the text, its line, and what is wrong with it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 import pyarrow as pa
@@ -69,5 +69,5 @@ def _spooled(taken: Sequence[tuple[str | None, int, str | None]]) -> pa.RecordBa
     return pa.RecordBatch.from_arrays(arrays, names=["text", *csv.BOOKS])
 
 
-def schema(paths: Sequence[str], reading: Reading) -> pa.Schema:
+def schema(paths: Sequence[str], reading: Reading, first: Iterable[Batch]) -> pa.Schema:
     return pa.schema([("text", pa.string())])

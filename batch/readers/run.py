@@ -6,7 +6,7 @@ Only rows that were answered; the files are the sealed parts of the run.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -89,7 +89,7 @@ def _opened(row: Row) -> Row:
     return msgspec.structs.replace(row, values=values)
 
 
-def schema(paths: Sequence[str], reading: Reading) -> pa.Schema:
+def schema(paths: Sequence[str], reading: Reading, first: Iterable[Batch]) -> pa.Schema:
     return parquet.united(paths, [_columns_of(path, reading) for path in paths])
 
 

@@ -6,7 +6,7 @@ A run keeps how many files it began with, and their columns are those of files t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Together:
-    """`names` are what messages call the files, `told` what the folders say of each; `is_open` tells
-    that later rows may have more columns, for which the last one is.
+    """`names` are what messages call the files, `told` what the folders say of each; `first` gives
+    their first rows.
     """
 
     reader: Reader
@@ -33,12 +33,14 @@ class Together:
     names: tuple[str, ...]
     reading: Reading
     told: tuple[hive.Told, ...]
-    is_open: bool
+    first: Callable[[], Iterator[Batch]]
 
     @cached_property
     def found(self) -> pa.Schema:
         """What was found in the files with which the run began."""
-        return self.reader.schema(self._first, self.reading)
+        count = len(self._first)
+        first = (batch for batch in self.first() if batch.start.file < count)
+        return self.reader.schema(self._first, self.reading, first)
 
     @property
     def _first(self) -> tuple[str, ...]:
@@ -47,7 +49,7 @@ class Together:
     @property
     def own(self) -> list[pa.Field]:
         """The columns of the files themselves."""
-        return list(self.found)[:-1] if self.is_open else list(self.found)
+        return list(self.found)[:-1] if self.reader.HAS_EXTRA else list(self.found)
 
     @cached_property
     def of_folders(self) -> list[pa.Field]:
@@ -67,12 +69,13 @@ class Together:
             return pa.schema([]) if self.of_folders else None
         return self.found
 
-    def fitted(self, file: int, batch: Batch) -> Batch:
+    def fitted(self, batch: Batch) -> Batch:
         """A batch with the columns of all files, those of the folders, and then the reader's own.
         Raises InputError for a value that is none of the type of all.
         """
         if self.columns is None:
             return batch
+        file = batch.start.file
         table, before = batch.table, batch.start.offset + batch.start.skip
         notes = table.num_columns if self.reader.NOTES is None else self.reader.NOTES
         end = table.num_columns - notes
@@ -120,4 +123,4 @@ class Together:
         alone = msgspec.structs.replace(
             self.reading, dialects=self.reading.dialects[file : file + 1]
         )
-        return self.reader.schema([self.files[file]], alone)
+        return self.reader.schema([self.files[file]], alone, ())
