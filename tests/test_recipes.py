@@ -180,8 +180,8 @@ NOTES = 0
 size = lines.size
 
 
-def look(path, said):
-    return lines.look(path, said)[0]
+def detect(path, options):
+    return lines.detect(path, options)[0]
 
 
 def read(path, start, reading):

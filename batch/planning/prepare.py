@@ -24,7 +24,7 @@ from batch.costs.prices import Pricer
 from batch.errors import InputError, JobError, UsageError
 from batch.model import Request, Row
 from batch.planning import same_prompt
-from batch.readers import FIRST_BYTES, FIRST_ROWS, Input, Reading, Said, files
+from batch.readers import FIRST_BYTES, FIRST_ROWS, Input, Reading, TextOptions, files
 from batch.requests import media, preflight
 from batch.requests.custom_ids import CustomIds
 from batch.requests.preflight import Bounds, OutOfBounds
@@ -341,9 +341,9 @@ def looked_at_anew(job_: Job, source: Input) -> Input:
     return readers.resolve(named, Path.cwd(), job_.input_format, None, said(job_))
 
 
-def said(job_: Job) -> Said:
+def said(job_: Job) -> TextOptions:
     """What a job says of how its input is to be read."""
-    return Said(job_.delimiter, job_.encoding)
+    return TextOptions(job_.delimiter, job_.encoding)
 
 
 def first_api(job_: Job, source: Input, prompter: Prompter) -> str:

@@ -19,12 +19,12 @@ import pyarrow as pa
 
 from batch.errors import InputError
 from batch.model import Batch, Position, Row
-from batch.readers import files, fingerprints, hive, jsonl, looks, source
+from batch.readers import detection, files, fingerprints, hive, jsonl, source
 from batch.readers.fingerprints import Difference, Fingerprint
 from batch.readers.formats import FORMATS, READERS, Reader
 from batch.readers.head import Head
 from batch.readers.notices import notices
-from batch.readers.reading import DEFAULT, OF_RULES_1, UTF8, Reading, Said
+from batch.readers.reading import DEFAULT, OF_RULES_1, UTF8, Reading, TextOptions
 from batch.readers.source import FIRST_BYTES, FIRST_ROWS
 from batch.readers.together import Together
 
@@ -41,7 +41,7 @@ __all__ = [
     "Input",
     "Reader",
     "Reading",
-    "Said",
+    "TextOptions",
     "compare",
     "contradicted",
     "resolve",
@@ -186,11 +186,11 @@ def resolve(
     base: Path,
     format: str | None = None,
     reading: Reading | None = None,
-    said: Said = Said(),  # noqa: B008  (frozen)
+    options: TextOptions = TextOptions(),  # noqa: B008  (frozen)
 ) -> Input:
     """The files meant by a path, glob, folder or URL, or a list of them; relative paths start at
-    `base`.  They are read by `reading`; without it, and where files came after it was made, they
-    are looked at.
+    `base`.  They are read by `reading`.  Without it, and for files that came later, it is detected
+    from their first bytes.
     """
     entries = [input] if isinstance(input, str) else input
     found = files.find(entries, base, format, deep=reading is None or reading.files != 0)
@@ -198,20 +198,20 @@ def resolve(
     if reading is not None and not reading.dialects:
         return Input(paths, kind, reading, found.notices, found.told)
     if reading is None:
-        looks.check(paths, kind)
-    known, said = reading or DEFAULT, looks.heard(said, kind)
-    looked = looks.dialects(paths[len(known.dialects) :], kind, said)
-    dialects = [*known.dialects, *looked]
+        detection.check(paths, kind)
+    known, options = reading or DEFAULT, detection.normalized(options, kind)
+    detected = detection.dialects(paths[len(known.dialects) :], kind, options)
+    dialects = [*known.dialects, *detected]
     if kind == "jsonl" and format is None and any(each.shape != "lines" for each in dialects):
         kind = "json"
-    told = notices(paths, dialects, said) if dialects and reading is None else ()
+    told = notices(paths, dialects, options) if dialects and reading is None else ()
     known = msgspec.structs.replace(known, dialects=dialects)
     return Input(paths, kind, known, (*found.notices, *told), found.told)
 
 
-def contradicted(new: Input, format: str, said: Said) -> str | None:
-    """What the input as it is now, or what was said, has against how a run reads it, in words."""
-    return looks.contradiction(new.format, new.reading.dialects, format, said)
+def contradicted(new: Input, format: str, options: TextOptions) -> str | None:
+    """How the input as it is now, or the options, differ from how a run reads it, in words."""
+    return detection.contradiction(new.format, new.reading.dialects, format, options)
 
 
 def compare(old: Sequence[Fingerprint], new: Input) -> Difference:

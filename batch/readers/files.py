@@ -196,7 +196,7 @@ def _refuse_twice(files: Sequence[str]) -> None:
 
 def _known(path: str) -> bool:
     found = SUFFIXES.get(source.suffix(path))
-    return found is not None and not (READERS[found].look is None and source.compression(path))
+    return found is not None and not (READERS[found].detect is None and source.compression(path))
 
 
 def _format(files: Sequence[str]) -> str:

@@ -9,7 +9,7 @@ from typing import Protocol, cast
 import pyarrow as pa
 
 from batch.model import Batch, Position, Row
-from batch.readers.reading import Dialect, Reading, Said
+from batch.readers.reading import Dialect, Reading, TextOptions
 
 
 class Reader(Protocol):
@@ -20,9 +20,9 @@ class Reader(Protocol):
         """Those of its files; none where only a person can tell."""
 
     @property
-    def look(self) -> Callable[[str, Said], Dialect] | None:
-        """How a file of text, which may be compressed as a whole, is looked at before it is read;
-        None where it is no text.
+    def detect(self) -> Callable[[str, TextOptions], Dialect] | None:
+        """Detects the dialect of a text file, which may be compressed as a whole, before it is read;
+        None where files of the format are no text.
         """
 
     @property

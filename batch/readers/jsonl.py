@@ -36,7 +36,7 @@ _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _NAMES = {list: "an array", str: "a string", bool: "a boolean", int: "a number", float: "a number"}
 
 
-look = json_shapes.look_at_lines
+detect = json_shapes.detect_lines
 size = lines.size
 
 
