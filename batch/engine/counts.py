@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
+from batch.engine.events import Events, RowsDone
 from batch.model import Result
 from batch.totals import Summary, Totals
 
@@ -20,6 +23,15 @@ class Counts:
         """Count rows that have become durable."""
         for result in results:
             self.asked.add(result)
+
+    def adding(self, told: Events) -> Callable[[list[Result]], None]:
+        """Takes rows that have become durable, and tells of them."""
+
+        def take(results: list[Result]) -> None:
+            self.add(results)
+            told.emit(RowsDone(results))
+
+        return take
 
     def take_back(self, summary: Summary) -> None:
         """Rows that had a result are asked again: they are not done any more; what they used stays

@@ -96,6 +96,10 @@ class Events:
     def __init__(self, *consumers: Consumer) -> None:
         self._consumers = list(consumers)
 
+    def notice(self, text: str) -> None:
+        """One line for a person."""
+        self.emit(Notice(text))
+
     def emit(self, event: Event) -> None:
         """Tell all; whoever cannot take it (its stream is closed or broken) hears no more."""
         for consumer in [*self._consumers]:

@@ -141,6 +141,18 @@ class Feed:
         """Whether all rows that are not finished are on their way."""
         return self.ended and not self._waiting
 
+    @property
+    def rows(self) -> int:
+        """Rows of the input taken so far, those of earlier starts included."""
+        return self._store.next_row
+
+    def rows_by_share(self) -> int | None:
+        """About how many rows the input has, by the share of its bytes that has been read; None
+        while that is unknown.
+        """
+        share = self._source.share_before(self._store.next_position)
+        return round(self.rows / share) if share else None
+
     async def close(self) -> None:
         """Let the reader's thread end."""
         self.stop()

@@ -78,6 +78,14 @@ class Sender:
         """What requests wait for; None when they do not."""
         return self._limiter.obstacle()
 
+    def words(self) -> str:
+        """What requests wait for, for a person; empty when they do not."""
+        return self._limiter.words()
+
+    def oldest(self) -> float:
+        """Seconds since the oldest request that is under way was sent; 0 where there is none."""
+        return self._wire.oldest()
+
     async def admit(self, request: Request) -> bool:
         """See Layer."""
         return await self._outermost.admit(request)
@@ -107,6 +115,9 @@ class _Wire:
 
     async def admit(self, request: Request) -> bool:
         return True
+
+    def oldest(self) -> float:
+        return self._client.oldest()
 
     def adapted(self, request: Request) -> Request:
         return self._client.adapted(request)

@@ -84,6 +84,16 @@ class Input:
         folder = None if source.is_url(path) else os.path.dirname(path)  # noqa: PTH120  (once a batch)
         return self.reader.rows(batch.table, batch.start, self.names[file], first_index, folder)
 
+    def all_rows(self, limit: int | None = None) -> Iterator[Row]:
+        """The rows from the start on, `limit` of them at most.  Raises InputError."""
+        index = 0
+        for batch in self.batches():
+            rows = self.rows(batch, index)
+            yield from rows if limit is None else rows[: limit - index]
+            index += len(rows)
+            if limit is not None and index >= limit:
+                return
+
     def share_before(self, position: Position) -> float | None:
         """Which share of the input lies before `position`, by bytes (Parquet: rows); None when
         that is unknown.

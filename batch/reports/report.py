@@ -12,10 +12,10 @@ from pathlib import Path
 
 import msgspec
 
-from batch import runs as run_folders
 from batch.costs import prices
 from batch.costs.prices import Price, Pricer
 from batch.errors import UsageError
+from batch.planning import begun
 from batch.reports import keys
 from batch.reports.aggregate import ALWAYS, Aggregation, Period
 from batch.reports.counts import RECORDED, Costing
@@ -90,8 +90,7 @@ def of(
     """
     counted = _once(runs)
     chosen = [
-        ChosenRun(path, str(path), known, run_folders.layout(path, known))
-        for path, known, _ in counted
+        ChosenRun(path, str(path), known, begun.layout(path, known)) for path, known, _ in counted
     ]
     for name in by:
         _check_key(name, chosen)
@@ -132,7 +131,7 @@ def _furthest(same: list[tuple[Path, Plan]]) -> tuple[Path, Plan, list[str]]:
 
 
 def _results(path: Path, known: Plan) -> int:
-    layout = run_folders.layout(path, known)
+    layout = begun.layout(path, known)
     run = RunFolder(path)
     return sum(len(contents.chosen(run, n, layout, ["row"])) for n in run.numbers())
 
@@ -161,7 +160,7 @@ def _run(path: Path, known: Plan, copies: list[str]) -> Run:
 
 
 def _unanswered(path: Path, known: Plan) -> Unanswered:
-    sents = contents.unanswered(RunFolder(path), run_folders.layout(path, known))
+    sents = contents.unanswered(RunFolder(path), begun.layout(path, known))
     if not sents:
         return Unanswered()
     pricer = _pricer(known)

@@ -96,11 +96,11 @@ def test_answers_that_are_reused_cost_nothing(api, tmp_path):
     capped(api, tmp_path, 10.0, count=30)
     before = len(api.ledger)
     from batch import runner, spec
-    from batch.planning import open_run
+    from batch.planning.terms import Terms
 
     tables = json.loads((tmp_path / "run/run.json").read_text())["job"]
     tables["limits"]["max_cost_usd"] = 0.1
-    how = open_run.How(environment={}, say=lambda _: None, reuse=tmp_path / "run")
+    how = Terms(environment={}, reuse=tmp_path / "run")
     ended = runner.run(spec.check(tables), tmp_path / "anew", how)
     assert (ended.exit_code, len(rows(tmp_path / "anew"))) == (0, 30)
     assert ended.cap_left is not None

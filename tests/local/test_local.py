@@ -20,7 +20,7 @@ import pytest
 from batch import runner, spec
 from batch.errors import UsageError
 from batch.local import server as local
-from batch.planning import open_run
+from batch.planning.terms import Terms
 from tests.reading import ran, rows
 
 pytest.importorskip(
@@ -151,7 +151,7 @@ def test_the_sample_job_with_a_schema_is_held_to_it_by_either_api(
         "output": {"path": str(tmp_path / "run")},
     }
     tables["request"] |= {"api": name, "stream": stream}
-    how = open_run.How(environment={}, say=lambda _: None)
+    how = Terms(environment={})
     assert runner.run(spec.check(tables), tmp_path / "run", how).exit_code == 0
     for row in rows(tmp_path / "run"):
         assert row["parsed"]["sentiment"] in ("positive", "negative")
