@@ -53,7 +53,7 @@ def said(job: Job) -> TextOptions:
 
 def notices(source: Input) -> tuple[str, ...]:
     """Lines about what may be unexpected of the input."""
-    return (*source.notices, *source.together())
+    return (*source.notices, *source.column_notices())
 
 
 def no_rows(source: Input) -> InputError:
