@@ -23,7 +23,7 @@ from batch.engine.gauge import Gauge
 from batch.engine.judge import Judge, Standing
 from batch.engine.questions import Questions
 from batch.engine.sender import Sender
-from batch.engine.waits import watching
+from batch.engine.waits import reporting
 from batch.errors import StorageError
 from batch.limits.limiter import Limiter
 from batch.planning import confirmation, open_run, slots, spending
@@ -120,7 +120,7 @@ async def _ask(prepared: Prepared, opened: Opened, target: Target, around: Surro
             counts, feed, sender, reservations, partial(_rows, prepared, opened, feed), clock
         )
         engine = Engine(_questions(prepared, opened, around), sender, judge, feed, store, told)
-        async with watching(told, sender.obstacle, gauge.read, clock):
+        async with reporting(told, sender.obstacle, gauge.read, clock):
             with around.hearing(engine.interrupt):
                 stopped = await engine.run(workers)
     rows = _rows_known(prepared, opened, feed)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batch import outcome
+from batch import error_bodies, outcome
 from batch.apis import chat_completions
 from batch.columns import FLAGS
 from batch.model import Attempt
@@ -105,31 +105,6 @@ def test_a_structured_code_says_more_than_its_status(status, body, kind, error_c
 )
 def test_an_error_inside_a_200_counts_as_the_status_it_stands_for(body, kind, error_class):
     assert verdict(judge(200, body)) == (kind, error_class)
-
-
-@pytest.mark.parametrize(
-    ("body", "message", "code"),
-    [
-        ({"error": {"message": "no", "code": 7}}, "no", "7"),
-        ({"error": "no"}, "no", None),
-        ({"error": {"message": {"text": "no"}}}, '{"message":{"text":"no"}}', None),
-        ({"errors": [{"msg": "no"}]}, "no", None),
-        ({"detail": "no"}, "no", None),
-        ({"detail": [{"loc": ["model"], "msg": "no"}]}, '[{"loc":["model"],"msg":"no"}]', None),
-        ({"message": "no", "code": "c"}, "no", "c"),
-        ({"object": "error", "message": "no", "code": 400}, "no", "400"),
-        ({"type": "error", "error": {"type": "t", "message": "no"}}, "no", None),
-    ],
-)
-def test_reads_an_error_in_every_shape_seen(body, message, code):
-    read = outcome.error_in(body)
-    assert read is not None
-    assert (read.message, read.code) == (message, code)
-
-
-@pytest.mark.parametrize("body", [GOOD, {**GOOD, "error": None}, {**GOOD, "message": "x"}, [], 3])
-def test_an_answer_is_no_error(body):
-    assert outcome.error_in(body) is None
 
 
 def test_an_answer_is_accepted():
@@ -240,7 +215,7 @@ def test_messages_are_cut():
 
 
 def test_every_class_has_one_meaning():
-    named = {*outcome.CODES.values(), *outcome.STATUSES.values()}
+    named = {*error_bodies.CODES.values(), *outcome.STATUSES.values()}
     assert named <= outcome.TRANSIENT | outcome.FINAL | outcome.STOPPING
     assert not outcome.TRANSIENT & outcome.FINAL
     assert not (outcome.TRANSIENT | outcome.FINAL) & outcome.STOPPING

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
+from tests.fake_api import Step
 from tests.reading import asking, rows, texts, write
 
 
@@ -221,3 +222,48 @@ def test_an_input_format_is_one_file_and_one_line(api, copy):
     copy.batchmill("run", "in.txt", *asking(api), "--input-format", "verse", "-o", "named")
     assert len(rows(copy.folder / "named")) == 3
     assert "[verse|jsonl|" in copy.batchmill("run", "--help")
+
+
+RULE = """
+    Rule("warming", lambda again, _: again.code == "warming_up", lambda _: 20, backs_off=False),
+"""
+
+
+def test_a_retry_rule_is_one_line(api, copy):
+    warming = Step(500, body={"error": {"message": "wait", "code": "warming_up"}})
+    api.script = {"text 00001": [warming] * 6}
+    write(copy.folder / "in.jsonl", texts(3))
+    command = ("run", "in.jsonl", *asking(api), "--set=retry.max_attempts=3", "-o", "out")
+    copy.refused(*command)
+    [failed] = [row for row in rows(copy.folder / "out") if row["status"] == "failed"]
+    assert (failed["attempts"], failed["error_code"]) == (3, "warming_up")
+
+    copy.insert("batch/engine/retry.py", "RULES = (", RULE.strip("\n"))
+    api.script = {"text 00001": [warming] * 6}
+    copy.batchmill(*command, "--new")
+    found = rows(copy.folder / "out")
+    assert [(row["status"], row["attempts"]) for row in found] == [("ok", 1), ("ok", 7), ("ok", 1)]
+
+
+COLUMN_BEFORE = '    _plain("request_hash", pa.string()),'
+COLUMN = """
+    Column("tokens", pa.int64(), of=lambda row: (row.input_tokens or 0) + (row.output_tokens or 0)),
+"""
+
+
+def test_an_output_column_is_one_line(api, copy):
+    write(copy.folder / "in.jsonl", texts(3))
+    copy.batchmill("run", "in.jsonl", *asking(api), "--limit=2", "-o", "before")
+    copy.insert("batch/columns.py", COLUMN_BEFORE, COLUMN.strip("\n"))
+    copy.batchmill("run", "in.jsonl", *asking(api), "--limit=2", "-o", "out")
+    copy.batchmill("run", "in.jsonl", *asking(api), "-o", "out")
+    found = rows(copy.folder / "out")
+    assert [row["tokens"] for row in found] == [
+        row["input_tokens"] + row["output_tokens"] for row in found
+    ]
+    copy.batchmill("export", "out", "-o", "out.csv")
+    assert "tokens" in (copy.folder / "out.csv").read_text().splitlines()[0].split(",")
+
+    copy.batchmill("run", "in.jsonl", *asking(api), "-o", "before")
+    found = rows(copy.folder / "before")
+    assert len(found) == 3 and "tokens" not in found[0]  # the columns of a run do not change

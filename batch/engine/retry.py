@@ -1,7 +1,7 @@
 """When a row that must be tried again is due: a pure decision, and the heap of waiting rows.
 
-To change the policy, change `delay`.  Backoff is exponential with full jitter: a uniform draw
-between nothing and the doubled delay
+A retry rule is a line in `RULES`.  Backoff is exponential with full jitter: a uniform draw between
+nothing and the doubled delay
 (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/), so that rows that
 failed together do not come back together.
 """
@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from typing import Annotated, Generic, TypeVar
+from collections.abc import Callable
+from typing import Annotated, Generic, NamedTuple, TypeVar
 
 import msgspec
 
@@ -40,66 +41,111 @@ MOST_REFUSED = 20
 """Times a row may be refused (429) while others are answered."""
 
 
-class Chances(msgspec.Struct, frozen=True, gc=False):
-    """What a row has used up of its chances.  `refused` ones (429 and its like) are counted apart,
-    those of them that came while others were answered once more; `goods` is how many answers there
-    had been when it first failed, `since` the moment of that.
+class Rule(NamedTuple):
+    """How a row is tried again after a failure of one kind.  Failures are counted under `kind`.
+
+    `applies` sees the failure and how many of its kind the row has had.  `most` failures end the
+    row; None means that any number may come.  `backs_off`: the row waits, longer each time.
     """
 
-    counted: int = 0
-    maybe_billed: int = 0
-    refused: int = 0
-    refused_alone: int = 0
-    at_once: int = 0
-    once: int = 0
-    turned_away: int = 0
-    mismatches: int = 0
-    goods: int | None = None
-    since: float = 0.0
+    kind: str
+    applies: Callable[[TryAgain, int], bool]
+    most: Callable[[Retry], int] | None = None
+    backs_off: bool = True
 
-    def and_then(self, outcome: TryAgain, others_succeed: bool = False) -> Chances:
-        """The chances used after one more attempt that ended so."""
-        if outcome.refused:
-            alone = self.refused_alone + others_succeed
-            return msgspec.structs.replace(self, refused=self.refused + 1, refused_alone=alone)
-        if outcome.mismatch:
-            return msgspec.structs.replace(self, mismatches=self.mismatches + 1)
-        if outcome.at_once and self.at_once < MOST_AT_ONCE:
-            return msgspec.structs.replace(self, at_once=self.at_once + 1)
-        return msgspec.structs.replace(
-            self,
-            counted=self.counted + 1,
-            once=self.once + outcome.once,
-            maybe_billed=self.maybe_billed + outcome.maybe_billed,
-        )
+
+RULES = (
+    Rule("refused", lambda again, _: again.refused),
+    Rule("mismatch", lambda again, _: again.mismatch, lambda our: our.schema_attempts, False),
+    Rule("at_once", lambda again, had: again.at_once and had < MOST_AT_ONCE, backs_off=False),
+    Rule("failed", lambda again, _: again.at_once, lambda our: our.max_attempts, False),
+    Rule("failed", lambda again, _: True, lambda our: our.max_attempts),
+)
+"""What is done about a failure: the first rule that applies.  To add one, add a line."""
+
+
+class Limit(NamedTuple):
+    """Failures of which so many end a row, whichever rule applies to them.  `applies` sees the
+    failure, and whether other rows succeed.
+    """
+
+    kind: str
+    applies: Callable[[TryAgain, bool], bool]
+    most: Callable[[Retry], int]
+
+
+LIMITS = (
+    Limit("maybe_billed", lambda again, _: again.maybe_billed, lambda our: our.max_maybe_billed),
+    Limit("once", lambda again, _: again.once, lambda _: 2),
+    Limit("alone", lambda again, others: again.refused and others, lambda _: MOST_REFUSED),
+)
+
+
+class Chances(msgspec.Struct, frozen=True, gc=False):
+    """What a row has used up of its chances: its failures, counted by kind.
+
+    `answers_before` is how many answers the endpoint had given when the row first failed, and
+    `failed_at` the moment of that.
+    """
+
+    used: dict[str, int] = {}
+    answers_before: int | None = None
+    failed_at: float = 0.0
+
+    def of(self, kind: str) -> int:
+        """The failures of one kind."""
+        return self.used.get(kind, 0)
+
+    def plus(self, *kinds: str) -> Chances:
+        """One more failure, which is of these kinds."""
+        more = {kind: self.of(kind) + 1 for kind in kinds}
+        return msgspec.structs.replace(self, used={**self.used, **more})
+
+    def after(self, again: TryAgain, others_succeed: bool = False) -> Chances:
+        """The chances used after one more attempt that ended in `again`."""
+        limits = [limit.kind for limit in LIMITS if limit.applies(again, others_succeed)]
+        return self.plus(_rule(again, self).kind, *limits)
+
+    def forgiven(self, before: Chances) -> Chances:
+        """The chances used, if the last failure was not the row's: those used `before`, and what may
+        have been billed.
+        """
+        used = {**before.used, "maybe_billed": self.of("maybe_billed")}
+        return msgspec.structs.replace(self, used=used)
 
 
 def delay(
     policy: Retry,
     chances: Chances,
-    outcome: TryAgain,
+    again: TryAgain,
     jitter: float,
     others_succeed: bool = False,
 ) -> float | None:
     """Seconds until the row is tried again, None when its chances are used up.
 
-    `chances` include the attempt that ended in `outcome`; `jitter` is a uniform draw from [0, 1);
+    `chances` include the attempt that ended in `again`; `jitter` is a uniform draw from [0, 1);
     `others_succeed` tells that the server has room for other rows.
     """
-    if chances.counted >= policy.max_attempts or chances.maybe_billed >= policy.max_maybe_billed:
+    if _used_up(policy, chances):
         return None
-    if chances.once > 1:
-        return None
-    if outcome.refused and chances.refused_alone >= MOST_REFUSED:
-        return None
-    if outcome.mismatch:
-        return 0.0 if chances.mismatches < policy.schema_attempts else None
-    if outcome.at_once:
+    rule = _rule(again, chances)
+    if not rule.backs_off:
         return 0.0
-    failures = max(1, chances.refused if outcome.refused else chances.counted)
-    if outcome.refused and others_succeed:  # how fast all may send is decided for all
+    failures = max(1, chances.of(rule.kind))
+    if again.refused and others_succeed:  # how fast all may send is decided for all
         failures = min(failures, 2)
-    return (outcome.wait or 0.0) + backoff(policy, failures, jitter)
+    return (again.wait or 0.0) + backoff(policy, failures, jitter)
+
+
+def _rule(again: TryAgain, chances: Chances) -> Rule:
+    return next(rule for rule in RULES if rule.applies(again, chances.of(rule.kind)))
+
+
+def _used_up(policy: Retry, chances: Chances) -> bool:
+    return any(
+        kind.most is not None and chances.of(kind.kind) >= kind.most(policy)
+        for kind in (*RULES, *LIMITS)
+    )
 
 
 def backoff(policy: Retry, failures: int, jitter: float) -> float:
@@ -108,18 +154,18 @@ def backoff(policy: Retry, failures: int, jitter: float) -> float:
 
 
 MOST_BUDGET = 500.0
+"""What the retry budget of a run holds at most."""
 COST, COST_BILLED = 2.0, 4.0
+"""What a retry takes of it, and what one takes where an unseen answer may have been billed."""
 REFILL = 10.0
-"""What the budget of a run holds at most, what a retry takes (where an answer may have been billed
-without being seen, more), and what a second gives; a success gives 1.
-"""
+"""What a second adds to it; a success adds 1."""
 
 
 class Budget:
-    """What retries of a whole run may cost, so that they never multiply a failure.
+    """The retry budget of a run: it keeps retries from multiplying a failure.
 
-    While few attempts fail it is full.  When more than a third do, it runs out; then rows wait, one
-    behind the other, and never fail for it.  (The idea is that of the retry quota in the AWS SDKs.)
+    While few attempts fail it is full.  When more than a third fail it runs out.  Then rows wait one
+    behind the other, and no row fails for it.  (The retry quota of the AWS SDKs works so.)
     """
 
     def __init__(self) -> None:
@@ -130,10 +176,10 @@ class Budget:
         """An attempt succeeded."""
         self._refill(now, 1.0)
 
-    def wait(self, outcome: TryAgain, now: float, longest: float) -> float:
+    def wait(self, again: TryAgain, now: float, longest: float) -> float:
         """Take the cost of one retry; seconds until it is covered, at most `longest`."""
         self._refill(now, 0.0)
-        cost = COST_BILLED if outcome.maybe_billed else COST
+        cost = COST_BILLED if again.maybe_billed else COST
         self._level = max(self._level - cost, -longest * REFILL)
         return max(0.0, -self._level / REFILL)
 
@@ -143,7 +189,7 @@ class Budget:
 
 
 class Waiting(Generic[Item]):
-    """Rows that wait for another try.  They hold no slot and no task, only a place in a heap."""
+    """Rows that wait for another try, in a heap.  They hold no slot and no asyncio task."""
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, Item]] = []

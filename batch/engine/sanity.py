@@ -1,6 +1,6 @@
-"""When many rows go wrong alike, it is the job that is wrong and not the rows.
+"""Whether the job is wrong and not its rows: many of them go wrong alike.
 
-Pure: results come in, a doubt comes out.  To doubt more or less, change the numbers.
+Pure: each class counts rows and says when there are too many.
 """
 
 from __future__ import annotations
@@ -12,45 +12,47 @@ from typing import Literal
 import msgspec
 
 from batch.model import Request
-from batch.results import Error, Try
+from batch.results import Error
+from batch.tries import Try
 
 EMPTY_WINDOW = 50
 """The first answers of a start, of which not half may be empty or misfits."""
 
 HELD_BACK = 20
-"""So many requests refused as invalid, alike and before any success, mean that the job is wrong
-and not the rows.
-"""
+"""Requests refused alike, before any success, that show the job to be wrong."""
 MOST_HELD_BACK = 200
+"""Requests held back before any success; if they are not alike, the rows are wrong."""
 
 INVALID_WINDOW = 1_000
 """Rows of which not more than half may be refused as invalid."""
 
-TIMEOUT_SECONDS, TIMEOUT_SHARE, LEAST_TIMEOUTS = 300.0, 0.05, 20
-"""A period, the share of its requests that may time out, and how many say nothing yet."""
+TIMEOUT_SECONDS = 300.0
+"""The window in which timeouts are counted."""
+TIMEOUT_SHARE, LEAST_TIMEOUTS = 0.05, 20
+"""Timeouts are too many above this share of the window's requests, and from this number on."""
 
 
-class Refusal(msgspec.Struct, frozen=True):
-    """A row that failed, before it is written."""
+class Failure(msgspec.Struct, frozen=True):
+    """A row that failed, before its result is made."""
 
     request: Request
     tries: tuple[Try, ...]
     error: Error
 
     def fingerprint(self) -> str:
-        """What makes two refusals alike: the words without their numbers."""
+        """What alike failures have in common: their words without the numbers."""
         return f"{self.error.code} {re.sub(r'[0-9]+', '#', self.error.message)}"
 
 
-class First:
-    """The first answers of a start: when half of them are empty, something is wrong with the job."""
+class FirstAnswers:
+    """The first answers of a start: half of them must not be empty."""
 
     def __init__(self, accept_empty: bool) -> None:
         self._left = 0 if accept_empty else EMPTY_WINDOW
         self._empty = 0
 
     def mostly_empty(self, empty: bool) -> bool:
-        """Count one answer.  True once: at the last of the window, when half of it is empty."""
+        """Count one answer.  True once: at the last one counted, if half were empty."""
         if self._left == 0:
             return False
         self._left -= 1
@@ -59,42 +61,44 @@ class First:
 
 
 class HeldBack:
-    """Invalid requests before the first success: the job's fault or the rows', that is not known."""
+    """Invalid requests before the first success: nobody knows yet whether the job is at fault, or
+    the rows are.
+    """
 
     def __init__(self) -> None:
-        self._held: list[Refusal] = []
+        self._held: list[Failure] = []
         self._alike: Counter[str] = Counter()
 
-    def add(self, refusal: Refusal) -> Literal["job", "rows"] | None:
-        """Whose fault it turns out to be, None while it is not known."""
-        self._held.append(refusal)
-        self._alike[refusal.fingerprint()] += 1
-        if self._alike[refusal.fingerprint()] >= HELD_BACK:
+    def add(self, failure: Failure) -> Literal["job", "rows"] | None:
+        """Hold back one more.  Returns whose fault it is; None while that is not known."""
+        self._held.append(failure)
+        self._alike[failure.fingerprint()] += 1
+        if self._alike[failure.fingerprint()] >= HELD_BACK:
             return "job"
         return "rows" if len(self._held) >= MOST_HELD_BACK else None
 
     def at_the_end(self) -> Literal["job", "rows"] | None:
-        """Nothing succeeded: when all were refused alike the job is wrong, else the rows are."""
+        """Nothing succeeded: if all were refused alike the job is wrong, else the rows are."""
         if not self._held:
             return None
         return "job" if len(self._alike) == 1 else "rows"
 
-    def take(self) -> list[Refusal]:
-        """All that is held back, which is not any more."""
+    def take(self) -> list[Failure]:
+        """All that was held back; none is any more."""
         held = self._held
         self._held, self._alike = [], Counter()
         return held
 
 
-class Invalid:
-    """How many rows are refused as invalid, thousand by thousand."""
+class InvalidRows:
+    """Counts the rows that are refused as invalid, in windows of a thousand."""
 
     def __init__(self, accepted: bool) -> None:
         self._accepted = accepted
         self._rows = self._invalid = 0
 
     def mostly(self, invalid: bool) -> bool:
-        """Count one row.  Whether it is the last of a thousand of which most were refused."""
+        """Count one row.  True at the last row of a window, if most of it was refused."""
         self._rows += 1
         self._invalid += invalid
         if self._rows < INVALID_WINDOW:
@@ -105,13 +109,13 @@ class Invalid:
 
 
 class Timeouts:
-    """How many requests get no answer in time, five minutes by five minutes."""
+    """Counts the requests that get no answer in time, in windows of five minutes."""
 
     def __init__(self) -> None:
         self._since = self._requests = self._late = 0.0
 
     def many(self, late: bool, now: float) -> bool:
-        """Count one request.  Whether too many are late."""
+        """Count one request.  True while too many of the window are late."""
         if now - self._since > TIMEOUT_SECONDS:
             self._since, self._requests, self._late = now, 0.0, 0.0
         self._requests += 1

@@ -1,4 +1,4 @@
-"""Why a run stops, in words: what happened, and the way out."""
+"""Why a run stops or waits, in words: what happened, and the way out."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from batch.apis import APIS
 from batch.errors import CapReached, Doubtful, Stopped
 from batch.model import Attempt
 from batch.words import money
+
+EXCERPT = 60
+"""Characters of a server's words that are said of a wait."""
 
 
 def refused(error_class: str, message: str, attempt: Attempt) -> Stopped:
@@ -75,3 +78,8 @@ def cap_reached(cap: Decimal, spent: Decimal, wanted: Decimal) -> CapReached:
         f" and the next request may cost {money(wanted)}",
         higher=float(max(2 * cap, (spent + wanted).quantize(Decimal("0.01"), ROUND_UP))),
     )
+
+
+def excerpt(message: str) -> str:
+    """The beginning of a server's words, on one line."""
+    return " ".join(message.split())[:EXCERPT]

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
-from batch import spec
+from batch import job_toml
 from batch.apis import APIS
 from batch.costs.budget import Boundless, WorstCase
 from batch.errors import InputError, JobError
@@ -30,7 +30,7 @@ def checker(job: Job, terms: Terms) -> Checker | None:
     try:
         return Checker(job.request.schema)
     except JobError as error:
-        raise JobError(f"{spec.place(['request', 'schema'], terms.job_file)}{error}") from None
+        raise JobError(f"{job_toml.place(['request', 'schema'], terms.job_file)}{error}") from None
 
 
 def bounds(job: Job, prompter: Prompter, terms: Terms) -> Bounds | None:
@@ -44,7 +44,7 @@ def parameters(job: Job, terms: Terms) -> None:
         return
     shared = {**job.request.sent, "model": job.request.model}
     for finding in preflight.of_parameters(APIS[job.request.api], shared, _host(job, terms)):
-        where = spec.place(["request", finding.parameter], terms.job_file)
+        where = job_toml.place(["request", finding.parameter], terms.job_file)
         raise JobError(f"{where}[request] {finding}", hint=preflight.WAY_OUT)
 
 
@@ -56,7 +56,7 @@ def prompt(job: Job, prompter: Prompter, rows: Sequence[Row], terms: Terms) -> N
         return
     columns = dict.fromkeys(name for row in rows for name in row.values)
     if found := same_prompt.fault(job.prompt, prompter, columns):
-        where = spec.place(["prompt", "user"], terms.job_file)
+        where = job_toml.place(["prompt", "user"], terms.job_file)
         raise JobError(f"{where}[prompt] user: {found.problem}", hint=found.way_out)
 
 
@@ -67,7 +67,7 @@ def cap(worst: WorstCase, request: Request, where: str, terms: Terms, *, templat
     try:
         worst.of(request, time.time())
     except Boundless as fault:
-        key = spec.place(["limits", "max_cost_usd"], terms.job_file)
+        key = job_toml.place(["limits", "max_cost_usd"], terms.job_file)
         key += "[limits] max_cost_usd" if templated else f"max_cost_usd: {where}"
         raise JobError(f"{key}: {fault}") from None
 

@@ -76,7 +76,6 @@ class Opened(msgspec.Struct, frozen=True):
             self.found,
             part_rows=part_rows,
             on_done=on_done,
-            disk=self.disk,
             sends=sends,
         )
 
@@ -137,8 +136,11 @@ def _locked(prepared: Prepared, run: RunFolder, say: Say, stack: ExitStack) -> O
     if warning := stack.enter_context(lock.held(run)):
         say(warning)
     # once more, now that nobody else can change it
-    known = comparison.same_run(job, run.path, source, say)
+    grown: list[str] = []
+    known = comparison.same_run(job, run.path, source, grown.append)
     say(f"{run.path.absolute()} ({'resuming' if known else 'new'})")
+    for line in grown:
+        say(line)
     if job.input == "-":
         job, source = _keep_standard_input(disk, prepared, run)
     if known is None:

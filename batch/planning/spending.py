@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import msgspec
 
-from batch import results
+from batch import lost as losses
 from batch.costs.budget import SLICE, Budget, Reservations
 from batch.planning.open_run import Opened, Say
 from batch.planning.prepare import Prepared
@@ -32,7 +32,7 @@ def reservations(
         return None
     known = budget_file.read(run) or Drawn()
     if known.held_usd is not None:  # the start before had no cap; what it had in flight is lost
-        lost_usd, unbounded = results.worst_of(
+        lost_usd, unbounded = losses.worst_of(
             itertools.chain(*unanswered.values()), prepared.pricer
         )
         held += lost_usd

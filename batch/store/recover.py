@@ -106,11 +106,12 @@ def sealed(run: RunFolder) -> dict[int, parts.Footer]:
 
 
 def to_do(run: RunFolder, part: Found, redo: Redo) -> tuple[bytes, Summary, dict[int, int]]:
-    """One byte a row of the part's slice, 1 where the row is to be asked, what is thereby taken
-    back, and the attempts that were recorded of that, by row.
+    """What of a part is to be asked: one byte a row, 1 where the row is; what is thereby taken back;
+    and the attempts that were recorded of that, by row.
+
+    Of the last part, whose length is not known yet, the rows up to the last that has a result.
     """
-    assert part.rows is not None
-    wanted = bytearray(bytes([redo.missing]) * part.rows)
+    wanted: dict[int, bool] = {}
     taken_back = Summary()
     attempts: dict[int, int] = {}
     for result in finished(run, part):
@@ -119,7 +120,8 @@ def to_do(run: RunFolder, part: Found, redo: Redo) -> tuple[bytes, Summary, dict
         if again:
             taken_back.add(result)
             attempts[result.row] = result.attempts
-    return bytes(wanted), taken_back, attempts
+    rows = 1 + max(wanted, default=-1) if part.rows is None else part.rows
+    return bytes(wanted.get(row, redo.missing) for row in range(rows)), taken_back, attempts
 
 
 def finished(run: RunFolder, part: Found) -> Iterable[Result]:

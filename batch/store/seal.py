@@ -18,8 +18,8 @@ import pyarrow as pa
 from batch import columns, totals
 from batch.columns import Column
 from batch.errors import Damaged
+from batch.lost import log_of
 from batch.model import Position, Result
-from batch.results import log_of
 from batch.run_folder import PartFolder, RunFolder
 from batch.store import journal, parts, spool
 from batch.store.files import Disk, parquet

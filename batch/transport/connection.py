@@ -20,7 +20,7 @@ import yarl
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.client_reqrep import ConnectionKey
 from aiohttp.connector import Connection
-from aiohttp.http import HttpProcessingError
+from aiohttp.http import HttpProcessingError, RawResponseMessage
 from multidict import CIMultiDictProxy
 
 from batch.errors import BatchError
@@ -71,6 +71,11 @@ class Exchange:
             self.connection.close()
         else:
             self.connection.release()
+
+    def answered(self, answer: RawResponseMessage, content: aiohttp.StreamReader) -> Exchange:
+        """Itself, now that the head of its answer has come."""
+        self.status, self.headers, self.content = answer.code, answer.headers, content
+        return self
 
     async def read(self) -> bytes:
         """What has come of the decoded body, nothing at its end.  Raises what aiohttp raises, and
@@ -192,8 +197,7 @@ class Poster:
             raise
         if not reused:
             self._used.add(protocol)
-        exchange.status, exchange.headers, exchange.content = answer.code, answer.headers, content
-        return exchange
+        return exchange.answered(answer, content)
 
     def oldest(self) -> float:
         """Seconds since the oldest request that is under way was sent; 0 where there is none."""

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 
 from batch.apis import APIS, TRANSPORT, Parameters, build
 from batch.columns import FLAGS
+from batch.error_bodies import error_in
 from batch.event_stream import Event, EventReader
 from batch.model import Choice, Completion, ToolCall, Usage
-from batch.outcome import BadAnswer, error_in
+from batch.outcome import BadAnswer
 from batch.requests.prompts import BadRow, Question
 
 MESSAGES = [{"role": "system", "content": "Short."}, {"role": "user", "content": "Snow?"}]

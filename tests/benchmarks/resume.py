@@ -22,6 +22,7 @@ from batch.run_folder import RunFolder
 from batch.store import folder
 from batch.store.files import Disk
 from batch.store.recover import recover
+from batch.store.sends import Sends
 from batch.store.writer import Store
 from tests.fake_api import FakeAPI
 from tests.reading import asking
@@ -63,7 +64,9 @@ async def _fill(root: Path, rows: int) -> None:
     run, disk = RunFolder(root / "run"), NoSync()
     _, layout = begun.opened(run.path)
     found, _ = recover(disk, run)
-    store = Store(run, layout, found, part_rows=PART_ROWS, on_done=lambda _: None, disk=disk)
+    store = Store(
+        run, layout, found, part_rows=PART_ROWS, on_done=lambda _: None, sends=Sends(disk, run)
+    )
     async with store:
         for batch in readers.resolve(str(root / "in.jsonl"), root).batches(store.next_position):
             left = rows - store.next_row

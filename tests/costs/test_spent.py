@@ -6,13 +6,13 @@ from decimal import Decimal
 
 import pytest
 
-from batch import results
 from batch.costs import spent
 from batch.costs.budget import Budget, Reservations
 from batch.costs.prices import Cost, Price, Pricer, Seller
 from batch.costs.spent import Spent
 from batch.model import Attempt, Choice, Completion, Request, Usage
-from batch.results import Try
+from batch.results import Maker
+from batch.tries import Try
 from batch.usage import NOTHING, Reading
 
 USED = Reading(Usage(1_000_000, output_tokens=0))
@@ -48,5 +48,5 @@ async def test_the_same_value_settles_the_cap_and_prices_the_row():
 
     completion = Completion([Choice(0, "hi", "stop")])
     tries = (Try(ANSWERED, spent=known),)
-    row = results.accepted(REQUEST, tries, completion, "auto", UNPRICED)
+    row = Maker(UNPRICED).accepted(REQUEST, tries, completion)
     assert (row.cost_usd, row.cost_source, row.input_tokens) == (0.25, "job", 1_000_000)

@@ -18,22 +18,27 @@ REFUSED = TryAgain("rate_limited", "full", refused=True)
 POLICY = Retry()
 
 
+def used(**failures: int) -> Chances:
+    """The chances of a row that has failed so often, by kind."""
+    return Chances(failures)
+
+
 @pytest.mark.parametrize(
     ("chances", "outcome", "expected"),
     [
-        (Chances(counted=1), FAILED, 0.25),
-        (Chances(counted=2), FAILED, 0.5),
-        (Chances(counted=7), FAILED, 16.0),
-        (Chances(counted=8), FAILED, None),
-        (Chances(counted=1, maybe_billed=1), BILLED, 0.25),
-        (Chances(counted=2, maybe_billed=2), BILLED, None),
-        (Chances(refused=1), REFUSED, 0.25),
-        (Chances(refused=500), REFUSED, 30.0),
-        (Chances(counted=7, refused=1), REFUSED, 0.25),
-        (Chances(refused=1), TryAgain("rate_limited", "", refused=True, wait=20.0), 20.25),
-        (Chances(counted=1), TryAgain("overloaded", "", wait=120.0), 120.25),
-        (Chances(counted=1), TryAgain("connection", "", at_once=True), 0.0),
-        (Chances(counted=8), TryAgain("connection", "", at_once=True), None),
+        (used(failed=1), FAILED, 0.25),
+        (used(failed=2), FAILED, 0.5),
+        (used(failed=7), FAILED, 16.0),
+        (used(failed=8), FAILED, None),
+        (used(failed=1, maybe_billed=1), BILLED, 0.25),
+        (used(failed=2, maybe_billed=2), BILLED, None),
+        (used(refused=1), REFUSED, 0.25),
+        (used(refused=500), REFUSED, 30.0),
+        (used(failed=7, refused=1), REFUSED, 0.25),
+        (used(refused=1), TryAgain("rate_limited", "", refused=True, wait=20.0), 20.25),
+        (used(failed=1), TryAgain("overloaded", "", wait=120.0), 120.25),
+        (used(failed=1), TryAgain("connection", "", at_once=True), 0.0),
+        (used(failed=8), TryAgain("connection", "", at_once=True), None),
     ],
 )
 def test_delay_is_half_of_the_doubled_delay_at_half_the_jitter(chances, outcome, expected):
@@ -49,13 +54,47 @@ def test_delay_is_half_of_the_doubled_delay_at_half_the_jitter(chances, outcome,
 def test_never_sooner_than_asked_nor_later_than_the_longest_delay(refused, jitter, wait, data):
     policy = Retry(first_delay=data.draw(st.floats(0, 100)), max_delay=data.draw(st.floats(0, 100)))
     outcome = TryAgain("rate_limited", "", refused=True, wait=wait)
-    delay = retry.delay(policy, Chances(refused=refused), outcome, jitter)
+    delay = retry.delay(policy, used(refused=refused), outcome, jitter)
     assert delay is not None and (wait or 0) <= delay <= (wait or 0) + policy.max_delay
 
 
 def test_a_refusal_uses_up_no_chance():
-    used = Chances().and_then(FAILED).and_then(REFUSED).and_then(REFUSED).and_then(BILLED)
-    assert used == Chances(counted=2, maybe_billed=1, refused=2)
+    chances = Chances().after(FAILED).after(REFUSED).after(REFUSED).after(BILLED)
+    assert chances == used(failed=2, maybe_billed=1, refused=2)
+
+
+CLOSED = TryAgain("connection", "closed", at_once=True)
+MISFIT = TryAgain("schema_mismatch", "no JSON", mismatch=True)
+TRUNCATED = TryAgain("invalid_request", "bad JSON", once=True)
+
+
+@pytest.mark.parametrize(
+    ("again", "others_succeed", "counted", "waits", "tries"),
+    [
+        (FAILED, False, {"failed": 1}, [0.25, 0.5, 1.0], 8),
+        (BILLED, False, {"failed": 1, "maybe_billed": 1}, [0.25, None, None], 2),
+        (TRUNCATED, False, {"failed": 1, "once": 1}, [0.25, None, None], 2),
+        (CLOSED, False, {"at_once": 1}, [0.0, 0.0, 0.0], 11),
+        (MISFIT, False, {"mismatch": 1}, [0.0, 0.0, None], 3),
+        (REFUSED, False, {"refused": 1}, [0.25, 0.5, 1.0], None),
+        (REFUSED, True, {"refused": 1, "alone": 1}, [0.25, 0.5, 0.5], 20),
+    ],
+)
+def test_each_kind_of_failure_has_its_rule(again, others_succeed, counted, waits, tries):
+    assert Chances().after(again, others_succeed) == used(**counted)
+
+    chances, delays = Chances(), []
+    for _ in range(100):
+        chances = chances.after(again, others_succeed)
+        delays.append(retry.delay(POLICY, chances, again, 0.5, others_succeed))
+    assert delays[:3] == waits
+    assert (delays.index(None) + 1 if None in delays else None) == tries
+
+
+def test_a_row_without_fault_keeps_its_chances_but_for_what_may_be_billed():
+    before = used(failed=3, at_once=1)
+    assert before.after(FAILED).forgiven(before) == used(failed=3, at_once=1, maybe_billed=0)
+    assert before.after(BILLED).forgiven(before) == used(failed=3, at_once=1, maybe_billed=1)
 
 
 @given(st.lists(st.floats(0, 100)))

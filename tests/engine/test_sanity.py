@@ -10,30 +10,30 @@ from batch.engine.sanity import (
     INVALID_WINDOW,
     LEAST_TIMEOUTS,
     MOST_HELD_BACK,
-    First,
+    Failure,
+    FirstAnswers,
     HeldBack,
-    Invalid,
-    Refusal,
+    InvalidRows,
     Timeouts,
 )
 from batch.model import Request
 from batch.results import Error
 
 
-def refusal(message: str) -> Refusal:
-    return Refusal(Request(0, None, "chat", "m", b"", ""), (), Error("invalid_request", message))
+def failure(message: str) -> Failure:
+    return Failure(Request(0, None, "chat", "m", b"", ""), (), Error("invalid_request", message))
 
 
 def test_alike_but_for_numbers_is_the_jobs_fault() -> None:
     held = HeldBack()
-    faults = [held.add(refusal(f"row {row} has no such parameter")) for row in range(HELD_BACK)]
+    faults = [held.add(failure(f"row {row} has no such parameter")) for row in range(HELD_BACK)]
 
     assert faults == [None] * (HELD_BACK - 1) + ["job"]
 
 
 def test_each_for_a_reason_of_its_own_is_the_rows_fault() -> None:
     held = HeldBack()
-    faults = [held.add(refusal("x" * row)) for row in range(MOST_HELD_BACK)]
+    faults = [held.add(failure("x" * row)) for row in range(MOST_HELD_BACK)]
 
     assert faults == [None] * (MOST_HELD_BACK - 1) + ["rows"]
     assert len(held.take()) == MOST_HELD_BACK
@@ -44,7 +44,7 @@ def test_each_for_a_reason_of_its_own_is_the_rows_fault() -> None:
 def test_at_the_end_it_is_the_jobs_fault_when_all_were_alike(messages, fault) -> None:
     held = HeldBack()
     for message in messages:
-        held.add(refusal(message))
+        held.add(failure(message))
 
     assert held.at_the_end() == fault
 
@@ -52,7 +52,7 @@ def test_at_the_end_it_is_the_jobs_fault_when_all_were_alike(messages, fault) ->
 @pytest.mark.parametrize(("empty", "doubted"), [(24, False), (25, True)])
 def test_half_of_the_first_answers_empty_is_too_many(empty, doubted) -> None:
     for accepted in (False, True):
-        first = First(accepted)
+        first = FirstAnswers(accepted)
         seen = [first.mostly_empty(answer < empty) for answer in range(4 * EMPTY_WINDOW)]
         assert any(seen) == (doubted and not accepted)
 
@@ -60,7 +60,7 @@ def test_half_of_the_first_answers_empty_is_too_many(empty, doubted) -> None:
 @pytest.mark.parametrize(("invalid", "doubted"), [(500, False), (501, True)])
 def test_more_than_half_of_a_thousand_invalid_is_too_many(invalid, doubted) -> None:
     for accepted in (False, True):
-        counted = Invalid(accepted)
+        counted = InvalidRows(accepted)
         seen = [counted.mostly(row < invalid) for row in range(INVALID_WINDOW)]
         assert any(seen) == (doubted and not accepted)
 

@@ -1,0 +1,41 @@
+"""What may follow from an attempt: the values that `judge` gives and `engine` carries out."""
+
+from __future__ import annotations
+
+import msgspec
+
+from batch.engine.events import Notice
+from batch.engine.task import Task
+from batch.errors import BatchError
+from batch.model import Result
+from batch.tries import Try
+
+
+class Done(msgspec.Struct, frozen=True):
+    """A row has its result."""
+
+    result: Result
+
+
+class Wait(msgspec.Struct, frozen=True):
+    """The row, with this try behind it, is to be tried again after so many seconds."""
+
+    task: Task
+    seconds: float
+
+
+class Held(msgspec.Struct, frozen=True):
+    """A row has ended, but its result is not made yet, and perhaps never will be."""
+
+    row: int
+    done: Try
+
+
+class Stop(msgspec.Struct, frozen=True):
+    """Nothing more is to be asked."""
+
+    reason: BatchError
+
+
+Decision = Done | Wait | Held | Stop | Notice
+"""A Notice is something that holds for many rows; it is given once."""

@@ -1,0 +1,86 @@
+"""Whether the endpoint is down or a row alone fails, and how long a run waits for an endpoint.
+
+Pure, as the judge is: the limiter hears of failures and holds the circuit breaker.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from batch.engine import stop_reasons
+from batch.engine.retry import Chances, Retry
+from batch.errors import BatchError
+from batch.limits.limiter import Limiter
+from batch.outcome import TryAgain
+
+START_PATIENCE = 30.0
+"""Seconds in which an endpoint that has never answered must come up."""
+
+
+class Outages:
+    """Blames failures on the endpoint or on their rows."""
+
+    def __init__(self, policy: Retry, limiter: Limiter) -> None:
+        self._policy = policy
+        self._limiter = limiter
+        self._has_answered = False
+
+    @property
+    def has_answered(self) -> bool:
+        """Whether the endpoint has answered in this start: a key it refuses before that is wrong."""
+        return self._has_answered
+
+    @property
+    def is_down(self) -> bool:
+        """Whether the circuit is open."""
+        return self._limiter.circuit.open_since is not None
+
+    def answered(self) -> None:
+        """The endpoint has given an answer."""
+        self._has_answered = True
+
+    def noted(self, chances: Chances, now: float) -> Chances:
+        """`chances` with the moment of the row's first failure."""
+        if chances.answers_before is not None:
+            return chances
+        answers = self._limiter.circuit.answers
+        return msgspec.structs.replace(chances, answers_before=answers, failed_at=now)
+
+    def is_outage(
+        self, row: int, again: TryAgain, chances: Chances, took: float, now: float, *, last: bool
+    ) -> bool:
+        """Whether the endpoint is down, so that this failure is not the row's.
+
+        A row that failed before, while others were answered, proves nothing.  When the `last`
+        chance of a row is gone, and other rows fail with it, it is the endpoint.
+        """
+        if again.refused or again.at_once:
+            return False
+        if again.once or again.mismatch:
+            self._limiter.answered(took)
+            return False
+        circuit = self._limiter.circuit
+        unanswered = chances.answers_before == circuit.answers
+        proves = unanswered or circuit.is_evidence(chances.failed_at, now)
+        why = stop_reasons.excerpt(again.message)
+        down = self._limiter.failed(
+            row, why, took, unreachable=again.unreachable, is_evidence=proves, unanswered=unanswered
+        )
+        if not down and last and self._has_answered and circuit.fails_for_many(now):
+            self._limiter.turned_away(why)
+            return True
+        return down
+
+    def turned_away(self, why: str, took: float) -> None:
+        """The endpoint refuses what it took before: a key, a path or a model."""
+        self._limiter.turned_away(why, took)
+
+    def out_of_patience(self, now: float) -> BatchError | None:
+        """Why the run stops, if the endpoint has been down for too long."""
+        circuit = self._limiter.circuit
+        longest = self._policy.max_wait
+        if not self._has_answered:
+            longest = min(longest, START_PATIENCE)
+        if circuit.open_since is None or now - circuit.open_since < longest:
+            return None
+        return stop_reasons.down(circuit.why, now - circuit.open_since)

@@ -1,0 +1,61 @@
+"""The server has no room (429 and its like): how long nobody sends, and when the run gives up.
+
+Pure, as the judge is: the limiter holds requests back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from batch.engine import retry, stop_reasons
+from batch.engine.retry import Retry
+from batch.errors import BatchError
+from batch.limits.limiter import Limiter
+from batch.model import Attempt
+from batch.outcome import TryAgain
+
+SHORT_WAIT = 0.1
+"""Seconds; a server that names less and answers nobody does not mean it."""
+
+
+class Refusals:
+    """Knows since when the server has had no room for anybody."""
+
+    def __init__(self, policy: Retry, limiter: Limiter, jitter: Callable[[], float]) -> None:
+        self._policy = policy
+        self._limiter = limiter
+        self._jitter = jitter
+        self._since: float | None = None
+
+    @property
+    def others_succeed(self) -> bool:
+        """Whether the server has room for other rows: it has refused none since its last answer."""
+        return self._since is None
+
+    def answered(self) -> None:
+        """The server has given an answer."""
+        self._since = None
+
+    def hold(self, again: TryAgain, attempt: Attempt, now: float) -> BatchError | None:
+        """Let nobody send before the moment that the server names.  Where it names none and answers
+        nobody, that is a backoff.  Returns why the run stops, if the wait is too long.
+        """
+        others_succeed = self.others_succeed
+        if again.refused and self._since is None:
+            self._since = now
+        if self._is_too_long(again.wait or 0.0, now):
+            longest = again.wait or again.reset or 0.0
+            return stop_reasons.out_of_patience(longest, again.message)
+        why = f"{attempt.status} {stop_reasons.excerpt(again.message).rstrip('. ')}"
+        if not again.refused:  # it failed, and says when to come back
+            self._limiter.pause_until(now + (again.wait or 0.0), why)
+            return None
+        self._limiter.refused(again.wait, again.reset, attempt.latency_s, why)
+        if not others_succeed and (again.wait or 0.0) < SHORT_WAIT:
+            times = max(1, self._limiter.refusals)
+            self._limiter.pause_until(now + retry.backoff(self._policy, times, self._jitter()), why)
+        return None
+
+    def _is_too_long(self, wait: float, now: float) -> bool:
+        waited = 0.0 if self._since is None else now - self._since
+        return max(wait, waited) > self._policy.max_wait

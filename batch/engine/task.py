@@ -1,0 +1,34 @@
+"""A row on its way through the engine."""
+
+from __future__ import annotations
+
+import msgspec
+
+from batch.engine.retry import Chances
+from batch.model import Request, Row
+from batch.tries import Try
+
+
+class Task(msgspec.Struct, frozen=True, gc=False):
+    """A row, its request once that is made, and the tries it has behind it."""
+
+    row: Row
+    request: Request | None = None
+    tries: tuple[Try, ...] = ()
+    chances: Chances = Chances()
+
+    @property
+    def asked(self) -> Request:
+        """The request of a row that has one."""
+        assert self.request is not None
+        return self.request
+
+    def lighter(self, reads_files: bool) -> Task:
+        """The task without the body of its last answer, to be kept while it waits.  A request that
+        holds the contents of files goes, too: they are read again.
+        """
+        request = self.request
+        if reads_files and request is not None:
+            request = msgspec.structs.replace(request, body=b"")
+        *earlier, last = self.tries
+        return msgspec.structs.replace(self, request=request, tries=(*earlier, last.lighter()))
