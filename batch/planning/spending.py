@@ -8,7 +8,7 @@ from decimal import Decimal
 import msgspec
 
 from batch import lost as losses
-from batch.costs.budget import SLICE, Budget, Purse
+from batch.costs.budget import SLICE, Budget, Reservations
 from batch.planning.open_run import Opened, Say
 from batch.planning.prepare import Prepared
 from batch.store import budget_file
@@ -18,9 +18,9 @@ from batch.totals import Totals
 from batch.words import money
 
 
-def purse(
+def reservations(
     prepared: Prepared, opened: Opened, before: Totals, unanswered: Unanswered, say: Say
-) -> Purse | None:
+) -> Reservations | None:
     """What may still be spent; None where nothing caps it.  The rows that the run holds (`before`)
     have cost what they say, and what they cannot say at its most.
     """
@@ -50,4 +50,4 @@ def purse(
         kept = msgspec.structs.replace(now, drawn_usd=amount, held_usd=None)
         budget_file.write(disk, run, kept)
 
-    return Purse(Budget(Decimal(repr(cap)), known.spent(held), draw), prepared.pricer)
+    return Reservations(Budget(Decimal(repr(cap)), known.spent(held), draw), prepared.pricer)
