@@ -204,6 +204,13 @@ def test_every_room_is_on_the_map():
     agree("rooms", rooms, real)
 
 
+def test_the_floors_are_those_of_the_import_contract():
+    settings = tomllib.loads((docs.ROOT / "pyproject.toml").read_text("utf-8"))
+    layers = settings["tool"]["importlinter"]["contracts"][0]["layers"]
+    (floors,) = re.findall(r"^```text\n(.*?)^```$", docs.CONTRIBUTING, re.MULTILINE | re.DOTALL)
+    assert floors.splitlines() == [layer.replace("batch.", "") for layer in layers]
+
+
 def test_there_is_a_recipe_for_all_that_is_often_added():
     often = ("input format", "API", "report format", "headers", "retry rule", "column")
     assert not [what for what in often if not any(what in title for title in recipes())]
