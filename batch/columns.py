@@ -1,4 +1,5 @@
-"""The output columns, one line each.  To add one: a field of model.Result and a line here.
+"""The output columns, one line each.  To add one, add a line below `row`; its value is a field of
+model.Result, or worked out of a Result by a function.
 
 The schema of a run is the carried input columns, then these.  A carried column whose name is taken
 (compared case-insensitively, as DuckDB does) gets the prefix `input_`.
@@ -51,16 +52,23 @@ ATTEMPT_LOG = pa.list_(
 MOMENT = pa.timestamp("us", "UTC")
 
 
+def _as_they_are(held: Sequence[Any]) -> Sequence[Any]:
+    return held
+
+
 class Column(NamedTuple):
-    """`values` takes what results hold to what pyarrow makes an array of."""
+    """A column of the output.  `values` takes what results hold to what pyarrow makes an array of.
+    `of` works out what a result holds, if that is no field of it.
+    """
 
     name: str
     type: pa.DataType
-    values: Callable[[Sequence[Any]], Sequence[Any]]
+    values: Callable[[Sequence[Any]], Sequence[Any]] = _as_they_are
+    of: Callable[[Result], Any] | None = None
 
 
 def _plain(name: str, type_: pa.DataType) -> Column:
-    return Column(name, type_, lambda held: held)
+    return Column(name, type_)
 
 
 def _moment(name: str) -> Column:
@@ -269,6 +277,7 @@ def arrays(results: Sequence[Result], own: Sequence[Column]) -> list[pa.Array]:
     """One array a column."""
     fields = zip(*map(astuple, results), strict=True)  # of no results: none
     held = dict(zip(Result.__struct_fields__, fields, strict=len(results) > 0))
+    held |= {each.name: tuple(map(each.of, results)) for each in own if each.of is not None}
     nothing = (None,) * len(results)
     return [_array(column, held.get(column.name, nothing)) for column in own]
 

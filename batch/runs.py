@@ -1,31 +1,36 @@
-"""Rows of a run for a person: found, with the prompt they were asked."""
+"""A run folder seen from outside, at any time: it takes no lock and writes nothing in it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
-from functools import lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import msgspec
 import pyarrow as pa
 
-from batch import apis, columns, json_text, readers, spec
-from batch.apis import Parameters
-from batch.errors import UsageError
+from batch import apis, columns, json_text, readers
 from batch.model import DEFAULT_API, Row
 from batch.outcome import BadAnswer
 from batch.outputs import cells
 from batch.outputs import export as exporting
 from batch.outputs.form import File, Written
-from batch.readers import Input, Reading
+from batch.planning import begun, requests_again
 from batch.readers.carried import Carried
+from batch.reports import report as reporting
+from batch.reports import status as standing
+from batch.reports.aggregate import ALWAYS, Period
+from batch.reports.counts import RECORDED, Costing
+from batch.reports.report import Report
+from batch.reports.status import Status
 from batch.requests.prompts import BadRow, Prompter, api_of
-from batch.run_folder import PLAN, RunFolder
+from batch.run_folder import RunFolder
 from batch.spec import Job
-from batch.store import contents, folder, plan
-from batch.store.plan import Again, Plan
+from batch.store import contents
+from batch.store import verify as verifying
+from batch.store.plan import Plan
 from batch.store.seal import Layout
 from batch.store.verify import Finding
 from batch.values import seen as as_seen
@@ -39,34 +44,134 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     row: int | None = None
 
 
-def opened(run: Path) -> tuple[Plan, Layout]:
-    """The plan and the layout of the run in a folder.  Raises UsageError when there is none."""
-    known = plan.read(run)
-    if known is None:
-        raise UsageError(f"{run} is no run: there is no {PLAN} in it")
-    return known, layout(run, known)
+ALL = Wanted()
 
 
-def layout(run: Path, known: Plan) -> Layout:
-    """How results become columns in a run."""
-    schema = folder.schema(RunFolder(run))
-    own = columns.of_run(schema)
-    carried = columns.carried(schema, own)
-    if known.rules == 1:
-        carried = columns.by_rules_1(carried)
-    keep = known.job.get("keep")
-    reader, chosen = readers.READERS[known.input_format], None if keep is None else frozenset(keep)
-    return Layout(schema, own, lambda table: reader.carry(table, carried, chosen))
+class Run:
+    """The run in a folder.  `path` is that folder, `plan` what its run.json says."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises UsageError where there is no run."""
+        self.path = path
+        self.plan: Plan
+        self._layout: Layout
+        self.plan, self._layout = begun.opened(path)
+
+    def status(self) -> Status:
+        """How far it is."""
+        return standing.of(self.path, self.plan)
+
+    def report(
+        self,
+        by: tuple[str, ...] = ("model",),
+        period: Period = ALWAYS,
+        costing: Costing = RECORDED,
+    ) -> Report:
+        """What it cost, in groups."""
+        return reporting.of([(self.path, self.plan)], by, period, costing)
+
+    def verify(self) -> Iterator[Finding]:
+        """Everything that is wrong with what was written."""
+        return verifying.verify(self._folder, self.plan)
+
+    def verify_input(self) -> Iterator[Finding]:
+        """What differs between the questions that were asked and those the input asks now."""
+        plan, job = self.plan, self._job
+        source = readers.resolve(
+            job.input or [], Path.cwd(), plan.input_format, begun.reading(plan)
+        )
+        before = [msgspec.convert(each, readers.Fingerprint) for each in plan.inputs]
+        difference = readers.compare(before, source)
+        if difference.kind == "changed":
+            yield Finding(f"the input has changed: {difference.text}")
+        for row, differs in requests_again.differing(self.path, job, source):
+            if differs:
+                yield Finding(f"row {row}: what was asked is not what the input asks")
+
+    def export(self, file: File, stdout: BinaryIO) -> Written:
+        """Write the results to one file (and, for openai-batch, the failed rows to another)."""
+        api = self.plan.job.get("request", {}).get("api", DEFAULT_API)
+        return exporting.write(file, self.tables(), self._layout.schema, api, stdout)
+
+    def tables(self) -> Iterator[pa.Table]:
+        """The results, a bounded number of rows at a time."""
+        return contents.tables(self._folder, self._layout)
+
+    def rows(self, wanted: Wanted = ALL, *, seen: bool = False) -> Iterator[dict[str, Any]]:
+        """The rows that are wanted, in input order, one value a column: as they are written down, or
+        as a prompt has `seen` them.
+        """
+        converted = as_seen if seen else cells.rows
+        for table in self.tables():
+            yield from converted(_chosen(table, wanted))
+
+    def prompt(self, row: dict[str, Any]) -> str | None:
+        """What a row was asked, made anew from its carried columns; None where they no longer tell."""
+        if row.get("request_json"):
+            return str(row["request_json"])
+        try:
+            values = self._carried.row(row[name] for name in self._names)
+            question = self._prompter.question(Row(row["row"], values, ""))
+        except BadRow:
+            return None
+        body = question.body or {}
+        asked = question.messages or body.get("messages") or body.get("input") or body.get("prompt")
+        if isinstance(asked, str):
+            return asked
+        messages = asked if isinstance(asked, list) else ()
+        return (
+            "\n".join(_said(message) for message in messages if isinstance(message, dict)) or None
+        )
+
+    def last_answer(self, row: dict[str, Any]) -> str | None:
+        """What the model said in a row that failed all the same; None where nothing of it was kept."""
+        if row["status"] != "failed" or not row["response_json"]:
+            return None
+        try:
+            raw = msgspec.json.decode(row["response_json"])
+            choices = apis.APIS[self.api(row)].parse(raw).choices
+        except (msgspec.DecodeError, BadAnswer):
+            return None
+        return choices[0].completion if choices else None
+
+    def api(self, row: dict[str, Any]) -> str:
+        """The API that a row asked: that of its batch line, else that of the job."""
+        named = None
+        if not self.plan.job.get("prompt", {}).get("user") and row.get("body") is not None:
+            with suppress(BadRow):
+                named = api_of(row.get("url"), apis.APIS)
+        return named or str(self.plan.job.get("request", {}).get("api", DEFAULT_API))
+
+    @property
+    def _folder(self) -> RunFolder:
+        return RunFolder(self.path)
+
+    @cached_property
+    def _job(self) -> Job:
+        return begun.job(self.plan)
+
+    @property
+    def _names(self) -> list[str]:
+        """The columns that were carried."""
+        names: list[str] = self._layout.schema.names
+        return names[: len(names) - len(self._layout.own)]
+
+    @cached_property
+    def _carried(self) -> Carried:
+        """What the carried columns were to a prompt."""
+        return Carried(columns.carried(self._layout.schema, self._layout.own))
+
+    @cached_property
+    def _prompter(self) -> Prompter:
+        text = msgspec.structs.replace(
+            self._job.prompt, images=None, audio=None
+        )  # files may be gone
+        return msgspec.structs.replace(self._job, prompt=text).prompter()
 
 
-def rows(run: Path, wanted: Wanted, *, seen: bool = False) -> Iterator[dict[str, Any]]:
-    """The rows that are wanted, in input order, one value a column: as they are written down, or as
-    a prompt has `seen` them.
-    """
-    _, how = opened(run)
-    converted = as_seen if seen else cells.rows
-    for table in contents.tables(RunFolder(run), how):
-        yield from converted(_chosen(table, wanted))
+def as_json(values: dict[str, Any]) -> str:
+    """One row as a JSON object."""
+    return json_text.encode(values)
 
 
 def _chosen(table: pa.Table, wanted: Wanted) -> pa.Table:
@@ -82,153 +187,7 @@ def _chosen(table: pa.Table, wanted: Wanted) -> pa.Table:
     return table
 
 
-def prompt(run: Path, values: dict[str, Any]) -> str | None:
-    """What the row was asked, made anew from its carried columns; None where they no longer tell."""
-    if values.get("request_json"):
-        return str(values["request_json"])
-    prompter, names, carried = _prompter(run)
-    try:
-        asked_of = carried.row(values[name] for name in names)
-        question = prompter.question(Row(values["row"], asked_of, ""))
-    except BadRow:
-        return None
-    body = question.body or {}
-    asked = question.messages or body.get("messages") or body.get("input") or body.get("prompt")
-    if isinstance(asked, str):
-        return asked
-    messages = asked if isinstance(asked, list) else ()
-    return "\n".join(_said(message) for message in messages if isinstance(message, dict)) or None
-
-
-@lru_cache(maxsize=1)
-def _prompter(run: Path) -> tuple[Prompter, list[str], Carried]:
-    """What asks, the columns that were carried, and what they were to a prompt."""
-    known, how = opened(run)
-    made = _job_of(known)
-    names = how.schema.names[: len(how.schema) - len(how.own)]
-    text = msgspec.structs.replace(made.prompt, images=None, audio=None)  # files may be gone by now
-    prompter = msgspec.structs.replace(made, prompt=text).prompter()
-    return prompter, names, Carried(columns.carried(how.schema, how.own))
-
-
-def api(run: Path, values: dict[str, Any]) -> str:
-    """The API that a row asked: that of its batch line, else that of the job."""
-    job_ = _job(run)
-    named = None
-    if not job_.get("prompt", {}).get("user") and values.get("body") is not None:
-        with suppress(BadRow):
-            named = api_of(values.get("url"), apis.APIS)
-    return named or str(job_.get("request", {}).get("api", DEFAULT_API))
-
-
-@lru_cache(maxsize=1)
-def _job(run: Path) -> dict[str, Any]:
-    return opened(run)[0].job
-
-
-def last_answer(run: Path, values: dict[str, Any]) -> str | None:
-    """What the model said in a row that failed all the same; None where nothing of it was kept."""
-    if values["status"] != "failed" or not values["response_json"]:
-        return None
-    try:
-        raw = msgspec.json.decode(values["response_json"])
-        choices = apis.APIS[api(run, values)].parse(raw).choices
-    except (msgspec.DecodeError, BadAnswer):
-        return None
-    return choices[0].completion if choices else None
-
-
 def _said(message: dict[str, Any]) -> str:
     content = message.get("content")
     text = content if isinstance(content, str) else msgspec.json.encode(content).decode()
     return text if message.get("role") == "user" else f"({message.get('role')}) {text}"
-
-
-def as_json(values: dict[str, Any]) -> str:
-    """One row as a JSON object."""
-    return json_text.encode(values)
-
-
-def export(run: Path, file: File, stdout: BinaryIO) -> Written:
-    """Write the results to one file (and, for openai-batch, the failed rows to another)."""
-    known, how = opened(run)
-    api = known.job.get("request", {}).get("api", DEFAULT_API)
-    return exporting.write(file, contents.tables(RunFolder(run), how), how.schema, api, stdout)
-
-
-def against_input(run: Path) -> Iterator[Finding]:
-    """What differs between the questions that were asked and those the input asks now."""
-    known, _ = opened(run)
-    made = _job_of(known)
-    reading = reading_of(known)
-    source = readers.resolve(made.input or [], Path.cwd(), known.input_format, reading)
-    difference = readers.compare(
-        [msgspec.convert(f, readers.Fingerprint) for f in known.inputs], source
-    )
-    if difference.kind == "changed":
-        yield Finding(f"the input has changed: {difference.text}")
-    for row, differs in asked_otherwise(run, made, source):
-        if differs:
-            yield Finding(f"row {row}: what was asked is not what the input asks")
-
-
-def asked_otherwise(run: Path, made: Job, source: Input) -> Iterator[tuple[int, bool]]:
-    """Every row that has a result, and whether it was asked something else than `made` asks of it
-    in `source`.
-    """
-    known, how = opened(run)
-    hashes = _hashes(made, source, [made.request, *_overridden(known, made)])
-    index, expected = next(hashes, (None, frozenset()))
-    for row, digest in _asked(run, how):
-        while index is not None and index < row:
-            index, expected = next(hashes, (None, frozenset()))
-        yield row, index != row or (digest is not None and digest not in expected)
-
-
-def _asked(run: Path, how: Layout) -> Iterator[tuple[int, str | None]]:
-    folder = RunFolder(run)
-    for number in folder.numbers():
-        table = contents.chosen(folder, number, how, ["row", "request_hash"])
-        yield from zip(*(column.to_pylist() for column in table.columns), strict=True)
-
-
-def _hashes(
-    made: Job, source: Input, variants: list[Parameters]
-) -> Iterator[tuple[int | None, frozenset[str]]]:
-    """For every row of the input, the hashes its request may have."""
-    prompter = made.prompter()
-    first = 0
-    for batch in source.batches():
-        for row in source.rows(batch, first):
-            try:
-                question = prompter.question(row)
-                yield (
-                    row.index,
-                    frozenset(apis.build(question, each, row.index).hash for each in variants),
-                )
-            except BadRow:
-                yield row.index, frozenset()
-        first += len(batch.table)
-
-
-def reading_of(known: Plan) -> Reading:
-    """How a run reads its input since it began."""
-    return readers.OF_RULES_1 if known.rules == 1 else msgspec.convert(known.reading, Reading)
-
-
-def _overridden(known: Plan, made: Job) -> list[Parameters]:
-    """The parameters that retries were given."""
-    return [
-        spec.check(spec.over(known.job, again.settings), given=given_by(again, known.over)).request
-        for again in known.retries
-    ]
-
-
-def _job_of(known: Plan) -> Job:
-    """The job of a run, without its endpoint."""
-    return spec.check(spec.without_unknown(known.job), given=known.over)
-
-
-def given_by(again: Again, before: Mapping[str, Any]) -> dict[str, Any]:
-    """The keys of requests that flags gave, those of a retry among them."""
-    return {**before, **spec.given(again.settings)}

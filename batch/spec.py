@@ -1,7 +1,7 @@
-"""Job: one frozen value out of a TOML file and flags.
+"""Job: one frozen value out of the tables of a job file and flags.
 
-Each table is declared in the room that obeys it; here they are put together and errors get their
-file, line and key. Precedence: flag > job file > environment > default.
+Each table is declared in the room that obeys it; here they are put together, and an error gets its
+file, line and key.  Precedence: flag > job file > environment > default.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from batch import job_toml
 from batch.apis import APIS, Parameters
 from batch.costs.prices import Price
 from batch.engine.retry import Retry
@@ -72,90 +73,7 @@ OURS = ("api", "model", "schema")
 """The keys of `[request]` that are not sent as they are."""
 
 SYSTEM = "prompt.system"
-"""The one key given by a flag, beside those of `[request]`, that rows with their own messages obey."""
-
-
-def read(path: Path) -> dict[str, Any]:
-    """The tables of a job file, with its paths made absolute; not checked yet (`check` does).
-    Raises JobError.
-    """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        tables = tomllib.loads(text)
-    except FileNotFoundError:
-        raise JobError(f"no such job file: {path}") from None
-    except tomllib.TOMLDecodeError as error:
-        raise JobError(_placed(path, text, str(error))) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise JobError(f"{path}: cannot be read: {error}") from None
-    return tables
-
-
-def _placed(path: Path, text: str, problem: str) -> str:
-    """tomllib's `… (at line 3, column 5)` -> `job.toml:3: not TOML: …`; what it finds at the end is
-    placed in the last line.
-    """
-    why, _, place = problem.rpartition(" (at ")
-    found = re.match(r"line (\d+)", place)
-    line = found[1] if found else len(text.splitlines())
-    return f"{path}:{line}: not TOML: {why or problem}"
-
-
-def at(tables: dict[str, Any], folder: Path, source: Path | None = None) -> dict[str, Any]:
-    """`tables` with relative paths taken from `folder`, and the files of prompt and schema read in.
-    Raises JobError, which names the place in the job file `source`.
-    """
-    made = {key: dict(value) if isinstance(value, dict) else value for key, value in tables.items()}
-    if "input" in made:
-        given = made["input"]
-        made["input"] = (
-            [_absolute(p, folder) for p in given]
-            if isinstance(given, list)
-            else _absolute(given, folder)
-        )
-    output, prompt, endpoint = (made.get(name) for name in ("output", "prompt", "endpoint"))
-    request = made.get("request")
-    if isinstance(request, dict) and isinstance(request.get("schema"), str):
-        request["schema"] = _schema(request["schema"], folder, source)
-    if isinstance(output, dict) and isinstance(output.get("path"), str):
-        slash = "/" * output["path"].endswith("/")  # by which a folder is told from a file
-        output["path"] = _absolute(output["path"], folder).removesuffix("/") + slash
-    if isinstance(prompt, dict) and isinstance(prompt.get("files_from"), list):
-        prompt["files_from"] = [_absolute(path, folder) for path in prompt["files_from"]]
-    if isinstance(endpoint, dict) and str(endpoint.get("base_url", "")).startswith("local:"):
-        endpoint["base_url"] = "local:" + _absolute(
-            endpoint["base_url"].removeprefix("local:"), folder
-        )
-    if isinstance(prompt, dict) and isinstance(prompt.get("file"), str):
-        file = folder / prompt.pop("file")
-        try:
-            prompt.setdefault("user", file.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            where = place(["prompt", "file"], source)
-            raise JobError(f"{where}[prompt] file: cannot read {file}: {_why(error)}") from None
-    return made
-
-
-def _why(error: Exception) -> str:
-    """What is wrong with a file, without its name."""
-    return (isinstance(error, OSError) and error.strerror) or str(error)
-
-
-def _schema(given: str, folder: Path, source: Path | None) -> Any:
-    """A schema given as the path of a JSON file, or as JSON itself."""
-    inline = given.lstrip().startswith("{")
-    file = folder / Path(given).expanduser()
-    try:
-        return msgspec.json.decode(given if inline else file.read_bytes())
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
-        where, what = place(["request", "schema"], source), "" if inline else f" {file}"
-        raise JobError(f"{where}[request] schema: cannot read{what}: {_why(error)}") from None
-
-
-def _absolute(path: Any, folder: Path) -> Any:
-    if not isinstance(path, str) or path == "-" or "://" in path:
-        return path
-    return str(folder.absolute() / Path(path).expanduser())
+"""Beside the keys of `[request]`, the one key of a flag that rows with their own messages obey."""
 
 
 def put(tables: dict[str, Any], key: str, value: Any) -> None:
@@ -195,7 +113,7 @@ def check(
     try:
         endpoints.check(made.endpoint)
     except JobError as error:
-        raise JobError(f"{place(['endpoint', 'base_url'], source)}{error}") from None
+        raise JobError(f"{job_toml.place(['endpoint', 'base_url'], source)}{error}") from None
     if made.endpoint.local:
         _check_local(made, source)
         if made.request.model is None:
@@ -211,7 +129,7 @@ def _check_keys(tables: dict[str, Any], source: Path | None) -> None:
     for parents, given, known in rooms:
         for key in given if isinstance(given, dict) else ():
             if key not in known:
-                where = place([*parents, key], source)
+                where = job_toml.place([*parents, key], source)
                 table = "".join(f"[{name}] " for name in parents)
                 raise JobError(f"{where}{table}unknown key {key!r} {_known(known, key)}")
 
@@ -220,10 +138,10 @@ def _check_local(made: Job, source: Path | None) -> None:
     """Raises JobError for what the embedded model cannot do, whichever it is."""
     for name in ("images", "audio"):
         if getattr(made.prompt, name):
-            where = place(["prompt", name], source)
+            where = job_toml.place(["prompt", name], source)
             raise JobError(f"{where}[prompt] {name}: the embedded model reads text only")
     if not APIS[made.request.api].IS_LOCAL:
-        where = place(["request", "api"], source)
+        where = job_toml.place(["request", "api"], source)
         raise JobError(f"{where}[request] api: the embedded model gives no {made.request.api}")
 
 
@@ -236,14 +154,14 @@ def _check_prices(prices: Any, source: Path | None) -> None:
             problem = str(error).partition(" - at `$")[0].replace("`", "")
             keys = ", ".join(Price.__struct_fields__)
             raise JobError(
-                f"{place(['prices', model], source)}[prices] {model!r}: {problem}"
+                f"{job_toml.place(['prices', model], source)}[prices] {model!r}: {problem}"
                 f' (known: {keys}; names stand in quotes: "{model}")'
             ) from None
 
 
 def prices_in(path: Path) -> dict[str, Price]:
     """The table `[prices]` of a file, which may be a whole job.  Raises JobError."""
-    found = read(path).get("prices")
+    found = job_toml.read(path).get("prices")
     if not isinstance(found, dict) or not found:
         raise JobError(f"{path}: it has no table [prices]")
     _check_prices(found, path)
@@ -328,7 +246,7 @@ def _explained(problem: str, tables: dict[str, Any], source: Path | None) -> str
     elif keys:
         text = f"{keys[0]}: {text}"
     table = f"[{keys[0]}] " if len(keys) > 1 else ""
-    return f"{place(keys, source)}{table}{text.replace('`', '')}"
+    return f"{job_toml.place(keys, source)}{table}{text.replace('`', '')}"
 
 
 def _known(fields: tuple[str, ...], wrong: str) -> str:
@@ -336,44 +254,3 @@ def _known(fields: tuple[str, ...], wrong: str) -> str:
     if near:
         return f"(did you mean {' or '.join(near)}?)"
     return f"(known: {', '.join(fields)})"
-
-
-def place(keys: list[str], source: Path | None) -> str:
-    """`job.toml:10: ` where a key stands in a job file; nothing where there is no file."""
-    if source is None:
-        return ""
-    line = _line_of(keys, source.read_text(encoding="utf-8-sig").splitlines())
-    return f"{source}:{line}: " if line else f"{source}: "
-
-
-def _line_of(keys: list[str], lines: list[str]) -> int | None:
-    """The line where a key stands: under its `[table]`, dotted, or inside an inline table; None
-    if set by a flag.
-    """
-    *parents, last = keys or [""]
-    table: list[str] = []
-    for number, line in enumerate(lines, 1):
-        stripped = line.strip()
-        if header := re.match(r"\[\s*([^\[\]]+?)\s*\]", stripped):
-            table = _keys(header[1])
-            if table == keys:
-                return number
-        elif assigned := re.match(r"([^=#]+?)\s*=", stripped):
-            path = table + _keys(assigned[1])
-            inline = path == parents and re.search(rf"\b{re.escape(last)}\b\s*=", stripped)
-            if path == keys or inline:
-                return number
-    return None
-
-
-def _keys(written: str) -> list[str]:
-    """The parts of a dotted key; none where it is no key."""
-    try:
-        value: Any = tomllib.loads(f"{written} = 0")
-    except tomllib.TOMLDecodeError:
-        return []
-    keys = []
-    while isinstance(value, dict):
-        [(key, value)] = value.items()
-        keys.append(key)
-    return keys

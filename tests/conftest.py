@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from batch.local import server
+from batch.local import model_file
 from tests import program
 from tests.fake_api import FakeAPI
 from tests.program import Program
@@ -60,7 +60,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Program]]:
 @pytest.fixture(scope="session")
 def cache() -> dict[str, str]:
     """The environment in which the program finds the embedded model, which is fetched once a machine."""
-    model = server.model_file(progress=False)
+    model = model_file.found(progress=False)
     return {"XDG_CACHE_HOME": str(model.parent.parent)}
 
 

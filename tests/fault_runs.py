@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from batch import runner, spec
-from batch.planning import open_run
+from batch.planning.terms import Terms
 from batch.reports import report
 from batch.store import plan
 from tests.fake_api import Asked, FakeAPI, Step
@@ -113,7 +113,7 @@ def _script(prompts: list[str], chance: random.Random) -> dict[str, Any]:
 
 def _start(tables: dict[str, Any], folder: Path) -> None:
     """One start of the run, in a process of its own."""
-    how = open_run.How(environment={}, say=lambda _: None, bounds=False, yes=True)
+    how = Terms(environment={}, bounds=False, yes=True)
     os._exit(runner.run(spec.check(tables), folder, how).exit_code)
 
 

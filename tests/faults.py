@@ -20,7 +20,8 @@ from typing import Any
 
 from batch import runner, spec
 from batch.errors import BatchError
-from batch.planning import open_run
+from batch.planning.terms import Terms
+from batch.runner import Surroundings
 from tests import virtual
 from tests.fake_api import FakeAPI, Step, answer_to
 from tests.reading import rows, write
@@ -106,7 +107,7 @@ def play(api: FakeAPI, fault: Fault, transport: str, folder: Path) -> Played:
     """
     said: list[str] = []
     if not fault.is_waited_for:
-        how = open_run.How(environment={}, say=said.append)
+        how = Terms(environment={}), Surroundings(say=said.append)
         return _played(api, fault, transport, folder, how, said)
     with contextlib.closing(FakeAPI(in_a_thread=False)) as own:
         how = virtual.how(own, say=said.append)
@@ -118,7 +119,7 @@ def _played(
     fault: Fault,
     transport: str,
     folder: Path,
-    how: open_run.How,
+    how: tuple[Terms, Surroundings],
     said: list[str],
 ) -> Played:
     whole = isinstance(fault.comes, RunStops)
@@ -140,7 +141,7 @@ def _played(
     for key, value in fault.settings.items():
         spec.put(tables, key, value)
     try:
-        ended = runner.run(spec.check(tables), folder / "run", how)
+        ended = runner.run(spec.check(tables), folder / "run", *how)
     except BatchError as error:
         return Played(error.exit_code, str(error), [], api.prompts())
     if ended.stopped is not None:

@@ -22,7 +22,7 @@ import pyarrow.dataset
 import pyarrow.parquet as pq
 
 from batch import runner, spec
-from batch.planning import open_run
+from batch.planning.terms import Terms
 from tests.fake_api import FakeAPI
 from tests.program import Program
 
@@ -114,7 +114,7 @@ def ran(
         "retry": {"first_delay": 0.001, "max_delay": 0.01, "max_wait": 5},
         **more,
     }
-    how = open_run.How(environment={}, say=lambda _: None, bounds=bounds)
+    how = Terms(environment={}, bounds=bounds)
     ended = runner.run(spec.check(tables), folder / "run", how)
     stopped = None if ended.stopped is None else str(ended.stopped)
     return Ran(ended.exit_code, rows(folder / "run"), stopped)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
+from tests.fake_api import Step
 from tests.reading import asking, rows, texts, write
 
 
@@ -114,11 +115,10 @@ def body(messages, parameters):
 def with_texts(copy: Copy) -> None:
     """Add the API."""
     copy.write("batch/apis/texts.py", TEXTS)
-    copy.insert("batch/apis/__init__.py", "from batch.apis import (", "    texts,")
-    copy.insert("batch/apis/__init__.py", "APIS: dict[str, API] = {", '    "texts": texts,')
+    copy.insert("batch/apis/__init__.py", "MODULES = {", '    "texts": "texts",')
 
 
-def test_an_api_is_a_file_and_its_place_in_the_list(api, copy):
+def test_an_api_is_one_file_and_one_line(api, copy):
     with_texts(copy)
     write(copy.folder / "in.jsonl", texts(2))
     copy.batchmill("run", "in.jsonl", *asking(api), "--api", "texts", "-o", "out")
@@ -145,6 +145,26 @@ def test_a_row_may_name_an_added_api(api, copy):
     assert "say: is missing" in refused
 
 
+NOTE = '''
+"""A report in one line."""
+
+KIND = "text"
+
+
+def text(report):
+    return f"{report.totals.rows_ok} rows in {report.totals.attempts} requests\\n"
+'''
+
+
+def test_a_report_format_is_one_file_and_one_line(api, copy):
+    copy.write("batch/renderers/note.py", NOTE)
+    copy.insert("batch/renderers/__init__.py", "MODULES = {", '    "note": "note",')
+    write(copy.folder / "in.jsonl", texts(2))
+    copy.batchmill("run", "in.jsonl", *asking(api), "-o", "out")
+    assert copy.batchmill("report", "out", "--format", "note") == "2 rows in 2 requests\n"
+    assert "[note|table|" in copy.batchmill("report", "--help")
+
+
 VERSES = '''
 """Verse: a row a line, in the column `text`."""
 
@@ -161,8 +181,8 @@ NOTES = 0
 size = lines.size
 
 
-def look(path, said):
-    return lines.look(path, said)[0]
+def detect(path, options):
+    return lines.detect(path, options)[0]
 
 
 def read(path, start, reading):
@@ -177,7 +197,7 @@ def rows(spooled, start, name, first_index, folder):
     return [Row(first_index, values, f"{name}:{start.line + 1}") for values in spooled.to_pylist()]
 
 
-def schema(paths, reading):
+def schema(paths, reading, first):
     return pa.schema([("text", pa.string())])
 
 
@@ -186,13 +206,9 @@ def carry(spooled, schema, keep):
 '''
 
 
-def test_a_format_of_input_is_a_file_and_its_place_in_the_list(api, copy):
+def test_an_input_format_is_one_file_and_one_line(api, copy):
     copy.write("batch/readers/verses.py", VERSES)
-    name = "batch/readers/formats.py"
-    copy.insert(name, "from batch.readers import arrow", "from batch.readers import verses")
-    copy.insert(
-        "batch/readers/formats.py", "READERS: dict[str, Reader] = {", '    "verse": verses,'
-    )
+    copy.insert("batch/readers/formats.py", "MODULES = {", '    "verse": "verses",')
 
     path = copy.folder / "in.verse"
     path.write_text("Snow is\nfalling\n")
@@ -206,3 +222,48 @@ def test_a_format_of_input_is_a_file_and_its_place_in_the_list(api, copy):
     copy.batchmill("run", "in.txt", *asking(api), "--input-format", "verse", "-o", "named")
     assert len(rows(copy.folder / "named")) == 3
     assert "[verse|jsonl|" in copy.batchmill("run", "--help")
+
+
+RULE = """
+    Rule("warming", lambda again, _: again.code == "warming_up", lambda _: 20, backs_off=False),
+"""
+
+
+def test_a_retry_rule_is_one_line(api, copy):
+    warming = Step(500, body={"error": {"message": "wait", "code": "warming_up"}})
+    api.script = {"text 00001": [warming] * 6}
+    write(copy.folder / "in.jsonl", texts(3))
+    command = ("run", "in.jsonl", *asking(api), "--set=retry.max_attempts=3", "-o", "out")
+    copy.refused(*command)
+    [failed] = [row for row in rows(copy.folder / "out") if row["status"] == "failed"]
+    assert (failed["attempts"], failed["error_code"]) == (3, "warming_up")
+
+    copy.insert("batch/engine/retry.py", "RULES = (", RULE.strip("\n"))
+    api.script = {"text 00001": [warming] * 6}
+    copy.batchmill(*command, "--new")
+    found = rows(copy.folder / "out")
+    assert [(row["status"], row["attempts"]) for row in found] == [("ok", 1), ("ok", 7), ("ok", 1)]
+
+
+COLUMN_BEFORE = '    _plain("request_hash", pa.string()),'
+COLUMN = """
+    Column("tokens", pa.int64(), of=lambda row: (row.input_tokens or 0) + (row.output_tokens or 0)),
+"""
+
+
+def test_an_output_column_is_one_line(api, copy):
+    write(copy.folder / "in.jsonl", texts(3))
+    copy.batchmill("run", "in.jsonl", *asking(api), "--limit=2", "-o", "before")
+    copy.insert("batch/columns.py", COLUMN_BEFORE, COLUMN.strip("\n"))
+    copy.batchmill("run", "in.jsonl", *asking(api), "--limit=2", "-o", "out")
+    copy.batchmill("run", "in.jsonl", *asking(api), "-o", "out")
+    found = rows(copy.folder / "out")
+    assert [row["tokens"] for row in found] == [
+        row["input_tokens"] + row["output_tokens"] for row in found
+    ]
+    copy.batchmill("export", "out", "-o", "out.csv")
+    assert "tokens" in (copy.folder / "out.csv").read_text().splitlines()[0].split(",")
+
+    copy.batchmill("run", "in.jsonl", *asking(api), "-o", "before")
+    found = rows(copy.folder / "before")
+    assert len(found) == 3 and "tokens" not in found[0]  # the columns of a run do not change

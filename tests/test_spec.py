@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from batch import spec
+from batch import job_toml, spec
 from batch.errors import JobError
 from batch.spec import Job
 
@@ -23,13 +23,13 @@ def complaint(folder: Path, text: str) -> str:
     """What is said about a job file, without its folder."""
     path = save(folder, text)
     with pytest.raises(JobError) as caught:
-        spec.check(spec.read(path), path)
+        spec.check(job_toml.read(path), path)
     return str(caught.value).replace(f"{folder}/", "")
 
 
 def test_an_empty_file_is_a_job_of_defaults(tmp_path):
     path = save(tmp_path, "")
-    assert spec.check(spec.read(path), path) == Job()
+    assert spec.check(job_toml.read(path), path) == Job()
 
 
 def test_defaults_are_those_the_documentation_names():
@@ -109,24 +109,24 @@ def test_an_error_names_file_line_table_and_key(tmp_path, text, said):
 def test_what_the_embedded_model_cannot_do_is_refused(tmp_path, text, said):
     assert complaint(tmp_path, f"[endpoint]\nbase_url = 'local'\n{text}").startswith(said)
     path = save(tmp_path, text)
-    assert not spec.check(spec.read(path), path).endpoint.local
+    assert not spec.check(job_toml.read(path), path).endpoint.local
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(JobError, match=r"no such job file: .*nothing\.toml"):
-        spec.read(tmp_path / "nothing.toml")
+        job_toml.read(tmp_path / "nothing.toml")
 
 
 def test_a_file_that_is_no_text_is_one_line(tmp_path):
     (tmp_path / "job.toml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(JobError, match=r"job\.toml: cannot be read"):
-        spec.read(tmp_path / "job.toml")
+        job_toml.read(tmp_path / "job.toml")
     with pytest.raises(JobError, match="cannot be read"):
-        spec.read(tmp_path)
+        job_toml.read(tmp_path)
 
 
 def test_a_byte_order_mark_is_no_key(tmp_path):
-    assert spec.read(save(tmp_path, "\ufeffname = 'a'")) == {"name": "a"}
+    assert job_toml.read(save(tmp_path, "\ufeffname = 'a'")) == {"name": "a"}
 
 
 def test_an_error_of_a_flag_names_no_file():
@@ -178,12 +178,12 @@ def test_set_below_a_plain_value_is_refused():
 
 @pytest.mark.parametrize("given", ["-", "https://host/in.jsonl", "s3://bucket/in.parquet"])
 def test_an_input_that_is_no_path_stays(tmp_path, given):
-    assert spec.at({"input": given}, tmp_path)["input"] == given
+    assert job_toml.absolute({"input": given}, tmp_path)["input"] == given
 
 
 def test_paths_are_taken_from_the_folder_of_the_file(tmp_path):
     (tmp_path / "ask.txt").write_text("Say {{ text }}\n", encoding="utf-8")
-    made = spec.at(
+    made = job_toml.absolute(
         {
             "input": ["a.jsonl", "/b.jsonl"],
             "output": {"path": "out.parquet"},
@@ -202,13 +202,13 @@ def test_paths_are_taken_from_the_folder_of_the_file(tmp_path):
 
 def test_at_leaves_what_it_was_given(tmp_path):
     tables = {"output": {"path": "out.parquet"}}
-    spec.at(tables, tmp_path)
+    job_toml.absolute(tables, tmp_path)
     assert tables == {"output": {"path": "out.parquet"}}
 
 
 def test_a_prompt_file_that_is_missing_is_named(tmp_path):
     with pytest.raises(JobError, match=r"^\[prompt\] file: cannot read .*ask\.txt"):
-        spec.at({"prompt": {"file": "ask.txt"}}, tmp_path)
+        job_toml.absolute({"prompt": {"file": "ask.txt"}}, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -247,7 +247,7 @@ def test_a_schema_asks_for_its_format_and_is_not_sent_itself():
 def test_a_schema_may_be_a_file_beside_the_job(tmp_path):
     (tmp_path / "a.json").write_text(json.dumps(SCHEMA))
     for given in ("a.json", json.dumps(SCHEMA)):
-        made = spec.at({"request": {"schema": given}}, tmp_path)
+        made = job_toml.absolute({"request": {"schema": given}}, tmp_path)
         assert spec.check(made).request.schema == SCHEMA
 
 
@@ -275,7 +275,7 @@ def test_a_wrong_schema_is_named_with_its_place(tmp_path, request_, said):
     path = tmp_path / "job.toml"
     path.write_text(f"[request]\n{request_}\n")
     with pytest.raises(JobError, match=said):
-        spec.check(spec.at(spec.read(path), tmp_path, path), path)
+        spec.check(job_toml.absolute(job_toml.read(path), tmp_path, path), path)
 
 
 @pytest.mark.parametrize("written", ["htp://foo", "", "https://user:pass@h.example"])
@@ -283,10 +283,10 @@ def test_a_wrong_base_url_is_named_with_its_place(tmp_path, written):
     path = tmp_path / "job.toml"
     path.write_text(f'[endpoint]\n\nbase_url = "{written}"\n')
     with pytest.raises(JobError, match=r"job\.toml:3: \[endpoint\] base_url: "):
-        spec.check(spec.at(spec.read(path), tmp_path), path)
+        spec.check(job_toml.absolute(job_toml.read(path), tmp_path), path)
 
 
 def test_folders_of_files_are_relative_to_the_job(tmp_path):
     tables = {"prompt": {"images": "p", "files_from": ["pics", "/data"]}}
-    made = spec.check(spec.at(tables, tmp_path)).prompt
+    made = spec.check(job_toml.absolute(tables, tmp_path)).prompt
     assert made.files_from == [str(tmp_path / "pics"), "/data"]

@@ -14,7 +14,8 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from batch.planning import open_run
+from batch.planning.terms import Terms
+from batch.runner import Surroundings
 from tests.fake_api import FakeAPI
 
 T = TypeVar("T")
@@ -99,9 +100,9 @@ def play(story: Coroutine[Any, Any, T], clock: Clock | None = None) -> T:
 
 def how(
     api: FakeAPI, *meanwhile: Callable[[], Coroutine[Any, Any, object]], **more: Any
-) -> open_run.How:
+) -> tuple[Terms, Surroundings]:
     """How to make a run whose time is its own, and that of the server it asks, too; what is to happen
-    `meanwhile` is ended with it.  `more` are further fields.
+    `meanwhile` is ended with it.  `more` are further terms, or the `say` of its surroundings.
     """
     clock = Clock()
 
@@ -115,7 +116,8 @@ def how(
                     other.cancel()
                 await asyncio.gather(*others, return_exceptions=True)
 
-    given = {"environment": {}, "say": lambda _: None, "bounds": False, **more}
-    return open_run.How(
-        **given, clock=clock.read, playing=lambda story: play(together(story), clock)
+    say = more.pop("say", lambda _: None)
+    around = Surroundings(
+        say=say, clock=clock.read, playing=lambda story: play(together(story), clock)
     )
+    return Terms(environment={}, **{"bounds": False, **more}), around

@@ -46,7 +46,7 @@ def estimate(
     from batch.cli import jobs
     from batch.cli.run import carry_out
     from batch.planning import estimate as estimating
-    from batch.planning import prepare
+    from batch.planning.terms import Terms
 
     job, folder = jobs.read(whats, flags)
     how: dict[str, Any] = {
@@ -61,7 +61,7 @@ def estimate(
         code = carry_out(job, folder, quiet=as_json, probe=probe, cap=jobs.cap_given(flags), **how)
         if code > 1:
             return code
-    found = estimating.of(job, folder, prepare.Terms(**how))
+    found = estimating.of(job, Terms(folder=folder, asks=False, **how))
     if as_json:
         put(runs.as_json(msgspec.to_builtins(found)), "json")
     else:

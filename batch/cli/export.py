@@ -63,7 +63,7 @@ def written(run: Path, file: File) -> Written:
         kind: words.Kind = "text" if file.format == "csv" else "json"
         stdout = cast("BinaryIO", words.Terminal(sys.stdout, kind))
     try:
-        return runs.export(run, file, stdout)
+        return runs.Run(run).export(file, stdout)
     except BrokenPipeError:
         words.let_go(sys.stdout)
         return Written()

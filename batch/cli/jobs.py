@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from batch import columns, spec
+from batch import columns, job_toml, spec
 from batch.cli.options import KEYS
 from batch.errors import JobError, UsageError
 from batch.outcome import FINAL, TRANSIENT
@@ -42,16 +42,16 @@ def read(whats: Sequence[str], flags: dict[str, Any]) -> tuple[Job, Path]:
     tables: dict[str, Any]
     said = dict(_setting(setting) for setting in flags["settings"])
     if source is not None:
-        tables = spec.at(spec.read(path), path.parent.absolute(), path)
+        tables = job_toml.absolute(job_toml.read(path), path.parent.absolute(), path)
     elif (known := _to_go_on(whats, flags, said)) is not None:
         tables, run, over = known.job, path, dict(known.over)
         before = tables.get("output", {}).get("path")
     else:
-        tables = spec.at({"input": list(whats) if whats[1:] else what}, here)
+        tables = job_toml.absolute({"input": list(whats) if whats[1:] else what}, here)
     said.pop(CAP, None)  # kept by the run, not by the job: see cap_given
     for key, value in said.items():
         spec.put(tables, key, value)
-    tables = spec.at(tables, here)
+    tables = job_toml.absolute(tables, here)
     for flag, key in KEYS.items():
         if (given := flags.get(flag)) is not None:
             number = flag in ("concurrency", "rpm", "tpm")
@@ -62,7 +62,7 @@ def read(whats: Sequence[str], flags: dict[str, Any]) -> tuple[Job, Path]:
         spec.put(tables, "endpoint.base_url", "local")
     if flags.get("prompt_file") is not None:
         spec.put(tables, "prompt.file", str(flags["prompt_file"]))
-    made = spec.check(spec.at(tables, here), source, over)
+    made = spec.check(job_toml.absolute(tables, here), source, over)
     if run is not None and made.output.path != before:
         raise UsageError(
             f"-o: {what} is a run and stays where it is; to ask its rows something else, say what"
@@ -164,7 +164,8 @@ def run_folder(what: Path) -> Path:
     """The run folder meant by RUN: itself, that of a job file, or that of a file written with -o."""
     if what.suffix == ".toml":
         return folder_of(
-            spec.check(spec.at(spec.read(what), what.parent.absolute(), what), what), what
+            spec.check(job_toml.absolute(job_toml.read(what), what.parent.absolute(), what), what),
+            what,
         )
     beside = Path(f"{what}.run")
     return beside if not RunFolder(what).plan.exists() and beside.is_dir() else what

@@ -58,7 +58,8 @@ def run(whats: tuple[str, ...], **flags: Any) -> int:
     batchmill run reviews.csv -m gpt-5.4-mini -p 'Translate to French: {{ text }}'
     """
     from batch.cli import jobs
-    from batch.planning import prepare
+    from batch.planning import preview
+    from batch.planning.terms import Terms
 
     job, folder = jobs.read(whats, flags)
     how: dict[str, Any] = {
@@ -68,7 +69,7 @@ def run(whats: tuple[str, ...], **flags: Any) -> int:
         "same_prompt": flags["same_prompt"] or folder == Path(whats[0]),  # a run has begun with it
     }
     if flags["dry_run"]:
-        for line in prepare.preview(job, prepare.Terms(**how)):
+        for line in preview.of(job, Terms(asks=False, **how)):
             put(line, "json")
         return 0
     return carry_out(
@@ -77,7 +78,7 @@ def run(whats: tuple[str, ...], **flags: Any) -> int:
         quiet=flags["quiet"],
         record_bad_rows=flags["on_bad_row"] == "record",
         yes=flags["yes"],
-        agrees=None if flags["yes"] else someone(),
+        asking=not flags["yes"],
         new=flags["new"],
         reuse=None if flags["reuse"] is None else jobs.run_folder(flags["reuse"]),
         cap=jobs.cap_given(flags),
@@ -97,21 +98,22 @@ def _agrees(question: str) -> bool:
         raise Interrupted("interrupted; nothing was sent") from None
 
 
-def carry_out(job: Job, folder: Path, *, quiet: bool, **how: Any) -> int:
-    """Run `job`, say how it went, and give the exit code.  The keywords are those of `open_run.How`.
+def carry_out(job: Job, folder: Path, *, quiet: bool, asking: bool = False, **how: Any) -> int:
+    """Run `job`, say how it went, and give the exit code.  The keywords are those of Terms; with
+    `asking`, the person at the terminal may be asked whether it is not too dear.
     A signal is heard to the end: what it left to say and to write is small.
     """
     from batch.cli import signals
 
     with signals.interruptible():
-        return _carried_out(job, folder, quiet=quiet, **how)
+        return _carried_out(job, folder, quiet, asking, **how)
 
 
-def _carried_out(job: Job, folder: Path, *, quiet: bool, **how: Any) -> int:
+def _carried_out(job: Job, folder: Path, quiet: bool, asking: bool, **how: Any) -> int:
     from batch import runner
     from batch.cli import jobs, signals
     from batch.cli.export import check_terminal, written
-    from batch.planning import open_run
+    from batch.planning.terms import Terms
     from batch.progress import Progress
     from batch.reports import summary
     from batch.store.folder import free_name
@@ -122,14 +124,14 @@ def _carried_out(job: Job, folder: Path, *, quiet: bool, **how: Any) -> int:
         check_terminal(file)
         _check_ours(file, folder)
     say_unless_quiet = (lambda _: None) if quiet else say
-    terms = open_run.How(
+    around = runner.Surroundings(
         say=say_unless_quiet,
         consumers=() if quiet else (Progress(),),
+        agrees=someone() if asking else None,
         hearing=signals.heard,
-        **how,
     )
     try:
-        ended = runner.run(job, folder, terms)
+        ended = runner.run(job, folder, Terms(**how), around)
     except Different as error:
         say(f"error: {error}; nothing was changed")
         run = shlex.quote(str(folder))

@@ -38,13 +38,13 @@ def show(
 
     if flag is not None and flag not in columns.FLAGS:
         raise UsageError(f"--flag: there is no flag {flag!r} (known: {', '.join(columns.FLAGS)})")
-    run = jobs.run_folder(run)
+    found = runs.Run(jobs.run_folder(run))
     wanted = runs.Wanted(failed=failed, flag=flag, row=row)
-    for values in islice(runs.rows(run, wanted, seen=not as_json), count):
+    for values in islice(found.rows(wanted, seen=not as_json), count):
         if as_json:
             read = put(runs.as_json(values), "json")
         else:
-            prompt, answer = runs.prompt(run, values), runs.last_answer(run, values)
+            prompt, answer = found.prompt(values), found.last_answer(values)
             read = put("\n".join(_shown(values, prompt, answer)))
         if not read:
             return

@@ -19,11 +19,8 @@ def status(run: Path, as_json: bool) -> None:
 
     from batch import runs
     from batch.cli import jobs
-    from batch.reports import status as standing
 
-    run = jobs.run_folder(run)
-    known, _ = runs.opened(run)
-    now = standing.of(run, known)
+    now = runs.Run(jobs.run_folder(run)).status()
     if as_json:
         put(msgspec.json.encode(now), "json")
     else:

@@ -11,7 +11,7 @@ from batch import words
 from batch.cli import options, put
 
 if TYPE_CHECKING:
-    from batch.planning.prepare import Validity
+    from batch.planning.validity import Validity
 
 
 @click.command(no_args_is_help=True)
@@ -42,16 +42,18 @@ def validate(
 
     from batch import runs
     from batch.cli import jobs
-    from batch.planning import prepare
+    from batch.planning import validity
+    from batch.planning.terms import Terms
 
     job, folder = jobs.read(whats, flags)
-    terms = prepare.Terms(
+    terms = Terms(
+        asks=False,
         environment=jobs.environment(None),
         bounds=not no_preflight,
         job_file=jobs.job_file(whats),
         same_prompt=flags["same_prompt"] or folder == Path(whats[0]),  # a run has begun with it
     )
-    found = prepare.validate(job, terms, count)
+    found = validity.of(job, terms, count)
     if as_json:
         put(runs.as_json(msgspec.structs.asdict(found)), "json")
     else:

@@ -23,14 +23,12 @@ def verify(run: Path, with_input: bool, as_json: bool) -> int:
 
     from batch import runs
     from batch.cli import jobs
-    from batch.run_folder import RunFolder
-    from batch.store import verify as verifying
 
     run = jobs.run_folder(run)
-    known, _ = runs.opened(run)
-    findings = list(verifying.verify(RunFolder(run), known))
+    found = runs.Run(run)
+    findings = list(found.verify())
     if with_input:
-        findings += runs.against_input(run)
+        findings += found.verify_input()
     for finding in findings:
         if as_json:
             put(msgspec.json.encode(finding), "json")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import msgspec
 
+from batch.engine.events import Notice
 from batch.engine.task import Task
 from batch.errors import BatchError
 from batch.model import Result
-from batch.results import Try
+from batch.tries import Try
 
 
 class Done(msgspec.Struct, frozen=True):
@@ -36,10 +37,5 @@ class Stop(msgspec.Struct, frozen=True):
     reason: BatchError
 
 
-class Remark(msgspec.Struct, frozen=True):
-    """Something that holds for many rows and is said once."""
-
-    text: str
-
-
-Decision = Done | Wait | Held | Stop | Remark
+Decision = Done | Wait | Held | Stop | Notice
+"""A Notice is something that holds for many rows; it is given once."""

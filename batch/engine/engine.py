@@ -11,8 +11,7 @@ import asyncio
 
 import msgspec
 
-from batch import results
-from batch.engine.decisions import Decision, Done, Held, Remark, Stop, Wait
+from batch.engine.decisions import Decision, Done, Held, Stop, Wait
 from batch.engine.events import Events, Notice
 from batch.engine.feed import Feed
 from batch.engine.judge import Judge
@@ -22,6 +21,7 @@ from batch.engine.task import Task
 from batch.errors import BatchError, InputError, Interrupted, Stopped, StorageError
 from batch.model import Request
 from batch.store.writer import Store
+from batch.tries import Try
 
 DRAIN_SECONDS = 20.0
 """How long an interrupted run waits for the answers that are on their way."""
@@ -50,8 +50,8 @@ class Engine:
         self._stopped: BatchError | None = None
 
     async def run(self, workers: int) -> BatchError | None:
-        """Ask with so many workers.  Returns why it ended early, None when every row has its result;
-        nothing is in flight then, and what was answered is sealed, unless the disk refused it.
+        """Ask with so many workers.  Returns why the run ended early, None when every row has its
+        result.  Nothing is in flight then, and what was answered is sealed, unless the disk refused.
         """
         try:
             async with self._store:
@@ -66,8 +66,8 @@ class Engine:
         return self._stopped
 
     def interrupt(self, name: str, exit_code: int) -> None:
-        """Somebody wants it to end: the first time what is in flight is waited for, DRAIN_SECONDS at
-        most, the second time it is not.  To be called in the loop.
+        """Somebody wants the run to end.  The first time, what is in flight is waited for, but at most
+        DRAIN_SECONDS; the second time it is not.  To be called in the event loop.
         """
         if self._interrupted:
             self._cut_short()
@@ -89,9 +89,9 @@ class Engine:
                 request = self._sender.adapted(task.asked)
                 task = msgspec.structs.replace(task, request=request)
                 attempt = await self._sender.send(request)
-                judged = self._judge.outcome(request, attempt)
-                self._sender.settle(request, attempt, judged)
-                decided = self._judge.decide(task, attempt, judged, self._sender.now())
+                done, judged = self._judge.ended(request, attempt)
+                self._sender.settle(request, done, judged)
+                decided = self._judge.decide(task, done, judged, self._sender.now())
                 self._carry_out(task, *decided)
                 await self._store.room()
         except (StorageError, InputError) as error:
@@ -102,7 +102,7 @@ class Engine:
 
         One worker at a time is in here, so that rows leave in the order of the feed.
         """
-        async with self._sender.turn:
+        async with self._sender.gate:
             while (task := await self._feed.take()) is not None:
                 request = await self._request(task)
                 if request is None:
@@ -142,8 +142,8 @@ class Engine:
         return False
 
     def _carry_out(self, task: Task | None, *decisions: Decision) -> None:
-        """Do what follows for a row, which then is finished or waits; `task` is None where it is of
-        rows that were finished before.
+        """Do what follows for a row, which then is finished or waits.  `task` is None where only rows
+        that were finished before are decided about.
         """
         waits = False
         for decision in decisions:
@@ -159,14 +159,14 @@ class Engine:
                     self._dropped(row, done)
                 case Stop(reason):
                     self._stop(reason)
-                case Remark(text):
-                    self._events.emit(Notice(text))
+                case Notice():
+                    self._events.emit(decision)
         if task is not None and not waits:
             self._feed.finish(task)
 
-    def _dropped(self, row: int, done: results.Try) -> None:
-        """A try makes no result yet, and perhaps never will."""
-        if results.cost_nothing(done):
+    def _dropped(self, row: int, done: Try) -> None:
+        """A try makes no result yet, and perhaps never will: the store hears if it was free."""
+        if done.certainly_free:
             self._store.cost_nothing(row)
 
     def _stop(self, reason: BatchError) -> None:

@@ -1,7 +1,7 @@
-"""What happens in a run, as frozen values: the bar, the log and whoever else looks on consume them.
+"""What happens in a run, as frozen values: the bar, the log and others consume them.
 
-Nothing in the run waits for a consumer, and nothing hangs on one: a consumer whose stream has gone
-(a closed terminal) is not asked again, and the run goes on.
+No run depends on a consumer: one whose stream is gone (a closed terminal) is dropped, and the run
+goes on.
 """
 
 from __future__ import annotations
@@ -37,9 +37,11 @@ class RowsDone(msgspec.Struct, frozen=True):
 
 
 class Progressed(msgspec.Struct, frozen=True):
-    """How far the run is, twice a second.  `rows` are those to ask in all, None while unknown; `held`
-    are the totals of rows done before this start, `asked` those of this start; `waiting` says what
-    the run waits for, and is empty when it does not.
+    """How far the run is, twice a second.
+
+    `rows` are all that are to be asked, None while unknown.  `held` are the totals of rows done
+    before this start, `asked` those of this start.  `waiting` says what the run waits for, and is
+    empty when it does not.
     """
 
     seconds: float
@@ -61,8 +63,8 @@ class Progressed(msgspec.Struct, frozen=True):
 
 
 class Waiting(msgspec.Struct, frozen=True):
-    """The run has waited for a while: `kind` is down, refused or rate, `why` says it in words.
-    `again` tells that it was said before, in other words.
+    """The run has waited for a while.  `kind` is down, refused or rate; `why` says it in words.
+    `again`: this wait was told before, with another `why`.
     """
 
     kind: str
@@ -96,8 +98,12 @@ class Events:
     def __init__(self, *consumers: Consumer) -> None:
         self._consumers = list(consumers)
 
+    def notice(self, text: str) -> None:
+        """One line for a person."""
+        self.emit(Notice(text))
+
     def emit(self, event: Event) -> None:
-        """Tell all; whoever cannot take it (its stream is closed or broken) hears no more."""
+        """Tell all.  A consumer that fails, as its stream is closed or broken, hears no more."""
         for consumer in [*self._consumers]:
             try:
                 consumer(event)

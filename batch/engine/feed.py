@@ -1,5 +1,5 @@
-"""What is to be asked next: rows due for another try first, then the input in order, read one batch
-ahead in a thread.
+"""Which row is asked next: those due for another try first, then the input in order, which a thread
+reads one batch ahead.
 
 Workers share one Feed.  `take` answers at once while rows are there; otherwise it sleeps until
 something changes: a batch has come, a row is finished or put back, or the next waiting row is due.
@@ -20,8 +20,9 @@ from batch.model import Batch, Row
 from batch.readers import Input
 from batch.run_folder import RunFolder
 from batch.store import spool
-from batch.store.recover import Found, Redo, end_of, finished, to_do
-from batch.store.writer import OpenPart, Store
+from batch.store.open_parts import OpenPart
+from batch.store.recover import Found, Redo, end_of, to_do
+from batch.store.writer import Store
 from batch.totals import Summary
 
 
@@ -33,7 +34,7 @@ class _Reopen(msgspec.Struct, frozen=True):
 
 
 class _Slice(msgspec.Struct, frozen=True):
-    """A batch of a reopened part, or of new input (`part` is None)."""
+    """A batch of the reopened part that was `found`, or of new input (None)."""
 
     batch: Batch
     found: Found | None = None
@@ -45,11 +46,11 @@ class _Filled(msgspec.Struct, frozen=True):
 
 
 Step = _Reopen | _Slice | _Filled
-"""One thing to do."""
+"""One thing to do: open a part again, ask the rows of a batch, or end the part's slice."""
 
 
 class Feed:
-    """Rows to workers, each row to one."""
+    """Gives rows to workers, each row to one."""
 
     def __init__(
         self,
@@ -60,9 +61,9 @@ class Feed:
         on_taken_back: Callable[[Summary], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`steps` is what is to be done, as `steps` below gives it; new rows are taken while fewer
-        than `window` are on their way; `on_taken_back` hears of rows that had a result and are asked
-        again.
+        """`steps` is what is to be done, as `steps` below gives it.  New rows are taken while fewer
+        than `window` are on their way.  `on_taken_back` hears of rows that had a result and are
+        asked again.
         """
         self._store = store
         self._source = source
@@ -97,7 +98,7 @@ class Feed:
                 return task
             if self.ended and not self._in_flight and not self._waiting:
                 break
-            await self._something()
+            await self._change()
         self._wake()
         return None
 
@@ -119,18 +120,26 @@ class Feed:
         self._wake()
 
     @property
-    def waiting(self) -> int:
-        """Rows that wait for another try."""
-        return len(self._waiting)
-
-    @property
     def in_flight(self) -> int:
+        """Rows that workers hold."""
         return self._in_flight
 
     @property
     def exhausted(self) -> bool:
         """Whether all rows that are not finished are on their way."""
         return self.ended and not self._waiting
+
+    @property
+    def rows(self) -> int:
+        """Rows of the input taken so far, those of earlier starts included."""
+        return self._store.next_row
+
+    def rows_by_share(self) -> int | None:
+        """About how many rows the input has, by the share of its bytes that has been read; None
+        while that is unknown.
+        """
+        share = self._source.share_before(self._store.next_position)
+        return round(self.rows / share) if share else None
 
     async def close(self) -> None:
         """Let the reader's thread end."""
@@ -148,7 +157,8 @@ class Feed:
     def _wake(self) -> None:
         self._changed.set()
 
-    async def _something(self) -> None:
+    async def _change(self) -> None:
+        """Sleep until something changes."""
         self._changed.clear()
         due = self._waiting.next_due()
         try:
@@ -222,19 +232,9 @@ def _needs_work(part: Found, redo: Redo) -> bool:
 
 
 def _last(run: RunFolder, part: Found, redo: Redo, limit: int | None) -> _Reopen:
-    """The last part, which is still open: its slice is taken in anew, up to its last result at least."""
-    taken_back = Summary()
-    wanted: dict[int, bool] = {}
-    attempts: dict[int, int] = {}
-    for result in finished(run, part):
-        again = redo.wants(result)
-        wanted[result.row - part.start_row] = again
-        if again:
-            taken_back.add(result)
-            attempts[result.row] = result.attempts
-    known = range(1 + max(wanted, default=-1))
-    to_do = bytes(wanted.get(row, redo.missing) for row in known)
-    return _Reopen(part, _up_to(limit, part, to_do), taken_back, attempts)
+    """The last part, which is still open: its slice is read again, at least up to its last result."""
+    wanted, taken_back, attempts = to_do(run, part, redo)
+    return _Reopen(part, _up_to(limit, part, wanted), taken_back, attempts)
 
 
 def _again(

@@ -17,7 +17,8 @@ import msgspec
 from batch import apis, outcome
 from batch.apis import APIS
 from batch.engine import retry, stop_reasons
-from batch.engine.decisions import Decision, Done, Held, Remark, Stop, Wait
+from batch.engine.decisions import Decision, Done, Held, Stop, Wait
+from batch.engine.events import Notice
 from batch.engine.outages import Outages
 from batch.engine.refusals import Refusals
 from batch.engine.retry import Retry
@@ -36,8 +37,9 @@ from batch.limits.circuit_breaker import FIRST_PROBE
 from batch.limits.limiter import Limiter
 from batch.model import Attempt, Completion, Request, Usage
 from batch.outcome import Accept, Outcome, Pause, Reject, TryAgain
-from batch.results import Error, Maker, Try
+from batch.results import Error, Maker
 from batch.structured.validator import Checker
+from batch.tries import Try
 
 ALONE = {403: "blocked", 404: "invalid_request"}
 """Status -> error class of a row that is turned away again and again while others are answered."""
@@ -81,24 +83,25 @@ class Judge:
         self._invalid_rows = InvalidRows(standing.accepts_all)
         self._first_answers = FirstAnswers(standing.accepts_all)
         self._timeouts = Timeouts()
-        self._remarks: set[str] = set()
+        self._notices: set[str] = set()
 
-    def outcome(self, request: Request, attempt: Attempt) -> Outcome:
-        """What an attempt means by itself."""
+    def ended(self, request: Request, attempt: Attempt) -> tuple[Try, Outcome]:
+        """What an attempt used and cost, and what it means by itself."""
         now = attempt.started_at + attempt.latency_s
         judged = outcome.judge(attempt, APIS[request.api].parse, now, self._outages.has_answered)
-        return judged if self._checker is None else self._checker.judge(judged)
+        if self._checker is not None:
+            judged = self._checker.judge(judged)
+        return self._maker.ended(request, attempt, judged), judged
 
-    def decide(
-        self, task: Task, attempt: Attempt, judged: Outcome, now: float
-    ) -> Iterator[Decision]:
-        """What follows from `attempt` at the request of `task`; `now` is of the monotonic clock."""
-        request = task.asked
+    def decide(self, task: Task, done: Try, judged: Outcome, now: float) -> Iterator[Decision]:
+        """What follows from a try at the request of `task`; `now` is of the monotonic clock."""
+        request, attempt = task.asked, done.attempt
+        task = msgspec.structs.replace(task, tries=(*task.tries, done))
         if self._timeouts.many(attempt.fault == "timeout", now):
-            yield from self._remark("timeouts", MANY_TIMEOUTS)
+            yield from self._notice("timeouts", MANY_TIMEOUTS)
         match judged:
             case Accept(completion):
-                yield from self._accepted(request, (*task.tries, Try(attempt)), completion, now)
+                yield from self._accepted(task, completion, now)
             case TryAgain():
                 yield from self._again(task, attempt, judged, now)
             case Pause():
@@ -106,11 +109,10 @@ class Judge:
             case Reject(stream_options=True) if request.stream_options:
                 yield from self._without_options(task, attempt)
             case Reject(error_class, message, code):
-                tries = (*task.tries, Try(attempt, error_class, attempt.maybe_billed))
                 error = Error(error_class, message, code, judged.completion)
-                yield from self._rejected(Failure(request, tries, error))
+                yield from self._rejected(Failure(request, task.tries, error))
             case outcome.Stop(error_class, message, code):
-                yield Held(request.row, Try(attempt, error_class))
+                yield Held(request.row, done)
                 yield self._stop(stop_reasons.refused(error_class, message, attempt))
 
     def unsendable(self, task: Task, error: Error) -> Iterator[Decision]:
@@ -126,10 +128,9 @@ class Judge:
         """Somebody else has stopped the run: a row without chances stays pending now."""
         self._stopping = True
 
-    def _accepted(
-        self, request: Request, tries: tuple[Try, ...], completion: Completion, now: float
-    ) -> Iterator[Decision]:
-        usage, took = completion.usage or Usage(), tries[-1].attempt.latency_s
+    def _accepted(self, task: Task, completion: Completion, now: float) -> Iterator[Decision]:
+        request, took = task.asked, task.tries[-1].attempt.latency_s
+        usage = completion.usage or Usage()
         self._limiter.accepted(request, usage, took)
         self._budget.earn(now)
         self._refusals.answered()
@@ -137,11 +138,11 @@ class Judge:
         if not self._succeeded:  # this row succeeds: what was refused was the rows' fault
             self._succeeded = True
             yield from self._settle("rows")
-        result = self._maker.accepted(request, tries, completion)
+        result = self._maker.accepted(request, task.tries, completion)
         yield Done(result)
         if "model_differs" in result.flags:
             text = MODEL_DIFFERS.format(served=result.served_model, asked=result.model)
-            yield from self._remark("model_differs", text)
+            yield from self._notice("model_differs", text)
         self._invalid_rows.mostly(False)
         if self._first_answers.mostly_empty("empty" in completion.flags):
             yield self._stop(stop_reasons.mostly_empty(EMPTY_WINDOW))
@@ -164,14 +165,13 @@ class Judge:
             delay = retry.delay(self._policy, chances, again, self._jitter(), others_succeed)
         if again.refused or again.wait:
             yield from self._stop_if(self._refusals.hold(again, attempt, now))
-        tries = (*task.tries, Try(attempt, again.error_class, again.maybe_billed))
         if delay is None and not self._stopping:
-            yield from self._out_of_chances(Failure(task.asked, tries, _error(again)), again)
+            yield from self._out_of_chances(Failure(task.asked, task.tries, _error(again)), again)
             return
         delay = delay or 0.0
         if not (again.refused or again.at_once or down):
             delay = max(delay, self._budget.wait(again, now, self._policy.max_delay))
-        yield Wait(msgspec.structs.replace(task, tries=tries, chances=chances), delay)
+        yield Wait(msgspec.structs.replace(task, chances=chances), delay)
 
     def _out_of_chances(self, failure: Failure, again: TryAgain) -> Iterator[Decision]:
         """The row is not tried again.  One that was to be tried just once more is rejected now."""
@@ -182,28 +182,26 @@ class Judge:
         keeps its chances.
         """
         self._limiter.answered(attempt.latency_s)
-        yield from self._remark("stream_options", NO_STREAM_OPTIONS)
-        tries = (*task.tries, Try(attempt, "invalid_request"))
+        yield from self._notice("stream_options", NO_STREAM_OPTIONS)
         request = apis.without_stream_options(task.asked)
-        yield Wait(msgspec.structs.replace(task, request=request, tries=tries), 0.0)
+        yield Wait(msgspec.structs.replace(task, request=request), 0.0)
 
     def _pause(self, task: Task, attempt: Attempt, pause: Pause, now: float) -> Iterator[Decision]:
         """What was taken before is turned away: the row waits for the endpoint.  One that is turned
         away again and again while others are answered fails.
         """
-        tries = (*task.tries, Try(attempt, pause.error_class))
         chances = task.chances
         if not self._outages.is_down:
             chances = chances.plus("turned_away")
         of_row = ALONE.get(attempt.status or 0)
         if of_row is not None and chances.of("turned_away") >= retry.MOST_TURNED_AWAY:
             error = Error(of_row, pause.message, pause.code)
-            yield from self._failed(Failure(task.asked, tries, error))
+            yield from self._failed(Failure(task.asked, task.tries, error))
             return
         why = f"{pause.error_class}, HTTP {attempt.status}"
         self._outages.turned_away(why, attempt.latency_s)
         yield from self._stop_if(self._outages.out_of_patience(now))
-        yield Wait(msgspec.structs.replace(task, tries=tries, chances=chances), FIRST_PROBE)
+        yield Wait(msgspec.structs.replace(task, chances=chances), FIRST_PROBE)
 
     def _rejected(self, failure: Failure) -> Iterator[Decision]:
         """Before the first success an invalid request may be the job's fault: it is held back
@@ -247,10 +245,10 @@ class Judge:
         self._stopping = True
         return Stop(reason)
 
-    def _remark(self, kind: str, text: str) -> Iterator[Decision]:
-        if kind not in self._remarks:
-            self._remarks.add(kind)
-            yield Remark(text)
+    def _notice(self, kind: str, text: str) -> Iterator[Decision]:
+        if kind not in self._notices:
+            self._notices.add(kind)
+            yield Notice(text)
 
 
 MANY_TIMEOUTS = (

@@ -33,7 +33,7 @@ class Outages:
     @property
     def is_down(self) -> bool:
         """Whether the circuit is open."""
-        return self._limiter.health.since is not None
+        return self._limiter.circuit.open_since is not None
 
     def answered(self) -> None:
         """The endpoint has given an answer."""
@@ -43,7 +43,7 @@ class Outages:
         """`chances` with the moment of the row's first failure."""
         if chances.answers_before is not None:
             return chances
-        answers = self._limiter.health.goods
+        answers = self._limiter.circuit.answers
         return msgspec.structs.replace(chances, answers_before=answers, failed_at=now)
 
     def is_outage(
@@ -59,14 +59,14 @@ class Outages:
         if again.once or again.mismatch:
             self._limiter.answered(took)
             return False
-        health = self._limiter.health
-        unanswered = chances.answers_before == health.goods
-        proves = unanswered or health.speaks(chances.failed_at, now)
+        circuit = self._limiter.circuit
+        unanswered = chances.answers_before == circuit.answers
+        proves = unanswered or circuit.is_evidence(chances.failed_at, now)
         why = stop_reasons.excerpt(again.message)
         down = self._limiter.failed(
-            row, why, took, unreachable=again.unreachable, innocent=proves, fresh=unanswered
+            row, why, took, unreachable=again.unreachable, is_evidence=proves, unanswered=unanswered
         )
-        if not down and last and self._has_answered and health.fails_for_many(now):
+        if not down and last and self._has_answered and circuit.fails_for_many(now):
             self._limiter.turned_away(why)
             return True
         return down
@@ -77,10 +77,10 @@ class Outages:
 
     def out_of_patience(self, now: float) -> BatchError | None:
         """Why the run stops, if the endpoint has been down for too long."""
-        health = self._limiter.health
+        circuit = self._limiter.circuit
         longest = self._policy.max_wait
         if not self._has_answered:
             longest = min(longest, START_PATIENCE)
-        if health.since is None or now - health.since < longest:
+        if circuit.open_since is None or now - circuit.open_since < longest:
             return None
-        return stop_reasons.down(health.why, now - health.since)
+        return stop_reasons.down(circuit.why, now - circuit.open_since)

@@ -16,7 +16,7 @@ from batch.structured.validator import Checker
 
 
 class Refused(Exception):
-    """A row that was tried before cannot be asked any more: a file that it names has gone."""
+    """A row that was tried before cannot be asked again: a file that it names is gone."""
 
     def __init__(self, request: Request, error: Error) -> None:
         super().__init__(error.message)
@@ -35,8 +35,8 @@ class Questions:
         reuse: Reuse | None = None,
         checker: Checker | None = None,
     ) -> None:
-        """Requests are held to `bounds`, if there are any.  `reuse` holds the
-        answers of an earlier run, `checker` what they are held to.
+        """Requests must keep to `bounds`, if there are any.  `reuse` holds the answers of an earlier
+        run, and `checker` holds those to the schema.
         """
         self._prompter = prompter
         self._parameters = parameters
@@ -46,12 +46,12 @@ class Questions:
 
     @property
     def reads_files(self) -> bool:
-        """Whether requests hold what is in files, and are better made anew than kept."""
+        """Whether requests hold the contents of files: those are read again rather than kept."""
         return self._prompter.reads_files
 
     async def of(self, task: Task) -> Request | Result:
-        """What the row asks; its result where that is known: another run has answered it, or it
-        cannot be asked.  Raises Refused.
+        """What the row asks; or its result, if another run has answered it or it cannot be asked.
+        Raises Refused.
 
         A picture is read and turned into base64 in a thread: 20 MiB take 150 ms, 200 KiB 1 ms.
         """
@@ -73,7 +73,7 @@ class Questions:
         return apis.bounded(question, self._parameters, row.index, self._bounds)
 
     def _known(self, request: Request) -> Result | None:
-        """An earlier run's answer; what was parsed of it then may be of another type."""
+        """An earlier run's answer, parsed again: the schema may be another one now."""
         if self._reuse is None:
             return None
         known = self._reuse.take(request.row, request.custom_id, request.hash)

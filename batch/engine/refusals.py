@@ -48,12 +48,12 @@ class Refusals:
             return stop_reasons.out_of_patience(longest, again.message)
         why = f"{attempt.status} {stop_reasons.excerpt(again.message).rstrip('. ')}"
         if not again.refused:  # it failed, and says when to come back
-            self._limiter.close_until(now + (again.wait or 0.0), why)
+            self._limiter.pause_until(now + (again.wait or 0.0), why)
             return None
         self._limiter.refused(again.wait, again.reset, attempt.latency_s, why)
         if not others_succeed and (again.wait or 0.0) < SHORT_WAIT:
             times = max(1, self._limiter.refusals)
-            self._limiter.close_until(now + retry.backoff(self._policy, times, self._jitter()), why)
+            self._limiter.pause_until(now + retry.backoff(self._policy, times, self._jitter()), why)
         return None
 
     def _is_too_long(self, wait: float, now: float) -> bool:

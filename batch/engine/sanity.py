@@ -12,7 +12,8 @@ from typing import Literal
 import msgspec
 
 from batch.model import Request
-from batch.results import Error, Try
+from batch.results import Error
+from batch.tries import Try
 
 EMPTY_WINDOW = 50
 """The first answers of a start, of which not half may be empty or misfits."""

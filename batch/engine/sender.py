@@ -8,17 +8,18 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from batch import results
 from batch.costs import token_bounds
-from batch.costs.budget import Boundless, Purse
+from batch.costs.budget import Boundless, Reservations
 from batch.engine import stop_reasons
-from batch.limits.gate import Turn
-from batch.limits.limiter import Limiter, Obstacle, TooLarge
+from batch.limits.gate import Gate
+from batch.limits.limiter import Limiter, Obstacle
+from batch.limits.token_reservations import TooLarge
 from batch.model import Attempt, Request
-from batch.outcome import Accept, Outcome, Reject, TryAgain
+from batch.outcome import Accept, Outcome, Reject
 from batch.results import Error
 from batch.store.writer import Store
 from batch.transport.client import Client
+from batch.tries import Try
 
 
 class Unsendable(Exception):
@@ -33,33 +34,37 @@ class Layer(Protocol):
     """One thing that happens to every request."""
 
     async def admit(self, request: Request) -> bool:
-        """Wait until the request may leave; False when nothing does any more.  Raises Unsendable, and
-        Stopped where no request may leave.
+        """Wait until the request may leave; False when none leaves any more.  Raises Unsendable for
+        this request, and Stopped where no request may leave.
         """
 
     async def send(self, request: Request) -> Attempt:
         """One try.  Raises StorageError."""
 
-    def settle(self, request: Request, attempt: Attempt, outcome: Outcome) -> None:
-        """The request is not under way any more."""
+    def settle(self, request: Request, done: Try, judged: Outcome) -> None:
+        """The request is not under way any more: `done` is what became of it."""
 
 
 class Sender:
     """All layers together."""
 
     def __init__(
-        self, client: Client, store: Store, limiter: Limiter, purse: Purse | None = None
+        self,
+        client: Client,
+        store: Store,
+        limiter: Limiter,
+        reservations: Reservations | None = None,
     ) -> None:
-        """`purse` holds what may be spent, if that is capped."""
+        """`reservations` holds what may be spent, if that is capped."""
         self._wire = _Wire(client)
         self._limiter = limiter
         rated = _Rated(_Recorded(self._wire, store), limiter)
-        self._outermost: Layer = rated if purse is None else _Capped(rated, purse)
+        self._outermost: Layer = rated if reservations is None else _Capped(rated, reservations)
 
     @property
-    def turn(self) -> Turn:
-        """Whoever `admit`s a request stands at the front, one at a time."""
-        return self._limiter.turn
+    def gate(self) -> Gate:
+        """Who `admit`s a request goes through it: one worker at a time."""
+        return self._limiter.gate
 
     @property
     def under_way(self) -> int:
@@ -74,6 +79,14 @@ class Sender:
         """What requests wait for; None when they do not."""
         return self._limiter.obstacle()
 
+    def words(self) -> str:
+        """What requests wait for, for a person; empty when they do not."""
+        return self._limiter.words()
+
+    def oldest(self) -> float:
+        """Seconds since the oldest request that is under way was sent; 0 where there is none."""
+        return self._wire.oldest()
+
     async def admit(self, request: Request) -> bool:
         """See Layer."""
         return await self._outermost.admit(request)
@@ -86,9 +99,9 @@ class Sender:
         """See Layer."""
         return await self._outermost.send(request)
 
-    def settle(self, request: Request, attempt: Attempt, outcome: Outcome) -> None:
+    def settle(self, request: Request, done: Try, judged: Outcome) -> None:
         """See Layer."""
-        self._outermost.settle(request, attempt, outcome)
+        self._outermost.settle(request, done, judged)
 
     def close(self) -> None:
         """Admit nothing more."""
@@ -104,14 +117,17 @@ class _Wire:
     async def admit(self, request: Request) -> bool:
         return True
 
+    def oldest(self) -> float:
+        return self._client.oldest()
+
     def adapted(self, request: Request) -> Request:
         return self._client.adapted(request)
 
     async def send(self, request: Request) -> Attempt:
         return await self._client.send(request)
 
-    def settle(self, request: Request, attempt: Attempt, outcome: Outcome) -> None:
-        if isinstance(outcome, Reject) and outcome.stream_options:
+    def settle(self, request: Request, done: Try, judged: Outcome) -> None:
+        if isinstance(judged, Reject) and judged.stream_options:
             self._client.leave_out_stream_options()
 
 
@@ -130,8 +146,8 @@ class _Recorded:
         self._store.sent(request.row, request.model, most, token_bounds.most_output(request))
         return await self._inner.send(request)
 
-    def settle(self, request: Request, attempt: Attempt, outcome: Outcome) -> None:
-        self._inner.settle(request, attempt, outcome)
+    def settle(self, request: Request, done: Try, judged: Outcome) -> None:
+        self._inner.settle(request, done, judged)
 
 
 class _Rated:
@@ -150,49 +166,49 @@ class _Rated:
     async def send(self, request: Request) -> Attempt:
         return await self._inner.send(request)
 
-    def settle(self, request: Request, attempt: Attempt, outcome: Outcome) -> None:
-        self._inner.settle(request, attempt, outcome)
-        self._limiter.release(request, _tokens(attempt, outcome))
-        self._limiter.hear(attempt.headers, attempt.started_at + attempt.latency_s)
+    def settle(self, request: Request, done: Try, judged: Outcome) -> None:
+        self._inner.settle(request, done, judged)
+        attempt = done.attempt
+        self._limiter.release(request, _tokens(attempt, judged))
+        self._limiter.read_headers(attempt.headers, attempt.started_at + attempt.latency_s)
 
 
 class _Capped:
-    """What a request may cost at most is set aside before it leaves."""
+    """What a request may cost at most is reserved before it leaves."""
 
-    def __init__(self, inner: Layer, purse: Purse) -> None:
+    def __init__(self, inner: Layer, reservations: Reservations) -> None:
         self._inner = inner
-        self._purse = purse
+        self._reservations = reservations
 
     async def admit(self, request: Request) -> bool:
-        purse = self._purse
+        reservations = self._reservations
         try:
-            affordable = await purse.reserve(request)
+            affordable = await reservations.reserve(request)
         except Boundless as fault:
             raise Unsendable(Error("invalid_row", f"limits.max_cost_usd: {fault}")) from None
         if not affordable:
-            budget = purse.budget
-            raise stop_reasons.cap_reached(budget.cap, budget.spent, purse.wanted)
+            budget = reservations.budget
+            raise stop_reasons.cap_reached(budget.cap, budget.spent, reservations.wanted)
         admitted = False
         try:
             admitted = await self._inner.admit(request)
         finally:
             if not admitted:
-                purse.give_back(request)
+                reservations.give_back(request)
         return admitted
 
     async def send(self, request: Request) -> Attempt:
         return await self._inner.send(request)
 
-    def settle(self, request: Request, attempt: Attempt, outcome: Outcome) -> None:
-        self._inner.settle(request, attempt, outcome)
-        billed = isinstance(outcome, TryAgain) and outcome.maybe_billed
-        self._purse.settle(request, attempt, results.reading(attempt, outcome), billed)
+    def settle(self, request: Request, done: Try, judged: Outcome) -> None:
+        self._inner.settle(request, done, judged)
+        self._reservations.settle(request, done.attempt, done.spent, done.maybe_billed)
 
 
-def _tokens(attempt: Attempt, outcome: Outcome) -> int | None:
-    """What an attempt took of the tokens per minute; None when nobody knows."""
-    if isinstance(outcome, Accept):
-        usage = outcome.completion.usage
+def _tokens(attempt: Attempt, judged: Outcome) -> int | None:
+    """What an attempt took of the tokens per minute; None when that is unknown."""
+    if isinstance(judged, Accept):
+        usage = judged.completion.usage
         if usage is None or usage.input_tokens is None or usage.output_tokens is None:
             return None
         return usage.input_tokens + usage.output_tokens

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
-from batch import results
 from batch.engine.retry import Chances
 from batch.model import Request, Row
-from batch.results import Try
+from batch.tries import Try
 
 
 class Task(msgspec.Struct, frozen=True, gc=False):
@@ -32,5 +31,4 @@ class Task(msgspec.Struct, frozen=True, gc=False):
         if reads_files and request is not None:
             request = msgspec.structs.replace(request, body=b"")
         *earlier, last = self.tries
-        last = msgspec.structs.replace(last, attempt=results.remembered(last.attempt))
-        return msgspec.structs.replace(self, request=request, tries=(*earlier, last))
+        return msgspec.structs.replace(self, request=request, tries=(*earlier, last.lighter()))

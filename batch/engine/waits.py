@@ -1,5 +1,5 @@
-"""Keeps whoever looks on informed while nothing comes back: how far the run is, twice a second, and
-what it waits for, once when that has lasted a while and once when it is over.
+"""Tells how far a run is, twice a second, and what it waits for: once when that has lasted a while,
+and once when it is over.
 """
 
 from __future__ import annotations
@@ -14,19 +14,20 @@ from batch.limits.limiter import Obstacle
 
 PATIENCE = 2.0
 """Seconds of waiting that are not worth a line."""
+
 EVERY = 0.5
 """Seconds between two looks."""
 
 
 @asynccontextmanager
-async def watching(
+async def reporting(
     events: Events,
     obstacle: Callable[[], Obstacle | None],
     progress: Callable[[], Progressed],
     clock: Callable[[], float] = time.monotonic,
 ) -> AsyncIterator[None]:
-    """Meanwhile the state of things is told; once more at the end."""
-    task = asyncio.create_task(_watch(events, obstacle, progress, clock))
+    """Meanwhile progress and waits are told; progress once more at the end."""
+    task = asyncio.create_task(_report(events, obstacle, progress, clock))
     try:
         yield
     finally:
@@ -35,7 +36,7 @@ async def watching(
         events.emit(progress())
 
 
-async def _watch(
+async def _report(
     events: Events,
     obstacle: Callable[[], Obstacle | None],
     progress: Callable[[], Progressed],
@@ -58,7 +59,7 @@ class Waits:
         self._told = ""
 
     def see(self, obstacle: Obstacle | None, now: float) -> None:
-        """Take note of what is in the way at this moment, if anything is."""
+        """Note what is in the way at this moment, if anything is."""
         kind = obstacle.kind if obstacle else ""
         if kind != self._kind:
             self._over(now)

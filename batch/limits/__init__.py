@@ -1,5 +1,9 @@
 """How fast requests may leave, and whether the endpoint is there.
 
-Pure but for the waiting itself: time comes in as a clock.  Called by `engine`; knows no store and no
-transport.
+`limiter` is what `engine` asks and tells; it puts the others together.  `rates` keeps to requests and
+tokens per minute (`token_bucket`, `adaptive_rate`), `token_reservations` sets tokens aside,
+`concurrency` finds out how many may be in flight, `circuit_breaker` knows whether the endpoint is
+there, and at the `gate` requests leave one at a time.
+
+Pure but for the waiting itself: time comes in as a clock.  Knows no store and no transport.
 """

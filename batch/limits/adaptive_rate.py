@@ -1,8 +1,8 @@
 """Requests per second that a server takes, learnt from its refusals, for limits nobody has told.
 
-Pure.  The wait a refusal names is that of the next free slot, not of room for everybody: if all
-came back then, nearly all would be refused again.  So what follows is sent at the rate at which
-answers came, a little less, and from there on a little more every second without a refusal.
+Pure.  The wait that a refusal names is until the next free slot, not until there is room for
+everybody: if all came back then, nearly all would be refused again.  So from then on requests leave a
+little slower than answers came, and a little faster after every second without a refusal.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ FORGOTTEN = 60.0
 """Seconds without a refusal after which a rate that is not used up is forgotten."""
 
 
-class Pace:
-    """`rate` is in requests per second, None while the server has not refused."""
+class AdaptiveRate:
+    """`rate` is in requests per second, None while the server has refused nothing."""
 
     def __init__(self) -> None:
         self.rate: float | None = None
@@ -36,14 +36,14 @@ class Pace:
         self._stepped = 0.0
         self._step = FIRST_STEP
         self._refused = 0.0
-        self._told = False  # something has been answered since the last cut
+        self._answered_since_cut = False  # something has been answered since the last cut
 
     def answered(self, now: float) -> bool:
         """An answer came.  Whether the rate has changed."""
         if self._first is None:
             self._first = now
         self._answers.append(now)
-        self._told = True
+        self._answered_since_cut = True
         self._forget(now)
         if self.rate is None or now - self._stepped < 1.0 or now < self._episode_ends:
             return False
@@ -61,9 +61,9 @@ class Pace:
         self._refused = now
         if now < self._episode_ends or (self.rate is None and not self._answers):
             return False
-        if self.rate is not None and not self._told:
+        if self.rate is not None and not self._answered_since_cut:
             return False  # refusing everything tells nothing of how fast it would answer
-        self._told = False
+        self._answered_since_cut = False
         self._episode_ends = self._stepped = now + WINDOW
         observed = self._observed(now)
         if self.rate is not None:  # a pause the server asked for leaves few answers to count

@@ -105,7 +105,7 @@ class Concurrency:
         self._episode_ends = max(self._episode_ends, now + wait + 1.0)
 
     def at_least(self, limit: int) -> None:
-        """Something else protects the server: begin from here."""
+        """Begin from here: a known rate protects the server."""
         if not self._fixed and self._doubling and self._before_outage is None:
             self._limit = max(self._limit, min(float(limit), self._most))
 

@@ -1,4 +1,4 @@
-"""One at a time at the front, of workers who are all alike."""
+"""A lock that lets workers through one at a time, in any order."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import asyncio
 from collections import deque
 
 
-class Turn:
-    """`async with` it.  Whoever comes while nobody is at the front goes at once, though others have
-    been waiting: which of them goes is all the same.  An asyncio.Lock serves them in order; once one
-    has had to wait, all that come after it wait a round of the loop too, at every row.
+class Gate:
+    """`async with` it.
+
+    Whoever comes while nobody is inside goes in at once, though others wait: workers are all alike.
+    An asyncio.Lock serves them in order: once one has had to wait, everyone after it waits a round of
+    the loop, too, at every row.
     """
 
     def __init__(self) -> None:
@@ -17,7 +19,7 @@ class Turn:
         self._waiters: deque[asyncio.Future[None]] = deque()
 
     def locked(self) -> bool:
-        """Whether somebody is at the front."""
+        """Whether somebody is inside."""
         return self._taken
 
     async def __aenter__(self) -> None:

@@ -1,8 +1,6 @@
-"""How fast requests leave: rates, requests in flight, the server's word, the endpoint's health.
+"""How fast requests leave: rates, requests in flight, pauses, and whether the endpoint is there.
 
-One request at a time stands at the front (`turn`), so they leave in the order in which rows are
-taken.  A configured rate is a ceiling; one the
-server announces counts when it is smaller; one that refusals have taught counts besides.
+One request at a time waits at the gate, so they leave in the order in which rows are taken.
 """
 
 from __future__ import annotations
@@ -14,32 +12,23 @@ from typing import Annotated
 
 import msgspec
 
-from batch import headers
-from batch.costs.token_bounds import Estimate, Estimates
-from batch.limits.adaptive_rate import Pace
-from batch.limits.circuit_breaker import Health
+from batch.costs.token_bounds import Estimate
+from batch.limits.circuit_breaker import CircuitBreaker
 from batch.limits.concurrency import START, Concurrency
-from batch.limits.gate import Turn
-from batch.limits.token_bucket import Bucket
+from batch.limits.gate import Gate
+from batch.limits.rates import Rates
+from batch.limits.token_reservations import NOTHING, TokenReservations
 from batch.model import Request, Usage
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 PerMinute = Annotated[float, msgspec.Meta(gt=0)]
 USD = Annotated[float, msgspec.Meta(gt=0, le=1_000_000_000)]
 
-HEADROOM = 0.98
-"""The share of a server's limit that is used: at the very limit, the jitter of a network is refused."""
-LISTENED = 1.0
-"""Seconds between two looks at the limits in answers' headers."""
-SHOWN = 5.0
-"""Seconds for which a wait for a rate is shown after it ended: the next one follows at once."""
 MARGIN = 0.005
 """Seconds beyond the moment that a server names: it may have rounded down."""
-SPARE = 0.5
-"""The share of a minute's tokens that caps of answers in flight may reserve beyond what is likely."""
 FIRST_RESET, LONGEST_RESET = 1.0, 60.0
-"""Seconds of an announced reset that are waited for where a refusal names no wait: at first, and
-when nothing has been answered since the refusal before.
+"""At most so many seconds of an announced reset are waited for where a refusal names no wait: at
+first, and when nothing has been answered since the refusal before.
 """
 
 
@@ -68,16 +57,9 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return min(self.concurrency_max, slots or self.concurrency_max)
 
 
-NOTHING = Estimate(0, 0, 0)
-
-
-class TooLarge(ValueError):
-    """One request needs more tokens than the limit gives in a minute."""
-
-
 class Obstacle(msgspec.Struct, frozen=True):
-    """Why nothing leaves: `kind` is down, refused or rate; `words` say so at this moment, `why` at
-    any.
+    """Why nothing leaves.  `kind` is down, refused or rate; `why` stays the same while it lasts, and
+    `words` may tell for how long.
     """
 
     kind: str
@@ -99,32 +81,22 @@ class Limiter:
     ) -> None:
         """`most` requests may be in flight; `known_slots` says that the endpoint takes just those."""
         self.most = most
-        self._limits = limits
         self._clock = clock
-        self._say = say
-        self.turn = Turn()
-        self.health = Health()
+        self.gate = Gate()
+        self.circuit = CircuitBreaker()
         self.in_flight = 0
         self.refusals = 0  # episodes since the last answer
-        self._requests = Bucket("requests/min", limits.requests_per_minute, HEADROOM)
-        self._tokens = Bucket("tokens/min", limits.tokens_per_minute, HEADROOM)
-        self._learnt = Bucket("learnt requests/min", None)
-        self._pace = Pace()
+        self._rates = Rates(limits.requests_per_minute, limits.tokens_per_minute, clock, say)
+        self._tokens = TokenReservations()
         fixed = known_slots or isinstance(limits.concurrency, int)
         start = max(START, _in_flight(limits.requests_per_minute or 0.0))
         self._concurrency = Concurrency(most, start, fixed=fixed)
-        self._estimates = Estimates()
-        self._reserved: dict[int, Estimate] = {}  # row -> tokens
-        self._spare = 0  # tokens that what is in flight may take beyond what is likely
-        self._closed_until = 0.0
+        self._paused_until = 0.0
         self._reason = ""
         self._episode_began = 0.0
         self._changed = asyncio.Event()
-        self._standing: asyncio.Timeout | None = None
-        self._listened = -LISTENED
-        self._heard = headers.Announced()
+        self._waiting: asyncio.Timeout | None = None  # of the request that waits at the gate
         self._closed = False
-        self._held_by, self._held_at = "", -SHOWN
 
     def now(self) -> float:
         """The moment on its clock."""
@@ -133,39 +105,37 @@ class Limiter:
     # What is learnt
 
     def accepted(self, request: Request, usage: Usage, took: float) -> None:
-        """The endpoint has given an answer that was taken, after so many seconds."""
+        """The endpoint has given a good answer, after so many seconds."""
         now = self._clock()
         self.answered(took)
         self.refusals = 0
-        self._estimates.learn(request, usage)
+        self._tokens.learn(request, usage)
         self._concurrency.answered(usage.output_tokens or 1, self.in_flight + 1, now)
-        if self._pace.answered(now):
-            self._follow_pace()
+        self._rates.answered(now)
 
     def answered(self, took: float) -> None:
-        """The endpoint has answered, be it with a row's error: what waited for a probe may go."""
+        """The endpoint has answered, if only with an error of the row: it is there."""
         now = self._clock()
-        if self.health.good(now, now - took):
+        if self.circuit.answered(now, now - took):
             self._concurrency.came_back(now)
             self._wake()
 
     def refused(self, wait: float | None, reset: float | None, took: float, reason: str) -> None:
-        """The server had no room for a request that took so many seconds.
+        """The server had no room for a request, which it said after `took` seconds.
 
-        It asked to wait, or says when all is there again, or neither.
+        It may have said how long to `wait`, or in how many seconds the whole limit is there again.
         """
         now = self._clock()
         self.answered(took)
         self._concurrency.refused(now, wait or 0.0)
-        if self._pace.refused(now):
-            self._follow_pace()
+        self._rates.refused(now)
         if now - took >= self._episode_began:  # it was sent after the refusals before
             self.refusals += 1
             self._episode_began = now
         if wait is None and reset is not None:
             wait = min(reset, FIRST_RESET if self.refusals < 2 else LONGEST_RESET)
         if wait:
-            self.close_until(now + wait + MARGIN, reason)
+            self.pause_until(now + wait + MARGIN, reason)
 
     def failed(
         self,
@@ -174,19 +144,23 @@ class Limiter:
         took: float,
         *,
         unreachable: bool = False,
-        innocent: bool = True,
-        fresh: bool = True,
+        is_evidence: bool = True,
+        unanswered: bool = True,
     ) -> bool:
-        """The endpoint failed.  Whether it is down: only rows that have not failed before, while
-        others were answered, are evidence.  `fresh` are those since whose failure nothing came.
+        """The endpoint failed.  Whether it is down.
+
+        A row that failed before, while others were answered, is no evidence of that.  `unanswered`
+        says that nothing was answered since the row first failed.
         """
         self._concurrency.failed()
-        if not innocent:
-            self.health.disregard()
-            return self.health.since is not None
+        if not is_evidence:
+            self.circuit.ignore_failure()
+            return self.circuit.open_since is not None
         now = self._clock()
         sent = now - took
-        down = self.health.fault(row, why, now, sent, unreachable=unreachable, fresh=fresh)
+        down = self.circuit.failed(
+            row, why, now, sent, unreachable=unreachable, unanswered=unanswered
+        )
         if down:
             self._concurrency.went_down()
         return down
@@ -194,30 +168,19 @@ class Limiter:
     def turned_away(self, why: str, took: float = 0.0) -> None:
         """The endpoint refuses what it took before."""
         now = self._clock()
-        self.health.turn_away(why, now, now - took)
-        if self.health.since is not None:
+        self.circuit.refused(why, now, now - took)
+        if self.circuit.open_since is not None:
             self._concurrency.went_down()
 
-    def hear(self, answered: Mapping[str, str], wall_time: float) -> None:
-        """Take in what the headers of an answer say of limits; the smaller of that and the configured
-        one counts.
-        """
-        now = self._clock()
-        if now - self._listened < LISTENED or not headers.speaks_of_limits(answered):
-            return
-        heard = headers.announced(answered, wall_time)
-        if heard != self._heard:  # said once, it may have been misread
-            self._heard = heard
-            return
-        self._listened = now
-        limits = self._limits
-        self._obey(self._requests, limits.requests_per_minute, heard.requests_per_minute)
-        self._obey(self._tokens, limits.tokens_per_minute, heard.tokens_per_minute)
+    def read_headers(self, answered: Mapping[str, str], wall_time: float) -> None:
+        """Keep to the limits that the headers of an answer announce."""
+        if announced := self._rates.read(answered, wall_time):
+            self._concurrency.at_least(_in_flight(announced))
 
-    def close_until(self, moment: float, reason: str) -> None:
+    def pause_until(self, moment: float, reason: str) -> None:
         """Let nothing out before `moment` of the monotonic clock."""
-        if moment > self._closed_until:
-            self._closed_until = moment
+        if moment > self._paused_until:
+            self._paused_until = moment
             self._reason = reason
 
     # What may go
@@ -225,55 +188,52 @@ class Limiter:
     async def admit(self, request: Request) -> bool:
         """Wait until this request may leave; False when `close` came before.
 
-        To be called by whoever has the `turn`.  Raises TooLarge.
+        To be called inside the `gate`.  Raises TooLarge.
         """
         needed = self._needed(request)
         if self._closed:
             return False
         if not self._is_free():
             try:
-                async with asyncio.timeout(None) as self._standing:
-                    await self._stand(needed)
+                async with asyncio.timeout(None) as self._waiting:
+                    await self._wait_at_the_gate(needed)
             except TimeoutError:
                 return False
             finally:
-                self._standing = None
-        self._reserved[request.row] = needed
-        self._spare += needed.most - needed.likely
+                self._waiting = None
+        self._tokens.reserve(request.row, needed)
         self.in_flight += 1
-        self.health.sent(self._clock())
+        self.circuit.sent(self._clock())
         return True
 
     def close(self) -> None:
-        """Let go whoever stands at the front; nothing is asked any more."""
+        """Let nothing out any more.  Whatever waits at the gate gets False."""
         self._closed = True
-        standing, self._standing = self._standing, None
-        if standing is not None:
-            standing.reschedule(asyncio.get_running_loop().time())
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            waiting.reschedule(asyncio.get_running_loop().time())
 
     def release(self, request: Request, used: int | None) -> None:
         """The request is not in flight any more; it used so many tokens, None if nobody knows."""
-        reserved = self._reserved.pop(request.row)
-        self._spare -= reserved.most - reserved.likely
-        self._tokens.give_back(reserved.likely - (reserved.most if used is None else used))
+        self._rates.give_back(self._tokens.release(request.row, used))
         self.in_flight -= 1
-        if self.turn.locked():
+        if self.gate.locked():
             self._wake()
 
     def obstacle(self) -> Obstacle | None:
         """What requests wait for; None when they do not."""
         now = self._clock()
-        if self.health.since is not None:
-            seconds = now - self.health.since
-            probing = f"probing ({self.health.why})"
+        if self.circuit.open_since is not None:
+            seconds = now - self.circuit.open_since
+            probing = f"probing ({self.circuit.why})"
             words = f"endpoint down for {seconds:.0f} s, {probing}"
             return Obstacle("down", f"endpoint down, {probing}", words)
-        if (wait := self._closed_until - now) > 0:
+        if (wait := self._paused_until - now) > 0:
             until = time.strftime("%H:%M:%S", time.localtime(time.time() + wait))
             why = f"{self._reason}: until {until}"
             return Obstacle("refused", why, why)
-        if self._held_by and now - self._held_at < SHOWN:
-            why = f"{self._held_by} used up"
+        if (rate := self._rates.waited_for()) is not None:
+            why = f"{rate} used up"
             return Obstacle("rate", why, why)
         return None
 
@@ -283,35 +243,28 @@ class Limiter:
         return "" if obstacle is None else obstacle.words
 
     def _needed(self, request: Request) -> Estimate:
-        per_minute = self._tokens.per_minute
+        per_minute = self._rates.tokens_per_minute
         if per_minute is None:
             return NOTHING
-        needed = self._estimates.of(request)
-        if needed.largest > per_minute:
-            raise TooLarge(
-                f"may take {needed.largest:,} tokens, and {per_minute:,.0f} a minute are all there are"
-            )
+        needed = self._tokens.needed(request, per_minute)
         self._concurrency.at_least(_in_flight(per_minute / needed.likely))
         return needed
 
     def _is_free(self) -> bool:
-        if self._requests.per_minute or self._tokens.per_minute or self._learnt.per_minute:
+        if not self._rates.unlimited():
             return False
-        if self.health.since is not None or self._closed_until > self._clock():
+        if self.circuit.open_since is not None or self._paused_until > self._clock():
             return False
         return self.in_flight < self._slots()
 
-    async def _stand(self, needed: Estimate) -> None:
-        spare = needed.most - needed.likely
-        await self._pass(spare)
-        await self._take(self._requests, 1)
-        await self._take(self._tokens, needed.likely)
-        await self._take(self._learnt, 1)
-        await self._pass(spare)
+    async def _wait_at_the_gate(self, needed: Estimate) -> None:
+        await self._pass(needed)
+        await self._rates.take(needed.likely)
+        await self._pass(needed)
 
-    async def _pass(self, spare: int) -> None:
-        """Return when neither the server's word, nor its health, nor a lack of room is in the way."""
-        while (wait := self._wait(spare)) != 0:
+    async def _pass(self, needed: Estimate) -> None:
+        """Return when no pause, no open circuit and no lack of room is in the way."""
+        while (wait := self._wait(needed)) != 0:
             self._changed.clear()
             try:
                 async with asyncio.timeout(wait):
@@ -319,49 +272,24 @@ class Limiter:
             except TimeoutError:
                 continue
 
-    def _wait(self, spare: int = 0) -> float | None:
-        """Seconds until there may be a way, None when only a release makes one."""
+    def _wait(self, needed: Estimate) -> float | None:
+        """Seconds until the request may leave, None when it takes a release."""
         now = self._clock()
-        wait = max(self._closed_until - now, self.health.wait(now))
+        wait = max(self._paused_until - now, self.circuit.wait(now))
         if wait > 0:
             return wait
-        if self.health.since is not None or not self.in_flight:  # what hangs does not stop a probe
+        if (
+            self.circuit.open_since is not None or not self.in_flight
+        ):  # what hangs does not stop a probe
             return 0.0
-        return 0.0 if self.in_flight < self._slots() and self._has_spare(spare) else None
-
-    def _has_spare(self, tokens: int) -> bool:
-        """Whether the tokens in flight, at their most, leave room for so many."""
-        per_minute = self._tokens.per_minute
-        return per_minute is None or self._spare + tokens <= SPARE * per_minute
+        has_room = self.in_flight < self._slots()
+        return (
+            0.0 if has_room and self._tokens.fits(needed, self._rates.tokens_per_minute) else None
+        )
 
     def _slots(self) -> int:
         """A server that refuses one after the other is asked by one at a time."""
         return 1 if self.refusals >= 2 else self._concurrency.limit
-
-    async def _take(self, bucket: Bucket, amount: int) -> None:
-        if bucket.has(amount):
-            await bucket.take(amount)
-            return
-        self._held_by, self._held_at = bucket.name, self._clock()
-        await bucket.take(amount)
-        self._held_at = self._clock()
-
-    def _follow_pace(self) -> None:
-        first, rate = self._learnt.per_minute is None, self._pace.rate
-        self._learnt.set(None if rate is None else rate * 60)
-        if first and rate is not None:
-            self._say(
-                f"the server refuses requests: going on with {rate * 60:,.0f} a minute,"
-                " and a little more every second"
-            )
-
-    def _obey(self, bucket: Bucket, configured: float | None, heard: float | None) -> None:
-        if heard is None or not bucket.set(min(heard, configured or heard)):
-            return
-        if bucket is self._requests:
-            self._concurrency.at_least(_in_flight(heard))
-        than = "" if configured is None else f" (the job allows {configured:,.0f})"
-        self._say(f"the server announces {heard:,.0f} {bucket.name}{than}: the smaller is kept to")
 
     def _wake(self) -> None:
         self._changed.set()

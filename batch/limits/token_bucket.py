@@ -1,5 +1,6 @@
-"""A rate per minute through aiolimiter, with a bucket of a twentieth of a second's worth: one of a
-whole minute would let two minutes' worth out in the first.
+"""A rate per minute, kept by aiolimiter with a bucket that holds a twentieth of a second's worth.
+
+A bucket of a whole minute would let two minutes' worth out in the first.
 """
 
 from __future__ import annotations
@@ -9,11 +10,11 @@ from aiolimiter import AsyncLimiter
 SMOOTHED = 0.05
 """Seconds of a rate that may leave at once."""
 MOST_CREDIT = 0.35
-"""The share of what a request takes that may be paid by what others did not use."""
+"""At most this share of what a request takes is paid by what others did not use."""
 
 
-class Bucket:
-    """A rate through aiolimiter that can be changed while it is used, and settled afterwards."""
+class TokenBucket:
+    """A rate that can be changed while it is used, and settled once it is known what was used."""
 
     def __init__(self, name: str, per_minute: float | None, share: float = 1.0) -> None:
         """`share` of the rate is used."""
@@ -39,8 +40,11 @@ class Bucket:
         return True
 
     def give_back(self, amount: float) -> None:
-        """What was taken too much (or, negative, too little) counts at the next taking."""
-        self._credit += amount
+        """What was taken too much (or, negative, too little) counts at the next taking.  Where there is
+        no rate, nothing was taken.
+        """
+        if self.per_minute is not None:
+            self._credit += amount
 
     def has(self, amount: float) -> bool:
         """Whether `take` returns at once."""
@@ -51,8 +55,8 @@ class Bucket:
         return not self._used_up and amount <= limiter.max_rate and limiter.has_capacity(amount)
 
     def _of_credit(self, amount: float) -> float:
-        """The share of an amount that is paid by what was given back: at most a part, as one large
-        reservation that was not used is no reason for a burst.
+        """How much of `amount` is paid by what was given back.  Only a part is: a large reservation
+        that was not used is no reason for a burst.
         """
         return min(self._credit, amount * MOST_CREDIT)
 

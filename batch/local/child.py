@@ -1,10 +1,10 @@
 """The embedded model's own process: llama.cpp's HTTP server on loopback, until its standard input
 ends.
 
-Run by path and never imported, so it imports nothing of ours.  A process of its own, because an
-interpreter that exits while an answer is being computed crashes, and native code logs straight to
-descriptors 1 and 2. Standard input is the parent's hand: however the parent ends, the pipe closes,
-and the server is gone.
+It is run by path and never imported, so it imports nothing of ours.  It is a process of its own
+because an interpreter that exits while an answer is computed crashes, and because native code logs
+straight to descriptors 1 and 2.  Its standard input is a pipe from the parent: however the parent
+ends, the pipe closes, and so does the server.
 """
 
 from __future__ import annotations
@@ -17,9 +17,8 @@ from typing import Any
 
 
 def main() -> None:
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C reaches us, too; the parent still wants its answers
+    # Ctrl-C reaches us, too; the parent still wants its answers
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     ready = os.dup(1)
     os.dup2(2, 1)
     server = _start(json.loads(sys.argv[1]), os.environ.pop("BATCHMILL_LOCAL_KEY", ""))

@@ -9,28 +9,23 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
-from batch import runner as running
-from batch import runs
 from batch.apis import APIS
 from batch.costs import forecast, tokenizer
-from batch.costs.forecast import Forecast, Tally
-from batch.errors import Different
+from batch.costs.forecast import Forecast, Forecaster
 from batch.limits.limiter import Limits
 from batch.model import Request, Usage
 from batch.outcome import TRANSIENT
-from batch.planning import open_run, prepare
-from batch.planning.prepare import Terms
-from batch.readers import Input
+from batch.planning import begun, slots, sources
+from batch.planning.prepare import Prepared, prepare
+from batch.planning.terms import Terms
 from batch.requests.prompts import BadRow
 from batch.run_folder import RunFolder
 from batch.spec import Job
 from batch.store import contents
-from batch.transport import endpoint
 
 COLUMNS = (
     *("row", "status", "error_class", "reused", "attempts", "request_hash"),
@@ -95,39 +90,28 @@ class Pace(NamedTuple):
     busy: float = 0.0
 
 
-def of(job_: Job, run_folder: Path, terms: Terms) -> Estimate:
-    """Estimate what a run of `job_` in its folder would still take.  Raises JobError and InputError
+def of(job: Job, terms: Terms) -> Estimate:
+    """Estimate what a run of `job` in its folder would still take.  Raises JobError and InputError
     for what is no single row's.
     """
-    prompter = job_.prompter()
-    prepare.checker_of(job_, terms)
-    prepare.check_parameters(job_, terms)
-    base_url = ""
-    if not job_.endpoint.local:
-        base_url = endpoint.address(job_.endpoint, terms.environment)
-    pricer = prepare.pricer(job_, base_url)
     with ExitStack() as stack:
-        source = prepare.source_of(job_, stack, *open_run.reading_of(run_folder, job_))
-        different = _difference(job_, run_folder, source)
-        if different is not None:
-            source = prepare.looked_at_anew(job_, source)
-        known = run_folder if different is None else None
-        if known is None or not RunFolder(known).plan.exists():
-            prepare.check_prompt(job_, source, prompter, terms)
-        bounds = prepare.bounds_of(job_, prompter, terms)
-        asked = prepare.requests(job_, source, prompter, bounds)
-        found = _Reading(_done(known))
-        for row, request in asked:
+        prepared = prepare(job, terms, stack)
+        found = _Reading(_done(prepared))
+        for row, request in prepared.requests():
             found.take(row.index, request)
         if not found.rows:
-            raise prepare.no_rows(source)
-        notices = prepare.notices_of(source)
-    price = forecast.by(pricer, time.time(), job_.request.sent.get("service_tier"))
-    models = found.tally.forecasts(price)
+            raise sources.no_rows(prepared.source)
+        return _made(prepared, found)
+
+
+def _made(prepared: Prepared, found: _Reading) -> Estimate:
+    job, folder, different = prepared.asked, prepared.terms.folder, prepared.standing.different
+    price = forecast.by(prepared.pricer, time.time(), job.request.sent.get("service_tier"))
+    models = found.forecaster.forecasts(price)
     total = forecast.total(models)
-    least, most = seconds(total, found.pace(), job_.limits, running.most_in_flight(job_))
+    least, most = seconds(total, found.pace(), job.limits, slots.most_in_flight(job))
     return Estimate(
-        run=str(run_folder.absolute()),
+        run="" if folder is None else str(folder.absolute()),
         rows=found.rows,
         done=found.done,
         bad_rows=found.bad_rows,
@@ -138,8 +122,8 @@ def of(job_: Job, run_folder: Path, terms: Terms) -> Estimate:
         unpriced_models=[each.model or "?" for each in models if each.cost_source is None],
         seconds_least=least,
         seconds_most=most,
-        different=different,
-        notices=notices,
+        different=None if different is None else str(different),
+        notices=sources.notices(prepared.source),
     )
 
 
@@ -164,20 +148,12 @@ def seconds(
     return least, max(least, total.rows * pace.busy / pace.answers)
 
 
-def _difference(job_: Job, run_folder: Path, source: Input) -> str | None:
-    """Why the run in the folder cannot go on with this job; None when it can, or there is none."""
-    try:
-        open_run.same_run(job_, run_folder, source)
-    except Different as error:
-        return str(error)
-    return None
-
-
-def _done(run: Path | None) -> Iterator[Done]:
-    """The rows of a run, in order; none where there is no run."""
-    if run is None or not RunFolder(run).completions.is_dir():
+def _done(prepared: Prepared) -> Iterator[Done]:
+    """The rows of the run that would go on, in order; none where there is no run."""
+    run = prepared.terms.folder
+    if run is None or prepared.known is None:
         return
-    (_, layout), folder = runs.opened(run), RunFolder(run)
+    layout, folder = begun.layout(run, prepared.known), RunFolder(run)
     for number in folder.numbers():
         rows = contents.chosen(folder, number, layout, COLUMNS)
         moments = rows["started_at"].cast("int64").to_pylist()
@@ -192,7 +168,7 @@ class _Reading:
     def __init__(self, done: Iterator[Done]) -> None:
         count = tokenizer.counter(APIS)
         self.exact = count is not None
-        self.tally = Tally(count)
+        self.forecaster = Forecaster(count)
         self.rows = self.done = self.bad_rows = self.learnt = 0
         self._done = done
         self._next = next(done, None)
@@ -209,7 +185,7 @@ class _Reading:
         elif not isinstance(request, Request):
             self.bad_rows += 1
         else:
-            self.tally.add(request)
+            self.forecaster.add(request)
         if known is not None and isinstance(request, Request) and known.teaches(request):
             self._learn(request, known)
 
@@ -224,7 +200,7 @@ class _Reading:
 
     def _learn(self, request: Request, known: Done) -> None:
         used = Usage(known.input_tokens, known.cached_tokens, None, known.output_tokens)
-        self.tally.learn(request, used)
+        self.forecaster.learn(request, used)
         self.learnt += 1
         if known.latency_s is None or known.started_at is None:
             return

@@ -7,16 +7,14 @@ way.  A run goes on by today's rules only where its questions stay the same.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
 
-from batch import runs
 from batch.apis import weighing
-from batch.model import Row
+from batch.planning import requests_again
 from batch.readers import Input
 from batch.requests import templates
 from batch.requests.prompts import BadRow
@@ -39,7 +37,7 @@ def why_different(job: Job, source: Input, run: Path) -> str | None:
             return f"the prompt names {field.name}, whose dates are written as ISO 8601 now"
     if (why := _weighed_otherwise(job, source)) is not None:
         return why
-    differing = islice(runs.asked_otherwise(run, job, source), COMPARED)
+    differing = islice(requests_again.differing(run, job, source), COMPARED)
     if (row := next((row for row, differs in differing if differs), None)) is not None:
         return f"row {row} would be asked something else now"
     return None
@@ -53,7 +51,7 @@ def _weighed_otherwise(job: Job, source: Input) -> str | None:
     if prompter.templated:
         return None
     keys = {**job.request.sent, **({"model": job.request.model} if job.request.model else {})}
-    for row in islice(_rows(source), COMPARED):
+    for row in source.all_rows(COMPARED):
         body = row.values.get("body")
         if body is None:
             continue
@@ -65,13 +63,6 @@ def _weighed_otherwise(job: Job, source: Input) -> str | None:
             if against := weighing.overruled(own, said):
                 return f"{row.where} says {against[0]} itself, and a flag that says it wins now"
     return None
-
-
-def _rows(source: Input) -> Iterator[Row]:
-    first = 0
-    for batch in source.batches():
-        yield from source.rows(batch, first)
-        first += len(batch.table)
 
 
 def _has_moments(kind: pa.DataType) -> bool:

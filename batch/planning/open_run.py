@@ -1,70 +1,37 @@
-"""The folder of a run that begins: compared with the job, locked, made or recovered."""
+"""The folder of a run that begins: locked, made or recovered, and brought to where rows can be asked;
+and left as it is at the end.
+"""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Coroutine, Iterable
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+import dataclasses
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
-from batch import columns, readers, runs, spec
-from batch.apis import APIS
+from batch import spec
 from batch.costs import prices
-from batch.engine.events import Consumer
-from batch.errors import Different, InputError
-from batch.outputs import picked
-from batch.planning import old_rules
-from batch.planning.prepare import Terms, said
-from batch.readers import Input, Reading
+from batch.errors import BatchError, Different, Interrupted
+from batch.model import Result
+from batch.planning import begun, comparison, sources
+from batch.planning.prepare import Prepared
+from batch.readers import Input
 from batch.run_folder import RunFolder
-from batch.spec import Job
-from batch.store import contents, folder, lock, plan
-from batch.store.budget_file import Cap
+from batch.store import budget_file, folder, lock, plan
 from batch.store.files import Disk
 from batch.store.log import Log
-from batch.store.plan import Again, Plan
-from batch.store.recover import Found, recover
+from batch.store.plan import Plan
+from batch.store.recover import Found, finished, recover
+from batch.store.reuse import Reuse
 from batch.store.seal import Layout
-from batch.structured.validator import Checker
+from batch.store.sends import Sends
+from batch.store.writer import Store
+from batch.totals import Summary
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-MOST_NAMED = 5
-"""Renamed columns that are told by name: a run that is exported and asked again has all of ours."""
-
-
-Interrupt = Callable[[str, int], None]
-"""Ends a run in good order; takes what to call the wish, and the exit code."""
-
-
-def _deaf(_: Interrupt) -> AbstractContextManager[None]:
-    return nullcontext()
-
-
-class How(Terms, frozen=True, kw_only=True):
-    """How a job is run, beyond what the job says.  A `probe` asks so many rows at most, and leaves
-    the job's own limit as it is; `cap` is what a flag says of the cost; `consumers` hear what
-    happens; `hearing` lets somebody interrupt the run meanwhile.
-    `agrees` puts a question to a person, and is None where there is
-    nobody; `playing` runs a coroutine to its end, in a loop whose time is that of the `clock`.
-    """
-
-    say: Callable[[str], None]
-    consumers: tuple[Consumer, ...] = ()
-    hearing: Callable[[Interrupt], AbstractContextManager[None]] = _deaf
-    cap: Cap | None = None
-    yes: bool = False
-    new: bool = False
-    reuse: Path | None = None
-    again: Again | None = None
-    probe: int | None = None
-    agrees: Callable[[str], bool] | None = None
-    playing: Callable[[Coroutine[Any, Any, Any]], Any] | None = None
-    clock: Callable[[], float] = time.monotonic
+Say = Callable[[str], None]
 
 
 class Opened(msgspec.Struct, frozen=True):
@@ -78,195 +45,143 @@ class Opened(msgspec.Struct, frozen=True):
     layout: Layout
     log: Log
     stood: str | None  # the state in which an earlier start left the run
-    rows: int | None  # of its input, where they were all looked at before it began
+
+    def held(self) -> Summary:
+        """What the run holds before anything is asked."""
+        whole = Summary()
+        for part in self.found:
+            if part.generation:
+                for result in finished(self.run, part):
+                    whole.add(result)
+            elif part.footer is not None:
+                whole.merge(part.footer.summary)
+        return whole
+
+    def reuse(self, say: Say) -> Reuse | None:
+        """The run whose answers are taken, if there is one."""
+        if self.plan.reuse is None:
+            return None
+        old = Path(self.plan.reuse)
+        known = plan.read(old)
+        if known is None:
+            say(f"{old} is gone: nothing more is taken from it")
+            return None
+        return Reuse(old, begun.layout(old, known), self.run)
+
+    def store(self, part_rows: int, on_done: Callable[[list[Result]], None], sends: Sends) -> Store:
+        """What takes the results."""
+        return Store(
+            self.run,
+            self.layout,
+            self.found,
+            part_rows=part_rows,
+            on_done=on_done,
+            sends=sends,
+        )
+
+    def close(self, rows: int | None, whole: Summary, state: str) -> None:
+        """Write what is derived of the run, which holds `whole` now; its input has `rows`."""
+        folder.write_usage(self.disk, self.run, self.plan.run_id, whole)
+        ended = msgspec.structs.replace(self.plan, rows=rows, state=state)
+        plan.write(self.disk, self.run, ended)
 
 
-def set_aside(run_folder: Path, how: How, *, worthless: bool = False) -> tuple[Path, How]:
+def opened(prepared: Prepared, run: Path, say: Say, stack: ExitStack) -> Opened:
+    """Lock the folder `run` until `stack` is left, and make it that of the run.  Raises BatchError."""
+    kept = None
+    begins = prepared.terms.anew or prepared.standing.replaces
+    if begins and plan.read(run) is not None:
+        kept, prepared = _set_aside(prepared, run, say)
+    begun_run = _locked(prepared, RunFolder(run), say, stack)
+    budget_file.keep_cap(begun_run.disk, begun_run.run, prepared.cap)
+    if kept is not None and prepared.standing.replaces:
+        folder.discard(kept)
+    return begun_run
+
+
+def state(prepared: Prepared, opened: Opened, stopped: BatchError | None) -> str:
+    """How a start leaves the run.  A retry does not finish what was unfinished before it."""
+    if stopped is not None:
+        return "interrupted" if isinstance(stopped, Interrupted) else "stopped"
+    if prepared.terms.again is None or opened.stood is None:
+        return "finished"
+    return "interrupted" if opened.stood == "running" else opened.stood
+
+
+def _set_aside(prepared: Prepared, run: Path, say: Say) -> tuple[Path, Prepared]:
     """Keep the run that is in the folder under another name, and reuse it from there if it is
-    the one meant.  One that is `worthless` is not kept for long, so that is not said of it.
+    the one meant.  One that holds nothing is not kept for long, so that is not said of it.
     """
-    with lock.held(RunFolder(run_folder)):
-        kept = folder.set_aside(run_folder)
-    if worthless:
-        how.say("the run that was there holds no answer and cost nothing: this one replaces it")
+    with lock.held(RunFolder(run)):
+        kept = folder.set_aside(run)
+    if prepared.standing.replaces:
+        say("the run that was there holds no answer and cost nothing: this one replaces it")
     else:
-        how.say(f"the run that was there is kept as {kept}")
-    if how.reuse is not None and how.reuse.absolute() == run_folder.absolute():
-        how = msgspec.structs.replace(how, reuse=kept)
-    return kept, how
+        say(f"the run that was there is kept as {kept}")
+    terms = prepared.terms
+    if terms.reuse is not None and terms.reuse.absolute() == run.absolute():
+        terms = msgspec.structs.replace(terms, reuse=kept)
+    job, standing = prepared.job, prepared.standing
+    if job.input is not None and Path(str(job.input)).parent == run.absolute():
+        # standard input that was kept in the folder is kept again in that of the new run
+        source = sources.from_file(kept / Path(str(job.input)).name, prepared.source)
+        job = msgspec.structs.replace(job, input="-")
+        standing = msgspec.structs.replace(standing, source=source)
+    return kept, dataclasses.replace(prepared, terms=terms, job=job, standing=standing)
 
 
-def input_in(kept: Path, job_: Job, run_folder: Path, source: Input) -> tuple[Job, Input]:
-    """Standard input that was kept in the folder of a run is kept again in that of the new one."""
-    if job_.input is None or Path(str(job_.input)).parent != run_folder.absolute():
-        return job_, source
-    path = kept / Path(str(job_.input)).name
-    again = readers.resolve(str(path.absolute()), kept, source.format, source.reading)
-    return msgspec.structs.replace(job_, input="-"), again
-
-
-def reading_of(run_folder: Path, job_: Job) -> tuple[str | None, Reading | None]:
-    """The format of the job's input and how it is read, as far as the run in the folder tells."""
-    known = plan.read(run_folder)
-    if known is None:
-        return None, None
-    same = known.job.get("input") == job_.input
-    return known.input_format if same else None, runs.reading_of(known)
-
-
-def binds_nobody(run_folder: Path) -> bool:
-    """Whether the run in the folder holds no answer, and nothing in it may have been billed."""
-    _, layout = runs.opened(run_folder)
-    totals = contents.counted(run_folder).summary.totals()
-    used = totals.input_tokens + totals.output_tokens + totals.unconfirmed_tokens
-    charged = totals.maybe_billed_attempts + totals.unbounded_attempts + used
-    return (
-        not totals.rows_ok
-        and not charged
-        and not contents.unanswered(RunFolder(run_folder), layout)
-    )
-
-
-def same_run(
-    job_: Job, run_folder: Path, source: Input, say: Callable[[str], None] | None = None
-) -> Plan | None:
-    """The plan of the run in the folder, None when there is none.  Raises Different."""
-    known = plan.read(run_folder)
-    if known is None:
-        return None
-    different = plan.differences(known, spec.tables_of(job_), job_.request.over)
-    if different:
-        raise Different(f"{run_folder} is the run of another job: {', '.join(different)} changed")
-    if contradicted := readers.contradicted(source, known.input_format, said(job_)):
-        raise Different(f"{run_folder} reads its input otherwise: {contradicted}")
-    before = [msgspec.convert(fingerprint, readers.Fingerprint) for fingerprint in known.inputs]
-    difference = readers.compare(before, source)
-    if difference.kind == "changed":
-        raise Different(f"{run_folder} is the run of another input: {difference.text}")
-    if known.rules < plan.RULES and (why := old_rules.why_different(job_, source, run_folder)):
-        raise Different(f"{run_folder} began by the rules of an older version: {why}")
-    if difference.kind == "grown":
-        _join(run_folder, source, difference.text, say)
-    return known
-
-
-def _join(run_folder: Path, source: Input, growth: str, say: Callable[[str], None] | None) -> None:
-    try:
-        notices = source.newcomers()
-    except InputError as error:
-        raise Different(f"{run_folder} is the run of another input: {error}") from None
-    if say is not None:
-        for line in (f"the input grew ({growth}): its new rows are asked too", *notices):
-            say(line)
-
-
-def open_folder(
-    job_: Job,
-    run_folder: Path,
-    source: Input,
-    schema: Callable[[Input], pa.Schema],
-    how: How,
-    stack: ExitStack,
-    rows: int | None = None,
-) -> Opened:
-    """Lock the folder until `stack` is left, and bring it to where rows can be asked; `schema` gives
-    the columns of a run that is new, whose input has `rows`, where that is known.  Raises BatchError.
-    """
-    disk, run = Disk(), RunFolder(run_folder)
+def _locked(prepared: Prepared, run: RunFolder, say: Say, stack: ExitStack) -> Opened:
+    disk, job, source = Disk(), prepared.job, prepared.source
     folder.make(disk, run)
     if warning := stack.enter_context(lock.held(run)):
-        how.say(warning)
+        say(warning)
     # once more, now that nobody else can change it
-    known = same_run(job_, run_folder, source, how.say)
-    how.say(f"{run_folder.absolute()} ({'resuming' if known else 'new'})")
-    if job_.input == "-":
-        job_, source = _keep_standard_input(disk, job_, run, source)
+    grown: list[str] = []
+    known = comparison.same_run(job, run.path, source, grown.append)
+    say(f"{run.path.absolute()} ({'resuming' if known else 'new'})")
+    for line in grown:
+        say(line)
+    if job.input == "-":
+        job, source = _keep_standard_input(disk, prepared, run)
     if known is None:
-        folder.begin(disk, run, schema(source))
-    now = _plan(job_, source, known, how)
-    layout = runs.layout(run_folder, now)
+        if prepared.schema is None:
+            raise Different(f"{run.path}: the run that was there has just gone")
+        folder.begin(disk, run, prepared.schema)
+    now = _plan(prepared, job, source, known)
+    layout = begun.layout(run.path, now)
     found, damages = recover(disk, run)
     for damage in damages:
-        how.say(f"{damage.path}: {damage.lines} damaged lines; their rows are asked again")
+        say(f"{damage.path}: {damage.lines} damaged lines; their rows are asked again")
     plan.write(disk, run, now)
     log = Log(run)
     log.event(
         "start", batchmill=now.batchmill, run_id=now.run_id, resumed=now.resumed, parts=len(found)
     )
     stood = None if known is None else known.state
-    return Opened(disk, run, now, source, found, layout, log, stood, rows)
+    return Opened(disk, run, now, source, found, layout, log, stood)
 
 
-def _keep_standard_input(disk: Disk, job_: Job, run: RunFolder, source: Input) -> tuple[Job, Input]:
-    path = run.kept_input("".join(Path(source.files[0]).suffixes))
-    with Path(source.files[0]).open("rb") as file:
+def _keep_standard_input(disk: Disk, prepared: Prepared, run: RunFolder) -> tuple[spec.Job, Input]:
+    [read] = prepared.source.files
+    path = run.kept_input("".join(Path(read).suffixes))
+    with Path(read).open("rb") as file:
         disk.put(path, iter(lambda: file.read(1 << 20), b""), run.drafts)
-    name = str(path.absolute())
-    return msgspec.structs.replace(job_, input=name), readers.resolve(
-        name, run.path, source.format, source.reading
-    )
+    job = msgspec.structs.replace(prepared.job, input=str(path.absolute()))
+    return job, sources.from_file(path, prepared.source)
 
 
-def schema_of(
-    job_: Job,
-    source: Input,
-    *,
-    checker: Checker | None,
-    apis: Iterable[str],
-    say: Callable[[str], None],
-) -> pa.Schema:
-    """The columns of a new run; what is unexpected of them is said."""
-    carried = source.schema(None if job_.keep is None else tuple(job_.keep))
-    asked = {job_.request.api, *apis}
-    of_apis = [column for name, api in APIS.items() if name in asked for column in api.COLUMNS]
-    own = columns.chosen(job_.output.request, of_apis, checker.type if checker else None)
-    schema, renamed = columns.schema(carried, own)
-    if checker is not None and checker.untypable is not None:
-        say(f"the column parsed holds JSON text: Parquet has no type where {checker.untypable}")
-    # the custom_id of a batch line is left out: our own column of that name says the same
-    if told := [f"{old} as {new}" for old, new in renamed if old != "custom_id"]:
-        more = f" and {len(told) - MOST_NAMED} more" if len(told) > MOST_NAMED else ""
-        names = ", ".join(told[:MOST_NAMED])
-        say(f"columns of the input whose names are taken are carried as others: {names}{more}")
-    return schema
-
-
-def _of_more_files(known: Plan, source: Input) -> dict[str, Any]:
-    """How files are read that came after the run had begun."""
-    more = len(source.reading.dialects) > len(runs.reading_of(known).dialects)
-    return {"dialects": msgspec.to_builtins(source.reading.dialects)} if more else {}
-
-
-def check_columns(
-    job_: Job,
-    run_folder: Path,
-    known: Plan | None,
-    source: Input,
-    checker: Checker | None,
-    apis: Iterable[str],
-) -> None:
-    """Raises UsageError where the file of the results is to hold columns that there will not be."""
-    output = job_.output
-    if output.columns is None and not output.flat:
-        return
-    if known is not None:
-        schema = runs.layout(run_folder, known).schema
-    else:
-        schema = schema_of(job_, source, checker=checker, apis=apis, say=lambda _: None)
-    picked.pick(schema, output.columns, output.flat)
-
-
-def _plan(job_: Job, source: Input, known: Plan | None, how: How) -> Plan:
-    tables, prints = spec.tables_of(job_), msgspec.to_builtins(source.fingerprints())
+def _plan(prepared: Prepared, job: spec.Job, source: Input, known: Plan | None) -> Plan:
+    tables, prints = spec.tables_of(job), msgspec.to_builtins(source.fingerprints())
+    again, reuse = prepared.terms.again, prepared.terms.reuse
     if known is None:
         return plan.new(
             tables,
             prints,
             source.format,
-            reuse=None if how.reuse is None else str(how.reuse.absolute()),
+            reuse=None if reuse is None else str(reuse.absolute()),
             prices=prices.snapshot(),
             reading=msgspec.to_builtins(source.found()),
-            over=dict(job_.request.over),
+            over=dict(job.request.over),
         )
     # the columns do not change any more
     kept = {key: known.job[key] for key in ("keep",) if key in known.job}
@@ -279,5 +194,11 @@ def _plan(job_: Job, source: Input, known: Plan | None, how: How) -> Plan:
         resumed=known.resumed + 1,
         state="running",
         prices=prices.snapshot(),
-        retries=[*known.retries, how.again] if how.again else known.retries,
+        retries=[*known.retries, again] if again else known.retries,
     )
+
+
+def _of_more_files(known: Plan, source: Input) -> dict[str, Any]:
+    """How files are read that came after the run had begun."""
+    more = len(source.reading.dialects) > len(begun.reading(known).dialects)
+    return {"dialects": msgspec.to_builtins(source.reading.dialects)} if more else {}

@@ -7,7 +7,7 @@ Files on this machine are mapped into memory, so a batch of any size is read row
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import pyarrow as pa
@@ -25,7 +25,7 @@ FILE = b"ARROW1"
 
 NOTES = 0
 
-look = None
+detect = None
 rows = parquet.rows
 carry = parquet.carry
 
@@ -90,7 +90,7 @@ def size(path: str) -> int | None:
         return sum(map(len, batches))
 
 
-def schema(paths: Sequence[str], reading: Reading) -> pa.Schema:
+def schema(paths: Sequence[str], reading: Reading, first: Iterable[Batch]) -> pa.Schema:
     found = []
     for path in paths:
         with _open(path) as (own, _):

@@ -9,7 +9,7 @@ fault; a record with a fault has what could be read of it.
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
 
@@ -19,7 +19,7 @@ import pyarrow as pa
 from batch.errors import InputError
 from batch.model import Batch, Position, Row
 from batch.readers import encodings, headers, lines, source
-from batch.readers.reading import Dialect, Reading, Said
+from batch.readers.reading import Dialect, Reading, TextOptions
 
 SUFFIXES = (".csv", ".tsv")
 GROWS = True
@@ -86,15 +86,15 @@ def delimiter(said: str) -> str:
     return mark
 
 
-def look(path: str, said: Said) -> Dialect:
-    """How the file is read, by its first bytes.  Raises InputError."""
-    found, head = lines.look(path, said)
+def detect(path: str, options: TextOptions) -> Dialect:
+    """The dialect of the file, by its first bytes.  Raises InputError."""
+    found, head = lines.detect(path, options)
     found = msgspec.structs.replace(found, any_end=True)
     first = next(lines.read(path, Position(), found), None)
     mark = first and headers.named_by_excel(encodings.legible(first.text or b""))
     if mark:
         found = msgspec.structs.replace(found, sep_line=True)
-    delimiter = said.delimiter or mark
+    delimiter = options.delimiter or mark
     if not delimiter:
         sample = head.decode(found.encoding, "replace").removeprefix("\ufeff")
         delimiter = headers.delimiter(sample, usual(path), cut=len(head) >= source.HEAD)
@@ -259,7 +259,7 @@ def rows(
     return found
 
 
-def schema(paths: Sequence[str], reading: Reading) -> pa.Schema:
+def schema(paths: Sequence[str], reading: Reading, first: Iterable[Batch]) -> pa.Schema:
     known: dict[str, None] = {}
     for file, path in enumerate(paths):
         dialect = reading.dialect(file)

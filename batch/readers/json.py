@@ -7,7 +7,7 @@ carried as those of JSON Lines are, and files of either kind may stand side by s
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import msgspec
 import pyarrow as pa
@@ -15,7 +15,7 @@ import pyarrow as pa
 from batch.model import Batch, Position, Row
 from batch.readers import json_shapes, jsonl, lines, source
 from batch.readers.json_stream import Stream
-from batch.readers.reading import Dialect, Reading, Said
+from batch.readers.reading import Dialect, Reading, TextOptions
 
 SUFFIXES = (".json",)
 GROWS = False
@@ -23,15 +23,17 @@ HAS_EXTRA = True
 
 NOTES = jsonl.NOTES
 
+schema = jsonl.schema
+
 carry = jsonl.carry
 size = lines.size
 
 
-def look(path: str, said: Said) -> Dialect:
-    """How a file is read, by its first bytes.  Raises InputError."""
+def detect(path: str, options: TextOptions) -> Dialect:
+    """The dialect of a file, by its first bytes.  Raises InputError."""
     if source.suffix(path) in jsonl.SUFFIXES:  # beside documents
-        return jsonl.look(path, said)
-    return json_shapes.look(path, said)
+        return jsonl.detect(path, options)
+    return json_shapes.detect(path, options)
 
 
 def read(path: str, start: Position, reading: Reading) -> Iterator[Batch]:
@@ -81,9 +83,3 @@ def rows(
         msgspec.structs.replace(row, where=f"{name}[{first + index}]")
         for index, row in enumerate(found)
     ]
-
-
-def schema(paths: Sequence[str], reading: Reading) -> pa.Schema:
-    return jsonl.columns_of(
-        batch for file, path in enumerate(paths) for batch in read(path, Position(file), reading)
-    )

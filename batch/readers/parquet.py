@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -24,7 +24,7 @@ GROWS = HAS_EXTRA = False
 
 NOTES = 0
 
-look = None
+detect = None
 
 _STALE = re.compile(
     rb"pandas|ARROW:schema|batchmill|writer\.model\.name|org\.apache\.spark\.|(.*\.)?schema$"
@@ -172,7 +172,7 @@ def rows(
     ]
 
 
-def schema(paths: Sequence[str], reading: Reading) -> pa.Schema:
+def schema(paths: Sequence[str], reading: Reading, first: Iterable[Batch]) -> pa.Schema:
     return united(paths, [columns_of(path) for path in paths])
 
 

@@ -5,14 +5,14 @@ Spooled as CSV is: the text, its line, and what is wrong with it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 import pyarrow as pa
 
 from batch.model import Batch, Position
 from batch.readers import csv, encodings, lines, source
-from batch.readers.reading import Dialect, Reading, Said
+from batch.readers.reading import Dialect, Reading, TextOptions
 
 SUFFIXES = ()
 GROWS = True
@@ -25,9 +25,9 @@ carry = csv.carry
 size = lines.size
 
 
-def look(path: str, said: Said) -> Dialect:
-    """How the file is read, by its first bytes.  Raises InputError."""
-    return msgspec.structs.replace(lines.look(path, said)[0], any_end=True)
+def detect(path: str, options: TextOptions) -> Dialect:
+    """The dialect of the file, by its first bytes.  Raises InputError."""
+    return msgspec.structs.replace(lines.detect(path, options)[0], any_end=True)
 
 
 def read(path: str, start: Position, reading: Reading) -> Iterator[Batch]:
@@ -69,5 +69,5 @@ def _spooled(taken: Sequence[tuple[str | None, int, str | None]]) -> pa.RecordBa
     return pa.RecordBatch.from_arrays(arrays, names=["text", *csv.BOOKS])
 
 
-def schema(paths: Sequence[str], reading: Reading) -> pa.Schema:
+def schema(paths: Sequence[str], reading: Reading, first: Iterable[Batch]) -> pa.Schema:
     return pa.schema([("text", pa.string())])

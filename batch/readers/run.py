@@ -6,7 +6,7 @@ Only rows that were answered; the files are the sealed parts of the run.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -25,7 +25,7 @@ GROWS = HAS_EXTRA = False
 
 ANSWERS = ("completion", "parsed", "embedding")
 
-look = None
+detect = None
 carry = parquet.carry
 size = parquet.size
 NOTES = parquet.NOTES
@@ -89,7 +89,7 @@ def _opened(row: Row) -> Row:
     return msgspec.structs.replace(row, values=values)
 
 
-def schema(paths: Sequence[str], reading: Reading) -> pa.Schema:
+def schema(paths: Sequence[str], reading: Reading, first: Iterable[Batch]) -> pa.Schema:
     return parquet.united(paths, [_columns_of(path, reading) for path in paths])
 
 

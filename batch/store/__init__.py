@@ -1,9 +1,14 @@
 """The run folder: no other room writes in it.
 
-`files` reads and changes the disk, `plan` is run.json, `lock` keeps others out, `spool` and `journal`
-hold an open part, `sends` what was sent and has no result yet, `seal` makes a sealed part (`parts`),
-`part_results` merges both, `recover` says what is there at a start, `writer` runs it all, `contents`
-and `verify` read it from outside, `reuse` reads another run.  Where everything lies, a RunFolder knows.
+`files` reads and changes the disk, `folder` makes the folder, `lock` keeps others out, `log` is
+run.log, `plan` run.json and `budget_file` budget.json.  `spool` and `journal` hold an open part,
+`sends` what was sent and has no result yet; `seal` makes a sealed part (`parts`) of them, and
+`part_results` reads both together.  `recover` says what is there at a start, and `writer` goes on with
+it, in `open_parts`.  `contents` and `verify` read a run from outside, `reuse` takes answers of another
+run.  Where everything lies, a RunFolder knows.
+
+Called by `runner`, `engine` and `planning`, which run; and by `runs`, `reports` and `outputs`, which
+read.
 
 The promise: a finished row is in exactly one place that counts, the journal of its open part or its
 sealed part; and what was fsynced is never lost.  A row counts as done (progress, totals) only after

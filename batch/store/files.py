@@ -1,5 +1,5 @@
-"""Every change of the run folder goes through here: write, fsync, rename, unlink, mkdir; and what is
-read of it.
+"""The disk: every change of a run folder is made here (write, fsync, rename, unlink, mkdir), and every
+file of it is opened here for reading.
 
 A change is durable only when its bytes and the folder that names it are synced, so each method says
 what is durable when it returns.  Tests hand in a Disk that fails at the k-th call, or forgets what
@@ -35,7 +35,7 @@ class Disk:
     def append(self, path: Path, data: bytes) -> None:
         """Add `data` to the end of `path`, which exists; durable on return."""
         with self._open(path, "ab") as file:
-            self._write(file, data)
+            self.write_all(file, data)
             self._sync(file, path)
 
     def open_notes(self, path: Path) -> BinaryIO:
@@ -54,7 +54,7 @@ class Disk:
             self._refusal = refused(error, Path(file.name))
             raise self._refusal from None
         if written < len(data):
-            self._write(file, data[written:])
+            self.write_all(file, data[written:])
 
     def put(self, path: Path, pieces: Iterable[bytes], temporary: Path) -> None:
         """Make `pieces` the whole content of `path`, all or nothing; durable on return.
@@ -64,13 +64,19 @@ class Disk:
         draft = temporary / path.name
         with self._open(draft, "wb") as file:
             for piece in pieces:
-                self._write(file, piece)
+                self.write_all(file, piece)
             self._sync(file, draft)
         self.rename(draft, path)
 
     def create(self, path: Path) -> BinaryIO:
         """A new file to write to piece by piece; `finish` makes it durable."""
-        return _Through(self, self._open(path, "w+b"))  # type: ignore[return-value]
+        return _CheckedFile(self, self._open(path, "w+b"))  # type: ignore[return-value]
+
+    def write_all(self, file: BinaryIO, data: bytes | memoryview) -> None:
+        """Add `data` to what `create` opened."""
+        view = memoryview(data)
+        while view:
+            view = view[self._try(partial(self.write, file, view), Path(file.name)) :]
 
     def finish(self, file: BinaryIO, path: Path) -> None:
         """Sync and close what `create` opened."""
@@ -110,11 +116,6 @@ class Disk:
 
     def _open(self, path: Path, mode: str) -> BinaryIO:
         return self._try(lambda: self.open(path, mode), path)
-
-    def _write(self, file: BinaryIO, data: bytes | memoryview) -> None:
-        view = memoryview(data)
-        while view:
-            view = view[self._try(partial(self.write, file, view), Path(file.name)) :]
 
     def _sync(self, file: BinaryIO, path: Path) -> None:
         self._try(lambda: self.fsync(file), path)
@@ -159,7 +160,7 @@ class Disk:
         folder.rmdir()
 
 
-class _Through(io.RawIOBase):
+class _CheckedFile(io.RawIOBase):
     """A file whose writes pass the Disk, for pyarrow to write a Parquet file into."""
 
     def __init__(self, disk: Disk, file: BinaryIO) -> None:
@@ -178,7 +179,7 @@ class _Through(io.RawIOBase):
 
     def write(self, data: object) -> int:
         view = memoryview(data).cast("B")  # type: ignore[arg-type]
-        self._disk._write(self._file, view)
+        self._disk.write_all(self._file, view)
         return len(view)
 
     def readinto(self, buffer: object) -> int:

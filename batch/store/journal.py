@@ -69,19 +69,19 @@ def line(value: Header | Result) -> bytes:
     return b"%08x %s\n" % (zlib.crc32(encoded), encoded)
 
 
-class Places:
-    """Where the results of a journal lie, 24 bytes each."""
+class Index:
+    """Where the results of a journal lie: what `scan` would find, in 24 bytes each."""
 
     def __init__(self) -> None:
-        self._held = array("q")
+        self._values = array("q")
 
     def add(self, row: int, offset: int, line: bytes) -> None:
         """A line that begins at `offset` holds the result of `row`."""
-        self._held.extend((row, offset + 9, len(line) - 10))
+        self._values.extend((row, offset + 9, len(line) - 10))
 
     def entries(self) -> Iterator[Entry]:
-        held = iter(self._held)
-        return map(Entry, held, held, held)
+        values = iter(self._values)
+        return map(Entry, values, values, values)
 
 
 def scan(path: Path) -> Scan:

@@ -1,8 +1,7 @@
-"""The results of one part, wherever they lie: in its sealed part, in the journal of its open one, or
-in both.
+"""The results of one part, whether they are sealed, still in the journal, or both.
 
-Takes no lock and changes nothing, so it works beside a running process: what is sealed meanwhile is
-read anew.
+Takes no lock and changes nothing, so it works beside a running process: a part that is sealed
+meanwhile is read again.
 """
 
 from __future__ import annotations
@@ -33,8 +32,8 @@ def journalled(run: RunFolder, number: int) -> list[journal.Entry]:
 
 
 def results(run: RunFolder, number: int, names: Sequence[str] = seal.COUNTED) -> Iterable[Result]:
-    """The result of every row of a part that has one, all that came to it together, as far as the
-    columns `names` tell; in no order.  Raises Damaged.
+    """One result a row, of the rows that have one, in no order.  It holds only what the columns `names`
+    tell, and all attempts of the row are added up.  Raises Damaged.
     """
     return steadily(run, number, lambda: together(run, number, journalled(run, number), names))
 

@@ -1,14 +1,15 @@
 """What was sent and has no result yet: a line for every request, written before it leaves.
 
-The lines of the rows of part N stand in `open/sent-N`.  They are not synced: they survive a kill of
-the process, and of the last moments before a power cut some may be missing.  A line tells how many
-attempts of its row were recorded when it left.  While that number is still the same, nobody knows
-what became of it: an answer may have been computed and charged.  Any result of the row, which
-counts those attempts too, makes the number larger, so each is counted once, whatever was killed
-in between.
+The lines for the rows of part N stand in `open/sent-N`.  They are not synced: they survive a kill of
+the process, but a power cut may lose those of its last moments.
 
-A start gathers such lines of earlier ones in `open/sent`; the file of a part goes when the part is
-sealed, unless some of its rows are still unanswered (a second Ctrl-C).
+A line tells how many attempts of its row were recorded when the request left.  While that number is
+the same, nobody knows what became of the request: an answer may have been computed and charged.  A
+result of the row counts the request, too, and makes the number larger.  So each request is counted
+once, whatever was killed in between.
+
+A start gathers such lines of earlier starts in `open/sent`.  The file of a part is removed when the
+part is sealed, unless some of its rows are still unanswered (a second Ctrl-C).
 """
 
 from __future__ import annotations
@@ -45,12 +46,14 @@ _counted = msgspec.json.Decoder(_Counted)
 Unanswered = dict[int, list[Sent]]
 """By row."""
 
-Bearing = Callable[[Result, Sequence[Sent]], Result]
+CountLost = Callable[[Result, Sequence[Sent]], Result]
+"""Gives a result that counts lost requests of its row, too."""
 
 
 def gathered(disk: Disk, run: RunFolder, found: list[Found]) -> Unanswered:
-    """What earlier starts sent and nobody recorded, durably in one file.  Under the lock, once the
-    folder is in order.
+    """What earlier starts sent and never recorded; it is durably in one file then.
+
+    To be called under the lock, after `recover`.
     """
     paths = run.all_sent()
     if not paths:
@@ -70,7 +73,7 @@ def gathered(disk: Disk, run: RunFolder, found: list[Found]) -> Unanswered:
 
 
 def read(run: RunFolder) -> Unanswered:
-    """All lines, those that certainly cost nothing taken out; a line twice is there once."""
+    """All requests in the files, each once, without those that certainly cost nothing."""
     found: dict[tuple[int, float], Sent] = {}
     free: set[tuple[int, float]] = set()
     for path in run.all_sent():
@@ -95,29 +98,29 @@ def unrecorded(lines: Unanswered, attempts: Mapping[int, int]) -> Unanswered:
 
 
 class Sends:
-    """The files of the open parts, and what is in them; `unanswered` comes from earlier starts."""
+    """The files of the open parts.  `unanswered` is what earlier starts left."""
 
     def __init__(
         self,
         disk: Disk,
         run: RunFolder,
         unanswered: Unanswered | None = None,
-        bearing: Bearing = lambda result, lost: result,
+        count_lost: CountLost = lambda result, lost: result,
     ) -> None:
-        """`bearing` makes a result bear what was sent for its row and nobody recorded."""
-        self._bearing = bearing
+        """`count_lost` adds what was sent for a row and never recorded to the row's result."""
+        self._count_lost = count_lost
+        self.disk = disk
         unanswered = unanswered or {}
-        self._disk = disk
         self._run = run
         self._lost = dict(unanswered)
-        self._out: Unanswered = {row: [*sents] for row, sents in unanswered.items()}
+        self._unanswered: Unanswered = {row: [*sents] for row, sents in unanswered.items()}
         self._files: dict[int, BinaryIO] = {}
         self._new: dict[int, list[bytes]] = {}  # lines of each part that are not written yet
 
     def leaves(self, part: int, sent: Sent) -> None:
         """A request is about to leave; `write_down` before it does."""
         self._new.setdefault(part, []).append(_line(sent))
-        self._out.setdefault(sent.row, []).append(sent)
+        self._unanswered.setdefault(sent.row, []).append(sent)
 
     def write_down(self) -> None:
         """Write the lines that are new: one call of the system for all that leave together.  Raises
@@ -126,53 +129,53 @@ class Sends:
         new, self._new = self._new, {}
         try:
             for part, lines in new.items():
-                self._disk.note(self._file(part), b"".join(lines))
+                self.disk.note(self._file(part), b"".join(lines))
         except StorageError:
             self._new = new  # whoever is about to leave besides must not
             raise
 
     def cost_nothing(self, part: int, row: int) -> None:
         """The last request of a row was certainly not charged.  Raises StorageError."""
-        if sents := self._out.get(row):
+        if sents := self._unanswered.get(row):
             free = msgspec.structs.replace(sents.pop(), free=True)
             self._new.setdefault(part, []).append(_line(free))
             self.write_down()
 
     def answered(self, result: Result) -> Result:
-        """A row has a result: as it counts all that was sent for it, also by earlier starts."""
-        self._out.pop(result.row, None)
+        """The result of a row.  The one returned also counts what earlier starts sent and lost."""
+        self._unanswered.pop(result.row, None)
         lost = self._lost.pop(result.row, None)
-        return self._bearing(result, lost) if lost else result
+        return self._count_lost(result, lost) if lost else result
 
-    def waits_in(self, first: int, rows: int) -> bool:
-        """Whether something was sent for one of these rows that no result counts."""
-        return any(first <= row < first + rows and sents for row, sents in self._out.items())
+    def has_unanswered(self, first: int, rows: int) -> bool:
+        """Whether a request for one of these rows is in no result."""
+        return any(first <= row < first + rows and sents for row, sents in self._unanswered.items())
 
     def close(self, part: int) -> None:
-        """Nothing more leaves for a part, as far as is known."""
+        """Close the file of a part, for which nothing more is expected to leave."""
         self._new.pop(part, None)
         if (file := self._files.pop(part, None)) is not None:
             file.close()
 
     def remove(self, part: int) -> None:
-        """All rows of a part are answered.  Durable with the next sync of `open/`."""
-        self._disk.remove(self._run.sent(part))
+        """Remove the file of a part.  Durable with the next sync of `open/`."""
+        self.disk.remove(self._run.sent(part))
 
     def end(self, durable: bool) -> None:
-        """Close all files; what was gathered goes once it is answered, and that is on the disk."""
+        """Close all files.  The gathered one is removed if all in it is answered, and `durable`."""
         for part in [*self._files]:
             self.close(part)
         path = self._run.gathered
-        if durable and path.exists() and not any(self._out.values()):
-            self._disk.remove(path)
-            self._disk.sync_folder(path.parent)
+        if durable and path.exists() and not any(self._unanswered.values()):
+            self.disk.remove(path)
+            self.disk.sync_folder(path.parent)
 
     def _file(self, part: int) -> BinaryIO:
         file = self._files.get(part)
         if file is None:
             if len(self._files) >= MOST_OPEN:
                 self.close(next(iter(self._files)))
-            file = self._disk.open_notes(self._run.sent(part))
+            file = self.disk.open_notes(self._run.sent(part))
             self._files[part] = file
         return file
 

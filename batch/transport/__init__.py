@@ -1,5 +1,9 @@
 """Requests out, attempts back: the only room that imports aiohttp.
 
-What happens on the network is a value, never an exception; no key leaves in a message.  Called by
-`engine` and `planning`.
+`client` sends, on the connections that `connection` keeps, to what `endpoint` resolved.  `answers` and
+`body` read what comes back, `faults` says what went wrong, `redaction` keeps secrets out of both, and
+`model_list` asks which models there are.
+
+The promise: what happens on the network is a value, never an exception, and no key leaves in a
+message.  Called by `engine`, `planning`, `spec` and `reports`.
 """

@@ -20,14 +20,14 @@ import yarl
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.client_reqrep import ConnectionKey
 from aiohttp.connector import Connection
-from aiohttp.http import HttpProcessingError
+from aiohttp.http import HttpProcessingError, RawResponseMessage
 from multidict import CIMultiDictProxy
 
 from batch.errors import BatchError
 
 UNSENT = 1 << 16
-"""Bytes of a request that the transport may still hold when its answer is whole: a server that
-answers before it has read all gets no second request on that connection.
+"""Bytes of a request that the transport may still hold when its answer is whole.  With more, the server
+answered before it had read all, and the connection gets no second request.
 """
 READ_AHEAD = 1 << 16
 """Bytes of an answer that may have come and not been taken; aiohttp lets it be twice that."""
@@ -72,6 +72,11 @@ class Exchange:
         else:
             self.connection.release()
 
+    def answered(self, answer: RawResponseMessage, content: aiohttp.StreamReader) -> Exchange:
+        """Itself, now that the head of its answer has come."""
+        self.status, self.headers, self.content = answer.code, answer.headers, content
+        return self
+
     async def read(self) -> bytes:
         """What has come of the decoded body, nothing at its end.  Raises what aiohttp raises, and
         TimeoutError.
@@ -85,7 +90,7 @@ class Exchange:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Meanwhile it is we who do not read on, and no time passes for this answer."""
+        """Stop the clock of this answer meanwhile: it is we who do not read on."""
         began, since = self._poster.time(), self._poster.ended(self)
         try:
             yield
@@ -105,8 +110,8 @@ class Exchange:
 
 
 class Patience(NamedTuple):
-    """Seconds: for a connection and its TLS, for all of a request, and what any request may be given
-    `within` at least.
+    """Seconds: for a connection and its TLS, for a whole request, and the shortest that `within` is ever
+    given.
     """
 
     connect: float
@@ -152,7 +157,7 @@ class Poster:
         self._sweeping = self._loop.call_later(0, self._sweep)
 
     def close(self) -> None:
-        """Look after nothing any more."""
+        """Stop looking for requests that take too long."""
         self._sweeping.cancel()
 
     async def post(self, body: bytes, idempotency_key: str) -> Exchange:
@@ -192,8 +197,7 @@ class Poster:
             raise
         if not reused:
             self._used.add(protocol)
-        exchange.status, exchange.headers, exchange.content = answer.code, answer.headers, content
-        return exchange
+        return exchange.answered(answer, content)
 
     def oldest(self) -> float:
         """Seconds since the oldest request that is under way was sent; 0 where there is none."""
@@ -215,8 +219,8 @@ class Poster:
         self.begun(exchange, self.time())
 
     def _leave(self) -> None:
-        """One after the other, they find a server that is awake: waking it for each of them takes a
-        sixth of all CPU.
+        """Write them one after the other, so that they find a server that is awake: waking it for each of
+        them takes a sixth of all CPU.
         """
         leaving, self._leaving = self._leaving, []
         try:

@@ -15,12 +15,14 @@ from pathlib import Path
 
 import psutil
 
-from batch import readers, runs
+from batch import readers
 from batch.model import Result
+from batch.planning import begun
 from batch.run_folder import RunFolder
 from batch.store import folder
 from batch.store.files import Disk
 from batch.store.recover import recover
+from batch.store.sends import Sends
 from batch.store.writer import Store
 from tests.fake_api import FakeAPI
 from tests.reading import asking
@@ -60,9 +62,11 @@ def main() -> None:
 async def _fill(root: Path, rows: int) -> None:
     """Answer all rows but the last MORE, as if they had been asked."""
     run, disk = RunFolder(root / "run"), NoSync()
-    _, layout = runs.opened(run.path)
+    _, layout = begun.opened(run.path)
     found, _ = recover(disk, run)
-    store = Store(run, layout, found, part_rows=PART_ROWS, on_done=lambda _: None, disk=disk)
+    store = Store(
+        run, layout, found, part_rows=PART_ROWS, on_done=lambda _: None, sends=Sends(disk, run)
+    )
     async with store:
         for batch in readers.resolve(str(root / "in.jsonl"), root).batches(store.next_position):
             left = rows - store.next_row

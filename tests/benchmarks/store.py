@@ -25,6 +25,7 @@ from batch.run_folder import RunFolder
 from batch.store import folder, journal, seal
 from batch.store.files import Disk
 from batch.store.seal import Layout
+from batch.store.sends import Sends
 from batch.store.spool import SpoolWriter, Start
 from batch.store.writer import Store
 
@@ -98,7 +99,7 @@ async def _stored(root: Path, path: Path, rows: int) -> tuple[float, list[float]
     stalls: list[float] = []
     ticking = asyncio.create_task(_tick(stalls))
     began = time.perf_counter()
-    store = Store(run, layout, [], part_rows=5_000, on_done=lambda _: None, disk=disk)
+    store = Store(run, layout, [], part_rows=5_000, on_done=lambda _: None, sends=Sends(disk, run))
     async with store:
         for batch in source.batches():
             first = store.take_in(batch)

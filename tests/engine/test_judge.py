@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from batch.costs.prices import Pricer, Seller
-from batch.engine.decisions import Decision, Done, Held, Remark, Stop, Wait
+from batch.engine.decisions import Decision, Done, Held, Stop, Wait
+from batch.engine.events import Notice
 from batch.engine.judge import Judge, Standing
 from batch.engine.retry import Retry
 from batch.engine.task import Task
@@ -39,8 +40,8 @@ class Case:
         task = task or Task(Row(row, {}, f"in:{row}"))
         request = Request(task.row.index, None, "chat", "m", b"{}", "hash")
         task = Task(task.row, request, task.tries, task.chances)
-        judged = self.judge.outcome(request, attempt)
-        return list(self.judge.decide(task, attempt, judged, self.now))
+        done, judged = self.judge.ended(request, attempt)
+        return list(self.judge.decide(task, done, judged, self.now))
 
     def to_the_end(self, attempts: list[Attempt]) -> list[Decision]:
         """What follows from one after the other at the same row, which waits in between."""
@@ -81,8 +82,8 @@ def told(decisions: list[Decision]) -> list[Any]:
                 words.append("held")
             case Stop(reason):
                 words.append(type(reason).__name__)
-            case Remark():
-                words.append("remark")
+            case Notice():
+                words.append("notice")
     return words
 
 
@@ -146,7 +147,7 @@ def test_an_outage_costs_no_row_its_chances() -> None:
     case.decide(GOOD, 0)
     for row in range(1, 41):
         assert all(isinstance(each, Wait) for each in case.decide(BROKEN, row))
-    assert case.limiter.health.since is not None
+    assert case.limiter.circuit.open_since is not None
     [wait] = case.decide(BROKEN, 50)
     assert isinstance(wait, Wait) and wait.task.chances.of("failed") == 0
 
@@ -155,13 +156,13 @@ def test_an_outage_that_lasts_too_long_stops_the_run() -> None:
     case = Case(Retry(max_wait=60))
     case.decide(GOOD, 0)
     stops = [case.now for row in range(200) if "Stopped" in told(case.decide(BROKEN, row))]
-    assert stops and 60 <= stops[0] - (case.limiter.health.since or 0.0) <= 62
+    assert stops and 60 <= stops[0] - (case.limiter.circuit.open_since or 0.0) <= 62
 
 
 def test_what_holds_for_many_rows_is_said_once() -> None:
     case = Case()
     other = attempt(answer={**ANSWER, "model": "n"})
-    assert told(case.decide(other, 0)) == ["ok", "remark"]
+    assert told(case.decide(other, 0)) == ["ok", "notice"]
     assert told(case.decide(other, 1)) == ["ok"]
 
 

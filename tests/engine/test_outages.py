@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from batch import runner, spec
-from batch.planning import open_run
+from batch.planning.terms import Terms
 from batch.reports.summary import Ended
 from tests import virtual
 from tests.fake_api import FakeAPI, Step, answer_to
@@ -52,7 +52,7 @@ def ask(
 ) -> Ended:
     """A run in `folder`, and what happens `meanwhile`; `settings` are those of its retries."""
     job = job_of(api.url, folder, prompts, limits, settings)
-    return runner.run(job, folder / "run", virtual.how(api, *meanwhile, yes=yes))
+    return runner.run(job, folder / "run", *virtual.how(api, *meanwhile, yes=yes))
 
 
 def job_of(
@@ -115,7 +115,7 @@ def test_an_endpoint_that_is_gone_for_a_while_costs_no_row(tmp_path):
         back.append(FakeAPI(first.port))
 
     threading.Thread(target=goes, daemon=True).start()
-    how = open_run.How(environment={}, say=lambda _: None)
+    how = Terms(environment={})
     ended = runner.run(job_of(first.url, tmp_path, prompts), tmp_path / "run", how)
     back[0].close()
     assert_all_answered(ended, prompts)
@@ -135,7 +135,7 @@ def test_an_endpoint_that_never_was_there_stops_the_run(tmp_path):
     with closing(socket.create_server(("127.0.0.1", 0))) as listener:
         port = listener.getsockname()[1]
     job = job_of(f"http://127.0.0.1:{port}/v1", tmp_path, texts(10), retry={"max_wait": 0.3})
-    how = open_run.How(environment={}, say=lambda _: None)
+    how = Terms(environment={})
     ended = runner.run(job, tmp_path / "run", how)
     assert (ended.exit_code, rows(ended.run.path)) == (3, [])
     assert os.strerror(errno.ECONNREFUSED) in str(ended.stopped)

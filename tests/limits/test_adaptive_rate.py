@@ -6,7 +6,7 @@ import heapq
 
 import pytest
 
-from batch.limits.adaptive_rate import Pace
+from batch.limits.adaptive_rate import AdaptiveRate
 
 
 class Bucketed:
@@ -27,15 +27,15 @@ class Bucketed:
 
 def run(server: Bucketed, rows: int, latency: float, in_flight: int) -> tuple[float, int]:
     """Seconds until all rows are answered, and requests sent for it."""
-    pace, now, slot, sent, answered = Pace(), 0.0, 0.0, 0, 0
+    adaptive, now, slot, sent, answered = AdaptiveRate(), 0.0, 0.0, 0, 0
     flying: list[tuple[float, bool]] = []
     waiting = rows
     while answered < rows:
-        while waiting and len(flying) < in_flight and (pace.rate is None or slot <= now):
+        while waiting and len(flying) < in_flight and (adaptive.rate is None or slot <= now):
             heapq.heappush(flying, (now + latency, server.takes(now)))
             waiting, sent = waiting - 1, sent + 1
-            if pace.rate is not None:
-                slot = max(slot, now - 0.1) + 1 / pace.rate
+            if adaptive.rate is not None:
+                slot = max(slot, now - 0.1) + 1 / adaptive.rate
         moments = [flying[0][0]] if flying else []
         if waiting and len(flying) < in_flight and slot > now:
             moments.append(slot)
@@ -44,10 +44,10 @@ def run(server: Bucketed, rows: int, latency: float, in_flight: int) -> tuple[fl
             _, taken = heapq.heappop(flying)
             if taken:
                 answered += 1
-                pace.answered(now)
+                adaptive.answered(now)
             else:
                 waiting += 1
-                pace.refused(now)
+                adaptive.refused(now)
     return now, sent
 
 
@@ -61,39 +61,39 @@ def test_finds_an_undeclared_limit(latency: float, in_flight: int) -> None:
 
 
 def test_holds_nothing_back_before_a_refusal() -> None:
-    pace = Pace()
+    adaptive = AdaptiveRate()
     for moment in range(100):
-        pace.answered(moment / 100)
+        adaptive.answered(moment / 100)
 
-    assert pace.rate is None
+    assert adaptive.rate is None
 
 
 def test_changes_once_for_refusals_that_come_together() -> None:
-    pace = Pace()
+    adaptive = AdaptiveRate()
     for moment in range(200):
-        pace.answered(moment / 100)
+        adaptive.answered(moment / 100)
 
-    assert pace.refused(2.0)
-    rate = pace.rate
-    assert not pace.refused(2.01)
-    assert pace.rate == rate == pytest.approx(95, rel=0.05)
+    assert adaptive.refused(2.0)
+    rate = adaptive.rate
+    assert not adaptive.refused(2.01)
+    assert adaptive.rate == rate == pytest.approx(95, rel=0.05)
 
 
 def test_rises_while_it_is_used_up_and_not_otherwise() -> None:
-    pace = Pace()
+    adaptive = AdaptiveRate()
     for moment in range(200):
-        pace.answered(moment / 100)
-    pace.refused(2.0)
-    rate = pace.rate
+        adaptive.answered(moment / 100)
+    adaptive.refused(2.0)
+    rate = adaptive.rate
     assert rate is not None
 
     for moment in range(300, 800):
-        pace.answered(moment / 100)
+        adaptive.answered(moment / 100)
     for moment in range(800, 1_000, 50):
-        pace.answered(moment / 100)
-    risen = pace.rate
+        adaptive.answered(moment / 100)
+    risen = adaptive.rate
     for moment in range(1_000, 1_500, 50):
-        pace.answered(moment / 100)
+        adaptive.answered(moment / 100)
 
     assert risen is not None and risen > rate
-    assert pace.rate == risen
+    assert adaptive.rate == risen

@@ -17,8 +17,10 @@ import pytest
 
 from batch.engine import retry
 from batch.engine.retry import Retry, Waiting
-from batch.limits.limiter import HEADROOM, Limiter, Limits, TooLarge
+from batch.limits.limiter import Limiter, Limits
+from batch.limits.rates import HEADROOM
 from batch.limits.token_bucket import MOST_CREDIT
+from batch.limits.token_reservations import TooLarge
 from batch.model import Request, Usage
 from tests.virtual import play
 
@@ -158,14 +160,14 @@ async def work(
     async def worker() -> None:
         nonlocal others_succeed
         while True:
-            async with limiter.turn:
+            async with limiter.gate:
                 row = waiting.pop_due(loop.time())
                 asked = request(next(rows) if row is None else row, output_cap=output_cap)
                 await limiter.admit(asked)
             began = loop.time()
             answer = await server.ask()
             took = loop.time() - began
-            limiter.hear(answer.headers, 0.0)
+            limiter.read_headers(answer.headers, 0.0)
             if answer.status == 200:
                 used = usage()
                 limiter.release(asked, (used.input_tokens or 0) + (used.output_tokens or 0))
@@ -183,7 +185,7 @@ async def work(
             limiter.refused(answer.wait, None, took, "429")
             if not others_succeed and answer.wait is None:
                 closed = retry.backoff(Retry(), max(1, limiter.refusals), chance.random())
-                limiter.close_until(loop.time() + closed, "429")
+                limiter.pause_until(loop.time() + closed, "429")
             others_succeed = False
 
     async with asyncio.TaskGroup() as group:
@@ -257,7 +259,7 @@ async def leave(limiter: Limiter, *requests: Request) -> list[float]:
     began, left = loop.time(), dict[int, float]()
 
     async def go(asked: Request) -> None:
-        async with limiter.turn:
+        async with limiter.gate:
             if await limiter.admit(asked):
                 left[asked.row] = loop.time() - began
                 limiter.release(asked, None)
@@ -307,6 +309,24 @@ def test_tokens_that_were_not_used_let_others_go() -> None:
     assert used == pytest.approx((1 - (1 - MOST_CREDIT) * MOST_CREDIT) / HEADROOM, abs=0.3)
 
 
+def test_what_was_used_before_a_limit_was_announced_does_not_count_against_it() -> None:
+    async def story() -> list[float]:
+        limits = limiter()
+        for row in range(1_000):
+            await limits.admit(request(row))
+            limits.release(request(row), 1_000)
+        said = {
+            "x-ratelimit-limit-tokens": "60000",
+            "x-ratelimit-remaining-tokens": "0",
+            "x-ratelimit-reset-tokens": "60s",
+        }
+        limits.read_headers(said, 0.0)
+        limits.read_headers(said, 0.0)
+        return await leave(limits, request(1_000, 4, output_cap=99))
+
+    assert play(story())[0] < 1
+
+
 def test_a_rate_may_change_while_it_is_waited_for_and_brings_no_burst() -> None:
     async def story() -> list[float]:
         limits, loop = limiter(most=400, requests_per_minute=6_000), asyncio.get_running_loop()
@@ -316,8 +336,8 @@ def test_a_rate_may_change_while_it_is_waited_for_and_brings_no_burst() -> None:
                 "x-ratelimit-remaining-requests": "0",
                 "x-ratelimit-reset-requests": "60s",
             }
-            loop.call_later(2 * at, limits.hear, said, 0.0)
-            loop.call_later(2 * at, limits.hear, said, 0.0)
+            loop.call_later(2 * at, limits.read_headers, said, 0.0)
+            loop.call_later(2 * at, limits.read_headers, said, 0.0)
         await asyncio.sleep(0.01)
         return await leave(limits, *map(request, range(200)))
 

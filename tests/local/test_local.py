@@ -17,10 +17,12 @@ from typing import Any
 import psutil
 import pytest
 
-from batch import runner, spec
+from batch import job_toml, runner, spec
 from batch.errors import UsageError
+from batch.local import model_file
 from batch.local import server as local
-from batch.planning import open_run
+from batch.model import EMBEDDED_MODEL
+from batch.planning.terms import Terms
 from tests.reading import ran, rows
 
 pytest.importorskip(
@@ -96,13 +98,13 @@ def is_gone(process: psutil.Process) -> bool:
 
 def test_answers_a_chat_under_its_own_name_and_reports_usage(server: local.Local) -> None:
     body = {
-        "model": local.MODEL,
+        "model": EMBEDDED_MODEL,
         "messages": [{"role": "user", "content": "Say hello."}],
         "max_tokens": 4,
         "temperature": 0,
     }
     answer = call(server.base_url, "chat/completions", server.api_key, body)
-    assert answer["model"] == local.MODEL
+    assert answer["model"] == EMBEDDED_MODEL
     assert answer["choices"][0]["message"]["content"]
     assert 0 < answer["usage"]["completion_tokens"] <= 4
 
@@ -144,14 +146,14 @@ def test_the_sample_job_with_a_schema_is_held_to_it_by_either_api(
     name: str, stream: bool, tmp_path: Path
 ) -> None:
     sample = REPOSITORY / "jobs" / "sentiment_schema.toml"
-    tables = spec.at(spec.read(sample), sample.parent)
+    tables = job_toml.absolute(job_toml.read(sample), sample.parent)
     tables |= {
         "limit": 2,
         "retry": {"schema_attempts": 1},
         "output": {"path": str(tmp_path / "run")},
     }
     tables["request"] |= {"api": name, "stream": stream}
-    how = open_run.How(environment={}, say=lambda _: None)
+    how = Terms(environment={})
     assert runner.run(spec.check(tables), tmp_path / "run", how).exit_code == 0
     for row in rows(tmp_path / "run"):
         assert row["parsed"]["sentiment"] in ("positive", "negative")
@@ -160,7 +162,7 @@ def test_the_sample_job_with_a_schema_is_held_to_it_by_either_api(
 
 def test_offers_one_model_to_whoever_has_the_key(server: local.Local) -> None:
     models = call(server.base_url, "models", server.api_key)
-    assert [model["id"] for model in models["data"]] == [local.MODEL]
+    assert [model["id"] for model in models["data"]] == [EMBEDDED_MODEL]
     with pytest.raises(urllib.error.HTTPError) as refused:
         call(server.base_url, "models", "another key")
     refused.value.close()
@@ -234,9 +236,9 @@ except errors.UsageError as error:
 
 def test_an_unreachable_index_gives_its_words_and_the_way_out(tmp_path: Path) -> None:
     code = """
-from batch import errors; from batch.local import server as local
+from batch import errors; from batch.local import model_file
 try:
-    local.model_file(progress=False)
+    model_file.found(progress=False)
 except errors.UsageError as error:
     print(error, error.hint)
 """
@@ -256,7 +258,7 @@ def test_a_fetched_file_with_another_hash_is_refused_and_removed(tmp_path: Path)
     fetched, target = tmp_path / "fetched.gguf", tmp_path / "target.gguf"
     fetched.write_bytes(b"GGUF, but not ours")
     with pytest.raises(UsageError, match="not the one we know"):
-        local._adopt(fetched, target)
+        model_file._adopt(fetched, target)
     assert not fetched.exists() and not target.exists()
 
 
@@ -275,7 +277,7 @@ def test_a_model_file_that_is_none_is_named(
 
 
 def test_a_truncated_model_file_gives_the_servers_own_reason(tmp_path: Path) -> None:
-    with local.model_file(progress=False).open("rb") as whole:
+    with model_file.found(progress=False).open("rb") as whole:
         (tmp_path / "half.gguf").write_bytes(whole.read(40_000_000))
     with (
         pytest.raises(UsageError, match="did not start") as caught,

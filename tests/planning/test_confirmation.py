@@ -14,12 +14,13 @@ from typing import Any
 import pytest
 
 from batch import readers, spec
-from batch.costs.forecast import Tally
+from batch.costs.forecast import Forecaster
 from batch.costs.prices import Price, Pricer, Seller
 from batch.errors import Stopped
 from batch.model import Request, Result
-from batch.planning import confirmation, prepare
-from batch.planning.confirmation import Standing
+from batch.planning import confirmation, sources
+from batch.planning.prepare import prepare
+from batch.planning.terms import Terms
 from batch.totals import Summary
 from tests import program
 from tests.fake_api import FakeAPI, Step
@@ -143,8 +144,8 @@ def rows_of(tmp_path: Path, count: int) -> tuple[spec.Job, readers.Input]:
     return spec.check({"input": str(path)}), readers.resolve(str(path), tmp_path)
 
 
-def tally(count: int, cap: int | None) -> Tally:
-    made = Tally()
+def forecaster(count: int, cap: int | None) -> Forecaster:
+    made = Forecaster()
     for row in range(count):
         made.add(Request(row, None, "chat", "m", b"x" * 400, "", output_cap=cap))
     return made
@@ -153,7 +154,7 @@ def tally(count: int, cap: int | None) -> Tally:
 @pytest.mark.parametrize(("cap", "each"), [(100, 100 * 1e-6 + 1e-3), (None, 100 * 1e-6 + 5e-3)])
 def test_a_new_run_is_reckoned_from_its_first_rows(tmp_path, cap, each):
     job_, source = rows_of(tmp_path, 300)
-    bill = confirmation.of_new(job_, source, tally(100, cap), PRICER)
+    bill = confirmation.of_new(job_, source, forecaster(100, cap), PRICER)
     assert bill is not None
     assert bill.usd == pytest.approx(300 * each)
     assert bill.why.startswith("300 rows")
@@ -161,14 +162,14 @@ def test_a_new_run_is_reckoned_from_its_first_rows(tmp_path, cap, each):
 
 def test_the_rows_beyond_the_check_are_reckoned_by_their_bytes(tmp_path):
     _, source = rows_of(tmp_path, 30_000)
-    assert prepare.rows_in(source, None) == pytest.approx(30_000, rel=0.05)
-    assert prepare.rows_in(source, 20_000) == 20_000
-    assert prepare.rows_in(source, 7) == 7
+    assert sources.rows_in(source, None) == pytest.approx(30_000, rel=0.05)
+    assert sources.rows_in(source, 20_000) == 20_000
+    assert sources.rows_in(source, 7) == 7
 
 
 def test_without_a_price_there_is_no_bill(tmp_path):
     job_, source = rows_of(tmp_path, 3)
-    assert confirmation.of_new(job_, source, tally(3, 10), Pricer({}, Seller())) is None
+    assert confirmation.of_new(job_, source, forecaster(3, 10), Pricer({}, Seller())) is None
 
 
 @pytest.mark.parametrize(
@@ -189,19 +190,29 @@ def test_the_rest_of_a_run_is_reckoned_from_what_is_done(tmp_path, rows, limit, 
     for row, cost in enumerate(done):
         known: dict[str, Any] = {"input_tokens": 5, "output_tokens": 5, "started_at": 1.0}
         held.add(Result(row=row, status="ok", attempts=1, model="m", cost_usd=cost, **known))
-    bill = confirmation.of_rest(job_, readers.resolve(str(path), tmp_path), Standing(rows, held))
+    bill = confirmation.of_rest(job_, readers.resolve(str(path), tmp_path), rows, held)
     assert (None if bill is None else bill.usd) == usd
 
 
 @pytest.mark.parametrize(("cap", "questions"), [(9, 0), (100_000, 1)])
 def test_only_what_is_above_the_threshold_is_asked(tmp_path, cap, questions):
-    job_, source = rows_of(tmp_path, 100)
+    path = write(tmp_path / "in.jsonl", texts(100))
+    tables = {
+        "input": str(path),
+        "prompt": {"user": "{{ text }}"},
+        "request": {"model": "m", "max_tokens": cap},
+        "endpoint": {"base_url": "http://127.0.0.1:9/v1"},
+        "prices": {"m": {"input": 1.0, "output": 10.0}},
+    }
     asked: list[str] = []
 
     def declines(question: str) -> bool:
         asked.append(question)
         return False
 
-    with pytest.raises(Stopped) if questions else contextlib.nullcontext():
-        confirmation.seek(declines, job_, source, PRICER, tally(100, cap))
+    terms = Terms(environment={}, folder=tmp_path / "run", bounds=False)
+    with contextlib.ExitStack() as stack:
+        prepared = prepare(spec.check(tables), terms, stack)
+        with pytest.raises(Stopped) if questions else contextlib.nullcontext():
+            confirmation.seek(declines, prepared)
     assert len(asked) == questions

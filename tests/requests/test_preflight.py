@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from batch import spec
+from batch import job_toml, spec
 from batch.apis import APIS, Parameters, bounded
 from batch.errors import JobError
 from batch.requests.preflight import CLIENT_SIDE, Bounds, OutOfBounds, of_body, of_parameters
@@ -252,7 +252,7 @@ def test_a_setting_of_a_client_is_sent_to_its_own_table(tmp_path, key):
     path = tmp_path / "job.toml"
     path.write_text(f'[request]\nmodel = "m"\n{key} = 3\n')
     with pytest.raises(JobError) as caught:
-        spec.check(spec.read(path), path)
+        spec.check(job_toml.read(path), path)
     said = str(caught.value).removeprefix(f"{tmp_path}/")
     assert said.startswith(f"job.toml:3: [request] {key}: no server reads this; write ")
     assert any(table in said for table in ("[endpoint]", "[limits]", "[retry]", "[request] itself"))

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from batch import runs
 from batch.errors import Damaged
 from batch.model import Position, Result
+from batch.planning import begun
 from batch.reports import status
 from batch.run_folder import RunFolder
 from batch.store import contents, journal, part_results, parts, plan
@@ -46,7 +46,7 @@ def test_what_a_journal_adds_wins_and_is_added_up(run):
     counted = contents.counted(run.path)
     assert (counted.summary.totals().rows_ok, counted.summary.totals().attempts) == (2, 3)
     assert (counted.opened, counted.finished) == (1, [1.8e9])
-    _, layout = runs.opened(run.path)
+    _, layout = begun.opened(run.path)
     names = ["row", "status", "attempts"]
     table = contents.chosen(run, 0, layout, names)
     assert [tuple(row.values()) for row in table.to_pylist()] == seen(run)

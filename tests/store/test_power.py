@@ -108,7 +108,6 @@ class Run:
             found,
             part_rows=self.part_rows,
             on_done=self._done,
-            disk=disk,
             sends=sends.Sends(disk, run, unanswered, _bearing),
         )
         return source, found, store

@@ -22,9 +22,10 @@ from batch.event_stream import MAX_EVENT
 from batch.lenient_json import decode
 from batch.model import Attempt, Request
 from batch.requests.prompts import Question
-from batch.transport import client
+from batch.transport.body import LARGE_BODY, MAX_BODY
 from batch.transport.client import Client, Hooks
 from batch.transport.endpoint import Endpoint, target
+from batch.transport.faults import REUSED_SOCKET_SECONDS
 from tests.fake_api import FakeAPI, Step, answer_to
 
 CHAT = "/chat/completions"
@@ -217,7 +218,7 @@ async def test_a_fault_below_http_is_a_value(api, step, status, fault, billed, e
 
 async def test_a_server_that_closes_late_may_have_billed(api):
     api.always = Step(close=True)
-    table, slow = Endpoint(base_url=api.url), itertools.count(0.0, client.REUSED_SOCKET_SECONDS + 1)
+    table, slow = Endpoint(base_url=api.url), itertools.count(0.0, REUSED_SOCKET_SECONDS + 1)
     async with Client(table, target(table, {}), 1, clock=slow.__next__) as session:
         attempt = await session.send(request())
     assert (attempt.fault, attempt.maybe_billed) == ("connection", True)
@@ -261,13 +262,13 @@ async def test_a_body_that_ends_early_without_a_length_is_no_json(api):
 
 
 async def test_a_body_over_the_cap_is_refused(api):
-    attempt = await tried(api, Step(body=b" " * (client.MAX_BODY + 1)))
+    attempt = await tried(api, Step(body=b" " * (MAX_BODY + 1)))
     assert (attempt.status, attempt.fault, attempt.maybe_billed) == (200, "too_large", True)
     assert attempt.message == "the answer has more than 16 MiB" and attempt.raw == b""
 
 
 async def test_the_cap_counts_decoded_bytes(api):
-    bomb = gzip.compress(b" " * (4 * client.MAX_BODY))
+    bomb = gzip.compress(b" " * (4 * MAX_BODY))
     attempt = await tried(api, Step(body=bomb, headers={"Content-Encoding": "gzip"}))
     assert attempt.fault == "too_large"
 
@@ -436,7 +437,7 @@ async def test_an_interim_answer_is_passed_over(api):
 
 async def test_a_connection_whose_answer_was_not_read_to_its_end_is_not_used_again(api):
     table = Endpoint(base_url=api.url)
-    api.script = {"large": [Step(body=b" " * (2 * client.MAX_BODY)), ...]}
+    api.script = {"large": [Step(body=b" " * (2 * MAX_BODY)), ...]}
     async with Client(table, target(table, {}), connections=1) as session:
         assert (await session.send(request("large"))).fault == "too_large"
         assert (await session.send(request())).status == 200
@@ -523,7 +524,7 @@ async def roomless(api: FakeAPI, step: Step, seconds: float, **endpoint: Any) ->
 
 
 async def test_a_large_answer_that_breaks_while_there_is_no_room_for_it_is_cut_off(api):
-    large = chunk(b" " * 2 * client.LARGE_BODY)
+    large = chunk(b" " * 2 * LARGE_BODY)
     step = Step(raw=(CHUNKED, large, BROKEN), event_delay=0.1)
     attempt = await roomless(api, step, 0.5)
     assert (attempt.fault, attempt.maybe_billed) == ("cut_off", True)
@@ -531,7 +532,7 @@ async def test_a_large_answer_that_breaks_while_there_is_no_room_for_it_is_cut_o
 
 async def test_the_time_in_which_there_is_no_room_for_an_answer_is_not_the_servers(api):
     body = b'{"choices":[{"message":{"content":"%b"},"finish_reason":"stop"}]}'
-    body %= b"x" * 2 * client.LARGE_BODY
+    body %= b"x" * 2 * LARGE_BODY
     attempt = await roomless(api, Step(body=body), 1.0, total_timeout=0.5)
     assert (attempt.status, attempt.fault) == (200, None)
 

@@ -1,4 +1,4 @@
-"""What exchange.py uses behind aiohttp's public session, so that a version that changes it is found
+"""What connection.py uses behind aiohttp's public session, so that a version that changes it is found
 here, by name, and not in a run.
 """
 

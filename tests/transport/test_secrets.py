@@ -231,7 +231,7 @@ def redirected(tmp_path: Path) -> Callable[..., str]:
     """Asks one row with the key in a header, within this process, and gives why the run stopped."""
     from batch import runner as running
     from batch import spec
-    from batch.planning import open_run
+    from batch.planning.terms import Terms
 
     def run(api: FakeAPI, header: str) -> str:
         write(tmp_path / "in.jsonl", texts(1))
@@ -241,7 +241,7 @@ def redirected(tmp_path: Path) -> Callable[..., str]:
             "request": {"model": "m"},
             "endpoint": {"base_url": api.url, "headers": {header: "$KEY"}, "api_key_env": ""},
         }
-        how = open_run.How(environment={"KEY": KEY}, say=lambda _: None)
+        how = Terms(environment={"KEY": KEY})
         ended = running.run(spec.check(tables), tmp_path / "run", how)
         assert ended.exit_code == 3
         assert api.ledger[0].headers[header.lower()] == KEY

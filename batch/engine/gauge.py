@@ -1,0 +1,66 @@
+"""How far a run is at a moment, and what it waits for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from batch.costs.budget import Reservations
+from batch.engine.counts import Counts
+from batch.engine.events import Progressed
+from batch.engine.feed import Feed
+from batch.engine.sender import Sender
+from batch.words import duration, money
+
+A_WHILE = 5.0
+"""Seconds for which the last answers are waited for without a word."""
+
+
+class Gauge:
+    """Reads off the parts of a run."""
+
+    def __init__(
+        self,
+        counts: Counts,
+        feed: Feed,
+        sender: Sender,
+        reservations: Reservations | None,
+        rows: Callable[[], int | None],
+        clock: Callable[[], float],
+    ) -> None:
+        """`rows` tells how many there are to ask, as far as that is known."""
+        self._counts = counts
+        self._feed = feed
+        self._sender = sender
+        self._reservations = reservations
+        self._rows = rows
+        self._clock = clock
+        self._began = clock()
+
+    def seconds(self) -> float:
+        """Since the start."""
+        return self._clock() - self._began
+
+    def read(self) -> Progressed:
+        """As it is now."""
+        held, asked = self._counts.now()
+        return Progressed(
+            self.seconds(), self._rows(), held, asked, self._feed.retries, self._waiting()
+        )
+
+    def _waiting(self) -> str:
+        left = (
+            ""
+            if self._reservations is None
+            else f"cap left {money(self._reservations.budget.left)}"
+        )
+        words = (left, self._sender.words() or self._last_answers())
+        return ", ".join(word for word in words if word)
+
+    def _last_answers(self) -> str:
+        """What the end of the run waits for, once that takes a while."""
+        if not self._feed.exhausted or (seconds := self._sender.oldest()) < A_WHILE:
+            return ""
+        in_flight = self._feed.in_flight
+        answers = "answer" if in_flight == 1 else f"{in_flight:,} answers"
+        oldest = "" if in_flight == 1 else "the oldest "
+        return f"waiting for the last {answers}, {oldest}asked {duration(seconds)} ago"

@@ -1,0 +1,141 @@
+"""A job file: its tables, with absolute paths, and the line where a key stands in it."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from batch.errors import JobError
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The tables of a job file as they stand there.  Raises JobError."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        tables = tomllib.loads(text)
+    except FileNotFoundError:
+        raise JobError(f"no such job file: {path}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise JobError(_placed(path, text, str(error))) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise JobError(f"{path}: cannot be read: {error}") from None
+    return tables
+
+
+def absolute(tables: dict[str, Any], folder: Path, source: Path | None = None) -> dict[str, Any]:
+    """`tables` with relative paths taken from `folder`, and the files of prompt and schema read in.
+    Raises JobError, which names the place in the job file `source`.
+    """
+    made = {key: dict(value) if isinstance(value, dict) else value for key, value in tables.items()}
+    if "input" in made:
+        made["input"] = _absolute(made["input"], folder)
+    if isinstance(request := made.get("request"), dict) and isinstance(request.get("schema"), str):
+        request["schema"] = _schema(request["schema"], folder, source)
+    if isinstance(output := made.get("output"), dict) and isinstance(output.get("path"), str):
+        slash = "/" * output["path"].endswith("/")  # by which a folder is told from a file
+        output["path"] = _absolute(output["path"], folder).removesuffix("/") + slash
+    if isinstance(prompt := made.get("prompt"), dict):
+        _read_in(prompt, folder, source)
+    if isinstance(endpoint := made.get("endpoint"), dict):
+        _find_model(endpoint, folder)
+    return made
+
+
+def place(keys: list[str], source: Path | None) -> str:
+    """`job.toml:10: ` where a key stands in a job file; nothing where there is no file."""
+    if source is None:
+        return ""
+    line = _line_of(keys, source.read_text(encoding="utf-8-sig").splitlines())
+    return f"{source}:{line}: " if line else f"{source}: "
+
+
+def _read_in(prompt: dict[str, Any], folder: Path, source: Path | None) -> None:
+    """The table `[prompt]`: its template, if that is a file, and the folders of its files."""
+    if isinstance(prompt.get("files_from"), list):
+        prompt["files_from"] = _absolute(prompt["files_from"], folder)
+    if not isinstance(prompt.get("file"), str):
+        return
+    file = folder / prompt.pop("file")
+    try:
+        prompt.setdefault("user", file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        where = place(["prompt", "file"], source)
+        raise JobError(f"{where}[prompt] file: cannot read {file}: {_why(error)}") from None
+
+
+def _find_model(endpoint: dict[str, Any], folder: Path) -> None:
+    """The table `[endpoint]`: `local:` may name the file of a model."""
+    scheme, colon, path = str(endpoint.get("base_url", "")).partition(":")
+    if scheme == "local" and colon:
+        endpoint["base_url"] = "local:" + _absolute(path, folder)
+
+
+def _schema(given: str, folder: Path, source: Path | None) -> Any:
+    """A schema given as the path of a JSON file, or as JSON itself."""
+    inline = given.lstrip().startswith("{")
+    file = folder / Path(given).expanduser()
+    try:
+        return msgspec.json.decode(given if inline else file.read_bytes())
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        where, what = place(["request", "schema"], source), "" if inline else f" {file}"
+        raise JobError(f"{where}[request] schema: cannot read{what}: {_why(error)}") from None
+
+
+def _why(error: Exception) -> str:
+    """What is wrong with a file, without its name."""
+    return (isinstance(error, OSError) and error.strerror) or str(error)
+
+
+def _absolute(path: Any, folder: Path) -> Any:
+    if isinstance(path, list):
+        return [_absolute(each, folder) for each in path]
+    if not isinstance(path, str) or path == "-" or "://" in path:
+        return path
+    return str(folder.absolute() / Path(path).expanduser())
+
+
+def _placed(path: Path, text: str, problem: str) -> str:
+    """tomllib's `… (at line 3, column 5)` -> `job.toml:3: not TOML: …`; what it finds at the end is
+    placed in the last line.
+    """
+    why, _, place = problem.rpartition(" (at ")
+    found = re.match(r"line (\d+)", place)
+    line = found[1] if found else len(text.splitlines())
+    return f"{path}:{line}: not TOML: {why or problem}"
+
+
+def _line_of(keys: list[str], lines: list[str]) -> int | None:
+    """The line where a key stands: under its `[table]`, dotted, or inside an inline table; None
+    if set by a flag.
+    """
+    *parents, last = keys or [""]
+    table: list[str] = []
+    for number, line in enumerate(lines, 1):
+        stripped = line.strip()
+        if header := re.match(r"\[\s*([^\[\]]+?)\s*\]", stripped):
+            table = _keys(header[1])
+            if table == keys:
+                return number
+        elif assigned := re.match(r"([^=#]+?)\s*=", stripped):
+            path = table + _keys(assigned[1])
+            inline = path == parents and re.search(rf"\b{re.escape(last)}\b\s*=", stripped)
+            if path == keys or inline:
+                return number
+    return None
+
+
+def _keys(written: str) -> list[str]:
+    """The parts of a dotted key; none where it is no key."""
+    try:
+        value: Any = tomllib.loads(f"{written} = 0")
+    except tomllib.TOMLDecodeError:
+        return []
+    keys = []
+    while isinstance(value, dict):
+        [(key, value)] = value.items()
+        keys.append(key)
+    return keys

@@ -1,0 +1,98 @@
+"""Whether the run in a folder is that of a job: the same questions about the same input."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import msgspec
+
+from batch import readers, spec
+from batch.errors import Different, InputError
+from batch.planning import begun, old_rules, sources
+from batch.planning.terms import Terms
+from batch.readers import Input
+from batch.run_folder import RunFolder
+from batch.spec import Job
+from batch.store import contents, folder, plan
+from batch.store.plan import Plan
+
+
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
+    """How a job stands to what is in its folder: `known` is the run that goes on, None where one
+    begins; it `replaces` one that is there and holds nothing; `different` says why another stays.
+    """
+
+    source: Input
+    known: Plan | None = None
+    replaces: bool = False
+    different: Different | None = None
+
+
+def of(job: Job, terms: Terms, stack: ExitStack) -> Standing:
+    """Compare a job with its folder.  Raises Different where it asks, Refused for a folder that is not
+    ours, and what the input's files raise.
+    """
+    run = terms.folder
+    if run is not None and terms.asks:
+        folder.check_ours(run)
+    if terms.reuse is not None:
+        begun.opened(terms.reuse)
+    if run is None or terms.anew:
+        return Standing(source=sources.of(job, stack, None))
+    source = sources.of(job, stack, plan.read(run))
+    try:
+        return Standing(source=source, known=same_run(job, run, source))
+    except Different as different:
+        if not terms.asks:
+            return Standing(source=sources.anew(job, source), different=different)
+        if not _binds_nobody(run):
+            raise
+        return Standing(source=sources.anew(job, source), replaces=True)
+
+
+def same_run(
+    job: Job, run_folder: Path, source: Input, say: Callable[[str], None] | None = None
+) -> Plan | None:
+    """The plan of the run in the folder, None when there is none.  Raises Different."""
+    known = plan.read(run_folder)
+    if known is None:
+        return None
+    different = plan.differences(known, spec.tables_of(job), job.request.over)
+    if different:
+        raise Different(f"{run_folder} is the run of another job: {', '.join(different)} changed")
+    if contradicted := readers.contradicted(source, known.input_format, sources.said(job)):
+        raise Different(f"{run_folder} reads its input otherwise: {contradicted}")
+    before = [msgspec.convert(fingerprint, readers.Fingerprint) for fingerprint in known.inputs]
+    difference = readers.compare(before, source)
+    if difference.kind == "changed":
+        raise Different(f"{run_folder} is the run of another input: {difference.text}")
+    if known.rules < plan.RULES and (why := old_rules.why_different(job, source, run_folder)):
+        raise Different(f"{run_folder} began by the rules of an older version: {why}")
+    if difference.kind == "grown":
+        _join(run_folder, source, difference.text, say)
+    return known
+
+
+def _join(run_folder: Path, source: Input, growth: str, say: Callable[[str], None] | None) -> None:
+    try:
+        notices = source.new_file_notices()
+    except InputError as error:
+        raise Different(f"{run_folder} is the run of another input: {error}") from None
+    if say is not None:
+        for line in (f"the input grew ({growth}): its new rows are asked too", *notices):
+            say(line)
+
+
+def _binds_nobody(run_folder: Path) -> bool:
+    """Whether the run in the folder holds no answer, and nothing in it may have been billed."""
+    _, layout = begun.opened(run_folder)
+    totals = contents.counted(run_folder).summary.totals()
+    used = totals.input_tokens + totals.output_tokens + totals.unconfirmed_tokens
+    charged = totals.maybe_billed_attempts + totals.unbounded_attempts + used
+    return (
+        not totals.rows_ok
+        and not charged
+        and not contents.unanswered(RunFolder(run_folder), layout)
+    )

@@ -1,0 +1,76 @@
+"""The input of a job: its files, found and looked at; standard input is kept in one first."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+from batch import readers
+from batch.errors import InputError, UsageError
+from batch.planning import begun
+from batch.readers import FIRST_BYTES, FIRST_ROWS, Input, TextOptions, files
+from batch.spec import Job
+from batch.store.plan import Plan
+
+
+def of(job: Job, stack: ExitStack, known: Plan | None) -> Input:
+    """The input of a job, read as the run `known` reads it, if there is one; standard input is kept
+    until `stack` ends.  Raises UsageError and InputError.
+    """
+    format_, reading = job.input_format, None
+    if known is not None:
+        reading = begun.reading(known)
+        if known.job.get("input") == job.input:
+            format_ = format_ or known.input_format
+    if job.input is None:
+        raise UsageError("no input: name a file, or `input` in the job file")
+    if job.input != "-":
+        return readers.resolve(job.input, Path.cwd(), format_, reading, said(job))
+    kept = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="batchmill-")))
+    path = files.keep(sys.stdin.buffer, kept, format_)
+    return readers.resolve(path, kept, format_, reading, said(job))
+
+
+def anew(job: Job, source: Input) -> Input:
+    """The same files, whatever a run was told about them that holds no longer."""
+    if source.format == "run":
+        return source
+    named = job.input if job.input not in (None, "-") else list(source.files)
+    return readers.resolve(named, Path.cwd(), job.input_format, None, said(job))
+
+
+def from_file(path: Path, source: Input) -> Input:
+    """What was standard input, from the file in which it is kept."""
+    return readers.resolve(str(path.absolute()), path.parent, source.format, source.reading)
+
+
+def said(job: Job) -> TextOptions:
+    """What a job says of how its input is to be read."""
+    return TextOptions(job.delimiter, job.encoding)
+
+
+def notices(source: Input) -> tuple[str, ...]:
+    """Lines about what may be unexpected of the input."""
+    return (*source.notices, *source.column_notices())
+
+
+def no_rows(source: Input) -> InputError:
+    return InputError(f"{', '.join(source.names)}: no rows")
+
+
+def rows_in(source: Input, limit: int | None) -> int:
+    """About how many rows the input has, `limit` at most: the first ones are counted, the rest goes by
+    its share of the bytes.
+    """
+    rows = size = 0
+    most = FIRST_ROWS if limit is None else limit
+    for batch in source.batches():
+        rows += len(batch.table)
+        size += batch.table.nbytes
+        if rows >= most or size > FIRST_BYTES:
+            share = source.share_before(batch.end)
+            rows = round(rows / share) if share else rows
+            break
+    return rows if limit is None else min(rows, limit)

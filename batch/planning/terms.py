@@ -1,0 +1,41 @@
+"""By what a job is judged and run, beyond what it says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from batch.store.budget_file import Cap
+from batch.store.plan import Again
+
+
+class Terms(msgspec.Struct, frozen=True, kw_only=True):
+    """`folder` is that of the run, if there is to be one.  Where nothing `asks`, a row that cannot be
+    asked and a run of another job are told, not raised.
+
+    `bounds` holds requests to what servers accept; `job_file` is named where one of its keys is
+    wrong; `same_prompt` tells that the prompt need not name a column; `cap` is what a flag says of
+    the cost; `reuse` is the run whose answers are taken, `again` which finished rows are asked again;
+    a `probe` asks so many rows at most, and leaves the job's own limit as it is; `yes` goes on where
+    answers are doubtful.
+    """
+
+    environment: dict[str, str]
+    folder: Path | None = None
+    asks: bool = True
+    record_bad_rows: bool = False
+    bounds: bool = True
+    job_file: Path | None = None
+    same_prompt: bool = False
+    cap: Cap | None = None
+    new: bool = False
+    reuse: Path | None = None
+    again: Again | None = None
+    probe: int | None = None
+    yes: bool = False
+
+    @property
+    def anew(self) -> bool:
+        """Whether the run that is in the folder is not to go on."""
+        return self.new or self.reuse is not None

@@ -1,0 +1,232 @@
+"""The parts of a run that take rows and results, and what of each is new since the last commit."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping
+
+import msgspec
+
+from batch.model import Batch, Position, Result
+from batch.run_folder import RunFolder
+from batch.store import journal
+from batch.store.files import Disk
+from batch.store.recover import Found
+from batch.store.seal import Slice
+from batch.store.spool import SpoolWriter, Start
+
+MOST_OPEN = 256
+"""Open parts; a straggler does not hold up others, but 256 of them do."""
+NO_ATTEMPTS: Mapping[int, int] = {}
+
+
+class OpenPart:
+    """A part that takes results.  It counts which of its rows are still to do."""
+
+    def __init__(self, number: int, generation: int, start_row: int, start: Position) -> None:
+        self.number = number
+        self.start_row = start_row
+        self.start = start
+        self.spool_bytes = 0
+        self.spool_is_behind = False
+        """Whether the journal has results of rows that are not spooled again yet."""
+        self.results = 0
+        """Results that were written to its journal, by this start or an earlier one."""
+        self._generation = generation
+        self._end = start
+        self._to_do = bytearray()  # a byte a row, 1 where it is to do
+        self._rows_left = 0
+        self._is_full = False  # no more rows will join
+        self._is_on_disk = False
+        self._index: journal.Index | None = journal.Index()  # None if others wrote to the journal
+        self._journal_bytes = 0
+        self._spool = SpoolWriter(Start(number, generation, start_row, start))
+        self._known_to_do = b""  # as `_to_do`, of first rows that an earlier start knew
+        self._attempts = NO_ATTEMPTS  # recorded of rows that are asked again
+        self._is_committing = False
+        self._new_spool: list[bytes] = []
+        self._new_lines: list[bytes] = []
+        self._new_results: list[Result] = []
+
+    @classmethod
+    def of_earlier_start(cls, found: Found, attempts: Mapping[int, int]) -> OpenPart:
+        """A part that an earlier start left; `attempts` are those of its rows that are asked again."""
+        generation = found.generation or (found.footer.generation if found.footer else 0) + 1
+        part = cls(found.number, generation, found.start_row, found.start)
+        part.results = found.results
+        part._attempts = attempts
+        if found.generation:
+            part._is_on_disk, part._index = True, None
+        return part
+
+    @property
+    def rows(self) -> int:
+        """Rows that have joined."""
+        return len(self._to_do)
+
+    @property
+    def least_rows(self) -> int:
+        """Rows that it must have before it is full: those that an earlier start knew."""
+        return len(self._known_to_do)
+
+    @property
+    def slice(self) -> Slice:
+        """What there is to seal."""
+        return Slice(
+            self.number, self._generation, self.start_row, self.rows, self.start, self._end
+        )
+
+    # Rows in
+
+    def know(self, to_do: bytes) -> None:
+        """One byte a row tells which of the first rows are to do, once they join."""
+        self._known_to_do, self.spool_is_behind = to_do, len(to_do) > 0
+
+    def take_whole(self, to_do: bytes, end: Position, *, spooled: bool) -> None:
+        """All its rows join, without being spooled; one byte a row tells which are to do."""
+        self._to_do, self._rows_left, self._end = bytearray(to_do), sum(to_do), end
+        self.spool_is_behind = self.results > 0 and not spooled
+
+    def take_in(self, batch: Batch) -> None:
+        """Let the batch's rows join."""
+        self.spool(batch)
+        known = self._known_to_do[self.rows : self.rows + len(batch.table)]
+        fresh = known + b"\1" * (len(batch.table) - len(known))
+        self._to_do += fresh
+        self._rows_left += sum(fresh)
+        self._end = batch.end
+        self.spool_is_behind = self.rows < len(self._known_to_do)
+
+    def spool(self, batch: Batch) -> None:
+        """Keep a batch of its slice."""
+        written = self._spool.add(batch)
+        self._new_spool.append(written)
+        self.spool_bytes += len(written)
+
+    def spooled(self) -> None:
+        """Its whole slice is in the spool."""
+        self.spool_is_behind = False
+        self.close()
+
+    def close(self) -> None:
+        """No more rows will join."""
+        self._is_full = True
+
+    # Results out
+
+    def is_to_do(self, row: int) -> bool:
+        """Whether `row` has joined, and has no durable result yet."""
+        at = row - self.start_row
+        return self._to_do[at : at + 1] == b"\1"
+
+    def attempts_of(self, row: int) -> int:
+        """Attempts recorded of a row that is asked again."""
+        return self._attempts.get(row, 0)
+
+    def add(self, result: Result) -> int:
+        """Take a result.  Gives the bytes of its line."""
+        line = journal.line(result)
+        self._new_lines.append(line)
+        self._new_results.append(result)
+        return len(line)
+
+    def take_new(self) -> Write | None:
+        """What is new, to be written; None if nothing is.  `written` follows."""
+        if not self._new_spool and not self._new_lines:
+            return None
+        is_new = not self._is_on_disk
+        header = journal.Header(self.number, self._generation, self.start_row, self.start)
+        head = journal.line(header) if is_new else b""
+        self._index_new(len(head))
+        size = sum(map(len, self._new_lines))
+        lines = b"".join([head, *self._new_lines])
+        write = Write(self, is_new, b"".join(self._new_spool), lines, self._new_results, size)
+        self._is_on_disk = self._is_committing = True
+        self._new_spool, self._new_lines, self._new_results = [], [], []
+        return write
+
+    def written(self, results: list[Result]) -> None:
+        """What was taken is durable, with these results."""
+        for result in results:
+            at = result.row - self.start_row
+            self._rows_left -= self._to_do[at]
+            self._to_do[at] = 0
+        self._is_committing = False
+        self.results += len(results)
+
+    def is_settled(self) -> bool:
+        """Whether all its rows have joined and have durable results."""
+        is_written = not (self._new_lines or self._new_spool or self._is_committing)
+        return self._is_full and self._rows_left == 0 and is_written
+
+    def entries(self) -> Iterable[journal.Entry] | None:
+        """What its journal holds; None where only the journal knows."""
+        return None if self._index is None else self._index.entries()
+
+    def _index_new(self, head: int) -> None:
+        """Keep where the new lines will lie, after so many bytes."""
+        at = self._journal_bytes + head
+        if self._index is not None:
+            for result, line in zip(self._new_results, self._new_lines, strict=True):
+                self._index.add(result.row, at, line)
+                at += len(line)
+        self._journal_bytes = at
+
+
+class Write(msgspec.Struct, frozen=True):
+    """What one group commit writes of one part: bytes of its spool and of its journal.  `size` is that
+    of the results.
+    """
+
+    part: OpenPart
+    is_new: bool
+    spool: bytes
+    lines: bytes
+    results: list[Result]
+    size: int
+
+    def to(self, disk: Disk, run: RunFolder) -> None:
+        """Write it; durable on return."""
+        opened = run.opened(self.part.number)
+        if self.is_new:
+            disk.make_folder(opened.path)
+        if self.spool:
+            disk.append(opened.spool, self.spool)
+        if self.lines:
+            disk.append(opened.journal, self.lines)
+        if self.is_new or self.spool:
+            disk.sync_folder(opened.path)
+
+
+class OpenParts:
+    """All of a run, found by number or by row."""
+
+    def __init__(self) -> None:
+        self._parts: dict[int, OpenPart] = {}  # by number
+        self._by_start: dict[int, OpenPart] = {}
+        self._starts: list[int] = []  # sorted
+
+    def __iter__(self) -> Iterator[OpenPart]:
+        """In order."""
+        return iter([self._parts[number] for number in sorted(self._parts)])
+
+    def __contains__(self, part: OpenPart) -> bool:
+        return part.number in self._parts
+
+    def has_room(self) -> bool:
+        """Whether another part may be opened."""
+        return len(self._parts) < MOST_OPEN
+
+    def add(self, part: OpenPart) -> None:
+        self._parts[part.number] = part
+        self._by_start[part.start_row] = part
+        self._starts = sorted(self._by_start)
+
+    def remove(self, part: OpenPart) -> None:
+        del self._parts[part.number], self._by_start[part.start_row]
+        self._starts = sorted(self._by_start)
+
+    def of(self, row: int) -> OpenPart | None:
+        """The last part that begins with `row` or before it."""
+        at = bisect_right(self._starts, row)
+        return self._by_start[self._starts[at - 1]] if at else None

@@ -1,0 +1,108 @@
+"""One door before the first request: what is known of a job behind it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from batch import spec
+from batch.errors import Different, InputError, JobError
+from batch.planning.prepare import Prepared, prepare
+from batch.planning.terms import Terms
+from batch.requests.prompts import BadRow
+from tests.reading import ran, texts, write
+
+ELSEWHERE = {"base_url": "http://127.0.0.1:9/v1"}
+PRICES = {"m": {"input": 1.0, "output": 2.0}}
+
+
+def prepared(
+    path: Path, *, folder: Path | None = None, asks: bool = True, **tables: Any
+) -> Prepared:
+    """What is known of a job about this file; nothing listens where it asks."""
+    whole = {
+        "input": str(path),
+        "prompt": {"user": "{{ text }}"},
+        "request": {"model": "m", "max_tokens": 10},
+        "endpoint": ELSEWHERE,
+        "prices": PRICES,
+        **tables,
+    }
+    terms = Terms(environment={}, folder=folder, asks=asks, bounds=False)
+    with ExitStack() as stack:
+        return prepare(spec.check(whole), terms, stack)
+
+
+def bytes_read() -> int:
+    """By this process so far."""
+    said = Path("/proc/self/io").read_text()
+    return int(said.split("rchar:")[1].split()[0])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux counts what a process reads")
+@pytest.mark.parametrize("kind", ["jsonl", "json", "csv"])
+def test_the_first_rows_are_read_once(tmp_path, kind):
+    rows = [{"text": f"{row} " + "snow " * 700, "n": row} for row in range(9_000)]
+    path = tmp_path / f"in.{kind}"
+    if kind == "jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    elif kind == "json":
+        path.write_text(json.dumps(rows))
+    else:
+        path.write_text("text,n\n" + "".join(f"{row['text']},{row['n']}\n" for row in rows))
+    prepared(path, folder=tmp_path / "warm", limits={"max_cost_usd": 1.0})
+    before = bytes_read()
+    found = prepared(path, folder=tmp_path / "run", limits={"max_cost_usd": 1.0})
+    assert found.first is not None
+    assert found.first.rows == 9_000
+    assert bytes_read() - before < 1.3 * path.stat().st_size
+
+
+def test_all_that_is_known_before_the_first_request_is_in_one_frozen_value(tmp_path):
+    path = write(tmp_path / "in.jsonl", texts(3))
+    found = prepared(path, folder=tmp_path / "run", limits={"max_cost_usd": 1.0})
+    assert found.known is None
+    assert found.target is not None
+    assert (found.first.api, found.first.models, found.first.rows) == ("chat", {"m"}, 3)
+    assert {"text", "completion", "cost_usd"} <= set(found.schema.names)
+    assert found.place("chat") == "http://127.0.0.1:9/v1/chat/completions"
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        found.notices = ()
+
+
+def test_where_nothing_asks_a_bad_row_is_told_and_not_raised(tmp_path):
+    path = write(tmp_path / "in.jsonl", texts(3))
+    path.write_text(path.read_text() + "{\n")
+    with pytest.raises(InputError, match=r"in\.jsonl:4"):
+        prepared(path, folder=tmp_path / "run")
+    found = prepared(path, asks=False)
+    asked = [asked for _, asked in found.requests()]
+    assert len(asked) == 4
+    assert isinstance(asked[3], BadRow)
+    assert (found.first, found.target, found.schema) == (None, None, None)
+
+
+def test_where_nothing_asks_a_run_of_another_job_is_told_and_not_raised(api, tmp_path):
+    rows = [{"text": text} for text in texts(2)]
+    run = ran(api, tmp_path, rows, {"temperature": 0.5}, prompt={"user": "{{ text }}"})
+    assert run.exit_code == 0
+    path, folder = tmp_path / "in.jsonl", tmp_path / "run"
+    with pytest.raises(Different):
+        prepared(path, folder=folder)
+    found = prepared(path, folder=folder, asks=False)
+    assert found.known is None
+    assert "temperature" in str(found.standing.different)
+
+
+def test_a_cap_that_nothing_can_keep_is_refused_before_the_folder_is_made(tmp_path):
+    path = write(tmp_path / "in.jsonl", texts(3))
+    with pytest.raises(JobError, match="max_cost_usd"):
+        prepared(path, folder=tmp_path / "run", limits={"max_cost_usd": 1.0}, prices={})
+    assert not (tmp_path / "run").exists()
