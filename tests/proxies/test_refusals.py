@@ -19,17 +19,16 @@ ZONE = "limit_req_zone $binary_remote_addr zone=all:1m rate=20r/s;"
 DEFAULT: dict[str, float] = {}
 """`[retry]` where nobody has written any."""
 
-LEARNT = pytest.mark.xfail(reason="a 503 that names no wait is not yet taken for a limit")
 HELD_BACK = pytest.mark.xfail(reason="a page with 403 for every row is not yet held back")
 
 
 @pytest.mark.parametrize(
     "burst", ["burst=5 nodelay", "burst=5", ""], ids=["burst", "delay", "none"]
 )
-@pytest.mark.parametrize("status", [pytest.param(503, marks=LEARNT), 429])
+@pytest.mark.parametrize("status", [503, 429])
 def test_no_row_fails_at_a_rate_limit_that_names_no_wait(nginx, tmp_path, status, burst):
     proxy = nginx(Setup(f"limit_req zone=all {burst}; limit_req_status {status};", ZONE))
-    prompts = texts(100)
+    prompts = texts(60)
     assert_all_answered(through(proxy, tmp_path, prompts, retry=DEFAULT), prompts)
     assert f" {status} " in proxy.log()
 
@@ -111,10 +110,9 @@ def test_rows_that_wait_in_the_queue_of_haproxy_are_sent_once(api, haproxy, tmp_
     assert api.peak_in_flight <= 2
 
 
-@LEARNT
 def test_no_row_fails_when_the_queue_of_haproxy_is_too_long(api, haproxy, tmp_path):
     setup = Setup(outside="default-server maxconn 2\n    timeout queue 100ms")
-    proxy, prompts = haproxy(setup), texts(80)
+    proxy, prompts = haproxy(setup), texts(60)
     api.latency = 0.05
     ended = through(proxy, tmp_path, prompts, limits={"concurrency": 16}, retry=DEFAULT)
     assert_all_answered(ended, prompts)
