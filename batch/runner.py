@@ -102,7 +102,7 @@ async def _ask(prepared: Prepared, opened: Opened, target: Target, around: Surro
     plan, held = opened.plan, counts.held
     told.emit(events.Opened(opened.run.path, plan.run_id, plan.resumed, counts.now()[0]))
     unanswered = sends.gathered(opened.disk, opened.run, opened.found)
-    purse = spending.purse(prepared, opened, held, unanswered, around.say)
+    reservations = spending.reservations(prepared, opened, held, unanswered, around.say)
     maker = Maker(prepared.pricer, asked.output.response, columns.EMBEDDING in opened.layout.own)
     records = Sends(opened.disk, opened.run, unanswered, maker.bearing)
     store = opened.store(asked.output.part_rows, counts.adding(told), records)
@@ -115,8 +115,10 @@ async def _ask(prepared: Prepared, opened: Opened, target: Target, around: Surro
     judge = Judge(asked.retry, limiter, maker, standing, prepared.checker, random.random)
     hooks = Hooks(store.write_down, store.room)
     async with Client(asked.endpoint, target, workers, plan.run_id, hooks, clock) as client:
-        sender = Sender(client, store, limiter, purse)
-        gauge = Gauge(counts, feed, sender, purse, partial(_rows, prepared, opened, feed), clock)
+        sender = Sender(client, store, limiter, reservations)
+        gauge = Gauge(
+            counts, feed, sender, reservations, partial(_rows, prepared, opened, feed), clock
+        )
         engine = Engine(_questions(prepared, opened, around), sender, judge, feed, store, told)
         async with reporting(told, sender.obstacle, gauge.read, clock):
             with around.hearing(engine.interrupt):
@@ -125,9 +127,9 @@ async def _ask(prepared: Prepared, opened: Opened, target: Target, around: Surro
     whole = store.summary()
     if not isinstance(stopped, StorageError):
         opened.close(rows, whole, open_run.state(prepared, opened, stopped))
-        if purse is not None:
-            purse.budget.close()
-    left = None if purse is None else purse.budget.left
+        if reservations is not None:
+            reservations.budget.close()
+    left = None if reservations is None else reservations.budget.left
     reuse = None if plan.reuse is None else Path(plan.reuse)
     ended = Ended(opened.run, whole, counts.asked, gauge.seconds(), rows, stopped, left, reuse)
     why = None if stopped is None else str(stopped)

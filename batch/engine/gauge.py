@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from batch.costs.budget import Purse
+from batch.costs.budget import Reservations
 from batch.engine.counts import Counts
 from batch.engine.events import Progressed
 from batch.engine.feed import Feed
@@ -23,7 +23,7 @@ class Gauge:
         counts: Counts,
         feed: Feed,
         sender: Sender,
-        purse: Purse | None,
+        reservations: Reservations | None,
         rows: Callable[[], int | None],
         clock: Callable[[], float],
     ) -> None:
@@ -31,7 +31,7 @@ class Gauge:
         self._counts = counts
         self._feed = feed
         self._sender = sender
-        self._purse = purse
+        self._reservations = reservations
         self._rows = rows
         self._clock = clock
         self._began = clock()
@@ -48,7 +48,11 @@ class Gauge:
         )
 
     def _waiting(self) -> str:
-        left = "" if self._purse is None else f"cap left {money(self._purse.budget.left)}"
+        left = (
+            ""
+            if self._reservations is None
+            else f"cap left {money(self._reservations.budget.left)}"
+        )
         words = (left, self._sender.words() or self._last_answers())
         return ", ".join(word for word in words if word)
 

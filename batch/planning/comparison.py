@@ -77,7 +77,7 @@ def same_run(
 
 def _join(run_folder: Path, source: Input, growth: str, say: Callable[[str], None] | None) -> None:
     try:
-        notices = source.newcomers()
+        notices = source.new_file_notices()
     except InputError as error:
         raise Different(f"{run_folder} is the run of another input: {error}") from None
     if say is not None:

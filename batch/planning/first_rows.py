@@ -13,8 +13,8 @@ import msgspec
 
 from batch import apis
 from batch.apis import Parameters, weighing
-from batch.costs.budget import Worst
-from batch.costs.forecast import Tally
+from batch.costs.budget import WorstCase
+from batch.costs.forecast import Forecaster
 from batch.errors import InputError
 from batch.model import Row
 from batch.planning import checks, sources
@@ -40,7 +40,7 @@ class FirstRows(msgspec.Struct, frozen=True, kw_only=True):
     apis: frozenset[str] = frozenset()
     models: frozenset[str] = frozenset()
     notices: tuple[str, ...] = ()
-    forecast: Tally | None = None
+    forecast: Forecaster | None = None
     rows: int | None = None
 
 
@@ -52,7 +52,7 @@ class Asker(msgspec.Struct, frozen=True):
     bounds: Bounds | None
 
 
-def of_new(first: Sample, asker: Asker, terms: Terms, worst: Worst | None) -> FirstRows:
+def of_new(first: Sample, asker: Asker, terms: Terms, worst: WorstCase | None) -> FirstRows:
     """The `first` rows of a run that begins; `worst` tells what they may cost, under a cap.  Raises
     JobError, and InputError naming the place of the first fault.
     """
@@ -71,7 +71,7 @@ def of_new(first: Sample, asker: Asker, terms: Terms, worst: Worst | None) -> Fi
     return seen.together(seen.rows if first.ended else None)
 
 
-def of_begun(asker: Asker, source: Input, terms: Terms, worst: Worst | None) -> FirstRows:
+def of_begun(asker: Asker, source: Input, terms: Terms, worst: WorstCase | None) -> FirstRows:
     """The first rows of a run that goes on: they were judged when it began, and only what they may
     cost at most (`worst`) can be another thing now.  Raises JobError.
     """
@@ -137,7 +137,7 @@ class Sample:
 class _Seen:
     """Rows looked at so far."""
 
-    def __init__(self, asker: Asker, terms: Terms, worst: Worst | None) -> None:
+    def __init__(self, asker: Asker, terms: Terms, worst: WorstCase | None) -> None:
         self.rows = 0
         self.bytes = 0
         self.apis: set[str] = set()
@@ -145,7 +145,7 @@ class _Seen:
         self._terms = terms
         self._api: str | None = None
         self._models: set[str] = set()
-        self._asked = Tally()
+        self._asked = Forecaster()
         self._overruled = _Overruled()
         self._ids = CustomIds()
         self._not_sent: dict[str, int] = {}

@@ -19,7 +19,7 @@ import msgspec
 from batch import apis, spec
 from batch.apis import APIS
 from batch.costs import prices
-from batch.costs.budget import Worst
+from batch.costs.budget import WorstCase
 from batch.costs.prices import Pricer
 from batch.model import Request, Row
 from batch.outputs import picked
@@ -151,7 +151,7 @@ def _judged(before: Prepared) -> Prepared:
     """What is judged only where something is to be sent."""
     job, terms = before.asked, before.terms
     target = None if job.endpoint.local else endpoint.target(job.endpoint, terms.environment)
-    worst = None if job.limits.max_cost_usd is None else Worst(before.pricer)
+    worst = None if job.limits.max_cost_usd is None else WorstCase(before.pricer)
     notices: tuple[str, ...] = ()
     if before.known is not None:
         first = first_rows.of_begun(before.asker, before.source, terms, worst)
@@ -170,7 +170,7 @@ def _judged(before: Prepared) -> Prepared:
 
 
 def _first_of_new(
-    before: Prepared, target: Target | None, worst: Worst | None
+    before: Prepared, target: Target | None, worst: WorstCase | None
 ) -> tuple[FirstRows, tuple[str, ...]]:
     """The first rows of a run that begins, and lines of notice.  The list of models is fetched while
     they are read.

@@ -25,7 +25,7 @@ GROWS = HAS_EXTRA = False
 
 ANSWERS = ("completion", "parsed", "embedding")
 
-look = None
+detect = None
 carry = parquet.carry
 size = parquet.size
 NOTES = parquet.NOTES

@@ -27,8 +27,8 @@ from batch.errors import BatchError
 from batch.transport.pool import Pool, Taken
 
 UNSENT = 1 << 16
-"""Bytes of a request that the transport may still hold when its answer is whole: a server that
-answers before it has read all gets no second request on that connection.
+"""Bytes of a request that the transport may still hold when its answer is whole.  With more, the server
+answered before it had read all, and the connection gets no second request.
 """
 READ_AHEAD = 1 << 16
 """Bytes of an answer that may have come and not been taken; aiohttp lets it be twice that."""
@@ -102,7 +102,7 @@ class Exchange:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Meanwhile it is we who do not read on, and no time passes for this answer."""
+        """Stop the clock of this answer meanwhile: it is we who do not read on."""
         began, since = self._poster.time(), self._poster.ended(self)
         try:
             yield
@@ -122,7 +122,7 @@ class Exchange:
 
 
 class Patience(NamedTuple):
-    """Seconds: for all of a request, and what any request may be given `within` at least."""
+    """Seconds: for a whole request, and the shortest that `within` is ever given."""
 
     total: float
     shortest: float
@@ -164,7 +164,7 @@ class Poster:
         self._sweeping = self._loop.call_later(0, self._sweep)
 
     def close(self) -> None:
-        """Look after nothing any more."""
+        """Stop looking for requests that take too long."""
         self._sweeping.cancel()
 
     async def post(self, body: bytes, idempotency_key: str) -> Exchange:
@@ -240,8 +240,8 @@ class Poster:
         self.begun(exchange, self.time())
 
     def _leave(self) -> None:
-        """One after the other, they find a server that is awake: waking it for each of them takes a
-        sixth of all CPU.
+        """Write them one after the other, so that they find a server that is awake: waking it for each of
+        them takes a sixth of all CPU.
         """
         leaving, self._leaving = self._leaving, []
         try:

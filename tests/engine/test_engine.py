@@ -11,7 +11,7 @@ import pytest
 
 from batch import columns, readers
 from batch.apis import Parameters
-from batch.costs.budget import Budget, Purse
+from batch.costs.budget import Budget, Reservations
 from batch.costs.prices import Price, Pricer, Seller
 from batch.engine.engine import Engine
 from batch.engine.events import Event, Events, Notice
@@ -166,7 +166,7 @@ async def send_first(api: FakeAPI, made: Folder, cap: str, limits: Limits) -> An
     feed = made.feed(store)
     hooks = Hooks(store.write_down, store.room)
     async with store, Client(Endpoint(), Target(api.url, {}), 1, hooks=hooks) as client:
-        sender = Sender(client, store, limiter, Purse(budget, PRICER))
+        sender = Sender(client, store, limiter, Reservations(budget, PRICER))
         judge = Judge(Retry(), limiter, Maker(PRICER), Standing())
         try:
             task = await feed.take()
