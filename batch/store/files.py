@@ -32,12 +32,6 @@ class Disk:
     def __init__(self) -> None:
         self._refusal: StorageError | None = None
 
-    def append(self, path: Path, data: bytes) -> None:
-        """Add `data` to the end of `path`, which exists; durable on return."""
-        with self._open(path, "ab") as file:
-            self.write_all(file, data)
-            self._sync(file, path)
-
     def open_notes(self, path: Path) -> BinaryIO:
         """A file to add lines to, made if it is not there; the caller closes it."""
         return self._open(path, "ab")
@@ -55,6 +49,11 @@ class Disk:
             raise self._refusal from None
         if written < len(data):
             self.write_all(file, data[written:])
+
+    def sync(self, path: Path) -> None:
+        """Make durable what was noted in `path`."""
+        with self._open(path, "ab") as file:
+            self._sync(file, path)
 
     def put(self, path: Path, pieces: Iterable[bytes], temporary: Path) -> None:
         """Make `pieces` the whole content of `path`, all or nothing; durable on return.
@@ -107,6 +106,11 @@ class Disk:
             self.make_folder(folder.parent)
         self._try(lambda: self._mkdir(folder), folder)
         self.sync_folder(folder.parent)
+
+    def name_folder(self, folder: Path) -> None:
+        """Make a folder, if it is not there.  Durable with the next sync of its parent."""
+        if not folder.is_dir():
+            self._try(lambda: self._mkdir(folder), folder)
 
     def sync_folder(self, folder: Path) -> None:
         """Make durable which files `folder` names."""

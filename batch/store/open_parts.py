@@ -1,4 +1,4 @@
-"""The parts of a run that take rows and results, and what of each is new since the last commit."""
+"""The parts of a run that take rows and results, and what of each is not written yet."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import msgspec
 from batch.model import Batch, Position, Result
 from batch.run_folder import RunFolder
 from batch.store import journal
+from batch.store.append_files import AppendFiles
 from batch.store.files import Disk
 from batch.store.recover import Found
 from batch.store.seal import Slice
@@ -31,19 +32,20 @@ class OpenPart:
         self.spool_is_behind = False
         """Whether the journal has results of rows that are not spooled again yet."""
         self.results = 0
-        """Results that were written to its journal, by this start or an earlier one."""
+        """Durable results in its journal, of this start or an earlier one."""
+        self.is_on_disk = False
+        """Whether its files are there, or are being made."""
         self._generation = generation
         self._end = start
         self._to_do = bytearray()  # a byte a row, 1 where it is to do
         self._rows_left = 0
         self._is_full = False  # no more rows will join
-        self._is_on_disk = False
         self._index: journal.Index | None = journal.Index()  # None if others wrote to the journal
         self._journal_bytes = 0
         self._spool = SpoolWriter(Start(number, generation, start_row, start))
         self._known_to_do = b""  # as `_to_do`, of first rows that an earlier start knew
         self._attempts = NO_ATTEMPTS  # recorded of rows that are asked again
-        self._is_committing = False
+        self._unsynced = 0  # writes that were taken and are not durable
         self._new_spool: list[bytes] = []
         self._new_lines: list[bytes] = []
         self._new_results: list[Result] = []
@@ -56,7 +58,7 @@ class OpenPart:
         part.results = found.results
         part._attempts = attempts
         if found.generation:
-            part._is_on_disk, part._index = True, None
+            part.is_on_disk, part._index = True, None
         return part
 
     @property
@@ -130,34 +132,33 @@ class OpenPart:
         self._new_results.append(result)
         return len(line)
 
-    def take_new(self) -> Write | None:
-        """What is new, to be written; None if nothing is.  `written` follows."""
-        if not self._new_spool and not self._new_lines:
-            return None
-        is_new = not self._is_on_disk
+    def take_new(self) -> Write:
+        """What is new, to be written; `has_synced` follows."""
+        is_new = not self.is_on_disk
         header = journal.Header(self.number, self._generation, self.start_row, self.start)
         head = journal.line(header) if is_new else b""
         self._index_new(len(head))
-        size = sum(map(len, self._new_lines))
         lines = b"".join([head, *self._new_lines])
+        size = len(lines) - len(head)
         write = Write(self, is_new, b"".join(self._new_spool), lines, self._new_results, size)
-        self._is_on_disk = self._is_committing = True
+        self.is_on_disk = True
+        self._unsynced += 1
         self._new_spool, self._new_lines, self._new_results = [], [], []
         return write
 
-    def written(self, results: list[Result]) -> None:
-        """What was taken is durable, with these results."""
+    def has_synced(self, results: list[Result]) -> None:
+        """One write that was taken is durable, with these results."""
         for result in results:
             at = result.row - self.start_row
             self._rows_left -= self._to_do[at]
             self._to_do[at] = 0
-        self._is_committing = False
+        self._unsynced -= 1
         self.results += len(results)
 
     def is_settled(self) -> bool:
         """Whether all its rows have joined and have durable results."""
-        is_written = not (self._new_lines or self._new_spool or self._is_committing)
-        return self._is_full and self._rows_left == 0 and is_written
+        is_durable = not (self._new_lines or self._new_spool or self._unsynced)
+        return self._is_full and self._rows_left == 0 and is_durable
 
     def entries(self) -> Iterable[journal.Entry] | None:
         """What its journal holds; None where only the journal knows."""
@@ -174,8 +175,8 @@ class OpenPart:
 
 
 class Write(msgspec.Struct, frozen=True):
-    """What one group commit writes of one part: bytes of its spool and of its journal.  `size` is that
-    of the results.
+    """What is to be written of one part: bytes of its spool, and of its journal with these results.
+    `size` is that of the results.
     """
 
     part: OpenPart
@@ -185,16 +186,42 @@ class Write(msgspec.Struct, frozen=True):
     results: list[Result]
     size: int
 
-    def to(self, disk: Disk, run: RunFolder) -> None:
-        """Write it; durable on return."""
-        opened = run.opened(self.part.number)
-        if self.is_new:
-            disk.make_folder(opened.path)
+    def to(self, spools: AppendFiles, journals: AppendFiles) -> Written:
+        """Write it, the rows as read before their results.  `sync` makes it durable."""
+        number = self.part.number
         if self.spool:
-            disk.append(opened.spool, self.spool)
+            spools.add(number, self.spool)
         if self.lines:
-            disk.append(opened.journal, self.lines)
-        if self.is_new or self.spool:
+            journals.add(number, self.lines)
+        spooled, has_lines = bool(self.spool), bool(self.lines)
+        return Written(self.part, self.is_new, spooled, has_lines, self.results, self.size)
+
+
+class Written(msgspec.Struct, frozen=True):
+    """What a kill cannot take any more, and a power cut can."""
+
+    part: OpenPart
+    is_new: bool
+    is_spooled: bool
+    has_lines: bool
+    results: list[Result]
+    size: int
+
+
+def sync(disk: Disk, run: RunFolder, written: list[Written]) -> None:
+    """Make durable what was written."""
+    if any(each.is_new for each in written):
+        disk.sync_folder(run.open)
+    spooled = {each.part.number for each in written if each.is_spooled}
+    with_lines = {each.part.number for each in written if each.has_lines}
+    named = spooled | {each.part.number for each in written if each.is_new}
+    for number in sorted(spooled | with_lines):
+        opened = run.opened(number)
+        if number in spooled:
+            disk.sync(opened.spool)
+        if number in with_lines:
+            disk.sync(opened.journal)
+        if number in named:
             disk.sync_folder(opened.path)
 
 

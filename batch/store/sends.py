@@ -18,7 +18,6 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
 
 import msgspec
 
@@ -26,10 +25,11 @@ from batch.errors import StorageError
 from batch.model import Result, Sent
 from batch.run_folder import RunFolder
 from batch.store import files, journal
+from batch.store.append_files import AppendFiles
 from batch.store.files import Disk
 from batch.store.recover import Found
 
-MOST_OPEN = 32
+MOST_OPEN = 8
 """Files that are held open."""
 
 _encoder = msgspec.json.Encoder()
@@ -114,7 +114,7 @@ class Sends:
         self._run = run
         self._lost = dict(unanswered)
         self._unanswered: Unanswered = {row: [*sents] for row, sents in unanswered.items()}
-        self._files: dict[int, BinaryIO] = {}
+        self._files = AppendFiles(disk, run.sent, MOST_OPEN)
         self._new: dict[int, list[bytes]] = {}  # lines of each part that are not written yet
 
     def leaves(self, part: int, sent: Sent) -> None:
@@ -129,7 +129,7 @@ class Sends:
         new, self._new = self._new, {}
         try:
             for part, lines in new.items():
-                self.disk.note(self._file(part), b"".join(lines))
+                self._files.add(part, b"".join(lines))
         except StorageError:
             self._new = new  # whoever is about to leave besides must not
             raise
@@ -154,8 +154,7 @@ class Sends:
     def close(self, part: int) -> None:
         """Close the file of a part, for which nothing more is expected to leave."""
         self._new.pop(part, None)
-        if (file := self._files.pop(part, None)) is not None:
-            file.close()
+        self._files.close(part)
 
     def remove(self, part: int) -> None:
         """Remove the file of a part.  Durable with the next sync of `open/`."""
@@ -163,21 +162,11 @@ class Sends:
 
     def end(self, durable: bool) -> None:
         """Close all files.  The gathered one is removed if all in it is answered, and `durable`."""
-        for part in [*self._files]:
-            self.close(part)
+        self._files.close_all()
         path = self._run.gathered
         if durable and path.exists() and not any(self._unanswered.values()):
             self.disk.remove(path)
             self.disk.sync_folder(path.parent)
-
-    def _file(self, part: int) -> BinaryIO:
-        file = self._files.get(part)
-        if file is None:
-            if len(self._files) >= MOST_OPEN:
-                self.close(next(iter(self._files)))
-            file = self.disk.open_notes(self._run.sent(part))
-            self._files[part] = file
-        return file
 
 
 def _line(sent: Sent) -> bytes:

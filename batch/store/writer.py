@@ -1,9 +1,8 @@
 """The run folder of a run that is under way: rows taken in, results written, parts sealed.
 
-`write` returns at once.  A row counts as done once its line is fsynced.  A group commit does that in
-a thread for all lines that are new, at most every COMMIT_SECONDS.  A part whose rows are all done is
-sealed in another thread.  All state here belongs to the event loop: the commits' thread gets bytes,
-the seals' thread a part that no longer changes.
+`write` returns at once.  A row counts as done once its line is fsynced, by the group commit.  A part
+whose rows are all done is sealed in a thread.  All state here belongs to the event loop; the seals'
+thread gets a part that no longer changes.
 """
 
 from __future__ import annotations
@@ -18,7 +17,8 @@ from batch.model import Batch, Position, Result, Sent
 from batch.run_folder import RunFolder
 from batch.store import parts
 from batch.store.files import refused
-from batch.store.open_parts import NO_ATTEMPTS, OpenPart, OpenParts, Write
+from batch.store.group_commit import GroupCommit
+from batch.store.open_parts import NO_ATTEMPTS, OpenPart, OpenParts, Written
 from batch.store.recover import Found, end_of
 from batch.store.seal import Layout, seal
 from batch.store.sends import Sends
@@ -26,8 +26,6 @@ from batch.totals import Summary
 
 COMMIT_SECONDS = 0.2
 """Seconds from one group commit to the next, at least."""
-MOST_UNSYNCED = 8 << 20
-"""Bytes of results not yet on disk above which workers wait."""
 PART_BYTES = 64 << 20
 """Bytes of input after which a part is full, whatever its number of rows."""
 
@@ -59,15 +57,12 @@ class Store:
         self._current: OpenPart | None = None
         self._count = len(found)
         self.next_position, self.next_row = end_of(found)
-        self._unsynced = 0
-        self._dirty = asyncio.Event()
-        self._synced = asyncio.Event()
-        self._closing = asyncio.Event()
-        self._commits = ThreadPoolExecutor(1, "commit")
         self._seals = ThreadPoolExecutor(1, "seal")
         self._sealing: list[asyncio.Task[None]] = []
-        self._failure: StorageError | None = None
         self._on_change: Callable[[], None] = lambda: None
+        self._commits = GroupCommit(
+            self._disk, run, COMMIT_SECONDS, self._is_durable, lambda: self._on_change()
+        )
 
     def when_changed(self, call: Callable[[], None]) -> None:
         """`call` whenever there is room for another part again, and when the disk has failed."""
@@ -86,7 +81,7 @@ class Store:
             part = self._current
             assert part is not None
             part.take_in(piece)
-            self._dirty.set()
+            self._commits.add(part)
             self.next_row += len(piece.table)
             self.next_position = piece.end
             full = part.rows >= self._part_rows or part.spool_bytes >= PART_BYTES
@@ -124,7 +119,7 @@ class Store:
     def respool(self, part: OpenPart, batch: Batch) -> None:
         """Keep one more batch of a reopened part's slice."""
         part.spool(batch)
-        self._dirty.set()
+        self._commits.add(part)
 
     def filled(self, part: OpenPart) -> None:
         """The part's whole slice is spooled."""
@@ -139,8 +134,7 @@ class Store:
         """A request for `row`, with so many tokens at most, is about to leave.  Call `write_down`
         before it does.  Raises StorageError.
         """
-        if self._failure is not None:
-            raise self._failure
+        self._raise_failure()
         part = self._part_of(row)
         before = part.attempts_of(row)
         self._sends.leaves(
@@ -148,7 +142,11 @@ class Store:
         )
 
     def write_down(self) -> None:
-        """Write what is about to leave, so that it survives this process.  Raises StorageError."""
+        """Write what has come and what is about to leave, so that it survives this process.  Raises
+        StorageError.
+        """
+        self._commits.write()
+        self._raise_failure()
         self._sends.write_down()
 
     def cost_nothing(self, row: int) -> None:
@@ -166,43 +164,37 @@ class Store:
         """Take a row's result.  Returns at once; `on_done` hears of it when it is durable.
         Raises StorageError.
         """
-        if self._failure is not None:
-            raise self._failure
+        self._raise_failure()
         part = self._part_of(result.row)
-        self._unsynced += part.add(self._sends.answered(result))
-        self._dirty.set()
+        self._commits.add(part, part.add(self._sends.answered(result)))
 
     async def room(self) -> None:
-        """Return when little enough is unsynced."""
-        while self._unsynced > MOST_UNSYNCED and self._failure is None:
-            self._synced.clear()
-            await self._synced.wait()
+        """Return when another row may be asked: little is unsynced, and all that came is written."""
+        await self._commits.room()
 
     @property
     def failure(self) -> StorageError | None:
         """What the disk refused.  Nothing is written after that."""
-        return self._failure
+        return self._commits.failure
 
     # Life
 
     async def __aenter__(self) -> Store:
-        self._committer = asyncio.create_task(self._commit_for_ever())
+        self._committer = asyncio.create_task(self._commits.run())
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._closing.set()
-        self._dirty.set()
+        self._commits.end()
         try:
             await self._committer
             await asyncio.gather(*self._sealing)
-            if self._failure is None:
+            if self.failure is None:
                 await self._seal_the_rest()
         finally:
-            self._sends.end(durable=self._failure is None)
+            self._sends.end(durable=self.failure is None)
             self._commits.shutdown()
             self._seals.shutdown()
-        if self._failure is not None:
-            raise self._failure
+        self._raise_failure()
 
     def summary(self) -> Summary:
         """What all sealed parts add up to."""
@@ -245,50 +237,16 @@ class Store:
         assert part is not None
         return part
 
-    async def _commit_for_ever(self) -> None:
-        """Until the store is left; then once more."""
-        while self._failure is None:
-            await self._dirty.wait()
-            last = self._closing.is_set()
-            began = time.monotonic()
-            await self._commit()
-            if last:
-                return
-            await self._rest(COMMIT_SECONDS - (time.monotonic() - began))
+    def _raise_failure(self) -> None:
+        if self.failure is not None:
+            raise self.failure
 
-    async def _rest(self, seconds: float) -> None:
-        """Let results gather for so long, unless the store is being left."""
-        try:
-            async with asyncio.timeout(max(0.0, seconds)):
-                await self._closing.wait()
-        except TimeoutError:
-            return
-
-    async def _commit(self) -> None:
-        """Write and sync what is new, then tell.  An fsync takes 0.1 to 30 ms, so it runs in a
-        thread.
-        """
-        self._dirty.clear()
-        taken = [write for part in self._open if (write := part.take_new()) is not None]
-        try:
-            await asyncio.get_running_loop().run_in_executor(self._commits, self._write_all, taken)
-        except StorageError as error:
-            self._fail(error)
-        else:
-            self._count_done(taken)
-        finally:
-            self._synced.set()
-
-    def _write_all(self, writes: list[Write]) -> None:
-        for write in writes:
-            write.to(self._disk, self._run)
-
-    def _count_done(self, writes: list[Write]) -> None:
-        for write in writes:
-            write.part.written(write.results)
-            self._unsynced -= write.size
-            self._on_done(write.results)
-            self._seal_if_settled(write.part)
+    def _is_durable(self, written: list[Written]) -> None:
+        for each in written:
+            each.part.has_synced(each.results)
+        self._on_done([result for each in written for result in each.results])
+        for each in written:
+            self._seal_if_settled(each.part)
 
     def _seal_if_settled(self, part: OpenPart) -> None:
         if part in self._open and part.is_settled():
@@ -304,16 +262,13 @@ class Store:
                 self._seals, self._seal_now, part, unanswered
             )
         except StorageError as error:
-            self._fail(error)
+            self._commits.fail(error)
         except OSError as error:  # what it had to read
-            self._fail(refused(error, self._run.path))
-
-    def _fail(self, error: StorageError) -> None:
-        self._failure = self._failure or error
-        self._on_change()
+            self._commits.fail(refused(error, self._run.path))
 
     def _seal_now(self, part: OpenPart, unanswered: bool) -> parts.Footer:
         """Takes about 15 us a row."""
+        self._commits.close(part.number)
         footer = seal(self._disk, self._run, part.slice, self._layout, part.entries())
         if not unanswered:
             self._sends.remove(part.number)
@@ -333,6 +288,7 @@ class Store:
                 await self._seal(part)
 
     def _forget(self, part: OpenPart) -> None:
+        self._commits.close(part.number)
         self._sends.close(part.number)
         if not self._sends.has_unanswered(part.start_row, part.rows):
             self._sends.remove(part.number)

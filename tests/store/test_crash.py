@@ -25,7 +25,6 @@ from tests.reading import asking, completions, rows, table, texts, until, write
 pytestmark = pytest.mark.second_lane
 
 COMMIT_SECONDS = 0.2
-SLOW_DISK = 4  # times what an idle one takes
 SUMMED = ("attempts", "input_tokens", "output_tokens")
 
 
@@ -34,11 +33,10 @@ def answers(prompts):
 
 
 def test_twenty_kills_lose_no_row_and_double_none(api, start, batchmill, tmp_path):
-    prompts, in_flight, kills = texts(600), 8, 20
+    prompts, in_flight, kills = texts(1200), 8, 20
     write(tmp_path / "in.jsonl", prompts)
     api.latency = 0.04
     command = ("run", "in.jsonl", *asking(api, "-c", in_flight, "--set", "output.part_rows=40"))
-    one_commit = SLOW_DISK * COMMIT_SECONDS / api.latency * in_flight
     chance = random.Random()
     for _ in range(kills):
         before = len(api.ledger)
@@ -50,7 +48,7 @@ def test_twenty_kills_lose_no_row_and_double_none(api, start, batchmill, tmp_pat
         process.wait()
         seen = {asked.prompt for asked in api.ledger[:before]}
         again = [asked.prompt for asked in api.ledger[before:] if asked.prompt in seen]
-        assert len(again) <= in_flight + one_commit
+        assert len(again) <= in_flight
     ended = batchmill(*command)
     assert ended.exit_code == 0, ended.stderr
     assert "damaged" not in ended.stderr
