@@ -19,6 +19,7 @@ import pytest
 
 from batch.run_folder import RunFolder
 from batch.store import journal
+from tests.benchmarks import kills
 from tests.fake_api import Step, answer_to
 from tests.reading import asking, completions, rows, table, texts, until, write
 
@@ -33,12 +34,12 @@ def answers(prompts):
 
 
 def test_twenty_kills_lose_no_row_and_double_none(api, start, batchmill, tmp_path):
-    prompts, in_flight, kills = texts(1200), 8, 20
+    prompts, in_flight = texts(1200), 8
     write(tmp_path / "in.jsonl", prompts)
     api.latency = 0.04
     command = ("run", "in.jsonl", *asking(api, "-c", in_flight, "--set", "output.part_rows=40"))
     chance = random.Random()
-    for _ in range(kills):
+    for _ in range(20):
         before = len(api.ledger)
         process = start(*command)
         more = chance.randint(0, 40)
@@ -59,6 +60,13 @@ def test_twenty_kills_lose_no_row_and_double_none(api, start, batchmill, tmp_pat
     )
     verified = batchmill("verify", "runs/in")
     assert verified.exit_code == 0, verified.stdout
+
+
+@pytest.mark.parametrize("kind", kills.KINDS)
+def test_a_kill_costs_what_was_in_flight_and_no_more(tmp_path, kind):
+    found = kills.survived(kills.KINDS[kind], tmp_path, 2)
+    assert (found.lost, found.twice, found.wrong) == (0, 0, 0)
+    assert max(found.again) <= kills.IN_FLIGHT
 
 
 def sums(read):

@@ -8,6 +8,7 @@ are told, so that the folder can be rebuilt as a power cut would have left it af
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import itertools
 import os
@@ -29,9 +30,9 @@ from batch.engine.feed import Feed
 from batch.errors import StorageError
 from batch.model import Result, Sent
 from batch.run_folder import JOURNAL, SPOOL, RunFolder
-from batch.store import folder, plan, sends
+from batch.store import folder, journal, plan, sends
 from batch.store.files import Disk
-from batch.store.recover import Damage, Found, Redo, recover
+from batch.store.recover import Damage, Found, Redo, recover, sealed
 from batch.store.seal import Layout
 from batch.store.verify import verify
 from batch.store.writer import Store
@@ -42,6 +43,7 @@ PART_ROWS = 7
 FILE_ROWS = 4
 """A file is a batch, so that parts begin and end within batches."""
 MOST_STARTS = 4
+WORKERS = 3
 
 
 @pytest.fixture(autouse=True)
@@ -121,7 +123,7 @@ class Run:
             feed.stop()
         async with store:
             try:
-                await asyncio.gather(*(self._work(feed, store) for _ in range(3)))
+                await asyncio.gather(*(self._work(feed, store) for _ in range(WORKERS)))
             finally:
                 await feed.close()
         folder.write_usage(disk, RunFolder(self.folder), "run_of_a_test", store.summary())
@@ -136,6 +138,7 @@ class Run:
                 await asyncio.sleep(0)
                 store.write(self._answer(row))
                 feed.finish(task)
+                await store.room()
                 await asyncio.sleep(0.0005 if task.row.index % 5 == 0 else 0)
                 if self._left is not None:
                     self._left -= 1
@@ -501,6 +504,124 @@ def test_a_power_cut_after_any_step_loses_no_row_that_was_done(tmp_path, recorde
         later.finish()
         shutil.rmtree(root)
     assert position > 200
+
+
+def test_a_kill_after_any_step_costs_what_was_in_flight_and_no_more(recorded, tmp_path):
+    run, log = recorded
+    platter, position, sent = Platter(run.root), 0, 0
+    for end in moments(log)[::5]:
+        for call in log[position:end]:
+            if call[0] != "done":
+                platter.replay(*call)
+            sent += call[0] == "write" and call[1].name.startswith("sent-")
+        position = end
+        root = tmp_path / f"{end}"
+        root.mkdir()
+        platter.everything(root)
+        if (root / "run/open").is_dir():
+            assert sent - answered_in(root / "run") <= WORKERS
+        shutil.rmtree(root)
+    assert sent > ROWS
+
+
+def answered_in(folder: Path) -> int:
+    """Attempts in results that a kill left: in parts, and in journals that are not sealed yet."""
+    run = RunFolder(folder)
+    generations = {number: part.generation for number, part in sealed(run).items()}
+    counted = sum(row["attempts"] for row in rows(folder)) if generations else 0
+    for number, part in run.open_parts().items():
+        scan = journal.scan(part.journal)
+        if scan.header is not None and scan.header.generation != generations.get(number):
+            read = journal.results(part.journal, scan.entries)
+            counted += sum(result.attempts for result in read)
+    return counted
+
+
+class Stalling(Quick):
+    """A disk on which syncs, and if need be writes, last until it goes on."""
+
+    def __init__(self, *, writes: bool) -> None:
+        super().__init__()
+        self.goes_on = threading.Event()
+        self.goes_on.set()
+        self.stalled = threading.Event()
+        self.writes = writes
+
+    def fsync(self, file):
+        if not self.goes_on.is_set():
+            self.stalled.set()
+            self.goes_on.wait(30)
+
+    def write(self, file, data):
+        if self.writes and self.stalled.is_set() and Path(file.name).name == JOURNAL:
+            self.goes_on.wait(30)
+        return super().write(file, data)
+
+
+async def turns(condition) -> None:
+    """Let the loop turn until `condition` holds."""
+    async with asyncio.timeout(30):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+
+
+@pytest.mark.parametrize("writes", [False, True], ids=["syncs stall", "writes stall"])
+async def test_a_disk_that_stalls_holds_up_what_is_counted_and_not_the_loop(
+    tmp_path, monkeypatch, writes
+):
+    monkeypatch.setattr("batch.store.group_commit.STALL_SECONDS", 0.0)
+    run, disk = made(tmp_path, part_rows=100), Stalling(writes=writes)
+    source, _, store = run.opened(disk)
+    path = RunFolder(run.folder).opened(0).journal
+    async with store:
+        store.take_in(next(source.batches()))
+        store.write(Result(row=0, status="ok"))
+        await turns(lambda: 0 in run.done)
+        disk.goes_on.clear()
+        store.write(Result(row=1, status="ok"))
+        await turns(disk.stalled.is_set)
+        store.write(Result(row=2, status="ok"))
+        room = asyncio.create_task(store.room())
+        if not writes:
+            await room
+            assert {entry.row for entry in journal.scan(path).entries} == {0, 1, 2}
+        await asyncio.sleep(0.01)
+        assert room.done() is not writes
+        assert run.done.keys() == {0}
+        disk.goes_on.set()
+        await turns(lambda: run.done.keys() == {0, 1, 2})
+        await room
+
+
+async def test_few_files_are_open_however_many_parts_are(tmp_path):
+    write_input(tmp_path, texts(256))
+    run = Run(tmp_path, part_rows=1)
+    source, _, store = run.opened(Quick())
+    most = 0
+    async with store:
+        for batch in source.batches():
+            store.take_in(batch)
+        for row in reversed(range(1, 256)):
+            store.sent(row, "m", 1, 1)
+            store.write_down()
+        await store.room()
+        store.write(Result(row=0, status="ok"))
+        for row in range(1, 256):
+            store.write(Result(row=row, status="failed", error_class="timeout"))
+            store.write_down()
+            most = max(most, open_below(run.folder))
+            await asyncio.sleep(0)
+    assert 3 < most <= 32
+    assert len(parts_of(run)) == 256
+
+
+def open_below(folder: Path) -> int:
+    """Files of a run that this process holds open."""
+    count = 0
+    for path in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):
+            count += path.readlink().is_relative_to(folder)
+    return count
 
 
 def test_after_a_kill_at_any_moment_every_request_is_counted_once(tmp_path, recorded):
