@@ -94,16 +94,15 @@ class GroupCommit:
 
     async def run(self) -> None:
         """Sync what is written, until `end` or a failure."""
-        while self.failure is None:
-            await self._dirty.wait()
-            is_last = self._closing.is_set()
-            if is_last:
-                await self._write_the_rest()
+        await self._dirty.wait()
+        while not self._closing.is_set() and self.failure is None:
             began = time.monotonic()
             await self._sync()
-            if is_last:
-                return
             await self._rest(self._seconds - (time.monotonic() - began))
+            await self._dirty.wait()
+        await self._write_the_rest()
+        if self.failure is None:
+            await self._sync()
 
     def end(self) -> None:
         """Nothing more will come: `run` writes and syncs the rest."""
@@ -125,6 +124,7 @@ class GroupCommit:
     def fail(self, error: StorageError) -> None:
         """The disk refused something: nothing is written from now on."""
         self.failure = self.failure or error
+        self._dirty.set()
         self._moved.set()
         self._on_failure()
 
