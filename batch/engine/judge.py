@@ -88,7 +88,8 @@ class Judge:
     def ended(self, request: Request, attempt: Attempt) -> tuple[Try, Outcome]:
         """What an attempt used and cost, and what it means by itself."""
         now = attempt.started_at + attempt.latency_s
-        judged = outcome.judge(attempt, APIS[request.api].parse, now, self._outages.has_answered)
+        parse, succeeded = APIS[request.api].parse, self._outages.has_answered
+        judged = outcome.judge(attempt, parse, now, succeeded, request.body)
         if self._checker is not None:
             judged = self._checker.judge(judged)
         return self._maker.ended(request, attempt, judged), judged
