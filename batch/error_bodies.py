@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
-from batch import durations, error_codes, error_words
+from batch import error_codes, error_words, headers
 
 Path = tuple[str | int, ...]
 """Keys of objects and places in lists, from the outside in."""
@@ -123,7 +123,7 @@ def wait_of(error: ServerError, now: float, asked: bytes = b"") -> float | None:
         return _until_midnight(now)
     if error.wait is not None:
         return error.wait
-    said = durations.leading(error_words.wait_in(error.message))
+    said = headers.duration(error_words.wait_in(error.message), whole=False)
     if said is not None:
         return said
     lasting = not error_codes.LASTING.isdisjoint(error.names)
@@ -260,7 +260,7 @@ def _retry_delay(error: dict[str, Any]) -> float | None:
     for each in details if isinstance(details, list) else ():
         told = _at(each, ("retryDelay",))
         if isinstance(told, str):
-            return durations.seconds(told)
+            return headers.duration(told)
     told = _first(error, (("retry_after",), ("metadata", "retry_after_seconds")))
     good = isinstance(told, int | float) and not isinstance(told, bool) and 0 <= told < math.inf
     return float(told) if good else None

@@ -8,14 +8,13 @@ is no value.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 
 import msgspec
-
-from batch import durations
 
 
 class Window(msgspec.Struct, frozen=True):
@@ -99,6 +98,16 @@ EPOCH, EPOCH_MS = 1e9, 1e11
 """From the first on, a number is a moment in seconds since the epoch, from the second in ms."""
 
 
+_PART = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]+)\s*")
+_UNITS = {
+    **dict.fromkeys(("d", "day", "days"), 86400.0),
+    **dict.fromkeys(("h", "hr", "hrs", "hour", "hours"), 3600.0),
+    **dict.fromkeys(("m", "min", "mins", "minute", "minutes"), 60.0),
+    **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), 1.0),
+    **dict.fromkeys(("ms", "millisecond", "milliseconds"), 0.001),
+}
+
+
 class Announced(msgspec.Struct, frozen=True):
     """Limits a server says it has, per minute; None where it does not say, or counts otherwise."""
 
@@ -127,6 +136,17 @@ def announced(headers: Mapping[str, str], now: float) -> Announced:
     of_requests = [_per_minute(headers, each.requests, each.unit, now) for each in DIALECTS]
     of_tokens = [_per_minute(headers, each.tokens, each.unit, now) for each in DIALECTS]
     return Announced(_first(of_requests), _first(of_tokens))
+
+
+def duration(text: str, *, whole: bool = True) -> float | None:
+    """Seconds in `6m0s`, `500ms`, `57 seconds`; None for what is no duration.  A text that is not
+    `whole` may go on behind it.
+    """
+    total, at, text = None, 0, text.strip().lower()
+    while (part := _PART.match(text, at)) and part[2] in _UNITS:
+        total = (total or 0.0) + float(part[1]) * _UNITS[part[2]]
+        at = part.end()
+    return None if whole and at < len(text) else total
 
 
 def _first(found: list[float | None]) -> float | None:
@@ -187,7 +207,7 @@ def _reset(headers: Mapping[str, str], window: Window, unit: float, now: float) 
         if number >= EPOCH:
             return _sane((number / 1000 if number >= EPOCH_MS else number) - now)
         return _sane(number * unit)
-    if (spelt := durations.seconds(text)) is not None:
+    if (spelt := duration(text)) is not None:
         return _sane(spelt)
     try:
         moment = datetime.fromisoformat(text)

@@ -214,3 +214,12 @@ def test_a_recipe_is_carried_out_by_a_test(title):
     (named,) = re.findall(r"^Test: `(\S+)::(\w+)`$", recipes()[title], re.MULTILINE)
     path, test = named
     assert re.search(rf"^def {test}\(", (docs.ROOT / path).read_text("utf-8"), re.MULTILINE)
+
+
+def test_the_floors_are_those_of_the_import_contract():
+    contracts = tomllib.loads((docs.ROOT / "pyproject.toml").read_text("utf-8"))
+    layers = contracts["tool"]["importlinter"]["contracts"][0]["layers"]
+    drawn = docs.CONTRIBUTING.partition("\n## The floors\n")[2].split("```")[1]
+    floors = drawn.replace("|\n ", "|").strip().split("\n")
+    assert floors == [layer.replace("batch.", "") for layer in layers]
+    assert len(layers) <= 14

@@ -12,7 +12,7 @@ from batch.costs.budget import SLICE, Budget, Reservations
 from batch.planning.open_run import Opened, Say
 from batch.planning.prepare import Prepared
 from batch.store import budget_file
-from batch.store.budget_file import Drawn
+from batch.store.budget_file import Withdrawals
 from batch.store.sends import Unanswered
 from batch.totals import Totals
 from batch.words import money
@@ -30,7 +30,7 @@ def reservations(
     if cap is None:
         budget_file.begin_without_cap(disk, run, held)
         return None
-    known = budget_file.read(run) or Drawn()
+    known = budget_file.read(run) or Withdrawals()
     if known.held_usd is not None:  # the start before had no cap; what it had in flight is lost
         lost_usd, unbounded = losses.worst_of(
             itertools.chain(*unanswered.values()), prepared.pricer
@@ -46,7 +46,7 @@ def reservations(
         say(f"{money(lost)} beyond what the rows cost counts as spent: it was in flight at a kill")
 
     def draw(amount: Decimal) -> None:
-        now = budget_file.read(run) or Drawn()
+        now = budget_file.read(run) or Withdrawals()
         kept = msgspec.structs.replace(now, drawn_usd=amount, held_usd=None)
         budget_file.write(disk, run, kept)
 

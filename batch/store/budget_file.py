@@ -21,7 +21,7 @@ class Cap(msgspec.Struct, frozen=True):
     in_job: float | None = None
 
 
-class Drawn(msgspec.Struct, frozen=True, omit_defaults=True):
+class Withdrawals(msgspec.Struct, frozen=True, omit_defaults=True):
     """USD that starts with a cap have drawn.
 
     A start without a cap draws nothing.  `held_usd` is then what the run's rows had cost when it began:
@@ -39,16 +39,16 @@ class Drawn(msgspec.Struct, frozen=True, omit_defaults=True):
         return max(held, self.drawn_usd + held - self.held_usd)
 
 
-def read(run: RunFolder) -> Drawn | None:
+def read(run: RunFolder) -> Withdrawals | None:
     """What the run has drawn; None when no start had a cap.  Raises Damaged."""
     try:
         found = content(run.budget)
-        return None if found is None else msgspec.json.decode(found, type=Drawn)
+        return None if found is None else msgspec.json.decode(found, type=Withdrawals)
     except (msgspec.DecodeError, OSError) as error:
         raise Damaged(f"{run.budget}: {error}") from None
 
 
-def write(disk: Disk, run: RunFolder, drawn: Drawn) -> None:
+def write(disk: Disk, run: RunFolder, drawn: Withdrawals) -> None:
     """Write it, durably: takes 5 ms."""
     disk.put(run.budget, [msgspec.json.encode(drawn), b"\n"], run.drafts)
 
@@ -72,6 +72,6 @@ def cap_of(run: Path, in_job: float | None) -> Cap | None:
 
 def keep_cap(disk: Disk, run: RunFolder, cap: Cap | None) -> None:
     """Let later starts know what a flag gave; None where the job's own cap holds."""
-    known = read(run) or Drawn()
+    known = read(run) or Withdrawals()
     if known.cap != cap:
         write(disk, run, msgspec.structs.replace(known, cap=cap))

@@ -18,7 +18,7 @@ import msgspec
 from batch.apis import APIS
 from batch.costs import prices
 from batch.errors import JobError, UsageError
-from batch.local.server import MODEL
+from batch.model import EMBEDDED_MODEL
 
 Seconds = Annotated[float, msgspec.Meta(gt=0)]
 
@@ -68,7 +68,7 @@ class Endpoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def local_model(self) -> str:
         """What the embedded model is called, if that is what answers: after its file, if one is named."""
         file = (self.base_url or "").removeprefix("local").removeprefix(":")
-        return Path(file).stem if file else MODEL
+        return Path(file).stem if file else EMBEDDED_MODEL
 
 
 class Target(msgspec.Struct, frozen=True):

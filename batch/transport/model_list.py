@@ -13,13 +13,11 @@ import threading
 import time
 from collections.abc import Iterable
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from batch.errors import JobError, UsageError
-from batch.local import server
 from batch.requests.preflight import WAY_OUT
 from batch.transport.client import Client
 from batch.transport.endpoint import Endpoint, Target, lists_of, target
@@ -55,8 +53,7 @@ def offered(endpoint: Endpoint, environment: dict[str, str]) -> Listing:
     where a key is missing.
     """
     if endpoint.local:
-        path = (endpoint.base_url or "").removeprefix("local").removeprefix(":")
-        return Listing([Path(path).stem if path else server.MODEL])
+        return Listing([endpoint.local_model])
     found = target(endpoint, environment)
     return asyncio.run(listed(endpoint, found, endpoint.connect_timeout + LIST_SECONDS))
 

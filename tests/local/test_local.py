@@ -21,6 +21,7 @@ from batch import job_toml, runner, spec
 from batch.errors import UsageError
 from batch.local import model_file
 from batch.local import server as local
+from batch.model import EMBEDDED_MODEL
 from batch.planning.terms import Terms
 from tests.reading import ran, rows
 
@@ -97,13 +98,13 @@ def is_gone(process: psutil.Process) -> bool:
 
 def test_answers_a_chat_under_its_own_name_and_reports_usage(server: local.Local) -> None:
     body = {
-        "model": local.MODEL,
+        "model": EMBEDDED_MODEL,
         "messages": [{"role": "user", "content": "Say hello."}],
         "max_tokens": 4,
         "temperature": 0,
     }
     answer = call(server.base_url, "chat/completions", server.api_key, body)
-    assert answer["model"] == local.MODEL
+    assert answer["model"] == EMBEDDED_MODEL
     assert answer["choices"][0]["message"]["content"]
     assert 0 < answer["usage"]["completion_tokens"] <= 4
 
@@ -161,7 +162,7 @@ def test_the_sample_job_with_a_schema_is_held_to_it_by_either_api(
 
 def test_offers_one_model_to_whoever_has_the_key(server: local.Local) -> None:
     models = call(server.base_url, "models", server.api_key)
-    assert [model["id"] for model in models["data"]] == [local.MODEL]
+    assert [model["id"] for model in models["data"]] == [EMBEDDED_MODEL]
     with pytest.raises(urllib.error.HTTPError) as refused:
         call(server.base_url, "models", "another key")
     refused.value.close()
