@@ -111,7 +111,7 @@ async def _ask(prepared: Prepared, opened: Opened, target: Target, around: Surro
     limiter = Limiter(
         asked.limits, workers, known_slots=asked.endpoint.local, clock=clock, say=told.notice
     )
-    standing = Standing(held.rows_ok > 0, prepared.terms.yes)
+    standing = Standing(held.rows_ok > 0, prepared.terms.yes, frozenset(plan.doubted))
     judge = Judge(asked.retry, limiter, maker, standing, prepared.checker, random.random)
     hooks = Hooks(store.write_down, store.room)
     async with Client(asked.endpoint, target, workers, plan.run_id, hooks, clock) as client:
@@ -126,7 +126,7 @@ async def _ask(prepared: Prepared, opened: Opened, target: Target, around: Surro
     rows = _rows_known(prepared, opened, feed)
     whole = store.summary()
     if not isinstance(stopped, StorageError):
-        opened.close(rows, whole, open_run.state(prepared, opened, stopped))
+        opened.close(rows, whole, open_run.state(prepared, opened, stopped), judge.doubted)
         if reservations is not None:
             reservations.budget.close()
     left = None if reservations is None else reservations.budget.left
