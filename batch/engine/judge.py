@@ -109,6 +109,8 @@ class Judge:
         match judged:
             case Accept(completion):
                 yield from self._accepted(task, completion, now)
+            case TryAgain("overloaded") if self._policy.flex_fallback and apis.is_flex(request):
+                yield from self._no_flex(task, attempt, judged)
             case TryAgain():
                 yield from self._again(task, attempt, judged, now)
             case Pause():
@@ -152,6 +154,18 @@ class Judge:
         self._invalid_rows.mostly(False)
         if self._first_answers.mostly_empty("empty" in completion.flags):
             yield self._stop(stop_reasons.mostly_empty(EMPTY_WINDOW))
+
+    def _no_flex(self, task: Task, attempt: Attempt, again: TryAgain) -> Iterator[Decision]:
+        """The flex tier has no room, which says nothing of the endpoint: after some tries the row is
+        asked in the standard tier.
+        """
+        self._limiter.answered(attempt.latency_s)
+        chances = task.chances.plus("flex")
+        times = chances.of("flex")
+        delay = 0.0
+        if times < retry.FLEX_TRIES:
+            delay = (again.wait or 0.0) + retry.backoff(self._policy, times, self._jitter())
+        yield Wait(msgspec.structs.replace(task, chances=chances), delay)
 
     def _again(
         self, task: Task, attempt: Attempt, again: TryAgain, now: float

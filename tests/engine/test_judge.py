@@ -31,6 +31,7 @@ class Case:
 
     def __init__(self, policy: Retry | None = None, **standing: Any) -> None:
         self.now = 1_000.0
+        self.body = b"{}"
         self.limiter = Limiter(Limits(), 8, clock=lambda: self.now)
         maker = Maker(Pricer({}, Seller()))
         self.judge = Judge(policy or Retry(), self.limiter, maker, Standing(**standing))
@@ -39,7 +40,7 @@ class Case:
         """All that follows from an attempt at a row, a second later."""
         self.now += 1.0
         task = task or Task(Row(row, {}, f"in:{row}"))
-        request = Request(task.row.index, None, "chat", "m", b"{}", "hash")
+        request = Request(task.row.index, None, "chat", "m", self.body, "hash")
         task = Task(task.row, request, task.tries, task.chances)
         done, judged = self.judge.ended(request, attempt)
         return list(self.judge.decide(task, done, judged, self.now))
@@ -183,6 +184,35 @@ def test_a_run_that_holds_answers_holds_back_what_it_doubts_until_the_next() -> 
     assert told(case.decide(GOOD, 2)) == ["invalid_request", "ok"]
     accepting = Case(succeeded=True, accepts_all=True)
     assert told(accepting.decide(refusal(400))) == ["invalid_request"]
+
+
+FLEX = refusal(429, code="resource_unavailable")
+
+
+@pytest.mark.parametrize(
+    ("fallback", "tier", "follows"),
+    [
+        (False, "flex", [0.25, 0.5, 1.0, "ok"]),
+        (True, "flex", [0.25, 0.5, 0.0, "ok"]),
+        (True, "default", [0.25, 0.5, 1.0, "ok"]),
+    ],
+)
+def test_a_row_leaves_a_flex_tier_without_room(fallback, tier, follows) -> None:
+    case = Case(Retry(flex_fallback=fallback))
+    case.body = json.dumps({"service_tier": tier}, separators=(",", ":")).encode()
+    waits = case.to_the_end([FLEX] * 3 + [GOOD])
+    assert told(waits) == follows
+    last = [each.task for each in waits if isinstance(each, Wait)][-1]
+    assert last.asked.hash == "hash"
+    assert (b"flex" in last.asked.body) == (tier == "flex" and not fallback)
+
+
+def test_a_flex_tier_without_room_is_no_outage() -> None:
+    case = Case(Retry(flex_fallback=True))
+    case.body = b'{"service_tier":"flex"}'
+    for row in range(60):
+        case.decide(FLEX, row)
+    assert case.limiter.circuit.open_since is None
 
 
 def test_a_key_that_was_good_before_is_waited_for() -> None:
