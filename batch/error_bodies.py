@@ -89,12 +89,15 @@ def error_in(body: Any) -> ServerError | None:
     if not isinstance(body, dict):
         return None
     error = _first(body, ERRORS)
-    answers = _is_answer(body)
-    if answers and isinstance(error, dict) and not any(error.values()):
-        error = None
-    if error is None and (error := _of_minimax(body)) is None and not answers:
+    if error is None and (error := _of_minimax(body)) is None and not _is_answer(body):
         error = _first(body, BARE_ERRORS) or (body if _says_something(body) else None)
     return None if error is None else _read(error, body)
+
+
+def says_nothing(error: Any) -> bool:
+    """Whether it is no error: some gateways send one of empty fields beside a whole answer."""
+    said = error.values() if isinstance(error, dict) else (error,)
+    return not any(each.strip(" 0") if isinstance(each, str) else each for each in said)
 
 
 def class_of(error: ServerError, status: int, asked: bytes = b"") -> str | None:
@@ -166,7 +169,7 @@ def _of_minimax(body: dict[str, Any]) -> dict[str, Any] | None:
 def _first(body: Any, paths: Iterable[Path]) -> Any:
     """What stands at the first of the paths where anything does."""
     found = (_at(body, path) for path in paths)
-    return next((each for each in found if not (each is None or each is False or each == "")), None)
+    return next((each for each in found if not says_nothing(each)), None)
 
 
 def _at(value: Any, path: Path) -> Any:
