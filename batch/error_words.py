@@ -41,7 +41,7 @@ CREDIT = {
     "one-api, new-api": "额度不足|额度已用尽",
     "Moonshot": r"account .{1,80}is suspended.{0,60}(?:recharge|billing)",
     "DashScope": r"your account is in good standing|free tier of the model has been exhausted",
-    "Fireworks": r"is suspended, possibly due to reaching the monthly spending limit",
+    "Fireworks": r"possibly due to reaching the monthly spending limit",
     "OpenAI": r"billing hard limit has been reached|account is not active, please check your billing",
     "Google": r"prepayment credits are depleted|requires billing to be enabled",
     "Groq": r"(?:reached|exceeded) (?:its|your|the) (?:organization['’]s )?(?:monthly )?"

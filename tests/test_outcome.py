@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import msgspec
@@ -162,6 +163,77 @@ def test_an_error_in_plain_text_is_read(status, raw, error_class, message):
     judged = judge(status, raw=raw)
     assert not isinstance(judged, Accept)
     assert judged.error_class == error_class and message in judged.message
+
+
+def google(**detail: Any) -> list[Any]:
+    return [{"error": {"code": 429, "message": "no", "details": [{"@type": "x"}, detail]}}]
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "said", "wait"),
+    [
+        (429, google(retryDelay="6s"), {}, 6.0),
+        (429, google(retryDelay="6s"), {"retry-after": "2"}, 2.0),
+        (429, google(violations=[{"quotaId": "RequestsPerMinute"}]), {}, None),
+        (429, error("Please try again in 7m12s. Visit us."), {}, 432.0),
+        (429, error("Please retry after 26 seconds."), {}, 26.0),
+        (429, error("Please wait 57 seconds before retrying."), {}, 57.0),
+        (429, {"error": {"message": "no", "metadata": {"headers": {"Retry-After": "3"}}}}, {}, 3.0),
+        (429, {"error": {"message": "no", "retry_after": 4}}, {}, 4.0),
+        (429, error("tokens per day (TPD): used up. Try again in 3m0s"), {}, 180.0),
+        (429, error("free-models-per-day"), {}, math.inf),
+        (429, error("free-models-per-day"), {"x-ratelimit-reset": "500"}, 500.0),
+        (429, error(), {"x-ratelimit-reset": "500", "x-ratelimit-remaining": "0"}, 500.0),
+        (429, error(), {"x-ratelimit-reset": "500", "x-ratelimit-remaining": "5"}, None),
+        (429, error(code="1308"), {}, math.inf),
+        (402, error(), {"retry-after": "5"}, 5.0),
+        (400, error("no", "rate_limit_error"), {"retry-after": "5"}, 5.0),
+    ],
+)  # fmt: skip
+def test_a_refusal_tells_the_wait_in_its_headers_or_in_its_body(status, body, said, wait):
+    judged = judge(status, body, headers=said)
+    assert isinstance(judged, TryAgain)
+    assert judged.refused and judged.wait == wait
+
+
+def test_googles_limits_of_a_day_end_at_midnight_in_california():
+    body = google(violations=[{"quotaId": "GenerateRequestsPerDayPerProject"}], retryDelay="34s")
+    answered = attempt(429, body)
+    judged = outcome.judge(
+        answered, chat_completions.parse, 1_764_000_000.0
+    )  # 2025-11-24 16:00 UTC
+    assert isinstance(judged, TryAgain)
+    assert judged.wait == 16 * 3600
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "error_class", "mismatch"),
+    [
+        (400, error(code="json_validate_failed"), "schema_mismatch", True),
+        (400, error(code="tool_use_failed"), "tool_error", True),
+        (424, error(), "server_error", False),
+        (498, error(), "overloaded", False),
+        (400, error(code="capacity_exceeded"), "overloaded", False),
+        (429, error(code="resource_unavailable"), "overloaded", False),
+    ],
+)
+def test_what_is_the_moments_or_the_models_is_asked_again(status, body, error_class, mismatch):
+    judged = judge(status, body)
+    assert isinstance(judged, TryAgain)
+    assert (judged.error_class, judged.mismatch, judged.refused) == (error_class, mismatch, False)
+
+
+@pytest.mark.parametrize("succeeded", [False, True])
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"code": "denied", "error": "Content violates usage guidelines. Failed check: BIO"},
+        {"error": {"message": "no", "code": 403, "metadata": {"flagged_input": "x"}}},
+    ],
+)
+def test_a_moderation_refusal_is_that_rows(body, succeeded):
+    judged = outcome.judge(attempt(403, body), chat_completions.parse, 1.7e9, succeeded)
+    assert verdict(judged) == (Reject, "content_filter")
 
 
 def test_an_answer_is_accepted():

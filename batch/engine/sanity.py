@@ -30,6 +30,8 @@ DOUBTED = 50
 length.
 """
 
+NUMBERED = re.compile(r"[\w-]*[0-9][\w-]*")
+"""Numbers, and the ids of requests."""
 LENGTHS = frozenset({"context_length", "too_large"})
 OUTPUT_CAP = re.compile(r"max_\w*(?:tokens|length)|n_predict|in the completion", re.I)
 """Words for the output a request may have, which may be too large for every row."""
@@ -52,8 +54,8 @@ class Failure(msgspec.Struct, frozen=True):
     error: Error
 
     def fingerprint(self) -> str:
-        """What alike failures have in common: their words without the numbers."""
-        alike = f"{self.error.code} {re.sub(r'[0-9]+', '#', self.error.message)}"
+        """What alike failures have in common: their words without numbers and ids."""
+        alike = f"{self.error.code} {NUMBERED.sub('#', self.error.message)}"
         return blake2b(alike.encode(), digest_size=8).hexdigest()
 
     @property

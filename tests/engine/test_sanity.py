@@ -35,6 +35,11 @@ def test_alike_but_for_numbers_is_the_jobs_fault() -> None:
     assert faults == [None] * (HELD_BACK - 1) + ["job"]
 
 
+def test_alike_but_for_ids_is_alike() -> None:
+    one, other = (failure(f"no such field (request id: {id})") for id in ("req_0aXz", "9f-e3-b"))
+    assert one.fingerprint() == other.fingerprint() != failure("another").fingerprint()
+
+
 def test_each_for_a_reason_of_its_own_is_the_rows_fault() -> None:
     held = HeldBack()
     faults = [held.add(failure("x" * row)) for row in range(MOST_HELD_BACK)]
