@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from batch.engine.retry import Chances
+from batch import apis
+from batch.engine.retry import FLEX_TRIES, Chances
 from batch.model import Request, Row
 from batch.tries import Try
 
@@ -19,9 +20,10 @@ class Task(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def asked(self) -> Request:
-        """The request of a row that has one."""
+        """The request of a row that has one, as it is to be sent now."""
         assert self.request is not None
-        return self.request
+        leaves_flex = self.chances.of("flex") >= FLEX_TRIES
+        return apis.in_standard_tier(self.request) if leaves_flex else self.request
 
     def lighter(self, reads_files: bool) -> Task:
         """The task without the body of its last answer, to be kept while it waits.  A request that

@@ -79,6 +79,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     rules: int = 1
     reading: dict[str, Any] = {}
     over: dict[str, Any] = {}
+    doubted: list[str] = []
     format: int = FORMAT
     batchmill: str = __version__
 
