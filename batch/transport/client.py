@@ -23,6 +23,7 @@ from batch.transport.answers import AFTER_THE_END, AnswerReader
 from batch.transport.body import LARGE_BODY
 from batch.transport.connection import Patience, Poster
 from batch.transport.endpoint import Endpoint, Target, url_of
+from batch.transport.heads import LONGEST_LINE, MOST_LINES
 from batch.transport.pool import RESTING, Pool
 from batch.transport.redaction import Scrubber
 
@@ -189,6 +190,9 @@ class Client:
             ),
             proxy=self._target.proxy,
             skip_auto_headers=("Accept",),
+            max_line_size=LONGEST_LINE,
+            max_field_size=LONGEST_LINE,
+            max_headers=MOST_LINES,
         )
 
 

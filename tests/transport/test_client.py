@@ -205,7 +205,7 @@ LATE = {"total_timeout": 0.15}
             True,
             {},
         ),
-        (Step(headers={"X-Long": "x" * 20_000}), None, "bad_response", True, {}),
+        (Step(headers={"X-Long": "x" * 70_000}), None, "bad_response", True, {}),
     ],
     ids=lambda value: str(value)[:40] if isinstance(value, Step) else None,
 )
