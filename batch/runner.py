@@ -113,8 +113,8 @@ async def _ask(prepared: Prepared, opened: Opened, target: Target, around: Surro
     )
     standing = Standing(held.rows_ok > 0, prepared.terms.yes)
     judge = Judge(asked.retry, limiter, maker, standing, prepared.checker, random.random)
-    hooks = Hooks(store.write_down, store.room)
-    async with Client(asked.endpoint, target, workers, plan.run_id, hooks, clock) as client:
+    hooks = Hooks(store.write_down, store.room, told.notice)
+    async with Client(asked.endpoint, target, workers, plan.keys, hooks, clock) as client:
         sender = Sender(client, store, limiter, reservations)
         gauge = Gauge(
             counts, feed, sender, reservations, partial(_rows, prepared, opened, feed), clock
