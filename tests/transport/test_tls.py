@@ -74,7 +74,7 @@ async def test_a_server_of_ones_own_authority_is_trusted_where_that_is_named():
         usual = await send(f"https://127.0.0.1:{port}/v1")
     assert (trusted.fault, trusted.status) == (None, 200)
     assert (other.fault, usual.fault) == ("untrusted", "untrusted")
-    assert "endpoint.ca_file" in usual.message
+    assert "endpoint.ca_file" in (usual.message or "")
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
@@ -93,7 +93,7 @@ async def test_a_client_shows_who_it_is(version: Any, shown: Any, said: str | No
         url = f"https://127.0.0.1:{port}/v1"
         attempt = await send(url, ca_file=pem("ca.pem"), **shown)
     assert (attempt.fault, attempt.maybe_billed) == (said and "untrusted", False)
-    assert said is None or said in attempt.message
+    assert said is None or said in (attempt.message or "")
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ async def test_an_alert_to_plain_http_says_so(api: FakeAPI, alert: bytes) -> Non
     api.always = Step(raw=alert, close=True)
     attempt = await send(api.url)
     assert (attempt.fault, attempt.maybe_billed) == ("untrusted", False)
-    assert "write https:// in base_url" in attempt.message
+    assert "write https:// in base_url" in (attempt.message or "")
 
 
 async def test_plain_http_to_a_port_with_tls_says_so():
@@ -150,7 +150,7 @@ async def test_plain_http_to_a_port_with_tls_says_so():
     with secured() as port:
         attempt = await send(f"http://127.0.0.1:{port}/v1")
     assert (attempt.fault, attempt.maybe_billed) == ("untrusted", False)
-    assert "write https:// in base_url" in attempt.message
+    assert "write https:// in base_url" in (attempt.message or "")
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ async def test_a_page_that_wants_tls_is_understood(api: FakeAPI, page: bytes) ->
     api.always = Step(status=400, body=page, content_type="text/html")
     attempt = await send(api.url)
     assert (attempt.fault, attempt.maybe_billed) == ("untrusted", False)
-    assert "https://" in attempt.message
+    assert "https://" in (attempt.message or "")
 
 
 async def test_a_server_without_tls_that_says_nothing_is_down(api: FakeAPI) -> None:
@@ -179,7 +179,7 @@ async def test_a_page_that_wants_a_certificate_is_understood(api: FakeAPI) -> No
     page = b"<title>400 No required SSL certificate was sent</title>"
     api.always = Step(status=400, body=page, content_type="text/html")
     attempt = await send(api.url)
-    assert attempt.fault == "untrusted" and "endpoint.client_cert" in attempt.message
+    assert attempt.fault == "untrusted" and "endpoint.client_cert" in (attempt.message or "")
 
 
 async def test_tls_to_a_port_of_plain_http_says_so() -> None:
@@ -192,7 +192,7 @@ async def test_tls_to_a_port_of_plain_http_says_so() -> None:
         port = server.sockets[0].getsockname()[1]
         attempt = await send(f"https://127.0.0.1:{port}/v1")
     assert (attempt.fault, attempt.unreachable) == ("connection", True)
-    assert "is it http:// in base_url?" in attempt.message
+    assert "is it http:// in base_url?" in (attempt.message or "")
 
 
 @pytest.mark.parametrize(
