@@ -204,6 +204,14 @@ def test_every_room_is_on_the_map():
     agree("rooms", rooms, real)
 
 
+def test_the_floors_are_those_of_the_import_contract():
+    settings = tomllib.loads((docs.ROOT / "pyproject.toml").read_text("utf-8"))
+    layers = settings["tool"]["importlinter"]["contracts"][0]["layers"]
+    (floors,) = re.findall(r"^```text\n(.*?)^```$", docs.CONTRIBUTING, re.MULTILINE | re.DOTALL)
+    assert floors.splitlines() == [layer.replace("batch.", "") for layer in layers]
+    assert len(layers) <= 14
+
+
 def test_there_is_a_recipe_for_all_that_is_often_added():
     often = ("input format", "API", "report format", "headers", "retry rule", "column")
     assert not [what for what in often if not any(what in title for title in recipes())]
@@ -214,12 +222,3 @@ def test_a_recipe_is_carried_out_by_a_test(title):
     (named,) = re.findall(r"^Test: `(\S+)::(\w+)`$", recipes()[title], re.MULTILINE)
     path, test = named
     assert re.search(rf"^def {test}\(", (docs.ROOT / path).read_text("utf-8"), re.MULTILINE)
-
-
-def test_the_floors_are_those_of_the_import_contract():
-    contracts = tomllib.loads((docs.ROOT / "pyproject.toml").read_text("utf-8"))
-    layers = contracts["tool"]["importlinter"]["contracts"][0]["layers"]
-    drawn = docs.CONTRIBUTING.partition("\n## The floors\n")[2].split("```")[1]
-    floors = drawn.replace("|\n ", "|").strip().split("\n")
-    assert floors == [layer.replace("batch.", "") for layer in layers]
-    assert len(layers) <= 14

@@ -15,11 +15,10 @@ from functools import lru_cache
 
 import msgspec
 
-from batch.costs import spent, token_bounds
+from batch.costs import token_bounds
 from batch.costs.prices import Pricer
 from batch.costs.spent import Spent
 from batch.model import Attempt, Request
-from batch.usage import Reading
 
 SLICE = Decimal("0.01")
 """The share of the cap that is drawn at once."""
@@ -142,7 +141,6 @@ class Reservations:
         """`clock` gives seconds since the epoch: prices may depend on the hour."""
         self.budget = budget
         self.wanted = Decimal(0)  # by the request that waits, or reserved last
-        self._pricer = pricer
         self._worst_case = WorstCase(pricer)
         self._clock = clock
         self._settled = asyncio.Event()
@@ -165,16 +163,7 @@ class Reservations:
         self.budget.settle(request.row, Decimal(0))
         self._settled.set()
 
-    def settle(
-        self, request: Request, attempt: Attempt, reading: Reading, maybe_billed: bool
-    ) -> None:
-        """The request is not in flight any more; its answer told the usage `reading`."""
-        known = spent.of(attempt, reading, request.model, self._pricer)
-        self.settle_spent(request, attempt, known, maybe_billed)
-
-    def settle_spent(
-        self, request: Request, attempt: Attempt, known: Spent, maybe_billed: bool
-    ) -> None:
+    def settle(self, request: Request, attempt: Attempt, known: Spent, maybe_billed: bool) -> None:
         """The request is not in flight any more; `known` is what it used and cost."""
         self.budget.settle(request.row, known.usd(attempt, maybe_billed))
         self._settled.set()

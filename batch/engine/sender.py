@@ -202,7 +202,7 @@ class _Capped:
 
     def settle(self, request: Request, done: Try, judged: Outcome) -> None:
         self._inner.settle(request, done, judged)
-        self._reservations.settle_spent(request, done.attempt, done.spent, done.maybe_billed)
+        self._reservations.settle(request, done.attempt, done.spent, done.maybe_billed)
 
 
 def _tokens(attempt: Attempt, judged: Outcome) -> int | None:

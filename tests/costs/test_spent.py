@@ -43,7 +43,7 @@ async def test_the_same_value_settles_the_cap_and_prices_the_row():
     known = Spent(USED, Cost(Decimal("0.25"), "job"))
     reservations = Reservations(Budget(Decimal(9), Decimal(0), lambda _: None), DEAR)
     assert await reservations.reserve(REQUEST)
-    reservations.settle_spent(REQUEST, ANSWERED, known, maybe_billed=False)
+    reservations.settle(REQUEST, ANSWERED, known, maybe_billed=False)
     assert reservations.budget.spent == Decimal("0.25")
 
     completion = Completion([Choice(0, "hi", "stop")])
