@@ -204,9 +204,7 @@ class Client:
         if not (self._is_new and silent and plain):
             return False
         self._is_new = False
-        return await tls.speaks_tls(
-            url.hostname or "", url.port or 80, self._endpoint.connect_timeout
-        )
+        return await tls.speaks_tls(url.hostname or "", url.port or 80)
 
     def _placed(self, base_url: str) -> _Place:
         target, table = self._target, self._endpoint

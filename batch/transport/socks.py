@@ -20,7 +20,9 @@ FAILURES = (
     aiohttp_socks.ProxyError,
     aiohttp_socks.ProxyConnectionError,
     aiohttp_socks.ProxyTimeoutError,
+    EOFError,
 )
+"""EOFError: what was reached hangs up on SOCKS."""
 
 
 class SocksConnector(aiohttp_socks.ProxyConnector):
@@ -43,5 +45,5 @@ class SocksConnector(aiohttp_socks.ProxyConnector):
             return await super()._wrap_create_connection(*args, **more)
         except FAILURES as error:
             raise aiohttp.ClientProxyConnectionError(
-                more["req"].connection_key, OSError(str(error))
+                more["req"].connection_key, OSError(str(error) or "no connection")
             ) from error

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from batch.errors import JobError, UsageError
 
+HANDSHAKE_SECONDS = 1.0
 TRUSTED = {"SSL_CERT_FILE": Path.is_file, "SSL_CERT_DIR": Path.is_dir}
 """Variables that OpenSSL reads, and what each must name."""
 
@@ -74,12 +75,12 @@ def _show(made: ssl.SSLContext, client_cert: str, client_key: str | None) -> Non
         ) from None
 
 
-async def speaks_tls(host: str, port: int, seconds: float) -> bool:
-    """Whether a server takes a TLS handshake, whoever it is; nothing is sent over it."""
+async def speaks_tls(host: str, port: int) -> bool:
+    """Whether a server soon takes a TLS handshake, whoever it is; nothing is sent over it."""
     anyone = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     anyone.check_hostname, anyone.verify_mode = False, ssl.CERT_NONE
     try:
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(HANDSHAKE_SECONDS):
             _, writer = await asyncio.open_connection(host, port, ssl=anyone)
     except (OSError, TimeoutError):
         return False

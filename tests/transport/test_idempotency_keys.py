@@ -5,12 +5,13 @@ answer is wanted.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from tests.fake_api import FakeAPI, Step
 from tests.conftest import Finished
+from tests.fake_api import FakeAPI, Step
 from tests.reading import asking, texts, write
 
 FITS, MISFIT = Step(content='{"a": "x"}'), Step(content='{"a": 1}')
@@ -47,7 +48,7 @@ def test_another_answer_is_asked_for_with_another_key(
     done = batchmill("run", "in.jsonl", *asking(api), *schema)
     assert done.exit_code == 0, done.stderr
     sent = keys(api)
-    assert [one != other for one, other in zip(sent, sent[1:], strict=False)] == new
+    assert [one != other for one, other in pairwise(sent)] == new
 
 
 def test_a_retry_asks_with_other_keys_each_time(

@@ -116,7 +116,7 @@ async def asked_through(proxy: str, base_url: str, variable: str = "ALL_PROXY"):
 
 def saying(status: str) -> Any:
     async def answer(reader, writer):
-        await reader.readuntil(b"\r\n\r\n")
+        await reader.read(4)
         writer.write(f"HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n".encode())
         await writer.drain()
         writer.close()
@@ -192,8 +192,14 @@ async def test_answers_come_through_a_socks_proxy(api: FakeAPI, scheme: str, pas
     assert api.ledger[0].headers["host"] == "llm.internal:8000"
 
 
-async def test_a_socks_proxy_that_refuses_has_billed_nothing():
-    async with listening(socks(0, [])) as port:
+async def hung_up(reader, writer):
+    await reader.read(1)
+    writer.close()
+
+
+@pytest.mark.parametrize("answer", [socks(0, []), hung_up, saying("200 OK")])
+async def test_a_socks_proxy_that_refuses_has_billed_nothing(answer):
+    async with listening(answer) as port:
         attempt = await asked_through(f"socks5://127.0.0.1:{port}", "https://llm.example/v1")
     assert (attempt.fault, attempt.unreachable, attempt.maybe_billed) == ("connection", True, False)
     assert "the proxy that ALL_PROXY names" in attempt.message
