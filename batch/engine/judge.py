@@ -153,7 +153,12 @@ class Judge:
         if again.mismatch:  # what does not fit the schema was answered all the same
             self._refusals.answered()
             self._outages.answered()
+        again = self._refusals.read(again, attempt.latency_s)
         others_succeed = self._refusals.others_succeed
+        if again.refused or again.wait:
+            held = self._refusals.hold(again, attempt, now)
+            yield from self._stop_if(held.reason)
+            others_succeed = others_succeed or not held.back
         chances = self._outages.noted(task.chances.after(again, others_succeed), now)
         delay = retry.delay(self._policy, chances, again, self._jitter(), others_succeed)
         down = self._outages.is_outage(
@@ -163,8 +168,6 @@ class Judge:
             yield from self._stop_if(self._outages.out_of_patience(now))
             chances = chances.forgiven(task.chances)
             delay = retry.delay(self._policy, chances, again, self._jitter(), others_succeed)
-        if again.refused or again.wait:
-            yield from self._stop_if(self._refusals.hold(again, attempt, now))
         if delay is None and not self._stopping:
             yield from self._out_of_chances(Failure(task.asked, task.tries, _error(again)), again)
             return
