@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from batch import columns
-from batch.engine import events, logged, loop
+from batch.engine import events, logged, loop, presence
 from batch.engine import feed as feeding
 from batch.engine.counts import Counts
 from batch.engine.engine import Engine
@@ -117,7 +117,9 @@ async def _ask(prepared: Prepared, opened: Opened, target: Target, around: Surro
     async with Client(asked.endpoint, target, workers, plan.run_id, hooks, clock) as client:
         sender = Sender(client, store, limiter, purse)
         gauge = Gauge(counts, feed, sender, purse, partial(_rows, prepared, opened, feed), clock)
-        engine = Engine(_questions(prepared, opened, around), sender, judge, feed, store, told)
+        is_there = partial(presence.is_there, client, target.base_url)
+        questions = _questions(prepared, opened, around)
+        engine = Engine(questions, sender, judge, feed, store, told, is_there)
         async with reporting(told, sender.obstacle, gauge.read, clock):
             with around.hearing(engine.interrupt):
                 stopped = await engine.run(workers)

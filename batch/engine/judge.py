@@ -77,7 +77,7 @@ class Judge:
         self._succeeded = standing.succeeded
         self._stopping = False
         self._refusals = Refusals(policy, limiter, jitter)
-        self._outages = Outages(policy, limiter)
+        self._outages = Outages(policy, limiter, succeeded=standing.succeeded)
         self._budget = retry.Budget()
         self._held_back = HeldBack()
         self._invalid_rows = InvalidRows(standing.accepts_all)
@@ -114,6 +114,16 @@ class Judge:
             case outcome.Stop(error_class, message, code):
                 yield Held(request.row, done)
                 yield self._stop(stop_reasons.refused(error_class, message, attempt))
+
+    def may_be_the_rows(self, now: float) -> bool:
+        """Whether the endpoint, which seems to be down, may be there, and the rows that are left fail
+        always: worth a question, if they are few.
+        """
+        return self._outages.may_be_the_rows(now)
+
+    def try_the_last(self) -> None:
+        """The endpoint is there: the rows that are left are asked a last time, and fail."""
+        self._outages.try_the_last()
 
     def unsendable(self, task: Task, error: Error) -> Iterator[Decision]:
         """A row whose request may never leave."""
@@ -155,6 +165,7 @@ class Judge:
             self._outages.answered()
         again = self._refusals.read(again, attempt.latency_s)
         others_succeed = self._refusals.others_succeed
+        last_try = self._outages.last_tries and len(task.tries) >= retry.LAST_TRIES
         if again.refused or again.wait:
             held = self._refusals.hold(again, attempt, now)
             yield from self._stop_if(held.reason)
@@ -168,11 +179,13 @@ class Judge:
             yield from self._stop_if(self._outages.out_of_patience(now))
             chances = chances.forgiven(task.chances)
             delay = retry.delay(self._policy, chances, again, self._jitter(), others_succeed)
+        if last_try and self._outages.last_tries and not again.refused:
+            delay = None
         if delay is None and not self._stopping:
             yield from self._out_of_chances(Failure(task.asked, task.tries, _error(again)), again)
             return
         delay = delay or 0.0
-        if not (again.refused or again.at_once or down):
+        if not (again.refused or again.at_once or down or self._outages.last_tries):
             delay = max(delay, self._budget.wait(again, now, self._policy.max_delay))
         yield Wait(msgspec.structs.replace(task, chances=chances), delay)
 

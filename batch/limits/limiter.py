@@ -203,6 +203,12 @@ class Limiter:
         if self.circuit.open_since is not None:
             self._concurrency.went_down()
 
+    def rows_fail(self) -> None:
+        """The endpoint is there, and the rows that are left fail: they need not wait for probes."""
+        self.circuit.close()
+        self._concurrency.came_back(self._clock())
+        self._wake()
+
     def read_headers(self, answered: Mapping[str, str], wall_time: float) -> None:
         """Keep to the limits that the headers of an answer announce."""
         if announced := self._rates.read(answered, wall_time):
