@@ -146,6 +146,12 @@ def error_in(body: Any) -> ServerError | None:
     return None if error is None else _server_error(error)
 
 
+def says_nothing(error: Any) -> bool:
+    """Whether it is no error: some gateways send one of empty fields beside a whole answer."""
+    said = error.values() if isinstance(error, dict) else (error,)
+    return not any(each.strip(" 0") if isinstance(each, str) else each for each in said)
+
+
 def class_of(error: ServerError, status: int) -> str | None:
     """The error class that its code or its words name; None where they name none."""
     named = class_by_code(error) if status < 500 else None
@@ -184,7 +190,7 @@ def _is_answer(body: dict[str, Any]) -> bool:
 def _first(body: Any, paths: Iterable[Path]) -> Any:
     """What stands at the first of the paths where anything does."""
     found = (_at(body, path) for path in paths)
-    return next((each for each in found if not (each is None or each is False or each == "")), None)
+    return next((each for each in found if not says_nothing(each)), None)
 
 
 def _at(value: Any, path: Path) -> Any:

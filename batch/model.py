@@ -53,6 +53,9 @@ class Unreadable(msgspec.Struct, frozen=True):
 
 DEFAULT_API = "chat"
 
+EMBEDDED_MODEL = "smollm2-135m-instruct"
+"""What answers where the embedded model is asked, unless a file of it is named."""
+
 
 class Spoken(Protocol):
     """What an API says of itself; the modules in apis/ do."""

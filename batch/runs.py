@@ -21,7 +21,8 @@ from batch.planning import begun, requests_again
 from batch.readers.carried import Carried
 from batch.reports import report as reporting
 from batch.reports import status as standing
-from batch.reports.aggregate import ALWAYS, RECORDED, Costing, Period
+from batch.reports.aggregate import ALWAYS, Period
+from batch.reports.counts import RECORDED, Costing
 from batch.reports.report import Report
 from batch.reports.status import Status
 from batch.requests.prompts import BadRow, Prompter, api_of

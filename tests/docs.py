@@ -10,6 +10,9 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "batch" / "docs").glob("*.md"))]
 
 TEXT = "\n\n".join(page.read_text(encoding="utf-8") for page in PAGES)
 
+CONTRIBUTING = (ROOT / ".github" / "CONTRIBUTING.md").read_text(encoding="utf-8")
+"""The page for those who change the program."""
+
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -24,11 +27,11 @@ def spans(text: str | None = None) -> list[str]:
     return [span.replace("\n", " ") for span in found]
 
 
-def table(*header: str) -> list[list[str]]:
-    """The cells of the table with these headers, which is only once in all pages."""
+def table(*header: str, text: str = TEXT) -> list[list[str]]:
+    """The cells of the table with these headers, which is only once in the text."""
     start = f"| {' | '.join(header)} |\n".replace("|  |", "| |")
-    assert TEXT.count(start) == 1, f"{TEXT.count(start)} tables begin with {start!r}, not one"
-    after = TEXT.partition(start)[2].splitlines()
+    assert text.count(start) == 1, f"{text.count(start)} tables begin with {start!r}, not one"
+    after = text.partition(start)[2].splitlines()
     rows = after[1 : next(n for n, line in enumerate(after) if not line.startswith("|"))]
     return [[cell.strip() for cell in re.split(r"(?<!\\)\|", row)[1:-1]] for row in rows]
 

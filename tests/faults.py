@@ -107,10 +107,10 @@ def play(api: FakeAPI, fault: Fault, transport: str, folder: Path) -> Played:
     """
     said: list[str] = []
     if not fault.is_waited_for:
-        how = Terms(environment={}), Surroundings(say=said.append)
+        how = Terms(environment={}), Surroundings(consumers=(virtual.notices_to(said),))
         return _played(api, fault, transport, folder, how, said)
     with contextlib.closing(FakeAPI(in_a_thread=False)) as own:
-        how = virtual.how(own, say=said.append)
+        how = virtual.how(own, said=said)
         return _played(own, fault, transport, folder, how, said)
 
 
@@ -217,6 +217,11 @@ def literally(content: bytes, usage: bytes = b"null", more: bytes = b"") -> By:
 def chunk(delta: Any, finish: Any = None, **choice: Any) -> dict[str, Any]:
     told = {"index": 0, "delta": delta, "finish_reason": finish, **choice}
     return {"model": "fake-model", "choices": [told]}
+
+
+def whole_of(message: Any) -> dict[str, Any]:
+    told = {"index": 0, "message": message, "finish_reason": "stop"}
+    return {"object": "chat.completion", "model": "fake-model", "choices": [told], "usage": USED}
 
 
 def use(usage: Any = USED) -> dict[str, Any]:
@@ -376,6 +381,15 @@ def bodies() -> Iterator[Fault]:
     yield Fault("B1", "200 with an answer and an error", both(inner), heals())
     inner = Step(body=error(code="insufficient_quota"))
     yield Fault("B1", "200 with a quota error", always(inner), RunStops("no credit"))
+    for silent_error in ({"message": "", "type": "", "param": "", "code": None}, {"code": 0}, {}):
+        yield Fault("B1", f"an answer and the error {silent_error}", says_beside(TEXT, error=silent_error),
+                    replace(answers("said"), columns={"response_json": None}))  # fmt: skip
+    yield Fault("B1", "200 with an error of empty fields alone",
+                always(Step(body=error("", ""))), TWICE)  # fmt: skip
+    unsaid = {"choices": [{"index": 0, "finish_reason": "length"}], "usage": USED}
+    yield Fault("B2", "a choice without a message, cut at the limit",
+                {JSON: (Step(body=unsaid), ...), SSE: (stream(unsaid, "[DONE]"), ...)},
+                answers(None, "length", "empty", finish="length"))  # fmt: skip
     nothing: tuple[Any, ...] = (
         {"id": "x"},
         {"choices": None},
@@ -393,6 +407,10 @@ def bodies() -> Iterator[Fault]:
     for name in ("reasoning", "reasoning_content"):
         yield Fault("B3", f"{name} alone", says({"content": None, name: "hm"}, "length"),
                     answers(None, "length", "empty", finish="length", reasoning="hm"))  # fmt: skip
+    yield from calls()
+    thought = [{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}]
+    yield Fault("B3", "thinking in parts", says({"content": [*thought, {"type": "text", "text": "42"}]}),
+                answers("42", reasoning="hm", response_json=None))  # fmt: skip
     yield Fault("B4", "content filter, no content", says({}, "content_filter"),
                 answers(None, "content_filter", "empty", finish="content_filter"))  # fmt: skip
     yield Fault(
@@ -402,11 +420,22 @@ def bodies() -> Iterator[Fault]:
         "B6", "cut at the limit", says(TEXT, "length"), answers("said", "length", finish="length")
     )
     yield Fault("B7", "finish reason error", says(TEXT, "error"), TWICE)
+    for reason in ("abort", "insufficient_system_resource", "cancelled", "MALFORMED_RESPONSE"):
+        yield Fault("B7", f"finish reason {reason}", says(TEXT, reason), TWICE)
+        once = {by: steps[:1] for by, steps in says(TEXT, reason).items()}
+        yield Fault("B7", f"{reason}, once", once, heals(billed=1))
     yield Fault("B7", "a choice with an error", says(TEXT, error={"code": 502}), TWICE)
     for reason in ("end_turn", "eos", "stop_sequence"):
         yield Fault(
             "B8", f"finish reason {reason}", says(TEXT, reason), answers("said", finish=reason)
         )
+    for reason in ("MAX_TOKENS", "max_tokens", "model_length"):
+        cut = answers("said", "length", finish="length")
+        yield Fault("B8", f"finish reason {reason}", says(TEXT, reason), cut)
+        nowhere = answers(None, "length", "empty", finish="length")
+        yield Fault("B8", f"{reason} and nothing", says({}, reason), nowhere)
+    yield Fault("B8", "finish reason SAFETY", says(TEXT, "SAFETY"),
+                answers("said", "content_filter", finish="content_filter"))  # fmt: skip
     for reason in ("sensitive", "network_error", "unknown"):
         yield Fault("B8", f"finish reason {reason}", says(TEXT, reason),
                     answers("said", "finish_unknown", finish=reason))  # fmt: skip
@@ -423,6 +452,49 @@ def bodies() -> Iterator[Fault]:
     yield from broken_bodies()
     yield from odd_json()
     yield from several_choices()
+
+
+def calls() -> Iterator[Fault]:
+    """Calls of tools in shapes of their own, in an answer or as the deltas of a stream."""
+    paris, rome = (
+        {"name": "f", "arguments": json.dumps({"in": name})} for name in ("Paris", "Rome")
+    )
+    two = [{"id": "a", **paris}, {"id": "b", **rome}]
+    lone = [
+        {"index": 0, "id": each["id"], "function": function}
+        for each, function in zip(two, (paris, rome), strict=True)
+    ]
+
+    def called(*calls: Any) -> RowEnds:
+        return answers(None, finish="tool_calls", tool_calls=[*calls], response_json=None)
+
+    yield Fault("B3", "calls that share an index", in_deltas(*({"tool_calls": [it]} for it in lone)),
+                called(*two))  # fmt: skip
+    whole = {"id": "c", "function": {"name": "f", "arguments": {"in": "Rome"}}}
+    yield Fault("B3", "arguments as an object", says({"content": None, "tool_calls": [whole]}, "tool_calls"),
+                called({"id": "c", "name": "f", "arguments": '{"in":"Rome"}'}))  # fmt: skip
+    pieces = [
+        {"index": 0, "id": "c", "function": {"name": "f", "arguments": piece}}
+        for piece in ("{", "}")
+    ]
+    yield Fault("B3", "a name repeated with every piece",
+                in_deltas(*({"tool_calls": [it]} for it in pieces)),
+                called({"id": "c", "name": "f", "arguments": "{}"}))  # fmt: skip
+
+
+def in_deltas(*deltas: Any) -> By:
+    return streamed(stream(*map(chunk, deltas), chunk({}, "tool_calls"), use(), "[DONE]"), ...)
+
+
+def says_beside(message: dict[str, Any], **beside: Any) -> By:
+    """One answer, with fields beside its choices."""
+    told = says(message)
+    whole, events = told[JSON][0], told[SSE][0]
+    assert isinstance(whole, Step) and isinstance(events, Step)
+    assert isinstance(whole.body, dict) and events.events is not None
+    chunks = [{**each, **beside} if isinstance(each, dict) else each for each in events.events]
+    return {JSON: (replace(whole, body={**whole.body, **beside}), ...),
+            SSE: (replace(events, events=chunks), ...)}  # fmt: skip
 
 
 def usages() -> Iterator[Fault]:
@@ -509,6 +581,14 @@ def odd_json() -> Iterator[Fault]:
                 replace(mended, flags=("usage_unknown", "text_repaired")))  # fmt: skip
     yield Fault("B24", "half an emoji", literally(b'"said \\ud83d"', used),
                 replace(mended, completion="said \ufffd"))  # fmt: skip
+    event = b'data: {"choices":[{"index":0,"delta":{"content":"%b"}}]}\n\n'
+    for name, halves in {
+        "in escapes": (b"\\ud83d", b"\\ude00"),
+        "in bytes": (b"\xf0\x9f", b"\x98\x80"),
+    }.items():
+        events = [event % half for half in halves]
+        yield Fault("B24", f"an emoji in two chunks, {name}", streamed(stream(*events, *END, "[DONE]"), ...),
+                    answers("\U0001f600"))  # fmt: skip
     yield Fault("B25", "bytes that are no text", literally(b'"said \xff\xfe"', used),
                 replace(mended, completion="said \ufffd\ufffd"))  # fmt: skip
     yield Fault("B25", "control characters", literally(b'"said\\u0000\\u001b[2J"', used),
@@ -607,6 +687,11 @@ def streams() -> Iterator[Fault]:
     odd = (chunk(None), chunk({"role": "assistant", "content": None}), {"choices": None}, {"choices": [None]},
            chunk({"content": "one"}), chunk({"content": " two"}, "stop"), use())  # fmt: skip
     yield Fault("S20", "deltas that say nothing", streamed(stream(*odd, "[DONE]"), ...), two)
+    said = {"role": "assistant", "content": "one two"}
+    once_more = whole_of(said)
+    for name, again in {"a message": once_more, "a delta": chunk(said, "stop")}.items():
+        step = stream(*TALK, again, use(), "[DONE]")
+        yield Fault("S20", f"the whole answer at the end, as {name}", streamed(step, ...), two)
     gap = [
         {**event, "choices": [{**c, "index": 3} for c in event["choices"]]}
         for event in (*TALK, *END)

@@ -166,3 +166,59 @@ def test_every_link_leads_somewhere(page, link):
     target = page.parent / path if path else page
     assert target.exists(), f"{page.name}: there is no {path}"
     assert not anchor or anchor in docs.anchors(target), f"{page.name}: no heading is #{anchor}"
+
+
+# the page for those who change the program
+
+TO_BE_WRITTEN = re.compile(r"\bNAME\b")
+"""The part of a path that a recipe leaves to its reader."""
+
+
+def paths_named():
+    """What stands in code font there and is a path, without the test that may follow it."""
+    named = {span.partition("::")[0] for span in docs.spans(docs.CONTRIBUTING)}
+    paths = {name for name in named if re.fullmatch(r"[\w./-]+", name)}
+    files = {path for path in paths if "/" in path or path.endswith((".md", ".toml"))}
+    return {path for path in files if not TO_BE_WRITTEN.search(path)}
+
+
+def recipes():
+    """By title: what each says."""
+    after = docs.CONTRIBUTING.partition("\n## How to add\n")[2]
+    return dict(section.split("\n", 1) for section in after.split("\n### ")[1:])
+
+
+def test_every_path_that_contributors_are_sent_to_is_there():
+    assert {"batch/engine/retry.py", "tests/", "README.md"} <= paths_named()
+    missing = sorted(path for path in paths_named() if not (docs.ROOT / path).exists())
+    assert not missing, f"paths that are documented and not there: {', '.join(missing)}"
+
+
+def test_every_room_is_on_the_map():
+    folders = (docs.ROOT / "batch").iterdir()
+    real = {f"batch/{folder.name}/" for folder in folders if (folder / "__init__.py").exists()}
+    rooms = {
+        docs.spans(cell)[0]
+        for cell, _ in docs.table("Room", "What it is for", text=docs.CONTRIBUTING)
+    }
+    agree("rooms", rooms, real)
+
+
+def test_the_floors_are_those_of_the_import_contract():
+    settings = tomllib.loads((docs.ROOT / "pyproject.toml").read_text("utf-8"))
+    layers = settings["tool"]["importlinter"]["contracts"][0]["layers"]
+    (floors,) = re.findall(r"^```text\n(.*?)^```$", docs.CONTRIBUTING, re.MULTILINE | re.DOTALL)
+    assert floors.splitlines() == [layer.replace("batch.", "") for layer in layers]
+    assert len(layers) <= 14
+
+
+def test_there_is_a_recipe_for_all_that_is_often_added():
+    often = ("input format", "API", "report format", "headers", "retry rule", "column")
+    assert not [what for what in often if not any(what in title for title in recipes())]
+
+
+@pytest.mark.parametrize("title", recipes())
+def test_a_recipe_is_carried_out_by_a_test(title):
+    (named,) = re.findall(r"^Test: `(\S+)::(\w+)`$", recipes()[title], re.MULTILINE)
+    path, test = named
+    assert re.search(rf"^def {test}\(", (docs.ROOT / path).read_text("utf-8"), re.MULTILINE)

@@ -115,11 +115,10 @@ def body(messages, parameters):
 def with_texts(copy: Copy) -> None:
     """Add the API."""
     copy.write("batch/apis/texts.py", TEXTS)
-    copy.insert("batch/apis/__init__.py", "from batch.apis import (", "    texts,")
-    copy.insert("batch/apis/__init__.py", "APIS: dict[str, API] = {", '    "texts": texts,')
+    copy.insert("batch/apis/__init__.py", "MODULES = {", '    "texts": "texts",')
 
 
-def test_an_api_is_a_file_and_its_place_in_the_list(api, copy):
+def test_an_api_is_one_file_and_one_line(api, copy):
     with_texts(copy)
     write(copy.folder / "in.jsonl", texts(2))
     copy.batchmill("run", "in.jsonl", *asking(api), "--api", "texts", "-o", "out")
@@ -146,6 +145,26 @@ def test_a_row_may_name_an_added_api(api, copy):
     assert "say: is missing" in refused
 
 
+NOTE = '''
+"""A report in one line."""
+
+KIND = "text"
+
+
+def text(report):
+    return f"{report.totals.rows_ok} rows in {report.totals.attempts} requests\\n"
+'''
+
+
+def test_a_report_format_is_one_file_and_one_line(api, copy):
+    copy.write("batch/renderers/note.py", NOTE)
+    copy.insert("batch/renderers/__init__.py", "MODULES = {", '    "note": "note",')
+    write(copy.folder / "in.jsonl", texts(2))
+    copy.batchmill("run", "in.jsonl", *asking(api), "-o", "out")
+    assert copy.batchmill("report", "out", "--format", "note") == "2 rows in 2 requests\n"
+    assert "[note|table|" in copy.batchmill("report", "--help")
+
+
 VERSES = '''
 """Verse: a row a line, in the column `text`."""
 
@@ -162,8 +181,8 @@ NOTES = 0
 size = lines.size
 
 
-def look(path, said):
-    return lines.look(path, said)[0]
+def detect(path, options):
+    return lines.detect(path, options)[0]
 
 
 def read(path, start, reading):
@@ -187,13 +206,9 @@ def carry(spooled, schema, keep):
 '''
 
 
-def test_a_format_of_input_is_a_file_and_its_place_in_the_list(api, copy):
+def test_an_input_format_is_one_file_and_one_line(api, copy):
     copy.write("batch/readers/verses.py", VERSES)
-    name = "batch/readers/formats.py"
-    copy.insert(name, "from batch.readers import arrow", "from batch.readers import verses")
-    copy.insert(
-        "batch/readers/formats.py", "READERS: dict[str, Reader] = {", '    "verse": verses,'
-    )
+    copy.insert("batch/readers/formats.py", "MODULES = {", '    "verse": "verses",')
 
     path = copy.folder / "in.verse"
     path.write_text("Snow is\nfalling\n")

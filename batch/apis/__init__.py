@@ -1,27 +1,21 @@
 """The APIs we speak, and how a row's question becomes a request of one of them.
 
 An API is a module that says what it is like, has a `body` to send, a `parse` of the blocking answer
-and a `Fold` of the stream.  To add one: write the module, add it to APIS.  Nobody else asks which one
-it is.
+and a `Fold` of the stream.  To add one, write the module and add a line to MODULES.  Nobody else asks
+which one it is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from hashlib import blake2b
-from typing import Any, Protocol
+from importlib import import_module
+from typing import Any, Protocol, cast
 
 import msgspec
 
 from batch import json_text
-from batch.apis import (
-    chat_completions,
-    completions,
-    embeddings,
-    responses,
-    responses_input,
-    weighing,
-)
+from batch.apis import responses_input, weighing
 from batch.columns import Column
 from batch.event_stream import Event
 from batch.model import DEFAULT_API, Completion, Request, Spoken
@@ -72,13 +66,17 @@ class API(Spoken, Protocol):
     def Fold(self, choices: int = 1) -> Fold: ...
 
 
-APIS: dict[str, API] = {
-    "chat": chat_completions,
-    "responses": responses,
-    "completions": completions,
-    "embeddings": embeddings,
+MODULES = {
+    "chat": "chat_completions",
+    "responses": "responses",
+    "completions": "completions",
+    "embeddings": "embeddings",
 }
-"""A path that another one ends with comes after it."""
+"""An API's name and the module here that speaks it: a line each.  A path that another one ends with
+comes after it.
+"""
+
+APIS = {name: cast(API, import_module(f"{__name__}.{MODULES[name]}")) for name in MODULES}
 
 
 class Parameters(msgspec.Struct, frozen=True):
@@ -123,13 +121,7 @@ def build(question: Question, parameters: Parameters, row: int) -> Request:
     Raises BadRow when nobody names a model (the server would choose one, and its price) or the API
     is none of ours, or not the one that a flag names.
     """
-    name = question.api or parameters.api
-    if name not in APIS:
-        raise BadRow(f"the API {name!r} is not supported (known: {', '.join(APIS)})")
-    if parameters.over.get("api", name) != name:
-        raise BadRow(f"its url is of the API {name!r}, but --api says {parameters.over['api']!r}")
-    if parameters.schema is not None and not APIS[name].HAS_SCHEMA:
-        raise BadRow(f"the API {name!r} takes no schema ({_WITH_SCHEMA} do)")
+    name = _api(question, parameters)
     sent = parameters.sent
     if question.body is not None:
         sent = weighing.weighed(sent, question.body, parameters.over)
@@ -159,6 +151,18 @@ def build(question: Question, parameters: Parameters, row: int) -> Request:
         output_cap=_output_cap(body, choices) if caps else 0,
         cap_key=caps[0] if caps else "",
     )
+
+
+def _api(question: Question, parameters: Parameters) -> str:
+    """The API that a row asks.  Raises BadRow."""
+    name = question.api or parameters.api
+    if name not in APIS:
+        raise BadRow(f"the API {name!r} is not supported (known: {', '.join(APIS)})")
+    if parameters.over.get("api", name) != name:
+        raise BadRow(f"its url is of the API {name!r}, but --api says {parameters.over['api']!r}")
+    if parameters.schema is not None and not APIS[name].HAS_SCHEMA:
+        raise BadRow(f"the API {name!r} takes no schema ({_WITH_SCHEMA} do)")
+    return name
 
 
 def _check_numbers(asked: dict[str, Any]) -> None:

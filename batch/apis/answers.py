@@ -5,6 +5,7 @@ Nothing a server sends may raise anything but BadAnswer here: a field of the wro
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from operator import attrgetter
 from typing import Any
@@ -12,25 +13,10 @@ from typing import Any
 import msgspec
 
 from batch import usage
-from batch.model import Choice, Completion, ToolCall
+from batch.apis.finish_reasons import CALLS, ENDS
+from batch.model import Choice, Completion
 from batch.outcome import BadAnswer
 from batch.usage import Reading
-
-ENDS = frozenset(
-    {
-        "stop",
-        "length",
-        "tool_calls",
-        "function_call",
-        "content_filter",
-        "eos",
-        "eos_token",
-        "end_turn",
-        "stop_sequence",
-    }
-)
-"""Finish reasons of an answer that is whole, or as whole as it will be."""
-CALLS = frozenset({"tool_calls", "function_call"})
 
 
 def table(answer: Any) -> dict[str, Any]:
@@ -76,15 +62,19 @@ def usage_json(answer: dict[str, Any]) -> str | None:
     return None if tokens is None else msgspec.json.encode(tokens).decode()
 
 
-def tool_call(id_: Any, function: dict[str, Any]) -> ToolCall:
-    """One call, of a function or (with `input`) of a custom tool."""
-    arguments = function.get("arguments", function.get("input"))
-    return ToolCall(text(id_), text(function.get("name")), text(arguments))
-
-
 def text(value: Any) -> str | None:
     """`value` if it is a text."""
     return value if isinstance(value, str) else None
+
+
+def as_text(value: Any) -> str | None:
+    """A text as it is, anything else as JSON.  Raises BadAnswer where it is too deep for that."""
+    if value is None or isinstance(value, str):
+        return value
+    try:
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    except RecursionError:
+        raise BadAnswer("the answer is nested too deeply") from None
 
 
 def index(raw: dict[str, Any], position: int) -> int:

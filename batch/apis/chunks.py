@@ -9,8 +9,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any
 
+from batch.error_bodies import says_nothing
 from batch.event_stream import Event
-from batch.lenient_json import decode
+from batch.lenient_json import decode_piece, mended
 from batch.outcome import BadAnswer
 
 
@@ -23,6 +24,7 @@ class Chunks(ABC):
         self.repaired = False  # broken text in a chunk was mended
         self.started = False  # a token of content, reasoning or a tool call has come
         self._error: Any = None
+        self._torn = False  # a chunk held half a character
 
     def add(self, event: Event) -> None:
         """Take one event in.  Raises BadAnswer for a chunk that is broken."""
@@ -33,19 +35,26 @@ class Chunks(ABC):
                 return
             if data.startswith(b":") or not data:  # a comment some gateway wrapped in a data line
                 return
-        chunk, repaired = decode(data)
+        chunk, repaired, torn = decode_piece(data)
         if not isinstance(chunk, dict):
             raise BadAnswer("a chunk of the stream is broken: no JSON object")
         self.repaired = self.repaired or repaired
-        if event.name == "error" or chunk.get("type") == "error" or chunk.get("error"):
+        self._torn = self._torn or torn
+        if _is_error(event, chunk):
             self._error = chunk.get("error") or chunk
             self.complete = self.ended = True
             return
         self._take(chunk)
 
     def answer(self) -> dict[str, Any]:
-        """What has come so far, in the blocking shape."""
-        return self._folded() if self._error is None else {"error": self._error}
+        """What has come so far, in the blocking shape.  Only now `repaired` tells of a character
+        whose other half never came.
+        """
+        answer = self._folded() if self._error is None else {"error": self._error}
+        if self._torn:
+            answer, repaired = mended(answer)
+            self.repaired = self.repaired or repaired
+        return answer
 
     @abstractmethod
     def _take(self, chunk: dict[str, Any]) -> None:
@@ -54,6 +63,12 @@ class Chunks(ABC):
     @abstractmethod
     def _folded(self) -> dict[str, Any]:
         """The answer as far as it has come, in the blocking shape."""
+
+
+def _is_error(event: Event, chunk: dict[str, Any]) -> bool:
+    error = chunk.get("error")
+    named = event.name == "error" or chunk.get("type") == "error"
+    return named or (bool(error) and not says_nothing(error))
 
 
 def merged(before: Any, piece: Any, texts: frozenset[str] = frozenset()) -> Any:

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from batch.apis import answers, chat_completions
-from batch.apis.answers import beyond, index, text
-from batch.apis.chat_completions import HELD, finish_reason, with_usage
+from batch.apis import answers, chat_completions, contents
+from batch.apis.answers import beyond, index
+from batch.apis.chat_completions import HELD, with_usage
+from batch.apis.finish_reasons import of_choice
 from batch.model import Choice, Completion
 from batch.outcome import BadAnswer
 from batch.requests.prompts import BadRow
@@ -24,7 +25,7 @@ IF_UNHEEDED = ""
 IS_LOCAL = True
 COLUMNS = ()
 
-HELD_IN_CHOICE = frozenset({"index", "text", "finish_reason", "stop_reason"})
+HELD_IN_CHOICE = frozenset({"index", "text", "finish_reason", "stop_reason", "error"})
 
 
 def body(messages: Sequence[dict[str, Any]] | None, parameters: dict[str, Any]) -> dict[str, Any]:
@@ -54,20 +55,22 @@ def parse(answer: Any) -> Completion:
     if not isinstance(choices, list) or not choices:
         raise BadAnswer("the answer has no choices")
     read = [_choice(position, raw) for position, raw in enumerate(choices)]
-    unheld = beyond(answer, HELD)
-    return answers.completion(
-        answer, read, unheld or any(beyond(choice, HELD_IN_CHOICE) for choice in choices)
-    )
+    unheld = beyond(answer, HELD) or any(more for _, more in read)
+    return answers.completion(answer, [choice for choice, _ in read], unheld)
 
 
-def _choice(position: int, raw: Any) -> Choice:
-    if not isinstance(raw, dict) or "text" not in raw:
-        raise BadAnswer("a choice of the answer has no text")
-    return Choice(
-        index=index(raw, position),
-        completion=text(raw["text"]),
-        finish_reason=finish_reason(raw),
-    )
+def _choice(position: int, raw: Any) -> tuple[Choice, bool]:
+    """A choice, and whether something in it has no column.  Some servers say it as in a chat."""
+    if not isinstance(raw, dict):
+        raise BadAnswer("a choice of the answer is no object")
+    at, reason, message = index(raw, position), of_choice(raw), raw.get("message")
+    if raw.get("text") is None and isinstance(message, dict):
+        said, more = contents.read(message.get("content")), beyond(message, chat_completions.WORDS)
+        more = more or beyond(raw, HELD_IN_CHOICE | {"message"})
+    else:
+        said, more = contents.read(raw.get("text")), beyond(raw, HELD_IN_CHOICE)
+    choice = Choice(at, said.text, reason, said.refusal, said.reasoning)
+    return choice, more or said.more
 
 
 class Fold(chat_completions.Fold):
@@ -87,7 +90,7 @@ class Fold(chat_completions.Fold):
 
 
 def _delta(raw: Any) -> Any:
-    if not isinstance(raw, dict):
+    if not isinstance(raw, dict) or "text" not in raw:
         return raw
     rest = {key: value for key, value in raw.items() if key != "text"}
     return {**rest, "delta": {"content": raw.get("text")}}
@@ -95,4 +98,6 @@ def _delta(raw: Any) -> Any:
 
 def _with_text(choice: dict[str, Any]) -> dict[str, Any]:
     rest = {key: value for key, value in choice.items() if key != "message"}
-    return {**rest, "text": choice["message"]["content"] or ""}
+    message = choice["message"]
+    more = {key: value for key, value in message.items() if key not in chat_completions.WORDS}
+    return {**more, **rest, "text": message["content"] or ""}

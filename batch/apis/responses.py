@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from batch.apis import answers, responses_input
+from batch.apis import answers, contents, finish_reasons, responses_input, tool_calls
 from batch.apis.answers import beyond, dicts, text
 from batch.apis.chunks import Chunks
+from batch.apis.streamed_items import CALLS, Items, words
 from batch.model import Choice, Completion
 from batch.outcome import BadAnswer
 
@@ -29,17 +30,6 @@ IS_LOCAL = True
 COLUMNS = ()
 
 Item = dict[str, Any]
-
-REASONS = {"max_output_tokens": "length", "content_filter": "content_filter"}
-"""Why an answer is incomplete -> the finish reason of a chat."""
-
-CALLS = {"function_call": "arguments", "custom_tool_call": "input"}
-"""Kind of an item that calls a tool -> its field with what the tool is given."""
-CALL_DELTAS = {
-    "response.function_call_arguments.delta": "function_call",
-    "response.custom_tool_call_input.delta": "custom_tool_call",
-}
-"""Kind of an event that brings a piece of that field -> kind of the item."""
 
 HELD = frozenset(
     {"id", "object", "created_at", "completed_at", "status", "error", "incomplete_details",
@@ -60,10 +50,10 @@ HELD_IN_ITEM = {
     "reasoning": frozenset({"type", "id", "status", "content", "summary"}),
     "function_call": frozenset({"type", "id", "status", "call_id", "name", "arguments"}),
     "custom_tool_call": frozenset({"type", "id", "status", "call_id", "name", "input"}),
-    "output_text": frozenset({"type", "id", "status", "text"}),
-    "refusal": frozenset({"type", "id", "status", "refusal"}),
 }
-"""Kind of an item, or of a part of a message -> its fields that our columns hold."""
+"""Kind of an item -> its fields that our columns hold."""
+BARE = frozenset({*contents.KINDS, "output_audio"}) - HELD_IN_ITEM.keys()
+"""Parts of a message that some servers send as items."""
 IDENTITY = frozenset({"type", "id", "status"})
 """What every item says of itself."""
 
@@ -89,22 +79,16 @@ def parse(answer: Any) -> Completion:
     status = text(answer.get("status"))
     if status in ("in_progress", "queued", "cancelled", "failed"):
         raise BadAnswer(f"the answer is not there (status {status})")
-    parts = list(_parts(output))
-    choice = Choice(
-        index=0,
-        completion=_said(parts),
-        finish_reason=_finish_reason(answer, output),
-        refusal=_joined(parts, "refusal", "refusal"),
-        reasoning=_reasoning(output),
-        tool_calls=[
-            answers.tool_call(item.get("call_id") or item.get("id"), item)
-            for item in output
-            if text(item.get("type")) in CALLS
-        ]
-        or None,
-    )
-    wordless = frozenset({0}) if any(map(_is_wordless, parts)) else frozenset[int]()
-    return answers.completion(answer, [choice], _holds_more(answer, [*output, *parts]), wordless)
+    said = contents.read([*_parts(output)])
+    reasoning = _reasoning(output) or said.reasoning
+    calls = [item for item in output if _kind(item) in CALLS]
+    called = [tool_calls.made(each.get("call_id") or each.get("id"), each) for each in calls]
+    reason = _finish_reason(answer, bool(calls))
+    choice = Choice(0, said.text, reason, said.refusal, reasoning, called or None)
+    more = said.more or beyond(answer, HELD | ECHO) or any(map(_holds_more, output))
+    is_wordless = said.wordless or any(map(_is_wordless, output))
+    wordless = frozenset({0}) if is_wordless else frozenset[int]()
+    return answers.completion(answer, [choice], more, wordless)
 
 
 def _output(answer: Item) -> list[Item]:
@@ -112,57 +96,54 @@ def _output(answer: Item) -> list[Item]:
     output, alone = answer.get("output"), answer.get("output_text")
     if not isinstance(output, list) and not isinstance(alone, str):
         raise BadAnswer("the answer has no output")
-    items = dicts(output)
-    if isinstance(alone, str) and _joined(list(_parts(items)), "output_text", "text") is None:
+    items: list[Item] = []
+    for item in dicts(output):
+        if not item.get("id") or item not in items:  # some servers send an item twice
+            items.append(item)
+    if isinstance(alone, str) and contents.read([*_parts(items)]).text is None:
         items.append({"type": "output_text", "text": alone})
     return items
 
 
-def _parts(output: Sequence[Item]) -> Iterator[Item]:
-    """The parts of all messages, and those that stand bare among the items."""
+def _parts(output: Sequence[Item]) -> Iterator[Any]:
+    """The parts of all messages, and those that stand bare among the items.  What a model says on
+    its way to the answer is none.
+    """
     for item in output:
-        content = item.get("content")
-        if item.get("type") != "message":
+        if _kind(item) in BARE:
             yield item
-        elif isinstance(content, str):
-            yield {"type": "output_text", "text": content}
-        else:
-            yield from dicts(content)
+        elif _kind(item) == "message" and not _is_commentary(item):
+            yield from contents.parts(item.get("content"))
 
 
-def _said(parts: Sequence[Item]) -> str | None:
-    """The text, or what is said in sound where there is none."""
-    written = _joined(parts, "output_text", "text")
-    return written or _joined(parts, "output_audio", "transcript") or written
+def _kind(item: Item) -> str | None:
+    """Its type; a message needs none."""
+    return text(item.get("type")) or ("message" if {"role", "content"} <= item.keys() else None)
 
 
-def _joined(parts: Sequence[Item], kind: str, field: str) -> str | None:
-    texts = [text(part.get(field)) for part in parts if part.get("type") == kind]
-    said = [each for each in texts if each is not None]
-    return "".join(said) if said else None
+def _is_commentary(item: Item) -> bool:
+    return item.get("phase") == "commentary"
 
 
 def _reasoning(output: Sequence[Item]) -> str | None:
     """The reasoning itself where it is shown, else its summary."""
-    told = [item for item in output if item.get("type") == "reasoning"]
+    told = [item for item in output if _kind(item) == "reasoning"]
     for channel in ("content", "summary"):
-        texts = [text(part.get("text")) for item in told for part in dicts(item.get(channel))]
-        if said := "".join(each for each in texts if each):
+        if said := "".join(contents.words(item.get(channel))[0] for item in told):
             return said
     return None
 
 
-def _finish_reason(answer: Item, output: Sequence[Item]) -> str | None:
+def _finish_reason(answer: Item, called: bool) -> str | None:
     """In the words of a chat."""
     status, details = text(answer.get("status")), answer.get("incomplete_details")
-    reason = text(details.get("reason")) if isinstance(details, dict) else None
     if status == "incomplete":
-        return REASONS.get(reason or "", reason or status)
+        reason = details.get("reason") if isinstance(details, dict) else None
+        return finish_reasons.in_words(reason) or status
     if status != "completed":
         return status
     if _at_its_limit(answer):
         return "length"
-    called = any(text(item.get("type")) in CALLS for item in output)
     return "tool_calls" if called else "stop"
 
 
@@ -173,22 +154,26 @@ def _at_its_limit(answer: Item) -> bool:
     return isinstance(limit, int) and isinstance(written, int) and 0 < limit <= written
 
 
-def _holds_more(answer: Item, items: Sequence[Item]) -> bool:
-    """Whether something in the answer has no column: annotations, logprobs, encrypted reasoning,
-    items of other kinds.
+def _holds_more(item: Item) -> bool:
+    """Whether an item tells something that has no column: encrypted reasoning, commentary, a search.
+    Parts are looked at where they are read.
     """
-    return beyond(answer, HELD | ECHO) or any(_item_holds_more(item) for item in items)
-
-
-def _item_holds_more(item: Item) -> bool:
-    held = HELD_IN_ITEM.get(text(item.get("type")) or "")
-    both = bool(item.get("content")) and bool(item.get("summary"))
-    return held is None or both or beyond(item, held)
+    kind = _kind(item)
+    if kind in BARE:
+        return False
+    held = HELD_IN_ITEM.get(kind or "")
+    if held is None or _is_commentary(item) or beyond(item, held):
+        return True
+    if kind != "reasoning":
+        return False
+    channels = [contents.words(item.get(name)) for name in ("content", "summary")]
+    return all(said for said, _ in channels) or not all(is_all for _, is_all in channels)
 
 
 def _is_wordless(item: Item) -> bool:
-    """Whether an item or part of another kind (a picture, sound, a search) tells something."""
-    return text(item.get("type")) not in HELD_IN_ITEM and beyond(item, IDENTITY)
+    """Whether an item of another kind (a picture, a search) tells something."""
+    kind = _kind(item)
+    return kind not in HELD_IN_ITEM and kind not in BARE and beyond(item, IDENTITY)
 
 
 class Fold(Chunks):
@@ -204,12 +189,14 @@ class Fold(Chunks):
     def __init__(self, choices: int = 1) -> None:
         super().__init__()
         self._answer: Item = {}
-        self._items: list[Item] = []
-        self._texts: dict[str, list[str]] = {}
-        self._calls: dict[str, Item] = {}
+        self._items = Items()
 
     def _take(self, chunk: Item) -> None:
-        kind, item, delta = text(chunk.get("type")) or "", chunk.get("item"), chunk.get("delta")
+        kind, delta = text(chunk.get("type")) or "", chunk.get("delta")
+        if delta and isinstance(delta, str) and kind.endswith(".delta"):  # as most do
+            self.started = True
+            self._items.take(chunk)
+            return
         if isinstance(response := chunk.get("response"), dict):
             said = {key: value for key, value in response.items() if value is not None}
             used = {"usage": chunk["usage"]} if chunk.get("usage") else {}
@@ -217,53 +204,17 @@ class Fold(Chunks):
         if kind in self.TERMINAL:
             self._answer = {**self._answer, "status": kind.removeprefix("response.")}
             self.complete = self.ended = True
-        elif kind == "response.output_item.done" and isinstance(item, dict):
-            self._items.append(item)
-        elif kind == "response.output_item.added" and isinstance(item, dict):
-            if text(item.get("type")) in CALLS:
-                self._calls[_key(chunk, item)] = item
-        elif kind.endswith(".delta") and isinstance(delta, str):
-            self._add_delta(kind, chunk, delta)
-
-    def _add_delta(self, kind: str, chunk: Item, delta: str) -> None:
-        self.started = self.started or bool(delta)
-        if kind not in CALL_DELTAS:
-            self._texts.setdefault(kind, []).append(delta)
-            return
-        called = CALL_DELTAS[kind]
-        call = self._calls.setdefault(_key(chunk, {}), {"type": called})
-        call[CALLS[called]] = (text(call.get(CALLS[called])) or "") + delta
+        else:
+            self._items.take(chunk)
 
     def _folded(self) -> Item:
         answer = dict(self._answer)
         if answer.get("status") in ("in_progress", "queued"):  # ended by `[DONE]` alone
             del answer["status"]
-        if not answer.get("output") and not answer.get("output_text"):
-            answer["output"] = self._output()
+        told = dicts(answer.get("output"))
+        if answer.get("output_text") or any(map(words, told)):
+            return answer
+        items = self._items.folded()
+        if not told or any(map(words, items)):
+            answer["output"] = items
         return answer
-
-    def _output(self) -> list[Item]:
-        """Items that were sent whole, and what deltas told of other kinds."""
-        whole = {text(item.get("type")) for item in self._items}
-        told = [*self._told(), *self._calls.values()]
-        return [*self._items, *(item for item in told if item["type"] not in whole)]
-
-    def _told(self) -> Iterator[Item]:
-        said = {kind: "".join(pieces) for kind, pieces in self._texts.items()}
-        if reasoning := said.get("response.reasoning_text.delta"):
-            yield {"type": "reasoning", "content": [{"type": "reasoning_text", "text": reasoning}]}
-        elif summary := said.get("response.reasoning_summary_text.delta"):
-            yield {"type": "reasoning", "summary": [{"type": "summary_text", "text": summary}]}
-        content = []
-        if words := said.get("response.output_text.delta"):
-            content.append({"type": "output_text", "text": words})
-        if refusal := said.get("response.refusal.delta"):
-            content.append({"type": "refusal", "refusal": refusal})
-        if content:
-            yield {"type": "message", "role": "assistant", "content": content}
-
-
-def _key(chunk: Item, item: Item) -> str:
-    """What events of one item have in common; not every server numbers its items."""
-    named = chunk.get("output_index", chunk.get("item_id", item.get("id")))
-    return str(named)

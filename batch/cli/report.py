@@ -8,15 +8,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from batch import words
+from batch import renderers
 from batch.cli import put
 from batch.errors import UsageError
 
 if TYPE_CHECKING:
-    from batch.reports.aggregate import Costing
-
-FORMATS = ("table", "md", "json", "csv", "html")
-KINDS: dict[str, words.Kind] = {"json": "json", "html": "html"}
+    from batch.reports.counts import Costing
 
 
 @click.command()
@@ -33,7 +30,13 @@ KINDS: dict[str, words.Kind] = {"json": "json", "html": "html"}
               help="Costs anew by the table [prices] of a TOML file.")  # fmt: skip
 @click.option("--reprice", is_flag=True,
               help="Costs anew by the public price lists as they are known now.")  # fmt: skip
-@click.option("--format", "format_", type=click.Choice(FORMATS), default="table", show_default=True)
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(list(renderers.MODULES)),
+    default="table",
+    show_default=True,
+)
 def report(
     runs: tuple[Path, ...],
     by: tuple[str, ...],
@@ -52,7 +55,6 @@ def report(
     import pyarrow as pa
 
     from batch.cli import jobs
-    from batch.renderers import RENDERERS
     from batch.reports import report as reporting
     from batch.reports.aggregate import Period
 
@@ -60,19 +62,20 @@ def report(
     period = Period(_moment("--since", since), _moment("--until", until, end=True))
     costing = _costing(file, reprice)
     made = reporting.of(jobs.runs(runs), tuple(dict.fromkeys(by)), period, costing)
-    put(RENDERERS[format_](made).removesuffix("\n"), KINDS.get(format_, "text"))
+    shown = renderers.renderer(format_)
+    put(shown.text(made).removesuffix("\n"), shown.KIND)
 
 
 def _costing(file: Path | None, reprice: bool) -> Costing:
     """Whose prices are wanted: those recorded, unless a flag says otherwise."""
     from batch import spec
-    from batch.reports import aggregate, repricing
+    from batch.reports import counts, repricing
 
     own = {} if file is None else spec.prices_in(file)
     name = None if file is None else file.name
     if reprice:
         return repricing.by_lists(own, name)
-    return aggregate.RECORDED if name is None else repricing.by_file(own, name)
+    return counts.RECORDED if name is None else repricing.by_file(own, name)
 
 
 def _moment(flag: str, text: str | None, end: bool = False) -> datetime | None:

@@ -32,9 +32,10 @@ def serve(
     It listens on 127.0.0.1 only, and asks for no key unless --api-key-env names one.
     """
     from batch.local import server as local
+    from batch.model import EMBEDDED_MODEL
 
     def announce(server: local.Local) -> None:
-        name = model_file.stem if model_file else local.MODEL
+        name = model_file.stem if model_file else EMBEDDED_MODEL
         put(server.base_url)
         put(_example(server.base_url, name, api_key_env))
 

@@ -1,8 +1,8 @@
 """The cap on what a run may cost over its whole life, kills included.
 
 Money is drawn from the cap in slices, and a slice is on disk before any of it is spent.  A request
-reserves its worst case and settles afterwards.  So what is on disk is never less than what was
-spent; after a kill the rest of it counts as spent, as nobody knows better.
+reserves the most it can cost, and settles afterwards.  So the sum on disk is never less than what
+was spent.  After a kill all of it counts as spent, since nobody knows better.
 """
 
 from __future__ import annotations
@@ -15,41 +15,38 @@ from functools import lru_cache
 
 import msgspec
 
-from batch.costs import spent, token_bounds
+from batch.costs import token_bounds
 from batch.costs.prices import Pricer
 from batch.costs.spent import Spent
 from batch.model import Attempt, Request
-from batch.usage import Reading
 
 SLICE = Decimal("0.01")
 """The share of the cap that is drawn at once."""
 
-SPELL = 1800
-"""Seconds; price lists change at full and half hours, and a request leaves within the next two
-spells.
-"""
-FINE = 5
-"""Leading bits of a number of tokens that are told apart: what a price list says of one costs 4 ms."""
+HALF_HOUR = 1800
+"""Seconds.  Price lists change at full and half hours, and a request leaves within two of them."""
+SIGNIFICANT_BITS = 5
+"""Of a number of tokens, which is rounded up beyond them: to look a price up takes 4 ms."""
 MANY = 1_000_000
-"""Tokens; what costs nothing then, is free."""
+"""Tokens.  A model that costs nothing for so many is free."""
 
-READS_ON = ("previous_response_id", "conversation", "web_search_options", "plugins")
-"""Keys of a body that make a server read, or do, more than the body says."""
-PERHAPS = (*(f'"{key}":'.encode() for key in READS_ON), b'"prompt":{', b'"tools":[')
-"""Bodies without any of these have none of that: in a text the quotes would be escaped."""
-OURS_TO_RUN = ("function", "custom")
+MORE_WORK = ("previous_response_id", "conversation", "web_search_options", "plugins")
+"""Keys of a body that make the server read or do more than the body says."""
+SIGNS_OF_MORE_WORK = (*(f'"{key}":'.encode() for key in MORE_WORK), b'"prompt":{', b'"tools":[')
+"""A body with none of these in it asks for no more work: inside a text the quotes are escaped."""
+RUN_BY_CLIENT = ("function", "custom")
 """Tools that the server does not run itself."""
 
 
 class Boundless(ValueError):
-    """Nobody can say what a request may cost at most; the text names the key to set."""
+    """Nothing bounds the cost of a request.  The text names the key to set."""
 
 
 class Budget:
-    """Amounts are US dollars.  Not safe for threads: the event loop's."""
+    """What is spent and reserved of the cap, in USD.  For the event loop only: not safe for threads."""
 
     def __init__(self, cap: Decimal, drawn: Decimal, draw: Callable[[Decimal], None]) -> None:
-        """`drawn` is what earlier starts took; `draw` makes a new sum of it durable."""
+        """`drawn` is what earlier starts drew; `draw` makes a new sum durable."""
         self.cap = cap
         self.spent = drawn
         self._drawn = drawn
@@ -79,9 +76,9 @@ class Budget:
         return True
 
     def settle(self, row: int, cost: Decimal | None) -> None:
-        """A request has cost so much; None when nobody knows: its worst case then.
+        """A request has cost so much; None, when nobody knows, counts what was reserved.
 
-        One that cost more than could be (another model answered, say) counts in full, cap or no cap.
+        A request that cost more than that (another model answered, say) counts in full.
         """
         worst = self._reserved.pop(row)
         self._in_flight -= worst
@@ -99,20 +96,20 @@ class Budget:
         self._drawn = amount
 
 
-class Worst:
-    """What requests can cost at most."""
+class WorstCase:
+    """The most that requests can cost."""
 
     def __init__(self, pricer: Pricer) -> None:
         self._pricer = pricer
         self._price = lru_cache(4096)(self._look_up)
 
     def of(self, request: Request, now: float) -> Decimal:
-        """USD that a request which leaves within half an hour of `now` (seconds since the epoch) can
-        cost.  Raises Boundless.
+        """The most USD that a request can cost which leaves within half an hour of `now` (seconds
+        since the epoch).  Raises Boundless.
         """
-        spell, cap = int(now // SPELL), request.output_cap
+        half_hour, cap = int(now // HALF_HOUR), request.output_cap
         most = _coarse(token_bounds.most_input(request))
-        price = self._price(request.model, most, MANY if cap is None else cap, spell)
+        price = self._price(request.model, most, MANY if cap is None else cap, half_hour)
         if price is None:
             raise Boundless(
                 f"no price is known for {request.model}: put it under [prices], or say in"
@@ -121,40 +118,39 @@ class Worst:
         if price and cap is None:
             way_out = f"set {request.cap_key} in [request]"
             raise Boundless(f"nothing bounds how long an answer may be: {way_out}")
-        if price and (key := _reads_on(request.body)):
+        if price and (key := _more_work(request.body)):
             raise Boundless(f"what {key} costs is not known before: leave it out of the request")
         return price
 
     def _look_up(
-        self, model: str | None, input_tokens: int, output_tokens: int, spell: int
+        self, model: str | None, input_tokens: int, output_tokens: int, half_hour: int
     ) -> Decimal | None:
-        """The dearest from the beginning of a spell to the end of the next."""
-        moments = (spell * SPELL, (spell + 1) * SPELL, (spell + 2) * SPELL)
+        """The highest price from the beginning of a half hour to the end of the next."""
+        moments = (half_hour * HALF_HOUR, (half_hour + 1) * HALF_HOUR, (half_hour + 2) * HALF_HOUR)
         prices = [self._pricer.at_most(model, input_tokens, output_tokens, at) for at in moments]
         known = [price for price in prices if price is not None]
         return max(known) if len(known) == len(prices) else None
 
 
-class Purse:
-    """The budget of a run at work: requests reserve before they leave, attempts settle."""
+class Reservations:
+    """What the requests of a run reserve of its budget before they leave, and settle afterwards."""
 
     def __init__(
         self, budget: Budget, pricer: Pricer, clock: Callable[[], float] = time.time
     ) -> None:
         """`clock` gives seconds since the epoch: prices may depend on the hour."""
         self.budget = budget
-        self.wanted = Decimal(0)  # by the request that stands at the front
-        self._pricer = pricer
-        self._worst = Worst(pricer)
+        self.wanted = Decimal(0)  # by the request that waits, or reserved last
+        self._worst_case = WorstCase(pricer)
         self._clock = clock
         self._settled = asyncio.Event()
 
     async def reserve(self, request: Request) -> bool:
-        """Wait until the request's worst case fits; False when it does not with nothing in flight.
+        """Wait until there is enough left for the request; False when there never will be.
 
-        To be called by one at a time.  Raises Boundless.
+        One request at a time may wait.  Raises Boundless.
         """
-        self.wanted = self._worst.of(request, self._clock())
+        self.wanted = self._worst_case.of(request, self._clock())
         while not self.budget.reserve(request.row, self.wanted):
             if self.budget.idle:
                 return False
@@ -167,16 +163,7 @@ class Purse:
         self.budget.settle(request.row, Decimal(0))
         self._settled.set()
 
-    def settle(
-        self, request: Request, attempt: Attempt, reading: Reading, maybe_billed: bool
-    ) -> None:
-        """The request is not in flight any more; its answer told the usage `reading`."""
-        known = spent.of(attempt, reading, request.model, self._pricer)
-        self.settle_spent(request, attempt, known, maybe_billed)
-
-    def settle_spent(
-        self, request: Request, attempt: Attempt, known: Spent, maybe_billed: bool
-    ) -> None:
+    def settle(self, request: Request, attempt: Attempt, known: Spent, maybe_billed: bool) -> None:
         """The request is not in flight any more; `known` is what it used and cost."""
         self.budget.settle(request.row, known.usd(attempt, maybe_billed))
         self._settled.set()
@@ -184,16 +171,16 @@ class Purse:
 
 def _coarse(count: int) -> int:
     """`count` rounded up, by a sixteenth at most."""
-    step = 1 << max(0, count.bit_length() - FINE)
+    step = 1 << max(0, count.bit_length() - SIGNIFICANT_BITS)
     return -(-count // step) * step
 
 
-def _reads_on(body: bytes) -> str | None:
+def _more_work(body: bytes) -> str | None:
     """What makes the server read or do more than the body says, if anything does."""
-    if not any(sign in body for sign in PERHAPS):
+    if not any(sign in body for sign in SIGNS_OF_MORE_WORK):
         return None
     asked = msgspec.json.decode(body)
-    for key in READS_ON:
+    for key in MORE_WORK:
         if asked.get(key) is not None:
             return str(key)
     if isinstance(asked.get("prompt"), dict):
@@ -201,6 +188,6 @@ def _reads_on(body: bytes) -> str | None:
     tools = asked.get("tools")
     for tool in tools if isinstance(tools, list) else ():
         kind = tool.get("type") if isinstance(tool, dict) else None
-        if kind not in OURS_TO_RUN:
+        if kind not in RUN_BY_CLIENT:
             return f"the tool {kind}"
     return None

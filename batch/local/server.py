@@ -23,8 +23,8 @@ from typing import IO
 
 from batch.errors import UsageError
 from batch.local import model_file
+from batch.model import EMBEDDED_MODEL
 
-MODEL = model_file.NAME
 """The name under which it answers."""
 PARALLEL = 4
 """Requests that are answered at a time."""
@@ -93,7 +93,7 @@ def _started(
     key = secrets.token_urlsafe(24) if api_key is None else api_key
     settings: dict[str, str | int] = {
         "model": str(path.absolute()),
-        "alias": model.stem if model else MODEL,
+        "alias": model.stem if model else EMBEDDED_MODEL,
         "port": port,
         "parallel": parallel,
         "context": CONTEXT,

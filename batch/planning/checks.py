@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from batch import job_toml
 from batch.apis import APIS
-from batch.costs.budget import Boundless, Worst
+from batch.costs.budget import Boundless, WorstCase
 from batch.errors import InputError, JobError
 from batch.model import Request, Row
 from batch.planning import same_prompt
@@ -60,7 +60,7 @@ def prompt(job: Job, prompter: Prompter, rows: Sequence[Row], terms: Terms) -> N
         raise JobError(f"{where}[prompt] user: {found.problem}", hint=found.way_out)
 
 
-def cap(worst: Worst, request: Request, where: str, terms: Terms, *, templated: bool) -> None:
+def cap(worst: WorstCase, request: Request, where: str, terms: Terms, *, templated: bool) -> None:
     """A job with a cap must be able to say what a request costs at most.  Raises JobError, naming the
     key to set; `where` is the row's place, for requests that are not all alike.
     """

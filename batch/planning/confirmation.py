@@ -12,7 +12,7 @@ from collections.abc import Callable
 import msgspec
 
 from batch.costs import forecast
-from batch.costs.forecast import Tally
+from batch.costs.forecast import Forecaster
 from batch.costs.prices import Pricer
 from batch.costs.token_bounds import UNKNOWN_OUTPUT
 from batch.errors import Stopped
@@ -59,7 +59,7 @@ def _bill(prepared: Prepared) -> Bill | None:
     return None
 
 
-def of_new(job: Job, source: Input, asked: Tally, pricer: Pricer) -> Bill | None:
+def of_new(job: Job, source: Input, asked: Forecaster, pricer: Pricer) -> Bill | None:
     """The bill of a run whose first rows are `asked`: each answer as long as its cap, or, without
     one, of middling length.  None when no price is known.
     """

@@ -15,7 +15,7 @@ import msgspec
 
 from batch.apis import APIS
 from batch.costs import forecast, tokenizer
-from batch.costs.forecast import Forecast, Tally
+from batch.costs.forecast import Forecast, Forecaster
 from batch.limits.limiter import Limits
 from batch.model import Request, Usage
 from batch.outcome import TRANSIENT
@@ -107,7 +107,7 @@ def of(job: Job, terms: Terms) -> Estimate:
 def _made(prepared: Prepared, found: _Reading) -> Estimate:
     job, folder, different = prepared.asked, prepared.terms.folder, prepared.standing.different
     price = forecast.by(prepared.pricer, time.time(), job.request.sent.get("service_tier"))
-    models = found.tally.forecasts(price)
+    models = found.forecaster.forecasts(price)
     total = forecast.total(models)
     least, most = seconds(total, found.pace(), job.limits, slots.most_in_flight(job))
     return Estimate(
@@ -168,7 +168,7 @@ class _Reading:
     def __init__(self, done: Iterator[Done]) -> None:
         count = tokenizer.counter(APIS)
         self.exact = count is not None
-        self.tally = Tally(count)
+        self.forecaster = Forecaster(count)
         self.rows = self.done = self.bad_rows = self.learnt = 0
         self._done = done
         self._next = next(done, None)
@@ -185,7 +185,7 @@ class _Reading:
         elif not isinstance(request, Request):
             self.bad_rows += 1
         else:
-            self.tally.add(request)
+            self.forecaster.add(request)
         if known is not None and isinstance(request, Request) and known.teaches(request):
             self._learn(request, known)
 
@@ -200,7 +200,7 @@ class _Reading:
 
     def _learn(self, request: Request, known: Done) -> None:
         used = Usage(known.input_tokens, known.cached_tokens, None, known.output_tokens)
-        self.tally.learn(request, used)
+        self.forecaster.learn(request, used)
         self.learnt += 1
         if known.latency_s is None or known.started_at is None:
             return

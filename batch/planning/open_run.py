@@ -14,6 +14,7 @@ import msgspec
 
 from batch import spec
 from batch.costs import prices
+from batch.engine.questions import Questions
 from batch.errors import BatchError, Different, Interrupted
 from batch.model import Result
 from batch.planning import begun, comparison, sources
@@ -99,6 +100,13 @@ def opened(prepared: Prepared, run: Path, say: Say, stack: ExitStack) -> Opened:
     return begun_run
 
 
+def questions(prepared: Prepared, opened: Opened, say: Say) -> Questions:
+    """What makes requests of rows, or knows their answers from the run that is reused."""
+    reuse = None if prepared.terms.again else opened.reuse(say)
+    request, bounds = prepared.asked.request, prepared.bounds
+    return Questions(prepared.prompter, request, bounds, reuse, prepared.checker)
+
+
 def state(prepared: Prepared, opened: Opened, stopped: BatchError | None) -> str:
     """How a start leaves the run.  A retry does not finish what was unfinished before it."""
     if stopped is not None:
@@ -136,8 +144,11 @@ def _locked(prepared: Prepared, run: RunFolder, say: Say, stack: ExitStack) -> O
     if warning := stack.enter_context(lock.held(run)):
         say(warning)
     # once more, now that nobody else can change it
-    known = comparison.same_run(job, run.path, source, say)
+    grown: list[str] = []
+    known = comparison.same_run(job, run.path, source, grown.append)
     say(f"{run.path.absolute()} ({'resuming' if known else 'new'})")
+    for line in grown:
+        say(line)
     if job.input == "-":
         job, source = _keep_standard_input(disk, prepared, run)
     if known is None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from batch import readers
 from batch.errors import InputError, UsageError
 from batch.planning import begun
-from batch.readers import FIRST_BYTES, FIRST_ROWS, Input, Said, files
+from batch.readers import FIRST_BYTES, FIRST_ROWS, Input, TextOptions, files
 from batch.spec import Job
 from batch.store.plan import Plan
 
@@ -46,14 +46,14 @@ def from_file(path: Path, source: Input) -> Input:
     return readers.resolve(str(path.absolute()), path.parent, source.format, source.reading)
 
 
-def said(job: Job) -> Said:
+def said(job: Job) -> TextOptions:
     """What a job says of how its input is to be read."""
-    return Said(job.delimiter, job.encoding)
+    return TextOptions(job.delimiter, job.encoding)
 
 
 def notices(source: Input) -> tuple[str, ...]:
     """Lines about what may be unexpected of the input."""
-    return (*source.notices, *source.together())
+    return (*source.notices, *source.column_notices())
 
 
 def no_rows(source: Input) -> InputError:

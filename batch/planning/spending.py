@@ -8,19 +8,19 @@ from decimal import Decimal
 import msgspec
 
 from batch import lost as losses
-from batch.costs.budget import SLICE, Budget, Purse
+from batch.costs.budget import SLICE, Budget, Reservations
 from batch.planning.open_run import Opened, Say
 from batch.planning.prepare import Prepared
 from batch.store import budget_file
-from batch.store.budget_file import Drawn
+from batch.store.budget_file import Withdrawals
 from batch.store.sends import Unanswered
 from batch.totals import Totals
 from batch.words import money
 
 
-def purse(
+def reservations(
     prepared: Prepared, opened: Opened, before: Totals, unanswered: Unanswered, say: Say
-) -> Purse | None:
+) -> Reservations | None:
     """What may still be spent; None where nothing caps it.  The rows that the run holds (`before`)
     have cost what they say, and what they cannot say at its most.
     """
@@ -30,7 +30,7 @@ def purse(
     if cap is None:
         budget_file.begin_without_cap(disk, run, held)
         return None
-    known = budget_file.read(run) or Drawn()
+    known = budget_file.read(run) or Withdrawals()
     if known.held_usd is not None:  # the start before had no cap; what it had in flight is lost
         lost_usd, unbounded = losses.worst_of(
             itertools.chain(*unanswered.values()), prepared.pricer
@@ -46,8 +46,8 @@ def purse(
         say(f"{money(lost)} beyond what the rows cost counts as spent: it was in flight at a kill")
 
     def draw(amount: Decimal) -> None:
-        now = budget_file.read(run) or Drawn()
+        now = budget_file.read(run) or Withdrawals()
         kept = msgspec.structs.replace(now, drawn_usd=amount, held_usd=None)
         budget_file.write(disk, run, kept)
 
-    return Purse(Budget(Decimal(repr(cap)), known.spent(held), draw), prepared.pricer)
+    return Reservations(Budget(Decimal(repr(cap)), known.spent(held), draw), prepared.pricer)

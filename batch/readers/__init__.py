@@ -1,5 +1,4 @@
-"""Files to rows.  A reader is a module; READERS (in formats.py) is the list of them, and to add a
-format is to add one.
+"""Files to rows.  A reader is a module; MODULES (in formats.py) is the list of them.
 
 Reading has two halves, so that a part of the input that was once read can be resumed without the
 input: `read` takes a file to Arrow batches that hold the rows exactly as they stand there (this is
@@ -20,14 +19,14 @@ import pyarrow as pa
 
 from batch.errors import InputError
 from batch.model import Batch, Position, Row
-from batch.readers import files, fingerprints, hive, jsonl, looks, source
+from batch.readers import detection, files, fingerprints, hive, jsonl, source
 from batch.readers.fingerprints import Difference, Fingerprint
 from batch.readers.formats import FORMATS, READERS, Reader
 from batch.readers.head import Head
+from batch.readers.input_columns import InputColumns
 from batch.readers.notices import notices
-from batch.readers.reading import DEFAULT, OF_RULES_1, UTF8, Reading, Said
+from batch.readers.reading import DEFAULT, OF_RULES_1, UTF8, Reading, TextOptions
 from batch.readers.source import FIRST_BYTES, FIRST_ROWS
-from batch.readers.together import Together
 
 __all__ = [
     "DEFAULT",
@@ -42,7 +41,7 @@ __all__ = [
     "Input",
     "Reader",
     "Reading",
-    "Said",
+    "TextOptions",
     "compare",
     "contradicted",
     "resolve",
@@ -58,8 +57,8 @@ class Input:
     reading: Reading = DEFAULT
     notices: tuple[str, ...] = ()
     """What was found out of the files, in words."""
-    told: tuple[hive.Told, ...] = ()
-    """What the folders say of each file."""
+    partitions: tuple[hive.Partition, ...] = ()
+    """The values in the names of the folders of each file."""
 
     @property
     def reader(self) -> Reader:
@@ -139,9 +138,9 @@ class Input:
         )
 
     @cached_property
-    def _columns(self) -> Together:
-        return Together(
-            self.reader, self.files, self.names, self.reading, self.told, self._head.batches
+    def _columns(self) -> InputColumns:
+        return InputColumns(
+            self.reader, self.files, self.names, self.reading, self.partitions, self._head.batches
         )
 
     @cached_property
@@ -165,19 +164,19 @@ class Input:
                     yield batch.cut(skip)[1] if skip else batch
                 skip = max(0, skip - rows)
 
-    def together(self) -> list[str]:
-        """Lines about what may be unexpected of the files together."""
+    def column_notices(self) -> list[str]:
+        """Lines about columns that some files lack, or that folders name, too."""
         return list(self._columns.notices())
 
-    def newcomers(self) -> list[str]:
+    def new_file_notices(self) -> list[str]:
         """Lines about files that came after the run began, whose columns are those it has.  Raises
         InputError for one that does not fit them.
         """
-        return list(self._columns.newcomers())
+        return list(self._columns.new_file_notices())
 
-    def told_of(self, file: int) -> dict[str, str | None]:
-        """What the folders say of a file, as far as that is a column."""
-        return self._columns.told_of(file)
+    def partition_of(self, file: int) -> dict[str, str | None]:
+        """The partition columns of a file, and their values."""
+        return self._columns.partition_of(file)
 
     def _unknown_column(self, name: str, known: list[str]) -> str:
         where = f" in the first {FIRST_ROWS:,} rows" if self.reader.HAS_EXTRA else ""
@@ -185,10 +184,10 @@ class Input:
 
     def fingerprints(self) -> list[Fingerprint]:
         """Reads every file once, at about the speed of the disk."""
-        told = map(self.told_of, range(len(self.files)))
+        partitions = map(self.partition_of, range(len(self.files)))
         return [
-            fingerprints.take(path, self.reader.GROWS, said)
-            for path, said in zip(self.files, told, strict=True)
+            fingerprints.take(path, self.reader.GROWS, partition)
+            for path, partition in zip(self.files, partitions, strict=True)
         ]
 
 
@@ -197,34 +196,34 @@ def resolve(
     base: Path,
     format: str | None = None,
     reading: Reading | None = None,
-    said: Said = Said(),  # noqa: B008  (frozen)
+    options: TextOptions = TextOptions(),  # noqa: B008  (frozen)
 ) -> Input:
     """The files meant by a path, glob, folder or URL, or a list of them; relative paths start at
-    `base`.  They are read by `reading`; without it, and where files came after it was made, they
-    are looked at.
+    `base`.  They are read by `reading`.  Without it, and for files that came later, it is detected
+    from their first bytes.
     """
     entries = [input] if isinstance(input, str) else input
     found = files.find(entries, base, format, deep=reading is None or reading.files != 0)
     paths, kind = found.files, found.format
     if reading is not None and not reading.dialects:
-        return Input(paths, kind, reading, found.notices, found.told)
+        return Input(paths, kind, reading, found.notices, found.partitions)
     if reading is None:
-        looks.check(paths, kind)
-    known, said = reading or DEFAULT, looks.heard(said, kind)
-    looked = looks.dialects(paths[len(known.dialects) :], kind, said)
-    dialects = [*known.dialects, *looked]
+        detection.check(paths, kind)
+    known, options = reading or DEFAULT, detection.normalized(options, kind)
+    detected = detection.dialects(paths[len(known.dialects) :], kind, options)
+    dialects = [*known.dialects, *detected]
     if kind == "jsonl" and format is None and any(each.shape != "lines" for each in dialects):
         kind = "json"
-    told = notices(paths, dialects, said) if dialects and reading is None else ()
+    found_out = notices(paths, dialects, options) if dialects and reading is None else ()
     known = msgspec.structs.replace(known, dialects=dialects)
-    return Input(paths, kind, known, (*found.notices, *told), found.told)
+    return Input(paths, kind, known, (*found.notices, *found_out), found.partitions)
 
 
-def contradicted(new: Input, format: str, said: Said) -> str | None:
-    """What the input as it is now, or what was said, has against how a run reads it, in words."""
-    return looks.contradiction(new.format, new.reading.dialects, format, said)
+def contradicted(new: Input, format: str, options: TextOptions) -> str | None:
+    """How the input as it is now, or the options, differ from how a run reads it, in words."""
+    return detection.contradiction(new.format, new.reading.dialects, format, options)
 
 
 def compare(old: Sequence[Fingerprint], new: Input) -> Difference:
-    told = list(map(new.told_of, range(len(new.files))))
-    return fingerprints.compare(old, new.files, new.reader.GROWS, told)
+    partitions = list(map(new.partition_of, range(len(new.files))))
+    return fingerprints.compare(old, new.files, new.reader.GROWS, partitions)

@@ -25,7 +25,7 @@ FILE = b"ARROW1"
 
 NOTES = 0
 
-look = None
+detect = None
 rows = parquet.rows
 carry = parquet.carry
 

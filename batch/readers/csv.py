@@ -19,7 +19,7 @@ import pyarrow as pa
 from batch.errors import InputError
 from batch.model import Batch, Position, Row
 from batch.readers import encodings, headers, lines, source
-from batch.readers.reading import Dialect, Reading, Said
+from batch.readers.reading import Dialect, Reading, TextOptions
 
 SUFFIXES = (".csv", ".tsv")
 GROWS = True
@@ -86,15 +86,15 @@ def delimiter(said: str) -> str:
     return mark
 
 
-def look(path: str, said: Said) -> Dialect:
-    """How the file is read, by its first bytes.  Raises InputError."""
-    found, head = lines.look(path, said)
+def detect(path: str, options: TextOptions) -> Dialect:
+    """The dialect of the file, by its first bytes.  Raises InputError."""
+    found, head = lines.detect(path, options)
     found = msgspec.structs.replace(found, any_end=True)
     first = next(lines.read(path, Position(), found), None)
     mark = first and headers.named_by_excel(encodings.legible(first.text or b""))
     if mark:
         found = msgspec.structs.replace(found, sep_line=True)
-    delimiter = said.delimiter or mark
+    delimiter = options.delimiter or mark
     if not delimiter:
         sample = head.decode(found.encoding, "replace").removeprefix("\ufeff")
         delimiter = headers.delimiter(sample, usual(path), cut=len(head) >= source.HEAD)

@@ -28,7 +28,7 @@ class Found(NamedTuple):
 
     files: tuple[str, ...]
     format: str
-    told: tuple[hive.Told, ...] = ()
+    partitions: tuple[hive.Partition, ...] = ()
     notices: tuple[str, ...] = ()
 
 
@@ -57,15 +57,15 @@ def find(entries: Sequence[str], base: Path, format: str | None, deep: bool = Tr
     if format == "run":
         raise InputError("the input was the folder of a run, which it is no more")
     _refuse_twice(files)
-    told = _told(files, [entry.root for entry in found]) if deep else ()
-    return Found(files, format or _format(files), told, _left_out(found))
+    partitions = _partitions(files, [entry.root for entry in found]) if deep else ()
+    return Found(files, format or _format(files), partitions, _left_out(found))
 
 
-def _told(files: Sequence[str], roots: Sequence[str]) -> tuple[hive.Told, ...]:
-    """What the folders say that lie below all that was named."""
+def _partitions(files: Sequence[str], roots: Sequence[str]) -> tuple[hive.Partition, ...]:
+    """The values in the names of folders that lie below all that was named."""
     levels = zip(*map(source.parts, roots), strict=False)
     common = len(list(takewhile(lambda names: len(set(names)) == 1, levels)))
-    return tuple(hive.told(source.parts(path)[common:-1]) for path in files)
+    return tuple(hive.partition(source.parts(path)[common:-1]) for path in files)
 
 
 def _left_out(found: Sequence[_Entry]) -> tuple[str, ...]:
@@ -196,7 +196,7 @@ def _refuse_twice(files: Sequence[str]) -> None:
 
 def _known(path: str) -> bool:
     found = SUFFIXES.get(source.suffix(path))
-    return found is not None and not (READERS[found].look is None and source.compression(path))
+    return found is not None and not (READERS[found].detect is None and source.compression(path))
 
 
 def _format(files: Sequence[str]) -> str:

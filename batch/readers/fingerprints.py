@@ -14,9 +14,9 @@ import msgspec
 
 from batch.errors import InputError
 from batch.readers import source
-from batch.readers.hive import Told
+from batch.readers.hive import Partition
 
-NOTHING: Told = MappingProxyType({})
+NOTHING: Partition = MappingProxyType({})
 
 WHOLE = 1 << 30
 EDGE = 64 << 20
@@ -26,7 +26,7 @@ BLOCK = 64 << 10
 
 class Fingerprint(msgspec.Struct, frozen=True):
     """A file's size and hash.  `sampled`: only the ends of the file and blocks between them were
-    hashed.  `told` is what the names of its folders add to its rows.
+    hashed.  `told` are its partition columns and their values (the name is that in run.json).
     """
 
     path: str
@@ -44,8 +44,8 @@ class Difference(msgspec.Struct, frozen=True):
     text: str = ""
 
 
-def take(path: str, grows: bool, told: Told = NOTHING) -> Fingerprint:
-    """Of a file, which `grows` if it may have more rows later."""
+def take(path: str, grows: bool, partition: Partition = NOTHING) -> Fingerprint:
+    """The fingerprint of a file, which `grows` if it may have more rows later."""
     try:
         with source.open_seekable(path) as file:
             size = file.size()
@@ -53,23 +53,25 @@ def take(path: str, grows: bool, told: Told = NOTHING) -> Fingerprint:
             ends_line = not text or size == 0 or _at(file, size - 1, 1) == b"\n"
             found = _hash(file, size)
             shown = source.shown(path)
-            return Fingerprint(shown, size, found, size > WHOLE, ends_line, dict(told))
+            return Fingerprint(shown, size, found, size > WHOLE, ends_line, dict(partition))
     except source.READ_FAULTS as error:
         raise InputError(f"{source.basename(path)}: {source.cause(error)}") from error
 
 
 def compare(
-    old: Sequence[Fingerprint], paths: Sequence[str], grows: bool, told: Sequence[Told]
+    old: Sequence[Fingerprint], paths: Sequence[str], grows: bool, partitions: Sequence[Partition]
 ) -> Difference:
-    """Of the files of an input from those it had; the last one may have grown where they do.  `told`
-    is what the folders of the files add to their rows now.
+    """How the files of an input differ from those it had.  The last one may have more rows where its
+    format `grows`.
     """
     if len(paths) < len(old):
         return Difference("changed", f"{len(old)} files before, {len(paths)} now")
     growth = []
-    for before, path, said in zip(old, paths, told, strict=False):
-        if before.told != said:
-            return Difference("changed", f"{source.basename(path)}: the folders say {_said(said)}")
+    for before, path, partition in zip(old, paths, partitions, strict=False):
+        if before.told != partition:
+            return Difference(
+                "changed", f"{source.basename(path)}: the folders say {_shown(partition)}"
+            )
         may_grow = before is old[-1] and before.ends_line and grows
         found = _compare(before, path, may_grow)
         if found.kind == "changed":
@@ -99,8 +101,8 @@ def _compare(before: Fingerprint, path: str, may_grow: bool) -> Difference:
     return Difference("grown", f"{name} grew ({_sizes(before.size, size)})")
 
 
-def _said(told: Told) -> str:
-    return ", ".join(f"{key}={value}" for key, value in told.items()) or "nothing"
+def _shown(partition: Partition) -> str:
+    return ", ".join(f"{key}={value}" for key, value in partition.items()) or "nothing"
 
 
 def _sizes(before: int, now: int) -> str:

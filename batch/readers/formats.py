@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Protocol
+from importlib import import_module
+from typing import Protocol, cast
 
 import pyarrow as pa
 
 from batch.model import Batch, Position, Row
-from batch.readers import arrow, csv, json, jsonl, parquet, plain, run
-from batch.readers.reading import Dialect, Reading, Said
+from batch.readers.reading import Dialect, Reading, TextOptions
 
 
 class Reader(Protocol):
@@ -20,9 +20,9 @@ class Reader(Protocol):
         """Those of its files; none where only a person can tell."""
 
     @property
-    def look(self) -> Callable[[str, Said], Dialect] | None:
-        """How a file of text, which may be compressed as a whole, is looked at before it is read;
-        None where it is no text.
+    def detect(self) -> Callable[[str, TextOptions], Dialect] | None:
+        """Detects the dialect of a text file, which may be compressed as a whole, before it is read;
+        None where files of the format are no text.
         """
 
     @property
@@ -72,15 +72,18 @@ class Reader(Protocol):
         """
 
 
-READERS: dict[str, Reader] = {
-    "jsonl": jsonl,
-    "json": json,
-    "csv": csv,
-    "parquet": parquet,
-    "arrow": arrow,
-    "lines": plain,
-    "run": run,
+MODULES = {
+    "jsonl": "jsonl",
+    "json": "json",
+    "csv": "csv",
+    "parquet": "parquet",
+    "arrow": "arrow",
+    "lines": "plain",
+    "run": "run",
 }
+"""A format, as it is asked for, and the module here that reads it: a line each."""
+
+READERS = {name: cast(Reader, import_module(f"batch.readers.{MODULES[name]}")) for name in MODULES}
 
 SUFFIXES = {suffix: name for name, reader in READERS.items() for suffix in reader.SUFFIXES}
 FORMATS = tuple(name for name in READERS if name != "run")

@@ -1,6 +1,4 @@
-"""What the names of folders say of the rows in them: `dt=2026-01-01/part-0.parquet`, as Hive lays
-tables out.
-"""
+"""Hive partitions: names of folders that hold values of the rows inside, `dt=2026-01-01/part-0.parquet`."""
 
 from __future__ import annotations
 
@@ -12,8 +10,8 @@ import pyarrow as pa
 
 from batch.errors import InputError
 
-Told = Mapping[str, str | None]
-"""Key -> value; None is null."""
+Partition = Mapping[str, str | None]
+"""Column -> value, the same for all rows of a file.  None is null."""
 
 NULL = "__HIVE_DEFAULT_PARTITION__"
 TYPES = {"int64": pa.int64(), "string": pa.string()}
@@ -21,8 +19,8 @@ TYPES = {"int64": pa.int64(), "string": pa.string()}
 _INTEGER = re.compile(r"0|-?[1-9][0-9]{0,17}")
 
 
-def told(folders: Iterable[str]) -> dict[str, str | None]:
-    """What folders say, from the outermost to the innermost."""
+def partition(folders: Iterable[str]) -> dict[str, str | None]:
+    """The values in the names of folders, from the outermost to the innermost."""
     found: dict[str, str | None] = {}
     for folder in folders:
         key, equals, value = folder.partition("=")
@@ -31,9 +29,9 @@ def told(folders: Iterable[str]) -> dict[str, str | None]:
     return found
 
 
-def types(files: Sequence[Told]) -> dict[str, str]:
-    """The columns that the folders of files give, and their types: int64 where all values are
-    integers, written as such, else text.
+def types(files: Sequence[Partition]) -> dict[str, str]:
+    """The partition columns of the files, and their types: int64 where all values are integers,
+    written as such, else text.
     """
     values: dict[str, list[str]] = {}
     for one in files:

@@ -15,7 +15,7 @@ import pyarrow as pa
 from batch.model import Batch, Position, Row
 from batch.readers import json_shapes, jsonl, lines, source
 from batch.readers.json_stream import Stream
-from batch.readers.reading import Dialect, Reading, Said
+from batch.readers.reading import Dialect, Reading, TextOptions
 
 SUFFIXES = (".json",)
 GROWS = False
@@ -29,11 +29,11 @@ carry = jsonl.carry
 size = lines.size
 
 
-def look(path: str, said: Said) -> Dialect:
-    """How a file is read, by its first bytes.  Raises InputError."""
+def detect(path: str, options: TextOptions) -> Dialect:
+    """The dialect of a file, by its first bytes.  Raises InputError."""
     if source.suffix(path) in jsonl.SUFFIXES:  # beside documents
-        return jsonl.look(path, said)
-    return json_shapes.look(path, said)
+        return jsonl.detect(path, options)
+    return json_shapes.detect(path, options)
 
 
 def read(path: str, start: Position, reading: Reading) -> Iterator[Batch]:

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from batch.errors import InputError
 from batch.readers import lines, source
 from batch.readers.json_stream import Stream
-from batch.readers.reading import Dialect, Said
+from batch.readers.reading import Dialect, TextOptions
 
 _NAMES = {
     dict: "an object",
@@ -35,9 +35,9 @@ class _Member(NamedTuple):
     keys: tuple[str, ...] = ()
 
 
-def look(path: str, said: Said) -> Dialect:
+def detect(path: str, options: TextOptions) -> Dialect:
     """How a file is read that may hold one document.  Raises InputError for one without rows."""
-    dialect, _ = lines.look(path, said)
+    dialect, _ = lines.detect(path, options)
     with Stream(path, 0, dialect.encoding) as stream:
         match stream.peek():
             case "":
@@ -49,9 +49,9 @@ def look(path: str, said: Said) -> Dialect:
         raise stream.fault("neither JSON Lines nor a JSON document")
 
 
-def look_at_lines(path: str, said: Said) -> Dialect:
+def detect_lines(path: str, options: TextOptions) -> Dialect:
     """How a file is read that is said to hold JSON Lines.  It does unless its beginning could not."""
-    dialect, head = lines.look(path, said)
+    dialect, head = lines.detect(path, options)
     text = head.decode(dialect.encoding, "replace").lstrip("\ufeff \t\r\n")
     line, _, rest = text.partition("\n")
     whole = len(head) < source.HEAD

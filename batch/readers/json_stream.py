@@ -8,7 +8,7 @@ import re
 from typing import Any
 
 from batch.errors import InputError
-from batch.readers import kinds, source
+from batch.readers import json_faults, kinds, source
 from batch.readers.reading import UTF8
 
 MAX_VALUE = 64 << 20
@@ -70,8 +70,9 @@ class Stream:
                 raise self.fault("nested too deeply") from None
             except json.JSONDecodeError as error:
                 if self._ended or len(self._text) - self._at > MAX_VALUE:
+                    problem = json_faults.problem(self._text[self._at :], error.pos - self._at)
                     self._pass(error.pos)
-                    raise self.fault(f"malformed JSON: {error.msg}") from None
+                    raise self.fault(f"malformed JSON: {problem}") from None
             else:
                 if end < len(self._text) or self._ended:  # a number may go on
                     return value, self._pass(end)

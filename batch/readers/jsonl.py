@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from batch import columns, json_text
 from batch.model import Batch, Position, Row
-from batch.readers import encodings, json_shapes, lines, source
+from batch.readers import encodings, json_faults, json_shapes, lines, source
 from batch.readers.reading import Reading
 
 SUFFIXES = (".jsonl", ".ndjson")
@@ -36,7 +36,7 @@ _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _NAMES = {list: "an array", str: "a string", bool: "a boolean", int: "a number", float: "a number"}
 
 
-look = json_shapes.look_at_lines
+detect = json_shapes.detect_lines
 size = lines.size
 
 
@@ -95,8 +95,8 @@ def _object(line: bytes | None) -> tuple[dict[str, Any] | None, str | None]:
         return None, f"the line is longer than {lines.MAX_LINE >> 20} MiB"
     try:
         value = json_text.decode(line)
-    except msgspec.DecodeError as error:
-        return None, _fault(line, error)
+    except msgspec.DecodeError:
+        return None, _fault(line)
     except UnicodeDecodeError:
         return None, encodings.fault(line)
     except RecursionError:
@@ -106,11 +106,11 @@ def _object(line: bytes | None) -> tuple[dict[str, Any] | None, str | None]:
     return None, f"not a JSON object but {_NAMES.get(type(value), 'null')}"
 
 
-def _fault(line: bytes, error: msgspec.DecodeError) -> str:
+def _fault(line: bytes) -> str:
     # msgspec takes half a surrogate pair for the end of the text; the json module reads on
     if _SURROGATE.search(line) and _is_json(line):
         return r"half of a surrogate pair (\ud800 to \udfff), which is no character"
-    return str(error)
+    return json_faults.fault(line.decode())
 
 
 def _is_json(line: bytes) -> bool:

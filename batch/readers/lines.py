@@ -13,7 +13,7 @@ from typing import NamedTuple
 from batch.errors import InputError
 from batch.model import Position
 from batch.readers import encodings, kinds, source
-from batch.readers.reading import OLD, Dialect, Said
+from batch.readers.reading import OLD, Dialect, TextOptions
 
 MAX_LINE = 64 << 20
 
@@ -31,11 +31,11 @@ class Line(NamedTuple):
     offset: int
 
 
-def look(path: str, said: Said) -> tuple[Dialect, bytes]:
+def detect(path: str, options: TextOptions) -> tuple[Dialect, bytes]:
     """How the text of a file is encoded, and its first bytes.  Raises InputError."""
     head = source.head(path)
-    if said.encoding is not None:
-        return Dialect(said.encoding), head
+    if options.encoding is not None:
+        return Dialect(options.encoding), head
     encoding, probably = encodings.found(head, source.basename(path))
     return Dialect(encoding, probably=probably), head
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from batch.readers import csv, source
-from batch.readers.reading import UTF8, Dialect, Said
+from batch.readers.reading import UTF8, Dialect, TextOptions
 
 MOST_NAMED = 5
 MOST_LINES = 3
@@ -13,10 +13,12 @@ MOST_LINES = 3
 _DELIMITERS = {"\t": "a tab", "|": "'|'", ";": "';'", ",": "','"}
 
 
-def notices(paths: Sequence[str], dialects: Sequence[Dialect], said: Said) -> tuple[str, ...]:
+def notices(
+    paths: Sequence[str], dialects: Sequence[Dialect], options: TextOptions
+) -> tuple[str, ...]:
     alike: dict[str, list[str]] = {}
     for path, dialect in zip(paths, dialects, strict=True):
-        if found := "; ".join(_words(path, dialect, said)):
+        if found := "; ".join(_words(path, dialect, options)):
             alike.setdefault(found, []).append(source.basename(path))
     lines = [
         f"{names[0]}{f' and {len(names) - 1} more' if names[1:] else ''}: {found}"
@@ -28,11 +30,11 @@ def notices(paths: Sequence[str], dialects: Sequence[Dialect], said: Said) -> tu
     return tuple(lines)
 
 
-def _words(path: str, dialect: Dialect, said: Said) -> Iterator[str]:
-    if said.delimiter is None and dialect.delimiter not in (None, csv.usual(path)):
+def _words(path: str, dialect: Dialect, options: TextOptions) -> Iterator[str]:
+    if options.delimiter is None and dialect.delimiter not in (None, csv.usual(path)):
         mark = dialect.delimiter or ""
         yield f"{_DELIMITERS.get(mark, repr(mark))} stands between its fields"
-    if said.encoding is None and dialect.encoding != UTF8:
+    if options.encoding is None and dialect.encoding != UTF8:
         yield f"its text is {dialect.encoding.upper()}"
     if dialect.within is not None:
         yield f"its rows are those of {dialect.within!r}"

@@ -24,7 +24,7 @@ GROWS = HAS_EXTRA = False
 
 NOTES = 0
 
-look = None
+detect = None
 
 _STALE = re.compile(
     rb"pandas|ARROW:schema|batchmill|writer\.model\.name|org\.apache\.spark\.|(.*\.)?schema$"

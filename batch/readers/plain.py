@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from batch.model import Batch, Position
 from batch.readers import csv, encodings, lines, source
-from batch.readers.reading import Dialect, Reading, Said
+from batch.readers.reading import Dialect, Reading, TextOptions
 
 SUFFIXES = ()
 GROWS = True
@@ -25,9 +25,9 @@ carry = csv.carry
 size = lines.size
 
 
-def look(path: str, said: Said) -> Dialect:
-    """How the file is read, by its first bytes.  Raises InputError."""
-    return msgspec.structs.replace(lines.look(path, said)[0], any_end=True)
+def detect(path: str, options: TextOptions) -> Dialect:
+    """The dialect of the file, by its first bytes.  Raises InputError."""
+    return msgspec.structs.replace(lines.detect(path, options)[0], any_end=True)
 
 
 def read(path: str, start: Position, reading: Reading) -> Iterator[Batch]:

@@ -11,8 +11,8 @@ import msgspec
 UTF8 = "utf-8"
 
 
-class Said(msgspec.Struct, frozen=True):
-    """What a person says of text; None: it is to be found out."""
+class TextOptions(msgspec.Struct, frozen=True):
+    """What the user sets for text files.  None: it is detected."""
 
     delimiter: str | None = None
     encoding: str | None = None

@@ -1,16 +1,37 @@
-"""How a report is shown: each renderer takes it to text."""
+"""How a report is shown.  A renderer is a module with a function `text`; MODULES is the list of them.
+
+To import this room is cheap: a renderer, and what it needs, is loaded when it is asked for.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from importlib import import_module
+from typing import TYPE_CHECKING, Protocol, cast
 
-from batch.renderers import csv, html, json, table
-from batch.reports.report import Report
+if TYPE_CHECKING:
+    from batch.reports.report import Report
+    from batch.words import Kind
 
-RENDERERS: dict[str, Callable[[Report], str]] = {
-    "table": table.text,
-    "md": table.markdown,
-    "json": json.text,
-    "csv": csv.text,
-    "html": html.text,
+MODULES = {
+    "table": "table",
+    "md": "markdown",
+    "json": "json",
+    "csv": "csv",
+    "html": "html",
 }
+"""A format, as it is asked for, and the module that writes it: a line each."""
+
+
+class Renderer(Protocol):
+    """What a module here offers."""
+
+    @property
+    def KIND(self) -> Kind:
+        """What its text is, for whoever prints it."""
+
+    def text(self, report: Report) -> str: ...
+
+
+def renderer(format: str) -> Renderer:
+    """The one of a format."""
+    return cast(Renderer, import_module(f"{__name__}.{MODULES[format]}"))

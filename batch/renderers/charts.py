@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from batch.reports.report import Spread
+from batch.reports.groups import Spread
 
 WIDTH = 360.0
 BAR_PITCH, BAR_HEIGHT = 38.0, 12.0

@@ -8,8 +8,11 @@ from typing import Any
 
 import msgspec
 
-from batch.reports.report import Numbers, Report
-from batch.words import guarded, printable
+from batch.reports.groups import Numbers
+from batch.reports.report import Report
+from batch.words import Kind, guarded, printable
+
+KIND: Kind = "text"
 
 
 def text(report: Report) -> str:

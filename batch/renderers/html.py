@@ -16,8 +16,11 @@ from batch import __version__
 from batch.renderers import charts, table, words
 from batch.renderers.charts import Chart, Point
 from batch.renderers.table import Table
-from batch.reports.report import Group, Numbers, Report
-from batch.words import money, short
+from batch.reports.groups import Group, Numbers
+from batch.reports.report import Report
+from batch.words import Kind, money, short
+
+KIND: Kind = "html"
 
 PAGE = Path(__file__).with_name("page.html")
 MOST_BARS = 12

@@ -6,7 +6,11 @@ from typing import Any
 
 import msgspec
 
-from batch.reports.report import Group, Report
+from batch.reports.groups import Group
+from batch.reports.report import Report
+from batch.words import Kind
+
+KIND: Kind = "json"
 
 
 def text(report: Report) -> str:

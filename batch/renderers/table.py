@@ -1,24 +1,24 @@
-"""A report as aligned text for a terminal, and as Markdown."""
+"""A report as aligned text for a terminal, and the tables that other formats show too."""
 
 from __future__ import annotations
 
-import re
 import textwrap
 from collections.abc import Callable
 from itertools import zip_longest
 from typing import NamedTuple
 
 from batch.renderers import words
-from batch.reports.report import Group, Numbers, Report
-from batch.words import money
+from batch.reports.groups import Group, Numbers
+from batch.reports.report import Report
+from batch.words import Kind, money
+
+KIND: Kind = "text"
 
 WIDTH = 100
 """Characters of a terminal's line; columns that do not fit are left to the other formats."""
 
 KEY_WIDTH = 40
 GAP = 2
-
-_MARKDOWN = re.compile(r"[\\`*_\[\]|~#]")
 
 
 class Column(NamedTuple):
@@ -98,17 +98,6 @@ def _wrapped(word: str, said: str) -> str:
     return "\n".join(f"{lead:<9} {line}" for lead, line in zip_longest([word], lines, fillvalue=""))
 
 
-def markdown(report: Report) -> str:
-    """For a page or an issue; nothing in it that others wrote is obeyed."""
-    facts = "\n".join(f"* **{word}** {_escaped(said)}" for word, said in words.facts(report))
-    sections = [f"# What it cost\n\n{facts}"]
-    if report.groups:
-        sections.append(_piped(groups(report, None)))
-    if report.failures:
-        sections.append(f"## Failures\n\n{_piped(failures(report))}")
-    return "\n\n".join(sections) + "\n"
-
-
 def groups(report: Report, width: int | None) -> Table:
     """The groups, and a line of everything below more than one; all columns that hold something, or
     as many as fit into `width` characters.
@@ -164,21 +153,12 @@ def _cut(table: Table) -> Table:
 
 def aligned(table: Table) -> str:
     """A table for a terminal."""
-    title, *lines = _padded(table)
+    title, *lines = padded(table)
     rule = ["-" * len(cell) for cell in title]
     return "\n".join((" " * GAP).join(line).rstrip() for line in [title, rule, *lines])
 
 
-def _piped(table: Table) -> str:
-    escaped = [[_escaped(cell) for cell in line] for line in table.lines]
-    title, *lines = _padded(Table([_escaped(title) for title in table.titles], escaped, table.keys))
-    rule = [
-        f"{'-' * (len(cell) - 1)}{'-' if at < table.keys else ':'}" for at, cell in enumerate(title)
-    ]
-    return "\n".join(f"| {' | '.join(line)} |" for line in [title, rule, *lines])
-
-
-def _padded(table: Table) -> list[list[str]]:
+def padded(table: Table) -> list[list[str]]:
     """Titles and lines with cells of equal width, words to the left and numbers to the right."""
     lines = [table.titles, *table.lines]
     widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
@@ -189,8 +169,3 @@ def _padded(table: Table) -> list[list[str]]:
         ]
         for line in lines
     ]
-
-
-def _escaped(words_: str) -> str:
-    plain = words_.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return _MARKDOWN.sub(lambda found: f"\\{found[0]}", plain)

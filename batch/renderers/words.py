@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from datetime import date
 
-from batch.reports.report import Group, Numbers, Report, Unanswered
+from batch.reports.groups import Group, Numbers
+from batch.reports.report import Report, Unanswered
 from batch.words import money, printable
 
 NOTHING = "–"

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from batch.costs import prices
 from batch.costs.prices import Price, Pricer, Quote, Rates, Seller
 from batch.model import Usage
-from batch.reports.aggregate import Costing, flagged
+from batch.reports.counts import Costing, flagged
 from batch.store.plan import Plan
 from batch.transport import endpoint
 

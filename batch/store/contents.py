@@ -32,9 +32,8 @@ def tables(run: RunFolder, layout: Layout) -> Iterator[pa.Table]:
 def part(
     run: RunFolder, number: int, layout: Layout, *, spooled: bool = True
 ) -> Iterator[pa.Table]:
-    """The results of one part, those that are still in its journal included.  Raises Damaged, also
-    where its rows are to be spooled anew: unless `spooled` is False, which makes their carried
-    columns null.
+    """The results of one part, also those that are still in its journal.  Raises Damaged, also where
+    the spool lacks rows.  With `spooled` False the carried columns of these are null instead.
     """
     sealed = run.sealed(number)
     entries = part_results.journalled(run, number)
@@ -60,8 +59,8 @@ def unanswered(run: RunFolder, layout: Layout) -> list[Sent]:
 
 
 def chosen(run: RunFolder, number: int, layout: Layout, names: Sequence[str]) -> pa.Table:
-    """Some columns of one part, read as if nobody were writing: what is sealed meanwhile is read
-    anew.  Raises Damaged.  What the input carried is null where a kill left it to be read again.
+    """Some columns of one part, while others may write it: a part that is sealed meanwhile is read again.
+    Raises Damaged.  Carried columns are null where the spool lacks rows.
     """
     if not run.opened(number).path.exists():
         return _with_all(_read(run.sealed(number), names), names)
@@ -76,7 +75,7 @@ def _chosen(run: RunFolder, number: int, layout: Layout, names: Sequence[str]) -
 
 
 def _with_all(table: pa.Table, names: Sequence[str]) -> pa.Table:
-    """`table` with the columns of ours that there were not yet when the run began, as null."""
+    """`table` with all of our columns; those that the run began without are null."""
     for name in names:
         if name not in table.column_names:
             table = table.append_column(name, columns.null(name, len(table)))
@@ -92,8 +91,8 @@ def _read(sealed: Path, names: Sequence[str]) -> pa.Table:
 
 
 class Counted(NamedTuple):
-    """What a run holds, added up: how many parts of it are open, and when the rows were finished that
-    are in journals.
+    """What a run holds, added up.  `opened` parts are open; `finished` are the moments at which the rows
+    in their journals were finished.
     """
 
     summary: Summary
@@ -117,7 +116,7 @@ def counted(run: Path) -> Counted:
 
 
 def _of_open(run: RunFolder, number: int) -> Counted:
-    """What one part holds that is open."""
+    """What an open part holds."""
     entries, sealed = part_results.journalled(run, number), run.sealed(number)
     if not entries and sealed.exists():
         return Counted(parts.footer(sealed).summary, 1, [])

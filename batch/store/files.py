@@ -1,5 +1,5 @@
-"""Every change of the run folder goes through here: write, fsync, rename, unlink, mkdir; and what is
-read of it.
+"""The disk: every change of a run folder is made here (write, fsync, rename, unlink, mkdir), and every
+file of it is opened here for reading.
 
 A change is durable only when its bytes and the folder that names it are synced, so each method says
 what is durable when it returns.  Tests hand in a Disk that fails at the k-th call, or forgets what

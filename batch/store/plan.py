@@ -57,9 +57,11 @@ class Again(msgspec.Struct, frozen=True):
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What run.json says.  `job` holds the tables of the job as last run, without secrets; `prices`
-    names the price lists of the last start; `reading` is how the input is read, and `over` holds the
-    keys of its requests that flags gave, which rows that bring a body of their own obey.
+    """What run.json says.
+
+    `job` holds the tables of the job as last run, without secrets.  `prices` names the price lists of
+    the last start.  `reading` is how the input is read.  `over` holds request keys that flags gave:
+    they overrule the bodies that rows bring.
     """
 
     run_id: str
@@ -82,7 +84,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def new(job: dict[str, Any], inputs: list[dict[str, Any]], input_format: str, **more: Any) -> Plan:
-    """The plan of a run that starts now; `more` are further fields of it."""
+    """The plan of a run that starts now.  `more` are further fields."""
     return Plan(
         run_id=f"run_{secrets.token_hex(8)}",
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -96,9 +98,7 @@ def new(job: dict[str, Any], inputs: list[dict[str, Any]], input_format: str, **
 
 
 def without_secrets(job: dict[str, Any]) -> dict[str, Any]:
-    """`job` with the values of its headers left out, but for those that name an environment
-    variable.
-    """
+    """`job` without the values of its headers, but for those that name an environment variable."""
     endpoint = job.get("endpoint", {})
     if not endpoint.get("headers"):
         return job

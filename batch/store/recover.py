@@ -22,13 +22,13 @@ from batch.totals import Summary
 
 
 class Redo(msgspec.Struct, frozen=True):
-    """Which finished rows are asked again: those that failed with one of `classes`, or carry one
-    of `flags`.
+    """Which rows are asked again: finished ones that failed with one of `classes` or carry one of
+    `flags`, and, if `missing`, those without a result.
     """
 
     classes: frozenset[str] = TRANSIENT
     flags: frozenset[str] = frozenset()
-    missing: bool = True  # and those that have no result
+    missing: bool = True
 
     def wants(self, result: Result) -> bool:
         """Whether this row is asked again."""
@@ -43,11 +43,11 @@ class Redo(msgspec.Struct, frozen=True):
 
 
 class Found(msgspec.Struct, frozen=True):
-    """One part as it lies there.
+    """One part as it was found.
 
-    `rows` is the length of its slice of the input, None while that is not known (the last part,
-    still open). `generation` is that of its journal, 0 when it has none; `results` are the lines
-    there.  `spooled` tells whether its spool covers its slice.
+    `rows` is the length of its slice of the input: None for the last part while it is open, as
+    nobody knows yet.  `generation` is that of its journal, 0 if it has none, and `results` counts the
+    lines there.  `spooled` says that its spool covers its slice.
     """
 
     number: int
@@ -62,7 +62,7 @@ class Found(msgspec.Struct, frozen=True):
 
 
 def end_of(found: list[Found]) -> tuple[Position, int]:
-    """Where in the input a run goes on that holds these parts, and the ordinal of the row there."""
+    """Where the input goes on behind these parts, and the ordinal of the row there."""
     if not found:
         return Position(), 0
     last = found[-1]
@@ -106,10 +106,11 @@ def sealed(run: RunFolder) -> dict[int, parts.Footer]:
 
 
 def to_do(run: RunFolder, part: Found, redo: Redo) -> tuple[bytes, Summary, dict[int, int]]:
-    """What of a part is to be asked: one byte a row, 1 where the row is; what is thereby taken back;
-    and the attempts that were recorded of that, by row.
+    """Which rows of a part are to be asked: one byte a row, 1 where it is.  Also what these rows' results
+    add up to, which is taken back, and the attempts recorded of each.
 
-    Of the last part, whose length is not known yet, the rows up to the last that has a result.
+    The last part's length may not be known yet.  Then there are bytes up to the last row with a
+    result.
     """
     wanted: dict[int, bool] = {}
     taken_back = Summary()
@@ -174,9 +175,7 @@ def _header_in_spool(part: PartFolder) -> journal.Header | None:
 
 
 def _with_spool(disk: Disk, run: RunFolder, part: Found) -> Found:
-    """`part`, knowing whether its spool covers its slice; one that does not is removed, to be
-    made again.
-    """
+    """`part` with `spooled` set.  A spool that does not cover the slice is removed, to be made again."""
     path = run.opened(part.number).spool
     found = None if part.rows is None else spool.read(path)
     if found is not None and sum(len(batch.table) for batch in found[1]) == part.rows:

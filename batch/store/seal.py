@@ -76,8 +76,8 @@ def seal(
     layout: Layout,
     entries: Iterable[journal.Entry] | None = None,
 ) -> parts.Footer:
-    """Make the sealed part, durably; the open part is left for the caller to remove.  `entries` is
-    what its journal holds, where that is known.
+    """Make the sealed part, durably.  The caller removes the open one.  `entries` is what its journal
+    holds, if that is known.
     """
     opened, target = run.opened(piece.part), run.sealed(piece.part)
     if entries is None:
@@ -106,7 +106,7 @@ class Merge:
         *,
         spooled: bool = True,
     ) -> None:
-        """`spooled` tells that the spool must be whole; else what it lacks is null."""
+        """`spooled` says that the spool must be whole; otherwise what it lacks is null."""
         self._journal = opened.journal
         self._entries: dict[int, list[journal.Entry]] = {}
         for entry in entries:
@@ -193,7 +193,7 @@ class Merge:
 def after(earlier: Result, later: Result) -> Result:
     """`later`, with what `earlier` attempts at the same row used and cost added.
 
-    An answer that was paid for does not give way to a failure: it stays, and bears the cost of both.
+    A failure does not replace an answer that was paid for: that answer stays, with the cost of both.
     """
     if later.reused:
         return later
@@ -215,7 +215,7 @@ def after(earlier: Result, later: Result) -> Result:
 
 
 class _OldPart:
-    """The generation that is merged into: its rows, row group by row group."""
+    """The sealed part that is merged into.  It is read a row group at a time."""
 
     def __init__(self, path: Path) -> None:
         self._file = parquet(path, checked=True)

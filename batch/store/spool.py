@@ -1,9 +1,7 @@
-"""The spool of an open part: its slice of the input as read, so that the part resumes without the
-input.
+"""The spool of an open part: its slice of the input as read, so that it resumes without the input.
 
-An Arrow IPC stream.  Its schema's metadata say where the slice starts; each batch's metadata say
-where the batch starts and ends in the input, and carry a CRC.  A torn tail is cut off at the next
-start.
+An Arrow IPC stream.  The schema's metadata say where the slice starts.  The metadata of each batch say
+where it starts and ends in the input, and carry a CRC.  A torn tail is cut off at the next start.
 """
 
 from __future__ import annotations

@@ -1,1 +1,5 @@
-"""Answers in a shape: the schema as it is said and sent, the check of answers, the type of `parsed`."""
+"""Answers in a shape: `schema` as it is said and sent, `validator` for answers, `column_type` of
+`parsed`.
+
+Pure.  Called by `apis`, `planning` and `engine`.
+"""

@@ -18,7 +18,7 @@ import msgspec
 from batch.apis import APIS
 from batch.costs import prices
 from batch.errors import JobError, UsageError
-from batch.local.server import MODEL
+from batch.model import EMBEDDED_MODEL
 
 Seconds = Annotated[float, msgspec.Meta(gt=0)]
 
@@ -68,7 +68,7 @@ class Endpoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def local_model(self) -> str:
         """What the embedded model is called, if that is what answers: after its file, if one is named."""
         file = (self.base_url or "").removeprefix("local").removeprefix(":")
-        return Path(file).stem if file else MODEL
+        return Path(file).stem if file else EMBEDDED_MODEL
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -221,7 +221,7 @@ def _names_a_secret(query: str) -> bool:
 
 
 def is_private(host: str) -> bool:
-    """Loopback, private and single-label names: servers of one's own, which need no key and have
+    """Whether a host is loopback, private or a single label: servers of one's own need no key and have
     no list price.
     """
     try:
@@ -257,8 +257,8 @@ def url_of(base_url: str, path: str) -> str:
 
 
 def root_of(path: str) -> str:
-    """What stands before the path of an API.  One that was written out says all; otherwise a
-    version is put where none can be missing.
+    """The path before that of an API.  A path that names an API (or a list of models) is complete; others
+    get a version where one must be missing.
     """
     root = re.sub("//+", "/", path).rstrip("/")
     ends = (*sorted((api.PATH for api in APIS.values()), key=len, reverse=True), *LISTS)
@@ -269,8 +269,8 @@ def root_of(path: str) -> str:
 
 
 def lists_of(base_url: str) -> list[str]:
-    """URLs at which the models of an endpoint may be listed, the likeliest first.  None where the
-    URL itself names the model.
+    """URLs at which the models of an endpoint may be listed, the likeliest first; none where its URL
+    names the model.
     """
     parts = urlsplit(base_url)
     root = root_of(parts.path)

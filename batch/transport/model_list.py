@@ -13,13 +13,11 @@ import threading
 import time
 from collections.abc import Iterable
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from batch.errors import JobError, UsageError
-from batch.local import server
 from batch.requests.preflight import WAY_OUT
 from batch.transport.client import Client
 from batch.transport.endpoint import Endpoint, Target, lists_of, target
@@ -55,16 +53,13 @@ def offered(endpoint: Endpoint, environment: dict[str, str]) -> Listing:
     where a key is missing.
     """
     if endpoint.local:
-        path = (endpoint.base_url or "").removeprefix("local").removeprefix(":")
-        return Listing([Path(path).stem if path else server.MODEL])
+        return Listing([endpoint.local_model])
     found = target(endpoint, environment)
     return asyncio.run(listed(endpoint, found, endpoint.connect_timeout + LIST_SECONDS))
 
 
 async def listed(endpoint: Endpoint, at: Target, patience: float) -> Listing:
-    """Ask the places where the models of an endpoint may be listed, one after another, for at most
-    `patience` seconds together.
-    """
+    """Ask for the list at each place where it may be, for at most `patience` seconds together."""
     why = "its URL names the model"
     try:
         async with asyncio.timeout(patience), Client(endpoint, at, 1) as client:
@@ -154,9 +149,10 @@ def _nearest(model: str, names: list[str]) -> str:
 
 
 def is_misspelling(written: str, name: str) -> bool:
-    """Whether `written` is `name` but for some letters.  Other digits (versions, sizes, dates),
-    another word, and a part more or less at either end make another name, which a server may well
-    know.
+    """Whether `written` is `name` but for some letters.
+
+    Other digits (versions, sizes, dates), another word, or a part more or less at either end make
+    another name, which a server may well know.
     """
     return (
         _likeness(written, name) >= NEAR

@@ -1,6 +1,6 @@
 """Keeps keys out of everything that is stored or printed, also when a server echoes them.
 
-Found are the key itself, its base64, URL-encoded and JSON forms, and any slice of these of SLICE
+It finds the key itself, its base64, URL-encoded and JSON forms, and any slice of these that has SLICE
 characters or more.
 """
 
@@ -38,8 +38,8 @@ class Scrubber:
         self._pattern = re.compile(f"(?=({pattern}))") if slices else None
 
     def suspects(self, data: bytes) -> bool:
-        """Whether `data` may hold a secret.  Every slice of SLICE characters holds one of the
-        blocks that are looked for, so a no is certain; it takes about 50 ns a block.
+        """Whether `data` may hold a secret.  A no is certain: every slice of SLICE characters holds one of
+        the blocks that are looked for.  Takes about 50 ns a block.
         """
         return any(map(data.__contains__, self._blocks))
 
@@ -70,9 +70,7 @@ def _forms(secret: str) -> Iterable[str]:
     yield quote(secret)
     yield quote(secret, safe="")
     yield json.dumps(secret)[1:-1]
-    for before in range(
-        3
-    ):  # base64 of a longer text that holds the secret depends on where it stands
+    for before in range(3):  # within a longer text, its base64 depends on where it stands
         encoded = b64encode(b"\0" * before + secret.encode()).decode().rstrip("=")
         whole = encoded[(before * 8 + 5) // 6 : -1]
         if len(whole) >= SLICE:

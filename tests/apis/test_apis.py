@@ -506,7 +506,16 @@ KEYS = ["id", "index", "choices", "delta", "message", "content", "role", "tool_c
 KEYS += ["name", "arguments", "finish_reason", "error", "usage", "model", "refusal", "reasoning"]
 KEYS += ["output", "status", "type", "data", "embedding", "text", "summary", "call_id"]
 KEYS += ["output_text", "reasoning_details", "incomplete_details", "reason", "logprobs"]
-WORDS = ["message", "output_text", "reasoning", "function_call", "refusal", "incomplete"]
+KEYS += ["thinking", "function_call", "custom", "input", "item_id", "output_index", "phase", "id"]
+WORDS = [
+    "message",
+    "thinking",
+    "output_text",
+    "reasoning",
+    "function_call",
+    "refusal",
+    "incomplete",
+]
 JSON = st.recursive(
     st.none()
     | st.booleans()
@@ -516,7 +525,8 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner),
     max_leaves=15,
 )
-DELTA = st.dictionaries(st.sampled_from(["content", "tool_calls", "role", "function", "x"]), JSON)
+FIELDS = ["content", "tool_calls", "role", "function", "function_call", "reasoning_details", "x"]
+DELTA = st.dictionaries(st.sampled_from(FIELDS), JSON)
 CHUNK = st.fixed_dictionaries(
     {
         "choices": st.lists(
@@ -537,6 +547,7 @@ EVENT = st.fixed_dictionaries(
                 "response.output_item.added",
                 "response.output_item.done",
                 "response.output_text.delta",
+                "response.output_text.done",
                 "response.function_call_arguments.delta",
                 "response.completed",
                 "response.incomplete",
@@ -544,7 +555,7 @@ EVENT = st.fixed_dictionaries(
             ]
         )
     },
-    optional={"item": JSON, "delta": JSON, "response": JSON, "item_id": JSON},
+    optional={"item": JSON, "delta": JSON, "text": JSON, "response": JSON, "item_id": JSON},
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -91,12 +92,12 @@ class Failed(Exception):
 
 
 @contextmanager
-def started(command: list[str]) -> Iterator[subprocess.Popen[str]]:
-    """A client that runs, on another core than the server.  The end of the block waits for its
-    end.  Raises Failed where that is no good one.
+def started(command: list[str], tree: Path = ROOT) -> Iterator[subprocess.Popen[str]]:
+    """A client that runs, on another core than the server, by the program that lies in `tree`.  The
+    end of the block waits for its end.  Raises Failed where that is no good one.
     """
     with subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        command, cwd=tree, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     ) as process:
         try:
             pin(process, 0)
@@ -116,11 +117,25 @@ class Measured(NamedTuple):
     peak_bytes: int
 
 
-def measure(command: list[str]) -> Measured:
-    before, began = os.times(), time.monotonic()
-    with started(command) as process:
+def measure(command: list[str], tree: Path = ROOT) -> Measured:
+    before, began = _cpu_of_children(), time.monotonic()
+    with started(command, tree) as process:
         most = peak(process)
         wall = time.monotonic() - began
-    after = os.times()
-    cpu = after.children_user - before.children_user
-    return Measured(wall, cpu + after.children_system - before.children_system, most)
+    return Measured(wall, _cpu_of_children() - before, most)
+
+
+def _cpu_of_children() -> float:
+    """Seconds, user and system, of all that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def first_request(folder: Path, rows: int, tree: Path = ROOT) -> float:
+    """Seconds from the start of a process to its first row's arrival at the server."""
+    with static_server() as server:
+        command = ours(server.url, prepared(folder, rows), rows)
+        began = time.monotonic()
+        with started(command, tree):
+            pass
+        return server.seen().first - began

@@ -10,14 +10,12 @@ from __future__ import annotations
 import statistics
 import sys
 import tempfile
-import time
 from collections import defaultdict
 from pathlib import Path
 
-from tests.benchmarks.driving import measure, ours, prepared, started, static_server
+from tests.benchmarks.driving import first_request, measure
 
 ROWS = 10
-IN_FLIGHT = 10
 BARE = "python -c pass"
 IMPORTS = "python -c import aiohttp, pyarrow.parquet"
 WHOLE = {
@@ -43,12 +41,8 @@ def main() -> None:
 
 def first_row() -> float:
     """Seconds from the start of a process to its first row's arrival at the server."""
-    with tempfile.TemporaryDirectory(dir=Path.cwd()) as scratch, static_server() as server:
-        command = ours(server.url, prepared(Path(scratch) / "run", ROWS), IN_FLIGHT)
-        began = time.monotonic()
-        with started(command):
-            pass
-        return server.seen().first - began
+    with tempfile.TemporaryDirectory(dir=Path.cwd()) as scratch:
+        return first_request(Path(scratch) / "run", ROWS)
 
 
 if __name__ == "__main__":

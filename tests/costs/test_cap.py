@@ -14,7 +14,7 @@ import pytest
 from batch import apis
 from batch.apis import Parameters
 from batch.costs import token_bounds
-from batch.costs.budget import Boundless, Worst
+from batch.costs.budget import Boundless, WorstCase
 from batch.costs.prices import Price, Pricer, Seller
 from batch.requests.prompts import Question
 from tests.fake_api import Step
@@ -247,7 +247,7 @@ def worst(**parameters):
     sent = msgspec.structs.replace(Parameters(model="m"), sent=parameters)
     question = Question(messages=[{"role": "user", "content": "Где? 日本"}])
     request = apis.build(question, sent, 0)
-    return float(Worst(pricer).of(request, time.time())), len(request.body)
+    return float(WorstCase(pricer).of(request, time.time())), len(request.body)
 
 
 def test_the_worst_case_is_a_token_a_byte_and_all_output_of_all_answers():
@@ -314,7 +314,7 @@ def test_a_picture_counts_as_a_large_one_wherever_it_is(url):
     picture = {"type": "image_url", "image_url": {"url": url}}
     question = Question(messages=[{"role": "user", "content": [picture]}])
     request = apis.build(question, Parameters(model="m", sent={"max_tokens": 1}), 0)
-    assert 2.0 <= float(Worst(pricer).of(request, time.time())) <= 2.2
+    assert 2.0 <= float(WorstCase(pricer).of(request, time.time())) <= 2.2
 
 
 def test_list_prices_are_those_of_the_dearest_tier():
@@ -322,7 +322,7 @@ def test_list_prices_are_those_of_the_dearest_tier():
     question = Question(messages=[{"role": "user", "content": "Where?"}])
     request = apis.build(question, Parameters(model="gpt-5.4", sent={"max_tokens": 1000}), 0)
     usual = 1000 * 15e-6
-    assert float(Worst(pricer).of(request, time.time())) >= 2 * usual
+    assert float(WorstCase(pricer).of(request, time.time())) >= 2 * usual
 
 
 def test_a_cap_given_by_a_flag_holds_for_later_starts(api, batchmill, tmp_path):

@@ -6,8 +6,8 @@ from decimal import Decimal
 
 import pytest
 
-from batch.costs import forecast as tallying
-from batch.costs.forecast import Forecast, Tally, total
+from batch.costs import forecast as forecasting
+from batch.costs.forecast import Forecast, Forecaster, total
 from batch.costs.forecast import Price as Rate
 from batch.costs.prices import Cost, Price, Pricer, Seller
 from batch.costs.tokenizer import vocabulary
@@ -19,27 +19,29 @@ PRICES = {"m": Price(input=2.0, output=10.0, cached_input=1.0)}
 
 
 def pricing(pricer: Pricer, tier: str | None = None) -> Rate:
-    return tallying.by(pricer, LATE, tier)
+    return forecasting.by(pricer, LATE, tier)
 
 
 def request(size: int, cap: int | None = None, model: str = "m") -> Request:
     return Request(0, None, "chat", model, b"x" * size, "", output_cap=cap)
 
 
-def forecast(tally: Tally, prices: dict[str, Price] | None = None, model: str = "m") -> Forecast:
-    made = tally.forecasts(pricing(Pricer(PRICES if prices is None else prices, Seller())))
+def forecast(
+    forecaster: Forecaster, prices: dict[str, Price] | None = None, model: str = "m"
+) -> Forecast:
+    made = forecaster.forecasts(pricing(Pricer(PRICES if prices is None else prices, Seller())))
     return next(each for each in made if each.model == model)
 
 
-def tally(*requests: Request, count: int | None = None) -> Tally:
-    made = Tally(None if count is None else lambda requests: [count] * len(requests))
+def forecaster(*requests: Request, count: int | None = None) -> Forecaster:
+    made = Forecaster(None if count is None else lambda requests: [count] * len(requests))
     for each in requests:
         made.add(each)
     return made
 
 
 def test_takes_a_quarter_token_a_byte_and_the_cap_where_nothing_is_known():
-    found = forecast(tally(request(4_000, 200), request(2_000, 100)))
+    found = forecast(forecaster(request(4_000, 200), request(2_000, 100)))
     assert (found.rows, found.input_tokens, found.input_from) == (2, 1_500, {"default": 2})
     assert (found.output_tokens_likely, found.output_tokens_most) == (None, 300)
     assert found.cost_input_usd == pytest.approx(1_500 * 2e-6)
@@ -49,7 +51,7 @@ def test_takes_a_quarter_token_a_byte_and_the_cap_where_nothing_is_known():
 
 
 def test_takes_what_answers_have_taught():
-    made = tally(*[request(1_000, 100)] * 7)
+    made = forecaster(*[request(1_000, 100)] * 7)
     for output in (10, 20, 33):
         made.learn(request(500, 100), Usage(100, 50, output_tokens=output))
     found = forecast(made)
@@ -60,12 +62,12 @@ def test_takes_what_answers_have_taught():
 
 
 def test_counts_where_somebody_can():
-    found = forecast(tally(*[request(1_000, 5)] * 3, count=123))
+    found = forecast(forecaster(*[request(1_000, 5)] * 3, count=123))
     assert (found.input_tokens, found.input_from) == (369, {"counted": 3})
 
 
 def test_what_nobody_can_count_is_told_apart():
-    made = Tally(lambda requests: [None if each.model == "m" else 9 for each in requests])
+    made = Forecaster(lambda requests: [None if each.model == "m" else 9 for each in requests])
     for model in ("m", "other", "m"):
         made.add(request(800_000, 5, model))
     found = total(made.forecasts(pricing(Pricer(PRICES, Seller()))))
@@ -75,7 +77,7 @@ def test_what_nobody_can_count_is_told_apart():
 
 @pytest.mark.parametrize("sizes", [(1, 2, 3), (7, 7, 8, 9), (1_000, 1_001, 1_003), range(1, 400)])
 def test_no_token_is_lost_to_rounding(sizes):
-    made = Tally(lambda requests: [len(each.body) for each in requests])
+    made = Forecaster(lambda requests: [len(each.body) for each in requests])
     for size in sizes:
         made.add(request(size, cap=size % 5 + 1))
     found = forecast(made)
@@ -84,36 +86,36 @@ def test_no_token_is_lost_to_rounding(sizes):
 
 
 def test_an_answer_is_not_expected_to_be_longer_than_its_cap():
-    made = tally(request(100, 50))
+    made = forecaster(request(100, 50))
     made.learn(request(100), Usage(25, output_tokens=400))
     assert forecast(made).output_tokens_likely == 50
 
 
 def test_without_a_cap_there_is_no_most():
-    found = forecast(tally(request(400, 10), request(400)))
+    found = forecast(forecaster(request(400, 10), request(400)))
     assert (found.uncapped_rows, found.output_tokens_most, found.cost_most_usd) == (1, None, None)
     assert found.cost_input_usd == pytest.approx(200 * 2e-6)
 
 
 def test_what_puts_out_nothing_is_not_charged_for_output():
-    found = forecast(tally(request(400, cap=0)))
+    found = forecast(forecaster(request(400, cap=0)))
     assert (found.uncapped_rows, found.output_tokens_likely, found.output_tokens_most) == (0, 0, 0)
     assert found.cost_likely_usd == found.cost_most_usd == pytest.approx(100 * 2e-6)
 
 
 def test_an_unknown_price_is_unknown_and_no_zero():
-    found = forecast(tally(request(400, 10)), prices={})
+    found = forecast(forecaster(request(400, 10)), prices={})
     costs = (found.cost_input_usd, found.cost_likely_usd, found.cost_most_usd, found.cost_source)
     assert costs == (None, None, None, None)
 
 
 def test_the_embedded_model_is_free():
-    (found,) = tally(request(400, 10)).forecasts(pricing(Pricer({}, Seller(local=True))))
+    (found,) = forecaster(request(400, 10)).forecasts(pricing(Pricer({}, Seller(local=True))))
     assert (found.cost_most_usd, found.cost_source) == (0.0, "local")
 
 
 def test_long_prompts_cost_what_the_list_says_of_long_prompts():
-    made = tally(
+    made = forecaster(
         *[request(4_000, 10, "gemini-2.5-pro")] * 2, *[request(1_200_000, 10, "gemini-2.5-pro")] * 2
     )
     pricer = pricing(Pricer({}, Seller("google")))
@@ -124,14 +126,14 @@ def test_long_prompts_cost_what_the_list_says_of_long_prompts():
 
 
 def test_a_service_tier_has_its_own_price():
-    made = tally(request(4_000, 100, "gpt-5.4"))
+    made = forecaster(request(4_000, 100, "gpt-5.4"))
     pricer = Pricer({}, Seller("openai"))
     (plain,), (flex,) = (made.forecasts(pricing(pricer, tier)) for tier in (None, "flex"))
     assert flex.cost_most_usd == pytest.approx((plain.cost_most_usd or 0) / 2)
 
 
 def test_models_without_a_price_are_in_no_sum():
-    made = tally(request(400, 10), request(800, 10, "other"))
+    made = forecaster(request(400, 10), request(800, 10, "other"))
     found = total(made.forecasts(pricing(Pricer(PRICES, Seller()))))
     assert (found.rows, found.input_tokens, found.output_tokens_most) == (2, 300, 20)
     assert found.cost_most_usd == pytest.approx(100 * 2e-6 + 10 * 10e-6)
@@ -139,7 +141,7 @@ def test_models_without_a_price_are_in_no_sum():
 
 
 def test_nothing_left_to_ask_costs_nothing():
-    found = total(Tally().forecasts(lambda model, used: Cost(Decimal(1), "job")))
+    found = total(Forecaster().forecasts(lambda model, used: Cost(Decimal(1), "job")))
     assert (found.rows, found.input_tokens, found.output_tokens_most) == (0, 0, 0)
 
 

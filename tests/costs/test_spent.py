@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 
 from batch.costs import spent
-from batch.costs.budget import Budget, Purse
+from batch.costs.budget import Budget, Reservations
 from batch.costs.prices import Cost, Price, Pricer, Seller
 from batch.costs.spent import Spent
 from batch.model import Attempt, Choice, Completion, Request, Usage
@@ -41,10 +41,10 @@ def test_what_counts_against_a_cap_is_known_or_certainly_nothing(attempt, readin
 
 async def test_the_same_value_settles_the_cap_and_prices_the_row():
     known = Spent(USED, Cost(Decimal("0.25"), "job"))
-    purse = Purse(Budget(Decimal(9), Decimal(0), lambda _: None), DEAR)
-    assert await purse.reserve(REQUEST)
-    purse.settle_spent(REQUEST, ANSWERED, known, maybe_billed=False)
-    assert purse.budget.spent == Decimal("0.25")
+    reservations = Reservations(Budget(Decimal(9), Decimal(0), lambda _: None), DEAR)
+    assert await reservations.reserve(REQUEST)
+    reservations.settle(REQUEST, ANSWERED, known, maybe_billed=False)
+    assert reservations.budget.spent == Decimal("0.25")
 
     completion = Completion([Choice(0, "hi", "stop")])
     tries = (Try(ANSWERED, spent=known),)

@@ -21,6 +21,7 @@ from batch import job_toml, runner, spec
 from batch.errors import UsageError
 from batch.local import model_file
 from batch.local import server as local
+from batch.model import EMBEDDED_MODEL
 from batch.planning.terms import Terms
 from tests.reading import ran, rows
 
@@ -97,13 +98,13 @@ def is_gone(process: psutil.Process) -> bool:
 
 def test_answers_a_chat_under_its_own_name_and_reports_usage(server: local.Local) -> None:
     body = {
-        "model": local.MODEL,
+        "model": EMBEDDED_MODEL,
         "messages": [{"role": "user", "content": "Say hello."}],
         "max_tokens": 4,
         "temperature": 0,
     }
     answer = call(server.base_url, "chat/completions", server.api_key, body)
-    assert answer["model"] == local.MODEL
+    assert answer["model"] == EMBEDDED_MODEL
     assert answer["choices"][0]["message"]["content"]
     assert 0 < answer["usage"]["completion_tokens"] <= 4
 
@@ -159,9 +160,19 @@ def test_the_sample_job_with_a_schema_is_held_to_it_by_either_api(
         assert json.loads(row["completion"]) == row["parsed"]
 
 
+def test_a_streamed_run_asks_for_every_row_once(tmp_path: Path) -> None:
+    """The server announces keep-alive at the end of a stream, and closes."""
+    prompts = [{"prompt": f"Say a word about {number}."} for number in range(20)]
+    request = {"model": EMBEDDED_MODEL, "stream": True, "max_tokens": 4}
+    endpoint = {"base_url": "local"}
+    done = ran(None, tmp_path, prompts, request, endpoint=endpoint, limits={"concurrency": 4})
+    assert done.exit_code == 0
+    assert [(row["attempts"], row["unconfirmed_tokens"]) for row in done.rows] == [(1, None)] * 20
+
+
 def test_offers_one_model_to_whoever_has_the_key(server: local.Local) -> None:
     models = call(server.base_url, "models", server.api_key)
-    assert [model["id"] for model in models["data"]] == [local.MODEL]
+    assert [model["id"] for model in models["data"]] == [EMBEDDED_MODEL]
     with pytest.raises(urllib.error.HTTPError) as refused:
         call(server.base_url, "models", "another key")
     refused.value.close()

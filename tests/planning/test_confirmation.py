@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from batch import readers, spec
-from batch.costs.forecast import Tally
+from batch.costs.forecast import Forecaster
 from batch.costs.prices import Price, Pricer, Seller
 from batch.errors import Stopped
 from batch.model import Request, Result
@@ -144,8 +144,8 @@ def rows_of(tmp_path: Path, count: int) -> tuple[spec.Job, readers.Input]:
     return spec.check({"input": str(path)}), readers.resolve(str(path), tmp_path)
 
 
-def tally(count: int, cap: int | None) -> Tally:
-    made = Tally()
+def forecaster(count: int, cap: int | None) -> Forecaster:
+    made = Forecaster()
     for row in range(count):
         made.add(Request(row, None, "chat", "m", b"x" * 400, "", output_cap=cap))
     return made
@@ -154,7 +154,7 @@ def tally(count: int, cap: int | None) -> Tally:
 @pytest.mark.parametrize(("cap", "each"), [(100, 100 * 1e-6 + 1e-3), (None, 100 * 1e-6 + 5e-3)])
 def test_a_new_run_is_reckoned_from_its_first_rows(tmp_path, cap, each):
     job_, source = rows_of(tmp_path, 300)
-    bill = confirmation.of_new(job_, source, tally(100, cap), PRICER)
+    bill = confirmation.of_new(job_, source, forecaster(100, cap), PRICER)
     assert bill is not None
     assert bill.usd == pytest.approx(300 * each)
     assert bill.why.startswith("300 rows")
@@ -169,7 +169,7 @@ def test_the_rows_beyond_the_check_are_reckoned_by_their_bytes(tmp_path):
 
 def test_without_a_price_there_is_no_bill(tmp_path):
     job_, source = rows_of(tmp_path, 3)
-    assert confirmation.of_new(job_, source, tally(3, 10), Pricer({}, Seller())) is None
+    assert confirmation.of_new(job_, source, forecaster(3, 10), Pricer({}, Seller())) is None
 
 
 @pytest.mark.parametrize(

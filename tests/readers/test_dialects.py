@@ -18,7 +18,7 @@ import pytest
 
 from batch.errors import InputError
 from batch.model import Position, Row
-from batch.readers import Input, Reading, Said, contradicted, headers, likely, resolve
+from batch.readers import Input, Reading, TextOptions, contradicted, headers, likely, resolve
 
 
 def rows(found: Input, start: Position = Position()) -> list[Row]:  # noqa: B008
@@ -47,7 +47,7 @@ def carried(found: Input) -> list[dict[str, Any]]:
 def written(tmp_path: Path, content: str | bytes, name: str = "r.csv", **said: str) -> Input:
     raw = content if isinstance(content, bytes) else content.encode()
     (tmp_path / name).write_bytes(raw)
-    return resolve(name, tmp_path, said=Said(**said))
+    return resolve(name, tmp_path, options=TextOptions(**said))
 
 
 # the corpus
@@ -203,7 +203,7 @@ def test_only_csv_has_a_delimiter_and_only_text_an_encoding(tmp_path: Path) -> N
         written(tmp_path, "{}\n", "r.jsonl", delimiter=";")
     pandas.DataFrame({"a": [1]}).to_parquet(tmp_path / "r.parquet")
     with pytest.raises(InputError, match="encoding: the input is parquet"):
-        resolve("r.parquet", tmp_path, said=Said(encoding="cp1252"))
+        resolve("r.parquet", tmp_path, options=TextOptions(encoding="cp1252"))
 
 
 def test_files_of_one_input_may_differ(tmp_path: Path) -> None:
@@ -485,8 +485,8 @@ def test_a_run_that_began_before_there_were_dialects_reads_on_as_it_did(
 def test_what_is_said_later_may_contradict(tmp_path: Path) -> None:
     found = written(tmp_path, "id;text\n1;a\n")
 
-    assert contradicted(found, "csv", Said()) is None
-    assert contradicted(found, "csv", Said(delimiter=";", encoding="UTF8")) is None
-    assert "delimiter ';'" in str(contradicted(found, "csv", Said(delimiter=",")))
-    assert "encoding 'utf-8'" in str(contradicted(found, "csv", Said(encoding="cp1252")))
-    assert "as jsonl" in str(contradicted(found, "jsonl", Said()))
+    assert contradicted(found, "csv", TextOptions()) is None
+    assert contradicted(found, "csv", TextOptions(delimiter=";", encoding="UTF8")) is None
+    assert "delimiter ';'" in str(contradicted(found, "csv", TextOptions(delimiter=",")))
+    assert "encoding 'utf-8'" in str(contradicted(found, "csv", TextOptions(encoding="cp1252")))
+    assert "as jsonl" in str(contradicted(found, "jsonl", TextOptions()))

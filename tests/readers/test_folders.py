@@ -278,7 +278,7 @@ def test_a_column_of_the_files_is_theirs_and_a_notice_says_so(tmp_path: Path, su
     assert [row.get("dt") for row in carried(found).to_pylist()] == ["own", None]
     assert [row.values.get("dt") for row in rows(found)] == ["own", None]
     assert [row.values["k"] for row in rows(found)] == [7, 8]
-    assert any("the column dt is that of the files" in line for line in found.together())
+    assert any("the column dt is that of the files" in line for line in found.column_notices())
 
 
 def test_a_key_of_jsonl_that_comes_late_is_what_the_prompt_sees(tmp_path: Path) -> None:

@@ -251,16 +251,16 @@ def test_jsonl_skips_blank_lines_and_counts_them(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "fault"),
     [
-        (b'{"a": 1', ""),
-        (b'{"a": 1,}', ""),
-        (b'{"a": 1} x', ""),
+        (b'{"a": 1', "ends in the middle of an object"),
+        (b'{"a": 1,}', "a comma behind the last value, in column 8"),
+        (b'{"a": 1} x', "there is more behind the end of an object, in column 10"),
         (b"[1]", "not a JSON object but an array"),
         (b"null", "not a JSON object but null"),
         (b'"text"', "not a JSON object but a string"),
-        (b'{"a": NaN,}', ""),
-        (b'{"a": nan}', ""),
-        (b'{"a": +Infinity}', ""),
-        (b'{"NaN": "NaN}', ""),
+        (b'{"a": NaN,}', "a comma behind the last value, in column 10"),
+        (b'{"a": nan}', "'nan' is no value of JSON, in column 7"),
+        (b'{"a": +Infinity}', "'+' stands where it may not, in column 7"),
+        (b'{"NaN": "NaN}', "ends in the middle of a string"),
         (b"NaN", "not a JSON object but a number"),
         (b'{"a": "\xff"}', ""),
         (b'{"a": NaN, "b": "\xff"}', "invalid UTF-8"),
@@ -269,7 +269,7 @@ def test_jsonl_skips_blank_lines_and_counts_them(tmp_path: Path) -> None:
         (b'{"a": NaN, "b": "\\ud83d"}', "half of a surrogate pair"),
         (b'{"a": ' + b"[" * 100_000, "nested too deeply"),
         (b'{"a": NaN, "b": ' + b"[" * 100_000, "nested too deeply"),
-        (b"\x00", ""),
+        (b"\x00", "a control character that is not escaped, in column 1"),
     ],
 )
 def test_jsonl_unreadable_line_is_a_row_with_a_fault(

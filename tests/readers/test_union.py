@@ -352,17 +352,17 @@ def test_rows_of_jsonl_files_are_their_own(tmp_path: Path) -> None:
     found = resolve("*.jsonl", tmp_path)
 
     assert [row.values for row in rows(found)] == [{"a": 1}, {"b": "x"}]
-    assert found.together() == []
+    assert found.column_notices() == []
 
 
 def test_a_notice_says_which_columns_are_null_in_which_file(tmp_path: Path) -> None:
     columns = {"id": pa.array([1]), "text": pa.array(["x"])}
     found = saved(tmp_path, a=columns, b=columns, c={"id": pa.array([2]), "Text": pa.array(["y"])})
 
-    (line,) = found.together()
+    (line,) = found.column_notices()
 
     assert "text (c.parquet)" in line and "Text (2 files)" in line
-    assert saved(tmp_path, a=columns, b=columns).together() == []
+    assert saved(tmp_path, a=columns, b=columns).column_notices() == []
 
 
 def test_arrow_files_are_united_too(tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ def test_a_column_costs_the_same_however_many_there_are(tmp_path: Path, suffix: 
         schema = found.schema(None)
         output, _ = columns.schema(schema, columns.COLUMNS)
         columns.carried(output, columns.of_run(output))
-        found.together()
+        found.column_notices()
         for batch in found.batches():
             found.rows(batch, 0)
             found.reader.carry(batch.table, schema, None)

@@ -20,12 +20,11 @@ from click.testing import CliRunner
 
 from batch import columns
 from batch.cli import batchmill as program
-from batch.cli.report import FORMATS
 from batch.errors import Damaged, JobError, UsageError
 from batch.model import Attempt, AttemptRecord, Position, Result
-from batch.renderers import RENDERERS, charts
+from batch.renderers import MODULES, charts, renderer
 from batch.renderers.charts import Point
-from batch.reports import report
+from batch.reports import groups, report
 from batch.run_folder import RunFolder
 from batch.store import folder, parts, plan
 from batch.store.files import Disk
@@ -273,7 +272,7 @@ def test_what_is_not_known_of_a_cost_is_said(tmp_path, results, said):
     unknown = "cost      unknown" in shown(run)
     assert (as_json(run)["totals"]["cost_usd"] is None) == unknown
     if unknown:
-        assert not any("$0" in shown(run, "--format", name) for name in RENDERERS)
+        assert not any("$0" in shown(run, "--format", name) for name in MODULES)
 
 
 def test_what_costs_nothing_does_not_make_the_rest_cheap(tmp_path):
@@ -543,7 +542,7 @@ def test_a_run_without_rows_is_reported(tmp_path):
     run = recorded(tmp_path / "run", [])
     found = as_json(run, "--by", "customer")
     assert (found["totals"]["rows_ok"], found["groups"], found["failures"]) == (0, [], [])
-    for name in RENDERERS:
+    for name in MODULES:
         assert "0" in shown(run, "--format", name)
 
 
@@ -626,7 +625,8 @@ def test_a_report_beside_a_running_process_sees_whole_parts(api, start, tmp_path
 
 
 def test_every_format_can_be_asked_for():
-    assert tuple(RENDERERS) == FORMATS
+    offered = CliRunner().invoke(program, ["report", "--help"]).output
+    assert f"[{'|'.join(MODULES)}]" in offered
 
 
 @pytest.fixture
@@ -638,7 +638,7 @@ def hostile(tmp_path):
 
 
 def test_nothing_that_others_wrote_drives_the_terminal(hostile):
-    for name in RENDERERS:
+    for name in MODULES:
         assert "\x1b" not in shown(hostile, "--format", name, "--by", "customer", "--by", "model")
 
 
@@ -651,7 +651,7 @@ def test_csv_holds_every_number_and_no_formula(hostile):
         "'@x",
     }
     for line, group in zip(lines, found["groups"], strict=True):
-        for name in report.Numbers.__struct_fields__:
+        for name in groups.Numbers.__struct_fields__:
             if name != "cost_sources":
                 assert line[name] == ("" if group[name] is None else str(group[name])), name
     assert lines[0]["cost_sources"] == "list=0.01"
@@ -660,7 +660,7 @@ def test_csv_holds_every_number_and_no_formula(hostile):
 @pytest.mark.parametrize("value", ["=1", "+1", "-1", "@a", "\t=1", "\r=1", " =1", "\n=1"])
 def test_a_cell_of_csv_that_a_spreadsheet_would_run_gets_an_apostrophe(tmp_path, value):
     run = recorded(tmp_path / "run", [answered()], None, [value])
-    made = RENDERERS["csv"](read(run, by=("customer",)))
+    made = renderer("csv").text(read(run, by=("customer",)))
     assert next(csv.DictReader(io.StringIO(made, newline="")))["customer"] == f"'{printable(value)}"
 
 
@@ -765,7 +765,7 @@ def test_the_table_is_no_wider_than_a_terminal_and_keeps_what_matters_most(tmp_p
     ],
 )
 def test_a_percentile_is_the_shortest_time_that_suffices(spread, share, seconds):
-    assert report.percentile(spread, share) == seconds
+    assert groups.percentile(spread, share) == seconds
 
 
 @pytest.mark.parametrize("most", [0.0, 1e-9, 0.3, 1.0, 4.0, 7.5, 10.0, 999.0, 123456.0])

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from batch import columns
 from batch.model import Result
-from batch.reports.aggregate import counted
+from batch.reports.counts import counted
 from batch.totals import Totals
 from tests.test_totals import RESULTS
 

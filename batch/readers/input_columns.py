@@ -1,5 +1,5 @@
-"""The columns that the files of an input have together: their own, united by name, and those that
-the names of their folders give.
+"""The columns of an input of several files: those of the files, united by name, and those that the
+names of their folders give (Hive partitions).
 
 A run keeps how many files it began with, and their columns are those of files that come later.
 """
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Together:
-    """`names` are what messages call the files, `told` what the folders say of each; `first` gives
-    their first rows.
+class InputColumns:
+    """`names` are what messages call the files, `partitions` the values in the names of their
+    folders.  `first` gives their first rows.
     """
 
     reader: Reader
     files: tuple[str, ...]
     names: tuple[str, ...]
     reading: Reading
-    told: tuple[hive.Told, ...]
+    partitions: tuple[hive.Partition, ...]
     first: Callable[[], Iterator[Batch]]
 
     @cached_property
@@ -55,9 +55,11 @@ class Together:
     def of_folders(self) -> list[pa.Field]:
         """The columns that the names of folders give; one that files have is theirs."""
         types = self.reading.folders
-        if self.reading.files is None and any(self.told):
+        if self.reading.files is None and any(self.partitions):
             own = {field.name for field in self.own}
-            types = {key: type for key, type in hive.types(self.told).items() if key not in own}
+            types = {
+                key: type for key, type in hive.types(self.partitions).items() if key not in own
+            }
         return [pa.field(name, hive.TYPES[type]) for name, type in types.items()]
 
     @cached_property
@@ -83,35 +85,39 @@ class Together:
         made = union.fit(
             held, len(table), self.columns, lambda row: f"{self.names[file]} row {before + row}"
         )
-        told = self.told_of(file)
-        made += [hive.column(each, told[each.name], len(table)) for each in self.of_folders]
+        values = self.partition_of(file)
+        made += [hive.column(each, values[each.name], len(table)) for each in self.of_folders]
         fields = [*self.columns, *self.of_folders, *list(table.schema)[end:]]
         whole = pa.RecordBatch.from_arrays([*made, *table.columns[end:]], schema=pa.schema(fields))
         return msgspec.structs.replace(batch, table=whole)
 
-    def told_of(self, file: int) -> dict[str, str | None]:
-        """What the folders say of a file, as far as that is a column."""
-        return {each.name: self.told[file].get(each.name) for each in self.of_folders}
+    def partition_of(self, file: int) -> dict[str, str | None]:
+        """The partition columns of a file, and their values."""
+        return {each.name: self.partitions[file].get(each.name) for each in self.of_folders}
 
     def notices(self) -> Iterator[str]:
-        """Lines about what may be unexpected of the files together."""
-        own = {field.name for field in self.own} if any(self.told) else ()
-        for key in hive.types(self.told):
+        """Lines about columns that some files lack, or that folders name, too."""
+        own = {field.name for field in self.own} if any(self.partitions) else ()
+        for key in hive.types(self.partitions):
             if key in own:
                 yield f"the column {key} is that of the files, not what their folders say"
         if self.columns is not None and self.reader.NOTES is not None:
             found = [self._columns_of(file).names for file in range(len(self.files))]
             yield from union.gaps(self.columns.names, list(zip(self.names, found, strict=True)))
 
-    def newcomers(self) -> Iterator[str]:
+    def new_file_notices(self) -> Iterator[str]:
         """Lines about files that came after the run began.  Raises InputError for one that does not
         fit the columns of the run.
         """
         for file in range(len(self._first), len(self.files)):
-            told = self.told_of(file)
+            values = self.partition_of(file)
             for each in self.of_folders:
-                hive.column(each, told[each.name], 0)
-            new = [key for key in (self.told[file] if self.told else ()) if key not in told]
+                hive.column(each, values[each.name], 0)
+            new = [
+                key
+                for key in (self.partitions[file] if self.partitions else ())
+                if key not in values
+            ]
             if self.columns is not None and self.reader.NOTES is not None:
                 more = union.Columns(self.names[file], self._columns_of(file))
                 new += union.joins(self.columns, more)

@@ -1,0 +1,44 @@
+"""The modules of a room that may stand for each other offer what its Protocol asks, in mypy's eyes.
+
+A room loads them by their names, which mypy does not follow, so a program is written here that
+names each of them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mypy import api as mypy
+
+from batch import apis, renderers
+from batch.readers import formats
+from tests.conftest import ROOT
+
+ROOMS = {
+    "batch.apis": ("batch.apis.API", apis.MODULES),
+    "batch.readers": ("batch.readers.formats.Reader", formats.MODULES),
+    "batch.renderers": ("batch.renderers.Renderer", renderers.MODULES),
+}
+"""The Protocol of each, and its list."""
+
+
+def claims() -> str:
+    """A program that is right if every module is what its room says."""
+    lines = []
+    for room, (protocol, modules) in ROOMS.items():
+        for module in modules.values():
+            name = f"{room}.{module}"
+            lines += [f"import {name}", f"_{name.replace('.', '_')}: {protocol} = {name}"]
+    lines += [f"import {protocol.rpartition('.')[0]}" for protocol, _ in ROOMS.values()]
+    return "\n".join(sorted(lines, key=lambda line: line.startswith("_")))
+
+
+def test_every_module_of_a_list_is_what_its_room_says(tmp_path: Path) -> None:
+    checked = tmp_path / "claims.py"
+    checked.write_text(f"{claims()}\n_: batch.apis.API = batch.renderers.csv\n")
+    config, cache = ROOT / "pyproject.toml", ROOT / ".mypy_cache"
+    words = ["--config-file", str(config), "--cache-dir", str(cache), str(checked)]
+    said, broken, _ = mypy.run(words)
+    assert not broken
+    [place] = {line.split(":")[1] for line in said.splitlines() if ": error: " in line}
+    assert int(place) == len(checked.read_text().splitlines()), said  # only the one that is wrong
