@@ -32,6 +32,9 @@ length.
 
 NUMBERED = re.compile(r"[\w-]*[0-9][\w-]*")
 """Numbers, and the ids of requests."""
+IN_DOUBT = ("invalid_request", "blocked")
+"""Error classes of which one row does not tell whose fault it is."""
+
 LENGTHS = frozenset({"context_length", "too_large"})
 OUTPUT_CAP = re.compile(r"max_\w*(?:tokens|length)|n_predict|in the completion", re.I)
 """Words for the output a request may have, which may be too large for every row."""
@@ -108,12 +111,12 @@ class HeldBack:
         error_class = failure.error.error_class
         known = failure.fingerprint() in self.doubted
         if self._succeeded:
-            return error_class == "invalid_request" and not (known or self._accepts_all)
+            return error_class in IN_DOUBT and not (known or self._accepts_all)
         if error_class in LENGTHS:
             return (failure.of_job or not known) and all(
                 done.certainly_free for done in failure.tries
             )
-        return error_class == "invalid_request"
+        return error_class in IN_DOUBT
 
     def add(self, failure: Failure, now: float = 0.0) -> Fault | None:
         """Hold back one more.  Returns whose fault it is; None while that is not known."""
