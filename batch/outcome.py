@@ -21,6 +21,7 @@ import msgspec
 from batch import error_bodies, error_words, headers
 from batch.error_bodies import ServerError
 from batch.model import Attempt, Completion
+from batch.words import storable
 
 
 class Accept(msgspec.Struct, frozen=True, gc=False):
@@ -154,6 +155,8 @@ MAYBE_BILLED = frozenset({499, 504, 524})
 
 MESSAGE_LENGTH = 500
 """Characters of a server's words that are kept."""
+CODE_LENGTH = 100
+"""Characters of an error's code that are kept."""
 
 
 class BadAnswer(ValueError):
@@ -173,10 +176,19 @@ def judge(
     endpoint has `succeeded` before, a key or model that it refuses now is its outage.  `asked` is the
     body of the request.
     """
-    judged = _judge(attempt, parse, now, asked)
+    judged = _told(_judge(attempt, parse, now, asked))
     if succeeded and isinstance(judged, Stop) and judged.error_class in ("auth", "not_found"):
         return Pause(judged.error_class, judged.message, judged.code)
     return judged
+
+
+def _told(judged: Outcome) -> Outcome:
+    """What a server said, as it may be stored and shown."""
+    if isinstance(judged, Accept):
+        return judged
+    message = storable(judged.message, MESSAGE_LENGTH)
+    code = None if judged.code is None else storable(judged.code, CODE_LENGTH)
+    return msgspec.structs.replace(judged, message=message, code=code)
 
 
 def _judge(

@@ -152,6 +152,9 @@ class FakeAPI:
     their stead.  That is no work: it stands in `listings`, and neither in the ledger nor among the
     connections.
     `refused` are fields it does not know.
+
+    `closes_after` so many seconds behind an answer that announced keep-alive it closes, and reads
+    nothing meanwhile.  A connection is closed that has been idle for `keeps_idle` seconds.
     """
 
     def __init__(
@@ -176,6 +179,8 @@ class FakeAPI:
         self.listing: Step | None = None
         self.listings: list[Asked] = []
         self.refused: frozenset[str] = frozenset()
+        self.closes_after: float | None = None
+        self.keeps_idle: float | None = None
         self.remember = True
         self.ledger: list[Asked] = []
         self.in_flight = 0
@@ -464,6 +469,7 @@ class _Connection(asyncio.Protocol):
         self.api = api
         self.asked: Asked | None = None
         self.task: asyncio.Task[None] | None = None
+        self.idle: asyncio.TimerHandle | None = None
         self.buffer = bytearray()
         self.counted = False  # among the connections
         self.working = False  # on a request that is counted as in flight
@@ -476,9 +482,11 @@ class _Connection(asyncio.Protocol):
         self.api._open.discard(self)
         if self.task is not None:
             self.task.cancel()
+        self.wait(None)
         self.leave()
 
     def data_received(self, data: bytes) -> None:
+        self.wait(None)
         self.buffer += data
         self.read_on()
 
@@ -520,6 +528,18 @@ class _Connection(asyncio.Protocol):
             self.transport.close()
         elif wire.ending == "reset":
             self._reset()
+        elif wire.ending == "keep" and self.api.closes_after is not None:
+            self.transport.pause_reading()
+            self.wait(self.api.closes_after)
+        elif wire.ending == "keep":
+            self.wait(self.api.keeps_idle)
+
+    def wait(self, seconds: float | None) -> None:
+        """Close so many seconds from now; never if that is None."""
+        if self.idle is not None:
+            self.idle.cancel()
+        later = self.api._loop.call_later
+        self.idle = None if seconds is None else later(seconds, self.transport.close)
 
     def leave(self) -> None:
         if self.asked is not None:

@@ -23,13 +23,11 @@ from batch.transport.answers import AFTER_THE_END, AnswerReader
 from batch.transport.body import LARGE_BODY
 from batch.transport.connection import Patience, Poster
 from batch.transport.endpoint import Endpoint, Target, url_of
+from batch.transport.pool import RESTING, Pool
 from batch.transport.redaction import Scrubber
 
-KEEPALIVE_SECONDS = 4.0
-"""Shorter than the 5 s after which uvicorn and llama.cpp close an idle socket."""
-
-SPARE_DESCRIPTORS = 64
-"""Files and sockets a process needs besides its connections."""
+SPARE_DESCRIPTORS = 64 + RESTING
+"""Files and sockets a process needs besides the connections it uses."""
 
 
 async def _at_once() -> None:
@@ -84,16 +82,19 @@ class Client:
     async def __aenter__(self) -> Client:
         _raise_descriptors(self._connections + SPARE_DESCRIPTORS)
         self._session = self._new_session()
-        patience = Patience(
-            self._endpoint.connect_timeout,
-            self._endpoint.total_timeout,
-            min(self._endpoint.idle_timeout, AFTER_THE_END),
+        table = self._endpoint
+        patience = Patience(table.total_timeout, min(table.idle_timeout, AFTER_THE_END))
+        connecting = aiohttp.ClientTimeout(
+            connect=table.total_timeout, sock_connect=table.connect_timeout
         )
+        assert self._session.connector is not None
+        self._pool = Pool(self._session.connector, self._connections, connecting)
         self._posters = {
             name: Poster(
                 self._session,
                 url,
                 self._target.proxy,
+                self._pool,
                 patience,
                 before_leaving=self._before_sending,
             )
@@ -110,6 +111,7 @@ class Client:
         for poster in self._posters.values():
             poster.close()
         await self._session.close()
+        self._pool.end()
 
     def adapted(self, request: Request) -> Request:
         """`request` as this endpoint takes it, by what it is and what it has refused before."""
@@ -174,12 +176,7 @@ class Client:
 
     def _new_session(self) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                limit=self._connections,
-                limit_per_host=0,
-                keepalive_timeout=KEEPALIVE_SECONDS,
-                ttl_dns_cache=60,
-            ),
+            connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=60),
             headers={
                 "Content-Type": "application/json",
                 "Accept-Encoding": "gzip",

@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from functools import cached_property
 from types import TracebackType
 from typing import NamedTuple
-from weakref import WeakSet
 
 import aiohttp
 import yarl
@@ -24,6 +23,7 @@ from aiohttp.http import HttpProcessingError, RawResponseMessage
 from multidict import CIMultiDictProxy
 
 from batch.errors import BatchError
+from batch.transport.pool import Pool, Taken, speaking
 
 UNSENT = 1 << 16
 """Bytes of a request that the transport may still hold when its answer is whole.  With more, the server
@@ -36,9 +36,16 @@ SWEEP = 1.0
 them is 5 % of a profile.
 """
 
+REUSED_SOCKET_SECONDS = 1.0
+"""A kept-alive socket that closes without a byte of answer sooner than this had been closed before."""
+
 
 class Reused(aiohttp.ServerDisconnectedError):
     """A connection closed without an answer that had given one before."""
+
+
+class Unwritten(aiohttp.ServerDisconnectedError):
+    """A connection closed before anything of the request was written to it."""
 
 
 class Exchange:
@@ -49,10 +56,14 @@ class Exchange:
     content: aiohttp.StreamReader = aiohttp.EMPTY_PAYLOAD
     due: float | None = None  # when it expires sooner than by its age
 
-    def __init__(self, poster: Poster, connection: Connection) -> None:
-        assert connection.protocol is not None
-        self.protocol: ResponseHandler = connection.protocol
-        self.connection = connection
+    written = False
+
+    def __init__(self, poster: Poster, taken: Taken) -> None:
+        """`taken` is the connection on which the request is to leave."""
+        self.connection: Connection
+        self.connection, self.idle = taken
+        assert self.connection.protocol is not None
+        self.protocol: ResponseHandler = self.connection.protocol
         self._poster = poster
 
     def __enter__(self) -> Exchange:
@@ -68,9 +79,9 @@ class Exchange:
         self._poster.ended(self)
         transport = self.protocol.transport
         if transport is not None and transport.get_write_buffer_size() > UNSENT:
-            self.connection.close()
+            self._poster.pool.close(self.connection)
         else:
-            self.connection.release()
+            self._poster.pool.give_back(self.connection)
 
     def answered(self, answer: RawResponseMessage, content: aiohttp.StreamReader) -> Exchange:
         """Itself, now that the head of its answer has come."""
@@ -110,11 +121,8 @@ class Exchange:
 
 
 class Patience(NamedTuple):
-    """Seconds: for a connection and its TLS, for a whole request, and the shortest that `within` is ever
-    given.
-    """
+    """Seconds: for a whole request, and the shortest that `within` is ever given."""
 
-    connect: float
     total: float
     shortest: float
 
@@ -127,16 +135,15 @@ class Poster:
         session: aiohttp.ClientSession,
         url: yarl.URL,
         proxy: str | None,
+        pool: Pool,
         patience: Patience,
         before_leaving: Callable[[], None],
     ) -> None:
         """`before_leaving` is called before requests are sent; they are not when it raises a
         BatchError.
         """
-        assert session.connector is not None
-        self._connector = session.connector
+        self.pool = pool
         self._loop = asyncio.get_running_loop()
-        self._timeout = aiohttp.ClientTimeout(connect=patience.total, sock_connect=patience.connect)
         self._request = _Request(
             "POST",
             url,
@@ -149,7 +156,6 @@ class Poster:
         self._head = b""
         self._leaving: list[tuple[Exchange, bytes]] = []
         self._before_leaving = before_leaving
-        self._used: WeakSet[ResponseHandler] = WeakSet()
         self.time = self._loop.time
         self._patience = patience.total
         self._interval = min(SWEEP, patience.total / 20, patience.shortest / 20)
@@ -161,43 +167,57 @@ class Poster:
         self._sweeping.cancel()
 
     async def post(self, body: bytes, idempotency_key: str) -> Exchange:
-        """Send, and wait for the head of the answer.  Raises what aiohttp raises, `Reused`, and
-        TimeoutError, as reading the answer does.
+        """Send, and wait for the head of the answer.  Raises what aiohttp raises, `Reused`, `Unwritten`,
+        and TimeoutError, as reading the answer does.
         """
+        while True:
+            exchange = Exchange(self, await self._taken())
+            try:
+                return await self._asked(exchange, body, idempotency_key.encode())
+            except Unwritten:
+                if exchange.idle is None:
+                    raise
+
+    async def _taken(self) -> Taken:
         try:
-            connection = await self._connector.connect(self._request, [], self._timeout)
+            return await self.pool.take(self._request)
         except TimeoutError as error:
             raise aiohttp.ConnectionTimeoutError("no connection in time") from error
-        exchange = Exchange(self, connection)
-        protocol = exchange.protocol
-        reused = protocol in self._used
+
+    async def _asked(self, exchange: Exchange, body: bytes, key: bytes) -> Exchange:
+        protocol, is_new = exchange.protocol, exchange.idle is None
         try:
-            transport = protocol.transport
-            # bytes that nobody asked for are no answer to what is asked now
-            if transport is None or transport.is_closing() or protocol.should_close:
-                raise aiohttp.ServerDisconnectedError
-            if not reused:
+            if is_new:
                 protocol.set_response_params(read_until_eof=True, read_bufsize=READ_AHEAD)
             head = self._head or self._fixed()
-            key, size = idempotency_key.encode(), len(body)
             request = b"%bIdempotency-Key: %b\r\nContent-Length: %d\r\n\r\n%b"
-            self._send(exchange, request % (head, key, size, body))
+            self._send(exchange, request % (head, key, len(body), body))
             answer, content = await protocol.read()
             while answer.code < 200 and answer.code != 101:
                 answer, content = await protocol.read()
         except BaseException as error:
-            self.ended(exchange)
-            connection.close()
-            if isinstance(error, HttpProcessingError):
-                raise aiohttp.ClientPayloadError(error.message) from error
-            if reused and isinstance(
-                error, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError
-            ):
-                raise Reused from error
-            raise
-        if not reused:
-            self._used.add(protocol)
+            took = self.time() - self.ended(exchange)
+            self.pool.close(exchange.connection)
+            told = self._told(error, exchange, took)
+            if told is error:
+                raise
+            raise told from error
+        if is_new:
+            self.pool.announced(answer.headers)
         return exchange.answered(answer, content)
+
+    def _told(self, error: BaseException, exchange: Exchange, took: float) -> BaseException:
+        """What `error` is, where a request may have met a closed connection."""
+        closed = isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError)
+        if isinstance(error, HttpProcessingError):
+            return aiohttp.ClientPayloadError(error.message)
+        if closed and not exchange.written:
+            return Unwritten()
+        if closed and exchange.idle is not None:
+            if took < REUSED_SOCKET_SECONDS:
+                self.pool.was_closed(exchange.idle)
+            return Reused()
+        return error
 
     def oldest(self) -> float:
         """Seconds since the oldest request that is under way was sent; 0 where there is none."""
@@ -229,9 +249,14 @@ class Poster:
             for exchange, _ in leaving:
                 exchange.fail(error)
             return
+        used = [exchange.protocol for exchange, _ in leaving if exchange.idle is not None]
+        closed = speaking(used)
         for exchange, request in leaving:
             transport = exchange.protocol.transport
-            if transport is not None and not transport.is_closing():
+            if transport is None or transport.is_closing() or exchange.protocol in closed:
+                exchange.fail(Unwritten())
+            else:
+                exchange.written = True
                 transport.write(request)
 
     def _sweep(self) -> None:

@@ -15,13 +15,10 @@ import aiohttp
 
 from batch.event_stream import TooLarge
 from batch.outcome import BadAnswer
-from batch.transport.connection import Reused
+from batch.transport.connection import REUSED_SOCKET_SECONDS, Reused, Unwritten
 
 EXCEPTIONS = (aiohttp.ClientError, TimeoutError, OSError, ValueError)
 """All that sending a request and reading its answer may raise for the network."""
-
-REUSED_SOCKET_SECONDS = 1.0
-"""A kept-alive socket that closes without a byte of answer sooner than this had been closed before."""
 
 
 def fault_of(error: BaseException, status: int | None, took: float) -> dict[str, Any]:
@@ -43,6 +40,8 @@ def fault_of(error: BaseException, status: int | None, took: float) -> dict[str,
             return fault("timeout", f"no complete answer within {took:.0f} s", billed=True)
         case Reused() if took < REUSED_SOCKET_SECONDS:
             return fault("reused_socket", "a kept-alive connection had been closed")
+        case Unwritten():
+            return fault("connection", "the server closes connections before it is asked anything")
         case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError() if status is None:
             return fault("connection", "the connection broke before an answer came", billed=True)
         case aiohttp.ClientPayloadError() | aiohttp.ClientConnectionError() if status is not None:

@@ -1,5 +1,5 @@
-"""What connection.py uses behind aiohttp's public session, so that a version that changes it is found
-here, by name, and not in a run.
+"""What connection.py and pool.py use behind aiohttp's public session, so that a version that changes it
+is found here, by name, and not in a run.
 """
 
 from __future__ import annotations
@@ -18,25 +18,27 @@ from aiohttp.connector import Connection
 from aiohttp.http import HttpProcessingError
 from multidict import CIMultiDictProxy
 
-from batch.transport import client
+from batch.transport import client, pool
 from batch.transport import connection as exchange
 from tests.fake_api import Step
 
 USED = {
-    "session": {"connector", "headers"},
+    "session": {"headers"},
     "_connector": {"connect"},
     "request": {"headers", "is_ssl", "proxy", "url"},
-    "connection": {"close", "protocol", "release"},
+    "connection": {"close", "protocol"},
     "protocol": {
+        "closed",
         "connected",
         "exception",
+        "is_connected",
         "read",
         "set_exception",
         "set_response_params",
         "should_close",
         "transport",
     },
-    "transport": {"get_write_buffer_size", "is_closing", "write"},
+    "transport": {"get_extra_info", "get_write_buffer_size", "is_closing", "write"},
     "answer": {"code", "headers"},
     "content": {"is_eof", "read_nowait", "readany", "set_exception", "total_bytes"},
 }
@@ -114,7 +116,7 @@ def attributes(module, owner):
 
 @pytest.mark.parametrize("owner", USED)
 def test_all_that_exchange_uses_is_held_here(owner):
-    used = attributes(exchange, owner)
+    used = attributes(exchange, owner) | attributes(pool, owner)
     if owner == "content":
         used |= attributes(client, owner)
     assert used == USED[owner]
@@ -193,29 +195,37 @@ async def test_an_interim_answer_has_a_head_of_its_own(api, connection):
     assert (interim.code, answer.code, await whole(content)) == (103, 200, b"{}")
 
 
-@pytest.mark.parametrize("way", ["release", "close"])
-async def test_a_connection_is_taken_again_when_it_was_released(session, request_, way):
-    connection = await session.connector.connect(request_, [], TIMEOUT)
-    protocol = connection.protocol
-    protocol.set_response_params(read_until_eof=True, read_bufsize=1 << 16)
-    await whole((await answered(connection))[1])
-    getattr(connection, way)()
-    again = await session.connector.connect(request_, [], TIMEOUT)
-    assert (again.protocol is protocol) == (way == "release")
-    again.close()
+async def test_a_connection_tells_when_it_is_closed(api, connection):
+    api.always = Step(close=True)
+    closed = connection.protocol.closed
+    assert connection.protocol.is_connected() and not closed.done()
+    with pytest.raises(aiohttp.ServerDisconnectedError):
+        await answered(connection)
+    await soon(closed.done)
+    assert not connection.protocol.is_connected() and closed.exception() is None
 
 
-async def test_a_released_connection_with_a_content_that_was_not_read_is_closed(
-    api, session, request_
+async def test_the_socket_of_a_connection_has_a_number(connection):
+    assert connection.protocol.transport.get_extra_info("socket").fileno() > 0
+
+
+async def test_a_connection_that_is_closed_is_gone_and_ends_with_its_connector_otherwise(
+    session, request_
 ):
+    first, second = [await session.connector.connect(request_, [], TIMEOUT) for _ in range(2)]
+    protocol = second.protocol
+    first.close()
+    assert first.protocol is None and protocol.is_connected()
+    await session.close()
+    assert not protocol.is_connected()
+    second.close()
+    assert second.protocol is None
+
+
+async def test_a_content_that_was_not_read_marks_its_connection(api, connection):
     api.always = Step(raw=b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}", hang=True)
-    connection = await session.connector.connect(request_, [], TIMEOUT)
-    protocol = connection.protocol
-    protocol.set_response_params(read_until_eof=True, read_bufsize=1 << 16)
     await answered(connection)
-    assert protocol.should_close
-    connection.release()
-    assert protocol.transport is None
+    assert connection.protocol.should_close
 
 
 async def test_bytes_that_nobody_asked_for_close_a_connection(api, connection):
@@ -283,12 +293,6 @@ async def test_a_head_that_is_none_is_a_processing_error_with_a_message(api, con
     assert caught.value.message
 
 
-async def test_no_connection_in_time_is_a_timeout(session, request_):
-    taken = [await session.connector.connect(request_, [], TIMEOUT) for _ in range(4)]
-    with pytest.raises(TimeoutError):
-        soon = aiohttp.ClientTimeout(connect=0.01, sock_connect=10)
-        await session.connector.connect(request_, [], soon)
-    for connection in taken:
-        connection.close()
+async def test_no_connection_in_time_is_a_timeout():
     assert issubclass(aiohttp.ConnectionTimeoutError, TimeoutError)
     assert issubclass(aiohttp.ServerDisconnectedError, aiohttp.ClientError)
