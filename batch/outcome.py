@@ -245,7 +245,8 @@ def _answered(attempt: Attempt, parse: Callable[[Any], Completion]) -> Outcome:
 def _error_inside_success(
     error: ServerError, attempt: Attempt, now: float, asked: bytes
 ) -> Outcome:
-    number = int(error.code) if error.code and re.fullmatch("[45][0-9]{2}", error.code) else 0
+    code = error.code or ""
+    number = int(code) if re.fullmatch("[45][0-9]{2}", code) else 0
     if not number and error_bodies.class_of(error, 400, asked) is None:
         return TryAgain(
             "bad_response", f"an error inside a 200: {error.message}", error.code, maybe_billed=True

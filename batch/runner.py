@@ -43,10 +43,6 @@ Interrupt = Callable[[str, int], None]
 """Ends a run in good order; takes what to call the wish, and the exit code."""
 
 
-def _deaf(_: Interrupt) -> AbstractContextManager[None]:
-    return nullcontext()
-
-
 class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     """Who and what is around a run.  `consumers` hear what happens; `agrees` puts a question to a
     person, and is None where there is nobody; `hearing` lets somebody interrupt the run meanwhile;
@@ -55,7 +51,7 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
 
     consumers: tuple[Consumer, ...] = ()
     agrees: Callable[[str], bool] | None = None
-    hearing: Callable[[Interrupt], AbstractContextManager[None]] = _deaf
+    hearing: Callable[[Interrupt], AbstractContextManager[object]] = nullcontext
     playing: Callable[[Coroutine[Any, Any, Any]], Any] | None = None
     clock: Callable[[], float] = time.monotonic
 
