@@ -109,8 +109,8 @@ async def _ask(
     limiter = Limiter(asked.limits, workers, known_slots=known, clock=clock, say=told.notice)
     standing = Standing(held.rows_ok > 0, prepared.terms.yes, frozenset(plan.doubted))
     judge = Judge(asked.retry, limiter, maker, standing, prepared.checker, random.random)
-    hooks = Hooks(store.write_down, store.room)
-    async with Client(asked.endpoint, target, workers, plan.run_id, hooks, clock) as client:
+    hooks = Hooks(store.write_down, store.room, told.notice)
+    async with Client(asked.endpoint, target, workers, plan.keys, hooks, clock) as client:
         sender = Sender(client, store, limiter, reservations)
         gauge = Gauge(counts, feed, sender, reservations, extent, lambda: clock() - began)
         engine = Engine(questions, sender, judge, feed, store, told)

@@ -756,7 +756,18 @@ def slow_streams() -> Iterator[Fault]:
                 {"endpoint.total_timeout": 0.2})  # fmt: skip
 
 
+TLS_ALERT = b"\x15\x03\x01\x00\x02\x02\x46"
+
+
 def transport() -> Iterator[Fault]:
+    alert = Step(raw=TLS_ALERT, close=True)
+    yield Fault("T3", "plain HTTP to a port with TLS", always(alert), RunStops("write https://"))
+    nginx = Step(400, body=page(400, "400 No required SSL certificate was sent").body)
+    wanted = RunStops("endpoint.client_cert")
+    yield Fault("T3", "no certificate of the client", always(nginx), wanted)
+    yield Fault("T8", "407", always(407), RunStops("asks for a name and password"))
+    long = Step(headers={"Content-Security-Policy": "x" * 40_000})
+    yield Fault("T15", "a head of 40 kB", always(long), RowEnds())
     yield Fault("T4", "closes without an answer, once", both(Step(close=True)), heals(billed=None))
     yield Fault("T5", "resets without an answer, once", both(Step(reset=True)), heals(billed=None))
     late, haste = fails("timeout", 2, 2), {"endpoint.total_timeout": 0.15}
@@ -883,6 +894,8 @@ ELSEWHERE = {
     "requests/test_bounds.py": "B17 B18 B22 S10 T3 T9 X12",
     "transport/test_secrets.py": "H10 T8 X1 X2 X3 X4 X5 X10 X13 X15",
     "transport/test_client.py": "T1 T4 X6",
+    "transport/test_tls.py": "T3",
+    "transport/test_proxies.py": "T8",
     "test_runner.py": "T11",
     "requests/test_prompts.py": "X7 X8",
     "readers/test_readers.py": "I1 I2 I3 I5 I6 I8",
