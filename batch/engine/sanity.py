@@ -101,7 +101,7 @@ class HeldBack:
         """`succeeded`: the run holds answers.  An earlier start stopped for refusals that are
         `doubted`: those are the rows' now.
         """
-        self.doubted = doubted
+        self.doubted = self._known = doubted
         self._succeeded = succeeded
         self._accepts_all = accepts_all
         self._held: list[tuple[float, Failure]] = []
@@ -109,7 +109,7 @@ class HeldBack:
     def holds(self, failure: Failure) -> bool:
         """Whether it is not known whose fault this is."""
         error_class = failure.error.error_class
-        known = failure.fingerprint() in self.doubted
+        known = failure.fingerprint() in self._known
         if self._succeeded:
             return error_class in IN_DOUBT and not (known or self._accepts_all)
         if error_class in LENGTHS:
