@@ -10,6 +10,7 @@ is marked failed for it).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +19,7 @@ import msgspec
 from batch import error_bodies, headers
 from batch.error_bodies import ServerError
 from batch.model import Attempt, Completion
+from batch.words import storable
 
 
 class Accept(msgspec.Struct, frozen=True, gc=False):
@@ -146,6 +148,8 @@ MAYBE_BILLED = frozenset({499, 504, 524})
 
 MESSAGE_LENGTH = 500
 """Characters of a server's words that are kept."""
+CODE_LENGTH = 100
+"""Characters of an error's code that are kept."""
 
 
 class BadAnswer(ValueError):
@@ -160,10 +164,19 @@ def judge(
     `parse` reads an answer of the API asked; `now` is the wall clock, for HTTP dates.  Where the
     endpoint has `succeeded` before, a key or model that it refuses now is its outage.
     """
-    judged = _judge(attempt, parse, now)
+    judged = _told(_judge(attempt, parse, now))
     if succeeded and isinstance(judged, Stop) and judged.error_class in ("auth", "not_found"):
         return Pause(judged.error_class, judged.message, judged.code)
     return judged
+
+
+def _told(judged: Outcome) -> Outcome:
+    """What a server said, as it may be stored and shown."""
+    if isinstance(judged, Accept):
+        return judged
+    message = storable(judged.message, MESSAGE_LENGTH)
+    code = None if judged.code is None else storable(judged.code, CODE_LENGTH)
+    return msgspec.structs.replace(judged, message=message, code=code)
 
 
 def _judge(attempt: Attempt, parse: Callable[[Any], Completion], now: float) -> Outcome:
@@ -216,7 +229,8 @@ def _answered(attempt: Attempt, parse: Callable[[Any], Completion]) -> Outcome:
 
 
 def _error_inside_success(error: ServerError, attempt: Attempt, now: float) -> Outcome:
-    number = int(error.code) if error.code and error.code.isdigit() else 0
+    code = error.code or ""
+    number = int(code) if re.fullmatch("[1-5][0-9]{2}", code) else 0
     if error_bodies.class_by_code(error) is None and not 400 <= number < 600:
         return TryAgain(
             "bad_response", f"an error inside a 200: {error.message}", error.code, maybe_billed=True

@@ -13,15 +13,16 @@ from typing import Any
 import msgspec
 
 from batch import columns
+from batch.costs.budget import Reservations
 from batch.engine import events, logged, loop
 from batch.engine import feed as feeding
 from batch.engine.counts import Counts
 from batch.engine.engine import Engine
 from batch.engine.events import Consumer, Events
+from batch.engine.extent import Extent
 from batch.engine.feed import Feed
 from batch.engine.gauge import Gauge
 from batch.engine.judge import Judge, Standing
-from batch.engine.questions import Questions
 from batch.engine.sender import Sender
 from batch.engine.waits import reporting
 from batch.errors import StorageError
@@ -47,13 +48,11 @@ def _deaf(_: Interrupt) -> AbstractContextManager[None]:
 
 
 class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
-    """Who and what is around a run.  `say` takes a line for a person, `consumers` hear what happens,
-    `agrees` puts a question to a person and is None where there is nobody; `hearing` lets somebody
-    interrupt the run meanwhile; `playing` runs a coroutine to its end, in a loop whose time is that of
-    the `clock`.
+    """Who and what is around a run.  `consumers` hear what happens; `agrees` puts a question to a
+    person, and is None where there is nobody; `hearing` lets somebody interrupt the run meanwhile;
+    `playing` runs a coroutine to its end, in a loop whose time is that of the `clock`.
     """
 
-    say: Callable[[str], None] = lambda _: None
     consumers: tuple[Consumer, ...] = ()
     agrees: Callable[[str], bool] | None = None
     hearing: Callable[[Interrupt], AbstractContextManager[None]] = _deaf
@@ -67,14 +66,17 @@ NOBODY = Surroundings()
 def run(job: Job, folder: Path, terms: Terms, around: Surroundings = NOBODY) -> Ended:
     """Run a job in its folder, from wherever it stands.  Raises BatchError where nothing was begun."""
     with ExitStack() as stack:
+        told = Events(*around.consumers)
         prepared = prepare(job, msgspec.structs.replace(terms, folder=folder), stack)
         confirmation.seek(around.agrees, prepared)
         target = _target(prepared, stack)
-        opened = open_run.opened(prepared, folder, around.say, stack)
-        opened.source.forget()
-        for line in _first_words(prepared):
-            around.say(line)
-        story = partial(_ask, prepared, opened, target, around)
+        opened = open_run.opened(prepared, folder, told.notice, stack)
+        told.add(logged.to(opened.log))
+        for source in (prepared.source, opened.source):
+            source.forget()
+        for line in prepared.first_words:
+            told.notice(line)
+        story = partial(_ask, prepared, opened, target, told, around)
         return loop.run(story) if around.playing is None else around.playing(story())
 
 
@@ -90,76 +92,58 @@ def _target(prepared: Prepared, stack: ExitStack) -> Target:
     return Target(served.base_url, {"Authorization": f"Bearer {served.api_key}"}, "local")
 
 
-def _first_words(prepared: Prepared) -> list[str]:
-    api = prepared.asked.request.api if prepared.first is None else prepared.first.api
-    return [f"asking {prepared.place(api)}", *prepared.notices]
-
-
-async def _ask(prepared: Prepared, opened: Opened, target: Target, around: Surroundings) -> Ended:
+async def _ask(
+    prepared: Prepared, opened: Opened, target: Target, told: Events, around: Surroundings
+) -> Ended:
     """Ask every row that has no result yet, and leave the folder sealed."""
     asked, workers, clock = prepared.asked, slots.most_in_flight(prepared.asked), around.clock
-    counts, told = Counts(opened.held()), Events(*around.consumers, logged.to(opened.log))
-    plan, held = opened.plan, counts.held
-    told.emit(events.Opened(opened.run.path, plan.run_id, plan.resumed, counts.now()[0]))
+    began, plan, counts = clock(), opened.plan, Counts(opened.held())
+    held = counts.now()[0]
     unanswered = sends.gathered(opened.disk, opened.run, opened.found)
-    reservations = spending.reservations(prepared, opened, held, unanswered, around.say)
+    reservations = spending.reservations(prepared, opened, held, unanswered, told.notice)
+    questions = open_run.questions(prepared, opened, told.notice)
+    told.emit(events.Opened(opened.run.path, plan.run_id, plan.resumed, held))
     maker = Maker(prepared.pricer, asked.output.response, columns.EMBEDDING in opened.layout.own)
     records = Sends(opened.disk, opened.run, unanswered, maker.bearing)
     store = opened.store(asked.output.part_rows, counts.adding(told), records)
     steps = feeding.steps(opened.run, opened.source, opened.found, prepared.redo, asked.limit)
     feed = Feed(store, opened.source, steps, 2 * workers + 100, counts.take_back, clock)
-    limiter = Limiter(
-        asked.limits, workers, known_slots=asked.endpoint.local, clock=clock, say=told.notice
-    )
+    extent = Extent(feed, prepared.rows, asked.limit, is_whole=prepared.redo.missing)
+    known = asked.endpoint.local
+    limiter = Limiter(asked.limits, workers, known_slots=known, clock=clock, say=told.notice)
     standing = Standing(held.rows_ok > 0, prepared.terms.yes)
     judge = Judge(asked.retry, limiter, maker, standing, prepared.checker, random.random)
     hooks = Hooks(store.write_down, store.room, told.notice)
     async with Client(asked.endpoint, target, workers, plan.keys, hooks, clock) as client:
         sender = Sender(client, store, limiter, reservations)
-        gauge = Gauge(
-            counts, feed, sender, reservations, partial(_rows, prepared, opened, feed), clock
-        )
-        engine = Engine(_questions(prepared, opened, around), sender, judge, feed, store, told)
+        gauge = Gauge(counts, feed, sender, reservations, extent, lambda: clock() - began)
+        engine = Engine(questions, sender, judge, feed, store, told)
         async with reporting(told, sender.obstacle, gauge.read, clock):
             with around.hearing(engine.interrupt):
                 stopped = await engine.run(workers)
-    rows = _rows_known(prepared, opened, feed)
-    whole = store.summary()
-    if not isinstance(stopped, StorageError):
-        opened.close(rows, whole, open_run.state(prepared, opened, stopped))
-        if reservations is not None:
-            reservations.budget.close()
-    left = None if reservations is None else reservations.budget.left
-    reuse = None if plan.reuse is None else Path(plan.reuse)
-    ended = Ended(opened.run, whole, counts.asked, gauge.seconds(), rows, stopped, left, reuse)
+    ended = Ended(
+        run=opened.run,
+        whole=store.summary(),
+        now=counts.now()[1],
+        seconds=clock() - began,
+        rows=extent.of_input(plan.rows),
+        stopped=stopped,
+        cap_left=None if reservations is None else reservations.budget.left,
+        reuse=None if plan.reuse is None else Path(plan.reuse),
+    )
+    _close(prepared, opened, reservations, ended)
     why = None if stopped is None else str(stopped)
-    told.emit(events.Ended(ended.exit_code, counts.asked, rows, why))
+    told.emit(events.Ended(ended.exit_code, ended.now, ended.rows, why))
     return ended
 
 
-def _questions(prepared: Prepared, opened: Opened, around: Surroundings) -> Questions:
-    reuse = None if prepared.terms.again else opened.reuse(around.say)
-    request, bounds = prepared.asked.request, prepared.bounds
-    return Questions(prepared.prompter, request, bounds, reuse, prepared.checker)
-
-
-def _rows_known(prepared: Prepared, opened: Opened, feed: Feed) -> int | None:
-    """The number of rows of the input, None while its end has not been read."""
-    limit = prepared.asked.limit
-    at_the_end = feed.ended and prepared.redo.missing and (limit is None or feed.rows < limit)
-    return feed.rows if at_the_end else opened.plan.rows
-
-
-def _rows(prepared: Prepared, opened: Opened, feed: Feed) -> int | None:
-    """The number of rows to ask, as far as it is known; before the input's end, by the share of its
-    bytes read, or else the limit.
-    """
-    first, limit = prepared.first, prepared.asked.limit
-    rows = opened.plan.rows
-    if rows is None and first is not None:
-        rows = first.rows
-    if feed.ended:
-        rows = feed.rows
-    elif rows is None:
-        rows = feed.rows_by_share()
-    return limit if rows is None else min(rows, limit or rows)
+def _close(
+    prepared: Prepared, opened: Opened, reservations: Reservations | None, ended: Ended
+) -> None:
+    """Leave the folder as the next start finds it, unless the disk takes nothing more."""
+    if isinstance(ended.stopped, StorageError):
+        return
+    state = open_run.state(prepared, opened, ended.stopped)
+    opened.close(ended.rows, ended.whole, state)
+    if reservations is not None:
+        reservations.budget.close()

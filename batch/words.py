@@ -28,6 +28,9 @@ _DRIVING = re.compile(
 )
 """Characters that a terminal obeys, or that show a text as another one."""
 
+_HALF = re.compile("[\ud800-\udfff]")
+"""Half of a surrogate pair: no character, but how Python reads a byte that is no UTF-8."""
+
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 _OURS = {"─": "-", "…": "...", "→": "->", "≥": ">=", "–": "-", "•": "*"}
@@ -42,6 +45,15 @@ def printable(text: str) -> str:
 def one_line(text: str) -> str:
     """`text` on one line, so that nobody's line break passes for one of ours."""
     return printable(" ".join(text.splitlines()))
+
+
+def storable(text: str, most: int) -> str:
+    """What others wrote as any store takes it: one line of at most so many characters, without control
+    characters and halves of surrogate pairs.
+    """
+    if len(text) <= most and text.isprintable():
+        return text
+    return _HALF.sub("\ufffd", one_line(text[:most].replace("\t", " ")))
 
 
 def guarded(text: str) -> str:

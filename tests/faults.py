@@ -107,10 +107,10 @@ def play(api: FakeAPI, fault: Fault, transport: str, folder: Path) -> Played:
     """
     said: list[str] = []
     if not fault.is_waited_for:
-        how = Terms(environment={}), Surroundings(say=said.append)
+        how = Terms(environment={}), Surroundings(consumers=(virtual.notices_to(said),))
         return _played(api, fault, transport, folder, how, said)
     with contextlib.closing(FakeAPI(in_a_thread=False)) as own:
-        how = virtual.how(own, say=said.append)
+        how = virtual.how(own, said=said)
         return _played(own, fault, transport, folder, how, said)
 
 

@@ -14,6 +14,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from batch.engine.events import Consumer, Event, Notice
 from batch.planning.terms import Terms
 from batch.runner import Surroundings
 from tests.fake_api import FakeAPI
@@ -98,11 +99,21 @@ def play(story: Coroutine[Any, Any, T], clock: Clock | None = None) -> T:
         return runner.run(story)
 
 
+def notices_to(said: list[str]) -> Consumer:
+    """Keeps the lines for a person."""
+
+    def take(event: Event) -> None:
+        if isinstance(event, Notice):
+            said.append(event.text)
+
+    return take
+
+
 def how(
     api: FakeAPI, *meanwhile: Callable[[], Coroutine[Any, Any, object]], **more: Any
 ) -> tuple[Terms, Surroundings]:
     """How to make a run whose time is its own, and that of the server it asks, too; what is to happen
-    `meanwhile` is ended with it.  `more` are further terms, or the `say` of its surroundings.
+    `meanwhile` is ended with it.  `more` are further terms, or the list to which what is `said` goes.
     """
     clock = Clock()
 
@@ -116,8 +127,8 @@ def how(
                     other.cancel()
                 await asyncio.gather(*others, return_exceptions=True)
 
-    say = more.pop("say", lambda _: None)
+    consumers = (notices_to(more.pop("said", [])),)
     around = Surroundings(
-        say=say, clock=clock.read, playing=lambda story: play(together(story), clock)
+        consumers=consumers, clock=clock.read, playing=lambda story: play(together(story), clock)
     )
     return Terms(environment={}, **{"bounds": False, **more}), around

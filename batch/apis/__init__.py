@@ -121,13 +121,7 @@ def build(question: Question, parameters: Parameters, row: int) -> Request:
     Raises BadRow when nobody names a model (the server would choose one, and its price) or the API
     is none of ours, or not the one that a flag names.
     """
-    name = question.api or parameters.api
-    if name not in APIS:
-        raise BadRow(f"the API {name!r} is not supported (known: {', '.join(APIS)})")
-    if parameters.over.get("api", name) != name:
-        raise BadRow(f"its url is of the API {name!r}, but --api says {parameters.over['api']!r}")
-    if parameters.schema is not None and not APIS[name].HAS_SCHEMA:
-        raise BadRow(f"the API {name!r} takes no schema ({_WITH_SCHEMA} do)")
+    name = _api(question, parameters)
     sent = parameters.sent
     if question.body is not None:
         sent = weighing.weighed(sent, question.body, parameters.over)
@@ -157,6 +151,18 @@ def build(question: Question, parameters: Parameters, row: int) -> Request:
         output_cap=_output_cap(body, choices) if caps else 0,
         cap_key=caps[0] if caps else "",
     )
+
+
+def _api(question: Question, parameters: Parameters) -> str:
+    """The API that a row asks.  Raises BadRow."""
+    name = question.api or parameters.api
+    if name not in APIS:
+        raise BadRow(f"the API {name!r} is not supported (known: {', '.join(APIS)})")
+    if parameters.over.get("api", name) != name:
+        raise BadRow(f"its url is of the API {name!r}, but --api says {parameters.over['api']!r}")
+    if parameters.schema is not None and not APIS[name].HAS_SCHEMA:
+        raise BadRow(f"the API {name!r} takes no schema ({_WITH_SCHEMA} do)")
+    return name
 
 
 def _check_numbers(asked: dict[str, Any]) -> None:

@@ -15,6 +15,7 @@ from batch.errors import JobError, UsageError
 from batch.outcome import FINAL, TRANSIENT
 from batch.outputs import form
 from batch.outputs.form import File
+from batch.planning import begun
 from batch.reports import status
 from batch.run_folder import PLAN, RunFolder
 from batch.spec import Job
@@ -23,7 +24,7 @@ from batch.store.budget_file import Cap
 from batch.store.plan import Again, Plan
 from batch.transport.endpoint import Endpoint
 
-BEYOND = ("input", "input_format", "delimiter", "encoding", "output", "keep", "id_column")
+BEYOND = ("prompt", "input", "input_format", "delimiter", "encoding", "output", "keep", "id_column")
 """The keys that a retry cannot change, with all that is in them."""
 
 CAP = "limits.max_cost_usd"
@@ -188,9 +189,7 @@ def again(
     run: Path, classes: tuple[str, ...], flags: tuple[str, ...], settings: tuple[str, ...]
 ) -> tuple[Job, Again]:
     """The job of the run in a folder, and which of its rows are asked again, with which keys changed."""
-    known = plan.read(run)
-    if known is None:
-        raise UsageError(f"{run} is no run: there is no {PLAN} in it")
+    known, _ = begun.opened(run)
     _all_known("--class", classes, TRANSIENT | FINAL)
     _all_known("--flag", flags, columns.FLAGS)
     changed = dict(_setting(setting) for setting in settings)

@@ -16,6 +16,8 @@ from batch.errors import CapReached, Different, Interrupted, Refused
 
 if TYPE_CHECKING:
     from batch.outputs.form import File
+    from batch.planning.terms import Terms
+    from batch.reports.summary import Ended
     from batch.spec import Job
 
 
@@ -66,10 +68,11 @@ def run(whats: tuple[str, ...], **flags: Any) -> int:
         "environment": jobs.environment(flags["env_file"]),
         "bounds": not flags["no_preflight"],
         "job_file": jobs.job_file(whats),
-        "same_prompt": flags["same_prompt"] or folder == Path(whats[0]),  # a run has begun with it
+        "same_prompt": flags["same_prompt"],
     }
     if flags["dry_run"]:
-        for line in preview.of(job, Terms(asks=False, **how)):
+        run = folder if folder == Path(whats[0]) else None
+        for line in preview.of(job, Terms(folder=run, asks=False, **how)):
             put(line, "json")
         return 0
     return carry_out(
@@ -112,51 +115,65 @@ def carry_out(job: Job, folder: Path, *, quiet: bool, asking: bool = False, **ho
 def _carried_out(job: Job, folder: Path, quiet: bool, asking: bool, **how: Any) -> int:
     from batch import runner
     from batch.cli import jobs, signals
-    from batch.cli.export import check_terminal, written
+    from batch.cli.export import check_terminal
     from batch.planning.terms import Terms
     from batch.progress import Progress
-    from batch.reports import summary
-    from batch.store.folder import free_name
 
     file = jobs.output_file(job)
-    path = None if file is None else file.path
     if file is not None:
         check_terminal(file)
         _check_ours(file, folder)
-    say_unless_quiet = (lambda _: None) if quiet else say
+    terms, progress = Terms(**how), Progress()
     around = runner.Surroundings(
-        say=say_unless_quiet,
-        consumers=() if quiet else (Progress(),),
+        consumers=() if quiet else (progress,),
         agrees=someone() if asking else None,
         hearing=signals.heard,
     )
     try:
-        ended = runner.run(job, folder, Terms(**how), around)
+        ended = runner.run(job, folder, terms, around)
     except Different as error:
-        say(f"error: {error}; nothing was changed")
-        run = shlex.quote(str(folder))
-        anew = again_command() if how.get("again") is None else f"batchmill run {run}"
-        say(f"to start anew, keeping it as {free_name(folder)}: {anew} --new")
-        say(f"the same, taking from it the answers that still fit: {anew} --reuse {run}")
-        return error.exit_code
-    if file is not None and ended.stopped is None and how.get("probe") is None:
-        for notice in written(folder, file).notices:
-            say_unless_quiet(notice)
-    if not quiet:
-        for line in summary.lines(ended, path if ended.stopped is None else None):
-            say(line)
-    if file is not None and ended.stopped is not None:
+        return _different(error, folder, again=terms.again is not None)
+    finally:
+        progress.close()
+    _tell(ended, folder, file, terms, quiet)
+    return ended.exit_code
+
+
+def _different(error: Different, folder: Path, *, again: bool) -> int:
+    """Say what to do with a folder that holds another run."""
+    from batch.store.folder import free_name
+
+    say(f"error: {error}; nothing was changed")
+    run = shlex.quote(str(folder))
+    anew = f"batchmill run {run}" if again else again_command()
+    say(f"to start anew, keeping it as {free_name(folder)}: {anew} --new")
+    say(f"the same, taking from it the answers that still fit: {anew} --reuse {run}")
+    return error.exit_code
+
+
+def _tell(ended: Ended, folder: Path, file: File | None, terms: Terms, quiet: bool) -> None:
+    """Write the file that was asked for, and say how the run went and what to do next."""
+    from batch.cli.export import written
+    from batch.reports import summary
+
+    path, whole = None if file is None else file.path, ended.stopped is None
+    lines: list[str] = []
+    if file is not None and whole and terms.probe is None:
+        lines += written(folder, file).notices
+    lines += summary.lines(ended, path if whole else None)
+    for line in () if quiet else lines:
+        say(line)
+    if file is not None and not whole:
         say(summary.unwritten(ended, path))
     if ended.stopped is not None:
         say(f"error: {summary.reason(ended.stopped, ended.run)}")
-    if not quiet:
-        for line in summary.unpriced(ended):
-            say(line)
-    cap_flag = "--max-cost " if how.get("again") is None else "--set limits.max_cost_usd="
-    again = again_command(*(["--max-cost"] if isinstance(ended.stopped, CapReached) else []))
-    if last := summary.next_step(ended, again, cap_flag):
+    for line in () if quiet else summary.unpriced(ended):
+        say(line)
+    again = terms.again is not None
+    cap_flag = "--set limits.max_cost_usd=" if again else "--max-cost "
+    left_out = ["--max-cost"] if isinstance(ended.stopped, CapReached) else []
+    if last := summary.next_step(ended, again_command(*left_out), cap_flag):
         say(last)
-    return ended.exit_code
 
 
 def _check_ours(file: File, folder: Path) -> None:

@@ -19,11 +19,12 @@ def runs(root: Path, as_json: bool) -> None:
 
     from batch.errors import UsageError
     from batch.reports import status
+    from batch.runs import Run
 
     if not root.is_dir():
         raise UsageError(f"{root}: no such folder")
-    for path, known in status.below(root):
-        now = status.of(path, known)
+    for path, _ in status.below(root):
+        now = Run(path).status()
         if as_json:
             put(msgspec.json.encode(now), "json")
             continue

@@ -51,7 +51,8 @@ def validate(
         environment=jobs.environment(None),
         bounds=not no_preflight,
         job_file=jobs.job_file(whats),
-        same_prompt=flags["same_prompt"] or folder == Path(whats[0]),  # a run has begun with it
+        same_prompt=flags["same_prompt"],
+        folder=folder if folder == Path(whats[0]) else None,
     )
     found = validity.of(job, terms, count)
     if as_json:

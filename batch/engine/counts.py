@@ -28,7 +28,7 @@ class Counts:
 
         def take(results: list[Result]) -> None:
             self.add(results)
-            told.emit(RowsDone(results))
+            told.emit(RowsDone(tuple(results)))
 
         return take
 

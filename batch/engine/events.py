@@ -33,7 +33,7 @@ class Notice(msgspec.Struct, frozen=True):
 class RowsDone(msgspec.Struct, frozen=True):
     """Results that have become durable."""
 
-    results: list[Result]
+    results: tuple[Result, ...]
 
 
 class Progressed(msgspec.Struct, frozen=True):
@@ -102,10 +102,19 @@ class Events:
         """One line for a person."""
         self.emit(Notice(text))
 
+    def add(self, consumer: Consumer) -> None:
+        """From now on it is told, too."""
+        self._consumers.append(consumer)
+
     def emit(self, event: Event) -> None:
-        """Tell all.  A consumer that fails, as its stream is closed or broken, hears no more."""
+        """Tell all.  Whoever cannot take it hears no more, and the run goes on: a stream that is closed
+        or broken in silence, anything else with a notice to the others.
+        """
         for consumer in [*self._consumers]:
             try:
                 consumer(event)
             except (OSError, ValueError):
                 self._consumers.remove(consumer)
+            except Exception as error:  # noqa: BLE001  (a stranger's code, in the middle of a commit)
+                self._consumers.remove(consumer)
+                self.notice(f"one that was told of the run failed: {type(error).__name__}: {error}")

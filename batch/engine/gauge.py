@@ -7,6 +7,7 @@ from collections.abc import Callable
 from batch.costs.budget import Reservations
 from batch.engine.counts import Counts
 from batch.engine.events import Progressed
+from batch.engine.extent import Extent
 from batch.engine.feed import Feed
 from batch.engine.sender import Sender
 from batch.words import duration, money
@@ -16,7 +17,7 @@ A_WHILE = 5.0
 
 
 class Gauge:
-    """Reads off the parts of a run."""
+    """Reads how far a run is from its parts."""
 
     def __init__(
         self,
@@ -24,27 +25,22 @@ class Gauge:
         feed: Feed,
         sender: Sender,
         reservations: Reservations | None,
-        rows: Callable[[], int | None],
-        clock: Callable[[], float],
+        extent: Extent,
+        seconds: Callable[[], float],
     ) -> None:
-        """`rows` tells how many there are to ask, as far as that is known."""
+        """`seconds` tells how long ago the run began."""
         self._counts = counts
         self._feed = feed
         self._sender = sender
         self._reservations = reservations
-        self._rows = rows
-        self._clock = clock
-        self._began = clock()
-
-    def seconds(self) -> float:
-        """Since the start."""
-        return self._clock() - self._began
+        self._extent = extent
+        self._seconds = seconds
 
     def read(self) -> Progressed:
         """As it is now."""
         held, asked = self._counts.now()
         return Progressed(
-            self.seconds(), self._rows(), held, asked, self._feed.retries, self._waiting()
+            self._seconds(), self._extent.to_ask(), held, asked, self._feed.retries, self._waiting()
         )
 
     def _waiting(self) -> str:

@@ -28,7 +28,9 @@ class Held(msgspec.Struct, frozen=True):
 
 
 def of(job: Job, terms: Terms, run: Path | None) -> Held:
-    """The cap of a job, beside its own; `run` is the folder of the run that goes on, if one does."""
+    """The cap that a flag gives, now or to an earlier start; `run` is the folder of the run that goes
+    on, if one does.
+    """
     in_job = job.limits.max_cost_usd
     if terms.cap is not None:
         if terms.cap.usd is not None:

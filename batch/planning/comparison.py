@@ -20,8 +20,9 @@ from batch.store.plan import Plan
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
-    """How a job stands to what is in its folder: `known` is the run that goes on, None where one
-    begins; it `replaces` one that is there and holds nothing; `different` says why another stays.
+    """What a job finds in its folder.  `known` is the run that goes on, None where one begins.
+    `replaces` tells that a run is there which holds nothing and gives way; `different` says why the
+    run that is there cannot go on.
     """
 
     source: Input
@@ -47,7 +48,7 @@ def of(job: Job, terms: Terms, stack: ExitStack) -> Standing:
     except Different as different:
         if not terms.asks:
             return Standing(source=sources.anew(job, source), different=different)
-        if not _binds_nobody(run):
+        if terms.again is not None or not _holds_nothing(run):
             raise
         return Standing(source=sources.anew(job, source), replaces=True)
 
@@ -85,7 +86,7 @@ def _join(run_folder: Path, source: Input, growth: str, say: Callable[[str], Non
             say(line)
 
 
-def _binds_nobody(run_folder: Path) -> bool:
+def _holds_nothing(run_folder: Path) -> bool:
     """Whether the run in the folder holds no answer, and nothing in it may have been billed."""
     _, layout = begun.opened(run_folder)
     totals = contents.counted(run_folder).summary.totals()

@@ -31,9 +31,9 @@ NAMED_ROWS = 100
 
 
 class FirstRows(msgspec.Struct, frozen=True, kw_only=True):
-    """What the first rows ask: the API of the first one, the APIs and models of all, and all of it
-    added up; `notices` are lines for a person.  `rows` is how many there are to ask, where these are
-    all.
+    """What the first rows ask.  `api` is that of the first one, `apis` and `models` are those of all;
+    `forecast` adds up their requests, and `notices` are lines for a person.  `rows` counts them where
+    the input has no more, and is None where it has.
     """
 
     api: str
@@ -65,10 +65,12 @@ def of_new(first: Sample, asker: Asker, terms: Terms, worst: WorstCase | None) -
                 raise InputError(f"{row.where}: {fault}", hint=_way_out(fault)) from None
         if seen.bytes > FIRST_BYTES:  # of pictures
             break
+    else:
+        seen.ended = first.ended
     if not seen.rows:
         raise sources.no_rows(first.source)
     checks.is_local(asker.job, first.source, seen.apis)
-    return seen.together(seen.rows if first.ended else None)
+    return seen.together()
 
 
 def of_begun(asker: Asker, source: Input, terms: Terms, worst: WorstCase | None) -> FirstRows:
@@ -102,8 +104,8 @@ def with_prompt_checked(rows: Iterator[Row], asker: Asker, terms: Terms) -> Iter
 
 
 class Sample:
-    """The first `count` rows of the input, or those in its first FIRST_BYTES, to be gone through
-    once; `ended` tells, once that was done, that there are no more.
+    """The first `count` rows of the input, or those in its first FIRST_BYTES.  It can be gone through
+    once; afterwards `ended` tells whether the input has no more.
     """
 
     def __init__(self, source: Input, count: int) -> None:
@@ -122,15 +124,12 @@ class Sample:
     def _read(self) -> Iterator[Row]:
         index = size = 0
         for batch in self.source.batches():
-            if index >= self._count or size > FIRST_BYTES:
-                return
             rows = self.source.rows(batch, index)
-            kept = rows[: self._count - index]
-            yield from kept
-            if len(kept) < len(rows):
-                return
+            yield from rows[: self._count - index]
             index += len(rows)
             size += batch.table.nbytes
+            if index >= self._count or size > FIRST_BYTES:
+                return
         self.ended = True
 
 
@@ -140,6 +139,7 @@ class _Seen:
     def __init__(self, asker: Asker, terms: Terms, worst: WorstCase | None) -> None:
         self.rows = 0
         self.bytes = 0
+        self.ended = False
         self.apis: set[str] = set()
         self._asker = asker
         self._terms = terms
@@ -172,7 +172,7 @@ class _Seen:
             if templated:  # all are alike but for their text
                 self._worst = None
 
-    def together(self, rows: int | None) -> FirstRows:
+    def together(self) -> FirstRows:
         """All of it."""
         lines = (self._overruled.words(), _not_sent(self._not_sent), self._ids.words())
         return FirstRows(
@@ -181,7 +181,7 @@ class _Seen:
             models=frozenset(self._models),
             notices=tuple(line for line in lines if line is not None),
             forecast=self._asked,
-            rows=rows,
+            rows=self.rows if self.ended else None,
         )
 
 

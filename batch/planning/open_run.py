@@ -14,6 +14,7 @@ import msgspec
 
 from batch import spec
 from batch.costs import prices
+from batch.engine.questions import Questions
 from batch.errors import BatchError, Different, Interrupted
 from batch.model import Result
 from batch.planning import begun, comparison, sources
@@ -97,6 +98,13 @@ def opened(prepared: Prepared, run: Path, say: Say, stack: ExitStack) -> Opened:
     if kept is not None and prepared.standing.replaces:
         folder.discard(kept)
     return begun_run
+
+
+def questions(prepared: Prepared, opened: Opened, say: Say) -> Questions:
+    """What makes requests of rows, or knows their answers from the run that is reused."""
+    reuse = None if prepared.terms.again else opened.reuse(say)
+    request, bounds = prepared.asked.request, prepared.bounds
+    return Questions(prepared.prompter, request, bounds, reuse, prepared.checker)
 
 
 def state(prepared: Prepared, opened: Opened, stopped: BatchError | None) -> str:

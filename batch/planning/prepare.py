@@ -1,8 +1,7 @@
 """The one door before the first request: a job in, all that is known of it out.
 
 Everything that can be wrong with job, input and run folder is found here, before the folder is
-touched and before anything is sent.  Rows are read a batch at a time, so memory does not grow with
-the input.
+touched and before anything is sent.  The first rows (10,000, or 64 MiB) are held meanwhile.
 """
 
 from __future__ import annotations
@@ -58,8 +57,7 @@ class Prepared:
     prompter: Prompter
     checker: Checker | None
     bounds: Bounds | None
-    base_url: str
-    cap: Cap | None
+    cap: Cap | None = None
     notices: tuple[str, ...] = ()
     target: Target | None = None
     schema: pa.Schema | None = None
@@ -76,6 +74,19 @@ class Prepared:
         return self.standing.known
 
     @property
+    def rows(self) -> int | None:
+        """The rows of the input, as far as that is known."""
+        if self.known is not None and self.known.rows is not None:
+            return self.known.rows
+        return None if self.first is None else self.first.rows
+
+    @property
+    def first_words(self) -> list[str]:
+        """What is said before the first request."""
+        api = self.asked.request.api if self.first is None else self.first.api
+        return [f"asking {self.place(api)}", *self.notices]
+
+    @property
     def redo(self) -> Redo:
         """Which finished rows are asked: those that failed for a passing reason, or those a retry
         names.
@@ -89,6 +100,13 @@ class Prepared:
     def asker(self) -> Asker:
         """What makes requests of rows."""
         return Asker(self.asked, self.prompter, self.bounds)
+
+    @cached_property
+    def base_url(self) -> str:
+        """Where the endpoint is; empty for the embedded model.  Raises JobError where that is no URL."""
+        if self.asked.endpoint.local:
+            return ""
+        return endpoint.address(self.asked.endpoint, self.terms.environment)
 
     @cached_property
     def pricer(self) -> Pricer:
@@ -126,7 +144,8 @@ def prepare(job: Job, terms: Terms, stack: ExitStack) -> Prepared:
     prompter, checker = job.prompter(), checks.checker(job, terms)
     changed = _changed(job, terms.again)
     standing = comparison.of(job, terms, stack)
-    held = cap.of(job, terms, terms.folder if standing.known is not None else None)
+    goes_on = terms.asks and standing.known is not None
+    held = cap.of(job, terms, terms.folder if goes_on else None)
     asked = held.put_on(changed)
     if standing.known is None or (terms.again is not None and terms.again.settings):
         checks.parameters(asked, terms)
@@ -138,9 +157,6 @@ def prepare(job: Job, terms: Terms, stack: ExitStack) -> Prepared:
         prompter=prompter,
         checker=checker,
         bounds=checks.bounds(asked, prompter, terms),
-        base_url=""
-        if asked.endpoint.local
-        else endpoint.address(asked.endpoint, terms.environment),
         cap=held.cap,
         notices=held.notices,
     )
@@ -159,7 +175,7 @@ def _judged(before: Prepared) -> Prepared:
         first, notices = _first_of_new(before, target, worst)
     checks.custom_ids(job, before.source, before.prompter)
     schema, of_columns = _columns(before, first)
-    return dataclasses.replace(
+    made = dataclasses.replace(
         before,
         asked=_probing(job, terms.probe),
         notices=(*before.notices, *of_columns, *notices),
@@ -167,6 +183,8 @@ def _judged(before: Prepared) -> Prepared:
         schema=schema,
         first=first,
     )
+    assert made.pricer  # so that price lists are read before the folder is locked
+    return made
 
 
 def _first_of_new(

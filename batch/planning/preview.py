@@ -28,6 +28,6 @@ def of(job: Job, terms: Terms, rows: int = 3) -> Iterator[str]:
         yield from (f"# {notice}" for notice in sources.notices(prepared.source))
         for row, request in asked:
             if not isinstance(request, Request):
-                raise InputError(f"{row.where}: {request}") from None
+                raise InputError(f"{row.where}: {request}")
             yield words.one_line(f"# {row.where} -> POST {prepared.place(request.api)}")
             yield msgspec.json.format(media.shortened(request.body), indent=2).decode()

@@ -1,4 +1,4 @@
-"""By what a job is judged and run, beyond what it says."""
+"""What flags say of how a job is judged and run, beside the job itself."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from batch.store.plan import Again
 
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
-    """`folder` is that of the run, if there is to be one.  Where nothing `asks`, a row that cannot be
-    asked and a run of another job are told, not raised.
+    """`folder` is that of the run, if there is one or is to be one.  `asks` is false where nothing will
+    be sent: rows that cannot be asked, and a run of another job, are then values and no errors.
 
     `bounds` holds requests to what servers accept; `job_file` is named where one of its keys is
     wrong; `same_prompt` tells that the prompt need not name a column; `cap` is what a flag says of

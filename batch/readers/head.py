@@ -22,30 +22,32 @@ class Head:
         self._forgotten = False
 
     def batches(self) -> Iterator[Batch]:
-        """Those that are held, read as far as somebody looks.  Raises what reading raises."""
+        """Those that are held, read as far as somebody looks; once they are forgotten, all there are.
+        Raises what reading raises.
+        """
+        if self._forgotten:
+            yield from self._read(Position())
+            return
         at = 0
         while at < len(self._held) or self._extend():
             yield self._held[at]
             at += 1
 
     def end(self) -> Position | None:
-        """Where reading goes on behind them, once all have been looked at; None at the end of the
-        input.
-        """
-        if self._ended:
+        """Where the rows behind them begin; None where there are none.  To be asked after `batches`."""
+        if self._ended or self._forgotten:
             return None
         return self._held[-1].end if self._held else Position()
 
     def forget(self) -> None:
-        """Hold nothing any more: from now on there is nothing to look at."""
+        """Hold nothing any more."""
         self._forgotten = True
-        self._ended = False
         self._held.clear()
         self._more = None
 
     def _extend(self) -> bool:
         """Read one batch more; False where there is none, or enough is held."""
-        if self._ended or self._forgotten or self._rows >= FIRST_ROWS or self._bytes > FIRST_BYTES:
+        if self._ended or self._rows >= FIRST_ROWS or self._bytes > FIRST_BYTES:
             self._more = None
             return False
         if (batch := self._next()) is None:

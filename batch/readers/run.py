@@ -38,7 +38,10 @@ class _Plan(msgspec.Struct, frozen=True):
 def parts(run: Path) -> list[str]:
     """The files of the run in a folder.  Raises InputError while it is not finished."""
     folder = RunFolder(run)
-    state = msgspec.json.decode(folder.plan.read_bytes(), type=_Plan).state
+    try:
+        state = msgspec.json.decode(folder.plan.read_bytes(), type=_Plan).state
+    except (msgspec.DecodeError, OSError) as error:
+        raise InputError(f"{folder.plan}: is damaged: {error}") from None
     if state != "finished":
         known = "is under way or was killed" if state == "running" else f"is {state}"
         hint = f"finish it first: batchmill run {shlex.quote(str(run))}"

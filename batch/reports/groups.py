@@ -152,9 +152,14 @@ def _numbers(
     silent = count["unknown_usage_rows"] > 0 and not count["usage_rows"]
     unpriced = count["unpriced_rows"] > 0
     cost = None if unpriced and not count["cost_usd"] else rounded(count["cost_usd"])
+    unconfirmed = rounded(float(count["unconfirmed_cost_usd"]))
     lost_cost = None if count["lost_unpriced"] else rounded(count["lost_cost_usd"])
     tokens = count["input_tokens"] + count["output_tokens"]
     latency, ttft = spreads.get("latency_s", []), spreads.get("ttft_s", [])
+    percentiles: dict[str, Any] = {
+        **{f"latency_p{at}_s": percentile(latency, at / 100) for at in (50, 95, 99)},
+        **{f"ttft_p{at}_s": percentile(ttft, at / 100) for at in (50, 95)},
+    }
     return Numbers(
         **{name: count[name] for name in Numbers.__struct_fields__[:5]},
         input_tokens=None if silent else count["input_tokens"],
@@ -166,11 +171,7 @@ def _numbers(
         unpriced_rows=count["unpriced_rows"],
         unknown_usage_rows=count["unknown_usage_rows"],
         unconfirmed_tokens=count["unconfirmed_tokens"],
-        unconfirmed_cost_usd=(
-            None
-            if count["unconfirmed_unpriced_rows"]
-            else rounded(float(count["unconfirmed_cost_usd"]))
-        ),
+        unconfirmed_cost_usd=None if count["unconfirmed_unpriced_rows"] else unconfirmed,
         unbounded_attempts=count["unbounded_attempts"],
         unpriced_tokens=count["unpriced_tokens"],
         cost_sources=dict(sorted(sources.items())),
@@ -182,11 +183,7 @@ def _numbers(
         lost_cost_usd=lost_cost,
         lost_cost_share=None if lost_cost is None or unpriced else _ratio(lost_cost, cost or 0.0),
         output_tokens_per_second=_ratio(count["timed_tokens"], count["timed_seconds"]),
-        latency_p50_s=percentile(latency, 0.50),
-        latency_p95_s=percentile(latency, 0.95),
-        latency_p99_s=percentile(latency, 0.99),
-        ttft_p50_s=percentile(ttft, 0.50),
-        ttft_p95_s=percentile(ttft, 0.95),
+        **percentiles,
     )
 
 

@@ -24,9 +24,13 @@ from batch.transport.body import LARGE_BODY, LARGE_STREAM, Body, Held, LargeBodi
 from batch.transport.connection import Exchange
 from batch.transport.faults import fault
 from batch.transport.redaction import Scrubber
+from batch.words import storable
 
 AFTER_THE_END = 5.0
 """Seconds in which usage may follow on a finish reason, where the server does not say `[DONE]`."""
+
+LONGEST_HEADER = 500
+"""Characters of a header's value that are kept."""
 
 BLANK = b"\xef\xbb\xbf \t\r\n"
 STREAM = re.compile(rb"[\xef\xbb\xbf\s]*(?:data|event|id|retry|error)?:")
@@ -77,7 +81,7 @@ class AnswerReader:
     def kept_headers(self, exchange: Exchange) -> dict[str, str]:
         """The headers that mean something."""
         return {
-            kept: self._scrubber.clean(value)
+            kept: storable(self._scrubber.clean(value), LONGEST_HEADER)
             for name, value in exchange.headers.items()
             if (kept := headers.kept(name)) is not None
         }

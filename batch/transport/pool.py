@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import re
+import select
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import NamedTuple
 
@@ -166,3 +167,27 @@ class Pool:
         for each in waiting:
             if not each.done():
                 each.set_result(None)
+
+
+def speaking(protocols: Iterable[ResponseHandler]) -> set[ResponseHandler]:
+    """Those at whose sockets something has come, though nothing was asked: their end, as a rule.  The
+    loop may not have seen it yet.  One look at all takes 2 µs, and half of one for each.
+    """
+    sockets = {}
+    for protocol in protocols:
+        transport = protocol.transport
+        if transport is not None and (socket := transport.get_extra_info("socket")) is not None:
+            sockets[socket.fileno()] = protocol
+    sockets.pop(-1, None)  # it is closing
+    return {sockets[number] for number in _readable(list(sockets))}
+
+
+def _readable(sockets: list[int]) -> list[int]:
+    if not sockets:
+        return []
+    if not hasattr(select, "poll"):  # Windows
+        return select.select(sockets, [], [], 0)[0]
+    poll = select.poll()
+    for each in sockets:
+        poll.register(each, select.POLLIN)
+    return [number for number, _ in poll.poll(0)]

@@ -438,6 +438,7 @@ def test_a_choice_that_cannot_be_is_refused(api, batchmill, tmp_path):
         ("--class", "server_eror"): "known: bad_response, blocked, connection",
         ("--flag", "lenght"): "content_filter, empty",
         ("--set", "input=x"): "a retry cannot change that",
+        ("--set", "prompt.user=x"): "a retry cannot change that",
         ("--set", "request.api=embeddings"): "a retry cannot change that",
         ("--set", "request={api='embeddings'}"): "a retry cannot change that",
         ("--set", "limits.wibble=1"): "unknown key 'wibble'",
@@ -504,3 +505,15 @@ def test_reuse_says_how_many_rows_it_took(api, batchmill, tmp_path):
     again = batchmill("run", "in.jsonl", *asking(api), "--reuse", "runs/in")
     assert again.exit_code == 0, again.stderr
     assert "reused    3 rows" in again.stderr
+
+
+def test_retry_keeps_a_run_that_holds_nothing_when_its_input_was_edited(api, batchmill, tmp_path):
+    path = tmp_path / "in.jsonl"
+    path.write_text('{"other": 1}\n' * 2)
+    command = ("run", "in.jsonl", *asking(api), "--on-bad-row", "record")
+    assert batchmill(*command, "--same-prompt").exit_code == 1
+    before = tree(tmp_path / "runs" / "in")
+    path.write_text('{"text": "snow"}\n' * 2)
+    ended = batchmill("retry", "runs/in")
+    assert ended.exit_code == 4
+    assert tree(tmp_path / "runs" / "in") == before

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import ExitStack
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from batch import columns, readers
+from batch import columns, readers, spec
 from batch.apis import Parameters
 from batch.costs.budget import Budget, Reservations
 from batch.costs.prices import Price, Pricer, Seller
+from batch.engine.counts import Counts
 from batch.engine.engine import Engine
-from batch.engine.events import Event, Events, Notice
+from batch.engine.events import Consumer, Event, Events, Notice, RowsDone
 from batch.engine.feed import Feed, steps
 from batch.engine.judge import Judge, Standing
 from batch.engine.questions import Questions, Refused
@@ -24,9 +26,13 @@ from batch.engine.task import Task
 from batch.errors import BatchError, CapReached, Interrupted
 from batch.limits.limiter import Limiter, Limits
 from batch.model import Request, Result, Row
+from batch.planning import open_run
+from batch.planning.prepare import prepare
+from batch.planning.terms import Terms
 from batch.requests.prompts import Prompt, Prompter
 from batch.results import Maker
 from batch.run_folder import RunFolder
+from batch.spec import Job
 from batch.store import folder, sends
 from batch.store.files import Disk
 from batch.store.recover import Redo
@@ -103,6 +109,54 @@ async def test_a_run_built_by_hand_asks_every_row_in_a_thread(api, tmp_path):
     made = Folder(tmp_path, texts(25))
     assert await asyncio.to_thread(asyncio.run, ask(api, made, [], [])) is None
     assert [row["status"] for row in rows(made.run.path)] == ["ok"] * 25
+
+
+async def run_of(job: Job, path: Path, *consumers: Consumer) -> Any:
+    """Make a run of a job in a folder, out of its parts."""
+    with ExitStack() as stack:
+        prepared = prepare(job, Terms(environment={}, folder=path, bounds=False), stack)
+        assert prepared.target is not None
+        opened = open_run.opened(prepared, path, lambda _: None, stack)
+        told, known = Events(*consumers), open_run.questions(prepared, opened, lambda _: None)
+        record = sends.Sends(opened.disk, opened.run)
+        store = opened.store(100, Counts(opened.held()).adding(told), record)
+        todo = steps(opened.run, opened.source, opened.found, prepared.redo, None)
+        feed, limiter = Feed(store, opened.source, todo, 100), Limiter(job.limits, WORKERS)
+        judge = Judge(job.retry, limiter, Maker(prepared.pricer), Standing())
+        hooks = Hooks(store.write_down, store.room)
+        async with Client(job.endpoint, prepared.target, WORKERS, hooks=hooks) as client:
+            sender = Sender(client, store, limiter)
+            return await Engine(known, sender, judge, feed, store, told).run(WORKERS)
+
+
+def job_of(api: FakeAPI, path: Path, count: int) -> Job:
+    write(path / "in.jsonl", texts(count))
+    tables = {"input": str(path / "in.jsonl"), "prompt": {"user": "{{ text }}"}}
+    return spec.check({**tables, "request": {"model": "m"}, "endpoint": {"base_url": api.url}})
+
+
+@pytest.mark.parametrize("in_a_thread", [False, True])
+async def test_a_run_is_built_from_planning_engine_and_store(api, tmp_path, in_a_thread):
+    story = run_of(job_of(api, tmp_path, 25), tmp_path / "run")
+    assert await (asyncio.to_thread(asyncio.run, story) if in_a_thread else story) is None
+    assert [row["status"] for row in rows(tmp_path / "run")] == ["ok"] * 25
+
+
+@pytest.mark.parametrize("error", [OSError, ValueError, KeyError, ZeroDivisionError])
+async def test_a_consumer_that_fails_changes_nothing_in_the_run(api, tmp_path, error):
+    seen: list[Event] = []
+
+    def fails(event: Event) -> None:
+        if isinstance(event, RowsDone):
+            raise error("the bar is broken")
+
+    assert await run_of(job_of(api, tmp_path, 400), tmp_path / "run", fails, seen.append) is None
+    assert [row["status"] for row in rows(tmp_path / "run")] == ["ok"] * 400
+    assert sum(len(event.results) for event in seen if isinstance(event, RowsDone)) == 400
+    notices = [event.text for event in seen if isinstance(event, Notice)]
+    assert [error.__name__ in text for text in notices] == [True] * (
+        error not in (OSError, ValueError)
+    )
 
 
 async def test_what_is_in_flight_at_an_interrupt_is_waited_for(api, tmp_path):

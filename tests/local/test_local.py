@@ -160,6 +160,16 @@ def test_the_sample_job_with_a_schema_is_held_to_it_by_either_api(
         assert json.loads(row["completion"]) == row["parsed"]
 
 
+def test_a_streamed_run_asks_for_every_row_once(tmp_path: Path) -> None:
+    """The server announces keep-alive at the end of a stream, and closes."""
+    prompts = [{"prompt": f"Say a word about {number}."} for number in range(20)]
+    request = {"model": EMBEDDED_MODEL, "stream": True, "max_tokens": 4}
+    endpoint = {"base_url": "local"}
+    done = ran(None, tmp_path, prompts, request, endpoint=endpoint, limits={"concurrency": 4})
+    assert done.exit_code == 0
+    assert [(row["attempts"], row["unconfirmed_tokens"]) for row in done.rows] == [(1, None)] * 20
+
+
 def test_offers_one_model_to_whoever_has_the_key(server: local.Local) -> None:
     models = call(server.base_url, "models", server.api_key)
     assert [model["id"] for model in models["data"]] == [EMBEDDED_MODEL]

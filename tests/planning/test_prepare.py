@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import json
+import random
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from batch import spec
+from batch import readers, spec
 from batch.errors import Different, InputError, JobError
 from batch.planning.prepare import Prepared, prepare
 from batch.planning.terms import Terms
@@ -46,12 +48,16 @@ def bytes_read() -> int:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux counts what a process reads")
-@pytest.mark.parametrize("kind", ["jsonl", "json", "csv"])
+@pytest.mark.parametrize("kind", ["jsonl", "json", "csv", "jsonl.gz"])
 def test_the_first_rows_are_read_once(tmp_path, kind):
-    rows = [{"text": f"{row} " + "snow " * 700, "n": row} for row in range(9_000)]
+    noise = random.Random(1)
+    rows = [{"text": f"{row} {noise.randbytes(1750).hex()}", "n": row} for row in range(9_000)]
     path = tmp_path / f"in.{kind}"
     if kind == "jsonl":
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    elif kind == "jsonl.gz":
+        with gzip.open(path, "wt") as file:
+            file.writelines(json.dumps(row) + "\n" for row in rows)
     elif kind == "json":
         path.write_text(json.dumps(rows))
     else:
@@ -62,6 +68,34 @@ def test_the_first_rows_are_read_once(tmp_path, kind):
     assert found.first is not None
     assert found.first.rows == 9_000
     assert bytes_read() - before < 1.3 * path.stat().st_size
+
+
+def test_of_a_larger_input_no_more_is_read_than_is_held(tmp_path):
+    noise = random.Random(1)
+    with gzip.open(tmp_path / "in.jsonl.gz", "wt") as file:
+        file.writelines(
+            json.dumps({"text": noise.randbytes(5_000).hex()}) + "\n" for _ in range(9_000)
+        )
+    before = bytes_read()
+    found = prepared(tmp_path / "in.jsonl.gz", folder=tmp_path / "run")
+    assert found.first.rows is None
+    assert bytes_read() - before < (tmp_path / "in.jsonl.gz").stat().st_size
+
+
+def test_an_input_whose_first_rows_are_forgotten_gives_them_again(tmp_path):
+    source = readers.resolve(str(write(tmp_path / "in.jsonl", texts(700))), tmp_path)
+    before = [row.values for row in source.all_rows()]
+    source.forget()
+    assert [row.values for row in source.all_rows()] == before
+    assert readers.resolve(str(tmp_path / "in.jsonl"), tmp_path).schema(None) == source.schema(None)
+
+
+def test_rows_of_many_pictures_are_not_taken_for_all(tmp_path):
+    (tmp_path / "cat.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(9 << 20))
+    path = tmp_path / "in.jsonl"
+    path.write_text('{"text": "what is it?", "picture": "cat.png"}\n' * 20)
+    prompt = {"user": "{{ text }}", "images": "picture"}
+    assert prepared(path, folder=tmp_path / "run", prompt=prompt).first.rows is None
 
 
 def test_all_that_is_known_before_the_first_request_is_in_one_frozen_value(tmp_path):

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import time
+from contextlib import closing
 
 import pytest
 
+from batch import runner, spec
 from batch.transport import pool
 from batch.transport.client import Client
 from batch.transport.endpoint import Endpoint, target
 from tests import virtual
 from tests.fake_api import FakeAPI, Step
+from tests.reading import rows, texts, write
 from tests.transport.test_client import request
 
 
@@ -144,3 +148,35 @@ def test_what_is_announced_to_close_is_not_used_again(api, raw):
     api.always = Step(raw=raw)
     assert played(api) == {None: 60}
     assert api.connections == 60
+
+
+@pytest.mark.parametrize("limits", [{}, {"max_cost_usd": 0.004}], ids=["no cap", "a cap"])
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("seconds", [0.0, 0.005])
+def test_a_run_at_a_server_that_closes_counts_nothing_twice(api, tmp_path, seconds, stream, limits):
+    api.closes_after = seconds
+    prompts = write(tmp_path / "in.jsonl", texts(40))
+    tables = {
+        "input": str(prompts),
+        "prompt": {"user": "{{ text }}"},
+        "request": {"model": "m", "max_tokens": 16, "stream": stream},
+        "endpoint": {"base_url": api.url, "api_key_env": ""},
+        "limits": {"concurrency": 4, **limits},
+        "prices": {"m": {"input": 1, "output": 1}},
+    }
+    ended = runner.run(spec.check(tables), tmp_path / "run", *virtual.how(api, bounds=True))
+    found = rows(tmp_path / "run")
+    assert ended.exit_code == 0 and len(api.ledger) == 40
+    assert {row["attempts"] for row in found} == {1}
+    assert not any(row["maybe_billed_attempts"] or row["unconfirmed_tokens"] for row in found)
+
+
+async def test_an_end_that_came_while_the_loop_was_busy_is_seen_before_a_request_leaves():
+    with closing(FakeAPI()) as api:
+        api.keeps_idle = 0.05
+        table = Endpoint(base_url=api.url)
+        async with Client(table, target(table, {}), connections=1) as session:
+            for _ in range(3):
+                assert (await session.send(request())).fault is None
+                time.sleep(0.2)  # noqa: ASYNC251
+        assert (len(api.ledger), api.connections) == (3, 3)
