@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from typing import Annotated
 
 import msgspec
 
@@ -16,14 +15,11 @@ from batch.costs.token_bounds import Estimate
 from batch.limits.circuit_breaker import CircuitBreaker
 from batch.limits.concurrency import START, Concurrency
 from batch.limits.gate import Gate
+from batch.limits.limits import Limits
 from batch.limits.rates import Rates
 from batch.limits.refusals import RefusalCauses
 from batch.limits.token_reservations import NOTHING, TokenReservations
 from batch.model import Request, Usage
-
-Positive = Annotated[int, msgspec.Meta(ge=1)]
-PerMinute = Annotated[float, msgspec.Meta(gt=0)]
-USD = Annotated[float, msgspec.Meta(gt=0, le=1_000_000_000)]
 
 MARGIN = 0.005
 """Seconds beyond the moment that a server names: it may have rounded down."""
@@ -33,31 +29,6 @@ FIRST_RESET, LONGEST_RESET = 1.0, 60.0
 """At most so many seconds of an announced reset are waited for where a refusal names no wait: at
 first, and when nothing has been answered since the refusal before.
 """
-
-
-class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`[limits]` of a job."""
-
-    requests_per_minute: PerMinute | None = None
-    tokens_per_minute: PerMinute | None = None
-    concurrency: int | str = "auto"
-    concurrency_max: Positive = 256
-    max_cost_usd: USD | None = None
-
-    def __post_init__(self) -> None:
-        number = self.concurrency
-        if number != "auto" and (
-            not isinstance(number, int) or isinstance(number, bool) or number < 1
-        ):
-            raise ValueError(
-                f'concurrency: expected "auto" or a number of at least 1, not {number!r}'
-            )
-
-    def most(self, slots: int | None = None) -> int:
-        """Requests that may ever be in flight; `slots` is what the endpoint takes, if it is known."""
-        if isinstance(self.concurrency, int):
-            return self.concurrency
-        return min(self.concurrency_max, slots or self.concurrency_max)
 
 
 class Obstacle(msgspec.Struct, frozen=True):

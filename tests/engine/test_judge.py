@@ -14,7 +14,8 @@ from batch.engine.events import Notice
 from batch.engine.judge import Judge, Standing
 from batch.engine.retry import Retry
 from batch.engine.task import Task
-from batch.limits.limiter import Limiter, Limits
+from batch.limits.limiter import Limiter
+from batch.limits.limits import Limits
 from batch.model import Attempt, Request, Row
 from batch.results import Maker
 

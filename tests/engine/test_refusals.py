@@ -9,7 +9,8 @@ import pytest
 
 from batch.engine.refusals import Refusals
 from batch.engine.retry import Retry
-from batch.limits.limiter import MARGIN, Limiter, Limits
+from batch.limits.limiter import MARGIN, Limiter
+from batch.limits.limits import Limits
 from batch.model import Attempt
 from batch.outcome import TryAgain
 

@@ -17,7 +17,8 @@ import pytest
 
 from batch.engine import retry
 from batch.engine.retry import Retry, Waiting
-from batch.limits.limiter import Limiter, Limits
+from batch.limits.limiter import Limiter
+from batch.limits.limits import Limits
 from batch.limits.rates import HEADROOM
 from batch.limits.token_bucket import MOST_CREDIT
 from batch.limits.token_reservations import TooLarge
