@@ -58,8 +58,7 @@ def flipped(path: Path, chance: random.Random) -> None:
 
 def with_second_header(path: Path, chance: random.Random) -> None:
     lines = path.read_bytes().splitlines(keepends=True)
-    lines[chance.randrange(len(lines) + 1) :][:0] = lines[:1]
-    at = chance.randrange(1, len(lines) + 1)
+    at = chance.randint(min(1, len(lines)), len(lines))
     path.write_bytes(b"".join([*lines[:at], *lines[:1], *lines[at:]]))
 
 
@@ -82,7 +81,8 @@ def a_loop(path: Path, _: random.Random) -> None:
     path.symlink_to(path.name)
 
 
-DAMAGES: tuple[Callable[[Path, random.Random], None], ...] = (
+Damage = Callable[[Path, random.Random], None]
+DAMAGES: tuple[Damage, ...] = (
     *(truncated, zeroed, flipped, with_second_header, deleted, a_folder, a_fifo, a_loop),
 )
 
@@ -93,6 +93,11 @@ class Template:
 
     folder: Path
     held: dict[str, set[int]]
+
+    def names(self) -> list[str]:
+        """The files of the run."""
+        run = self.folder / "runs/in"
+        return sorted(str(path.relative_to(run)) for path in run.rglob("*") if path.is_file())
 
 
 class Damaging:
@@ -125,23 +130,32 @@ class Damaging:
         write(folder / "in.jsonl", texts(ROWS))
         return folder
 
-    def one(self, seed: int, only: str | None = None) -> str:
+    def one(self, seed: int) -> str:
         """Damage one file, and check all that is promised.  Gives what was done.  Raises
         AssertionError.
         """
         chance = random.Random(seed)
-        template = chance.choice(self.templates)
-        folder = self.folder / f"seed-{seed}"
-        shutil.copytree(template.folder, folder)
+        template, damage = chance.choice(self.templates), chance.choice(DAMAGES)
+        return self._damaged(template, chance.choice(template.names()), damage, chance)
+
+    def with_damage(self, name: str, damage: Damage, seed: int) -> None:
+        """The same with one file and one damage, in each of the runs that has the file."""
+        for template in self.templates:
+            if name in template.names():
+                self._damaged(template, name, damage, random.Random(seed))
+
+    def copied(self, folder: Path, *, killed: bool = False) -> Path:
+        """`folder` with a copy of the run, its input, and a finished neighbour."""
+        shutil.copytree(self.templates[killed].folder, folder, dirs_exist_ok=True)
         shutil.copytree(self.templates[0].folder / "runs/in", folder / "runs/neighbour")
-        run = folder / "runs/in"
-        paths = sorted(path for path in run.rglob("*") if path.is_file())
-        path = chance.choice([each for each in paths if only is None or only in each.name])
-        damage = chance.choice(DAMAGES)
-        damage(path, chance)
-        name = str(path.relative_to(run))
+        return folder
+
+    def _damaged(self, template: Template, name: str, damage: Damage, chance: random.Random) -> str:
+        killed = template is self.templates[1]
+        folder = self.copied(Path(tempfile.mkdtemp(dir=self.folder)), killed=killed)
+        damage(folder / "runs/in" / name, chance)
         what = f"{template.folder.name}: {damage.__name__} {name}"
-        healthy = set().union(*(held for file, held in template.held.items() if file != name))
+        healthy = {row for file, held in template.held.items() for row in held if file != name}
         try:
             self._check(folder, chance.random() < 0.3, healthy)
         except AssertionError as error:

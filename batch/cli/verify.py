@@ -29,6 +29,7 @@ def verify(run: Path, with_input: bool, repair: bool, as_json: bool) -> int:
     from batch.cli import jobs
     from batch.run_folder import RunFolder
     from batch.store import repair as repairing
+    from batch.store.files import way_out_of
 
     run = jobs.run_folder(run)
     if repair:
@@ -45,4 +46,7 @@ def verify(run: Path, with_input: bool, repair: bool, as_json: bool) -> int:
             put(words.one_line(finding.text))
     if not findings and not as_json:
         put(words.one_line(f"{run}: all is well"))
-    return 5 if any(finding.damage for finding in findings) else 1 if findings else 0
+    if not any(finding.damage for finding in findings):
+        return 1 if findings else 0
+    say(way_out_of(run))
+    return 5

@@ -145,7 +145,7 @@ class Disk:
     # What a test replaces.
 
     def open(self, path: Path, mode: str) -> BinaryIO:
-        return open(path, mode, buffering=0, opener=_regular)
+        return open(path, mode, buffering=0, opener=_regular)  # type: ignore[return-value]
 
     def write(self, file: BinaryIO, data: memoryview) -> int:
         return file.write(data)
@@ -305,11 +305,13 @@ def is_something_else(path: Path) -> bool:
 
 def damaged(path: Path, why: str) -> Damaged:
     """What is wrong with a file of a run, and the way out."""
-    run = shlex.quote(str(run_of(path)))
-    return Damaged(
-        f"{path}: {why}",
-        hint=f"set aside what is damaged with: batchmill verify --repair {run}",
-    )
+    return Damaged(f"{path}: {why}", hint=way_out_of(run_of(path)))
+
+
+def way_out_of(run: Path) -> str:
+    """What to do about a damaged run."""
+    quoted = shlex.quote(str(run))
+    return f"set aside what is damaged with: batchmill verify --repair {quoted}"
 
 
 def refused(error: OSError, path: Path) -> StorageError:
