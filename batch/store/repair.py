@@ -16,7 +16,7 @@ from batch.errors import Damaged, StorageError, UsageError
 from batch.model import Position
 from batch.run_folder import PLAN, PartFolder, RunFolder, is_run, part_name
 from batch.store import budget_file, folder, journal, lock, parts, plan, spool, verify
-from batch.store.files import Disk, is_something_else, parquet
+from batch.store.files import Disk, is_something_else
 from batch.store.recover import keep_damaged_lines, set_aside
 from batch.totals import Summary
 
@@ -93,7 +93,7 @@ def _files(disk: Disk, run: RunFolder) -> Iterator[str]:
     for path in (run.log, run.schema_copy, *run.drafts.iterdir(), *run.all_sent()):
         if is_something_else(path):
             yield _away(disk, run, path)
-    if os.path.lexists(run.usage) and not _is_parquet(run.usage):
+    if is_something_else(run.usage):
         yield _away(disk, run, run.usage)
     try:
         budget_file.read(run)
@@ -105,14 +105,6 @@ def _files(disk: Disk, run: RunFolder) -> Iterator[str]:
         )
 
 
-def _is_parquet(path: Path) -> bool:
-    try:
-        parquet(path).read()
-    except StorageError:
-        return False
-    return True
-
-
 def _sealed(disk: Disk, run: RunFolder, footers: dict[int, parts.Footer]) -> Iterator[str]:
     """Keep the sealed parts that are whole; their footers go to `footers`."""
     for number, path in run.sealed_parts().items():
@@ -121,6 +113,12 @@ def _sealed(disk: Disk, run: RunFolder, footers: dict[int, parts.Footer]) -> Ite
             footers[number] = footer
         else:
             yield _away(disk, run, path) + "; its rows are asked again"
+    known = plan.read(run.path)
+    if known is not None and not run.open_parts():
+        whole = Summary()
+        for footer in footers.values():
+            whole.merge(footer.summary)
+        folder.write_usage(disk, run, known.run_id, whole)
 
 
 def _whole(number: int, path: Path) -> parts.Footer | None:

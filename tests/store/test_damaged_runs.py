@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 
 from batch.run_folder import RunFolder
@@ -91,7 +89,7 @@ def test_a_removed_lock_file_never_lets_two_write(api, start, batchmill, tmp_pat
     command = ("run", "in.jsonl", *asking(api, "-c", 4))
     first = start(*command)
     until(lambda: len(api.ledger) >= 12, first)
-    os.unlink(tmp_path / "runs/in/lock")
+    (tmp_path / "runs/in/lock").unlink()
     second = start(*command)
     _, said = first.communicate(timeout=60)
     assert first.returncode == 5
@@ -106,9 +104,8 @@ def test_a_writer_that_looks_at_no_lock_is_noticed(api, start, batchmill, damagi
     run = damaging.copied(tmp_path, killed=True) / "runs/in"
     (run / "lock").unlink()
     process = start(*damaging.command)
-    until((run / "lock").exists, process)
-    with (run / "open/part-00000000/journal.jsonl").open("ab") as journal:
-        journal.write(b"0")
+    with (run / "open/part-00000000/journal.jsonl").open("ab", buffering=0) as journal:
+        until(lambda: journal.write(b"0") and process.poll() is not None)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 4
     assert "whose file lock was removed" in said
