@@ -42,6 +42,9 @@ def absolute(tables: dict[str, Any], folder: Path, source: Path | None = None) -
         _read_in(prompt, folder, source)
     if isinstance(endpoint := made.get("endpoint"), dict):
         _find_model(endpoint, folder)
+        for key in ("ca_file", "client_cert", "client_key"):
+            if isinstance(endpoint.get(key), str):
+                endpoint[key] = _absolute(endpoint[key], folder)
     return made
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
-from batch.engine.retry import Chances
+from batch import apis
+from batch.engine.retry import FLEX_TRIES, Chances
 from batch.model import Request, Row
+from batch.outcome import GENERATED
 from batch.tries import Try
 
 
@@ -19,9 +21,24 @@ class Task(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def asked(self) -> Request:
-        """The request of a row that has one."""
+        """The request of a row that has one, as it is to be sent now."""
         assert self.request is not None
-        return self.request
+        return apis.in_standard_tier(self.request) if self._leaves_flex else self.request
+
+    @property
+    def _leaves_flex(self) -> bool:
+        return self.chances.of("flex") >= FLEX_TRIES
+
+    @property
+    def unwanted(self) -> int:
+        """How many tries ended in a whole answer, so that another is wanted; what was refused, or perhaps
+        got lost, may be asked for again as it was, unless that is in another tier.
+        """
+        return self._leaves_flex + sum(
+            done.error_class in GENERATED
+            or (done.attempt.status == 200 and done.attempt.fault in (None, "bad_response"))
+            for done in self.tries
+        )
 
     def lighter(self, reads_files: bool) -> Task:
         """The task without the body of its last answer, to be kept while it waits.  A request that

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import re
+
 import pytest
 
 from batch.engine.refusals import Refusals
@@ -35,7 +38,7 @@ def test_nobody_sends_before_the_server_said_so(refusals, answered, seconds):
     limiter = Limiter(Limits(), 8, clock=lambda: clock[0])
     held = Refusals(Retry(), limiter, lambda: 0.5)
     for again in refusals:
-        assert held.hold(again, ATTEMPT, NOW) is None
+        assert held.hold(again, ATTEMPT, NOW).reason is None
         if answered:
             held.answered()
     clock[0] += seconds
@@ -56,10 +59,10 @@ def test_nobody_sends_before_the_server_said_so(refusals, answered, seconds):
 )
 def test_a_run_gives_up_after_its_longest_wait(wait, after, answered, stops):
     held = Refusals(Retry(max_wait=60), Limiter(Limits(), 8, clock=lambda: NOW), lambda: 0.5)
-    assert held.hold(refused(), ATTEMPT, NOW) is None
+    assert held.hold(refused(), ATTEMPT, NOW).reason is None
     if answered:
         held.answered()
-    assert (held.hold(refused(wait), ATTEMPT, NOW + after) is not None) == stops
+    assert (held.hold(refused(wait), ATTEMPT, NOW + after).reason is not None) == stops
 
 
 def test_a_refusal_after_an_answer_is_of_one_row():
@@ -69,3 +72,17 @@ def test_a_refusal_after_an_answer_is_of_one_row():
     assert not held.others_succeed
     held.answered()
     assert held.others_succeed
+
+
+@pytest.mark.parametrize(
+    ("wait", "hint"),
+    [
+        (9_000.0, r"come back after \d{4}-\d\d-\d\d \d\d:\d\d:\d\d \S+"),
+        (math.inf, r"come back later: it does not say when"),
+    ],
+)
+def test_a_limit_beyond_all_patience_stops_at_once_and_names_the_hour_with_its_zone(wait, hint):
+    held = Refusals(Retry(), Limiter(Limits(), 8, clock=lambda: NOW), lambda: 0.5)
+    reason = held.hold(refused(wait), ATTEMPT, NOW)
+    assert reason is not None and re.match(hint, reason.hint or "")
+    assert "for longer than retry.max_wait" in str(reason)
