@@ -12,16 +12,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batch.errors import Refused
-from batch.run_folder import RunFolder, is_ours
+from batch.run_folder import RunFolder, is_ours, is_run
 from batch.store import parts
-from batch.store.files import Disk, damaged, refused
+from batch.store.files import Disk, damaged, is_something_else, refused
 from batch.totals import Group, Summary, Totals
 
 
 def check_ours(run: Path) -> None:
-    """Raises Refused when something else lies in the run's folder."""
+    """Raises Refused when something else lies in the run's folder, and Damaged where its own copy of
+    the input is no file, which nobody would end reading.
+    """
     if run.is_dir():
-        if RunFolder(run).plan.exists():
+        for path in filter(is_something_else, run.glob("input.*")):
+            raise damaged(path, "is no file")
+        if is_run(run):
             return
         foreign = sorted(path.name for path in run.iterdir() if not is_ours(path.name))
         if not foreign:

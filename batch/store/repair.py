@@ -90,7 +90,13 @@ def _plan(disk: Disk, run: RunFolder) -> Iterator[str]:
 
 def _files(disk: Disk, run: RunFolder) -> Iterator[str]:
     """What is for reading, or derived, or counts the money: the next start makes it anew."""
-    for path in (run.log, run.schema_copy, *run.drafts.iterdir(), *run.all_sent()):
+    for path in (
+        run.log,
+        run.schema_copy,
+        *run.drafts.iterdir(),
+        *run.all_sent(),
+        *run.path.glob("input.*"),
+    ):
         if is_something_else(path):
             yield _away(disk, run, path)
     if is_something_else(run.usage):
