@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from batch.transport.client import Client
-from batch.transport.endpoint import lists_of
+from batch.transport.paths import lists_of
 
 
 async def is_there(client: Client, base_url: str) -> bool:
