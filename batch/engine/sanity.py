@@ -33,7 +33,7 @@ length.
 NUMBERED = re.compile(r"[\w-]*[0-9][\w-]*")
 """Numbers, and the ids of requests."""
 IN_DOUBT = ("invalid_request", "blocked")
-"""Error classes of which one row does not tell whose fault it is."""
+"""Error classes that may be everybody's before the first success: a page that turns all away."""
 
 LENGTHS = frozenset({"context_length", "too_large"})
 OUTPUT_CAP = re.compile(r"max_\w*(?:tokens|length)|n_predict|in the completion", re.I)
@@ -111,7 +111,7 @@ class HeldBack:
         error_class = failure.error.error_class
         known = failure.fingerprint() in self._known
         if self._succeeded:
-            return error_class in IN_DOUBT and not (known or self._accepts_all)
+            return error_class == "invalid_request" and not (known or self._accepts_all)
         if error_class in LENGTHS:
             return (failure.of_job or not known) and all(
                 done.certainly_free for done in failure.tries

@@ -61,7 +61,9 @@ class AdaptiveRate:
 
     def refused(self, now: float) -> bool:
         """The server had no room.  Whether the rate has changed: once a second at the most."""
-        self._refused, self._on_trial = now, False
+        self._refused = now
+        if self._on_trial:  # a rate that was tried out was no estimate of the limit
+            self.rate, self._on_trial = None, False
         if now < self._episode_ends or (self.rate is None and not self._answers):
             return False
         if self.rate is not None and not self._answered_since_cut:

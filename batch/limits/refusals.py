@@ -25,6 +25,8 @@ SLOWER = 0.9
 """The share of the rate of answers at which requests leave in a trial."""
 EXPECTED, MOST_TRIED = 15, 250
 """A trial lasts until it should have seen so many refusals, or for so many requests."""
+CLEAR = 8
+"""Where a trial should have seen so many refusals and saw none, it is over."""
 LONGEST = 10.0
 """Seconds of a trial, however few requests it has seen."""
 REMAIN, REMAINS = 3, 0.15
@@ -107,7 +109,8 @@ class RefusalCauses:
             return None
         requests, refused = self.window.counted(self.trial.since, sent)
         expected = requests * self.trial.share
-        if requests < self.trial.requests and now - self.trial.since < LONGEST:
+        over = requests >= self.trial.requests or now - self.trial.since >= LONGEST
+        if not over and (refused or expected < CLEAR):
             return None
         remains = refused >= max(REMAIN, REMAINS * expected)
         self.background = min(MOST_BACKGROUND, refused / requests) if remains else 0.0

@@ -83,6 +83,6 @@ def test_a_refusal_after_an_answer_is_of_one_row():
 )
 def test_a_limit_beyond_all_patience_stops_at_once_and_names_the_hour_with_its_zone(wait, hint):
     held = Refusals(Retry(), Limiter(Limits(), 8, clock=lambda: NOW), lambda: 0.5)
-    reason = held.hold(refused(wait), ATTEMPT, NOW)
+    reason = held.hold(refused(wait), ATTEMPT, NOW).reason
     assert reason is not None and re.match(hint, reason.hint or "")
     assert "for longer than retry.max_wait" in str(reason)
