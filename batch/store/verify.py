@@ -1,7 +1,7 @@
 """Whether a run is what was written: hashes, page checksums, CRCs, every row once, totals equal to
 the rows.
 
-Takes no lock and changes nothing.  A finding is a sentence; damage is told apart from what is
+Takes no lock and changes nothing (`repair` does).  A finding is a sentence; damage is told apart from what is
 merely not there yet.
 """
 
