@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -12,11 +13,17 @@ PLAN, USAGE, BUDGET, LOG, LOCK, SOFT_LOCK = (
     *("run.json", "usage.parquet", "budget.json"),
     *("run.log", "lock", "lock.soft"),
 )
-COMPLETIONS, OPEN, DRAFTS = "completions", "open", "tmp"
+COMPLETIONS, OPEN, DRAFTS, DAMAGED = "completions", "open", "tmp", "damaged"
+PLAN_COPY, SCHEMA_COPY = "run.json.copy", "schema.copy"
 SCHEMA = "_schema.parquet"
 JOURNAL, SPOOL, SENT = "journal.jsonl", "input.arrow", "sent"
 
-OURS = frozenset({PLAN, USAGE, BUDGET, LOG, LOCK, SOFT_LOCK, COMPLETIONS, OPEN, DRAFTS})
+OURS = frozenset(
+    {
+        *(PLAN, PLAN_COPY, SCHEMA_COPY, USAGE, BUDGET, LOG, LOCK, SOFT_LOCK),
+        *(COMPLETIONS, OPEN, DRAFTS, DAMAGED),
+    }
+)
 """What lies in a run's folder; and its own copy of what came on standard input, `input.*`."""
 
 PART = re.compile(r"part-(\d{8})(?:\.parquet)?$")
@@ -25,6 +32,17 @@ PART = re.compile(r"part-(\d{8})(?:\.parquet)?$")
 def is_ours(name: str) -> bool:
     """Whether a run puts something of that name into its folder."""
     return name in OURS or name.startswith("input.")
+
+
+def run_of(path: Path) -> Path:
+    """The folder of the run in which a file of it lies."""
+    inner = [each for each in path.parents if each.name in (COMPLETIONS, OPEN, DRAFTS)]
+    return (inner[0] if inner else path).parent
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a run lies there, damaged or not."""
+    return any(os.path.lexists(folder / name) for name in (PLAN, PLAN_COPY))
 
 
 def part_name(number: int) -> str:
@@ -57,6 +75,21 @@ class RunFolder(msgspec.Struct, frozen=True):
     def plan(self) -> Path:
         """What the run is doing."""
         return self.path / PLAN
+
+    @property
+    def plan_copy(self) -> Path:
+        """The same once more: nothing else tells it."""
+        return self.path / PLAN_COPY
+
+    @property
+    def schema_copy(self) -> Path:
+        """The columns of its output once more."""
+        return self.path / SCHEMA_COPY
+
+    @property
+    def damaged(self) -> Path:
+        """The folder of what could not be read and was set aside."""
+        return self.path / DAMAGED
 
     @property
     def usage(self) -> Path:

@@ -17,7 +17,7 @@ from batch.outputs import form
 from batch.outputs.form import File
 from batch.planning import begun
 from batch.reports import status
-from batch.run_folder import PLAN, RunFolder
+from batch.run_folder import PLAN, RunFolder, is_run
 from batch.spec import Job
 from batch.store import plan
 from batch.store.budget_file import Cap
@@ -172,14 +172,13 @@ def run_folder(what: Path) -> Path:
     return beside if not RunFolder(what).plan.exists() and beside.is_dir() else what
 
 
-def runs(whats: Iterable[Path]) -> Iterator[tuple[Path, Plan]]:
-    """The runs meant by RUN…, each of which may also be a folder with runs below it.  Raises
-    UsageError where there is none.
+def runs(whats: Iterable[Path]) -> Iterator[Path]:
+    """The folders of the runs meant by RUN…, each of which may also be a folder with runs below it.
+    Raises UsageError where there is none.
     """
     for what in whats:
         run = run_folder(what)
-        known = plan.read(run)
-        found = [(run, known)] if known else list(status.below(run)) if run.is_dir() else []
+        found = [run] if is_run(run) else status.below(run) if run.is_dir() else []
         if not found:
             raise UsageError(f"{run} is no run: there is no {PLAN} in it or below it")
         yield from found

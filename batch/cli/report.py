@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from batch import renderers
-from batch.cli import put
+from batch.cli import put, say
 from batch.errors import UsageError
 
 if TYPE_CHECKING:
@@ -45,12 +45,12 @@ def report(
     file: Path | None,
     reprice: bool,
     format_: str,
-) -> None:
+) -> int:
     """What runs cost: tokens, money, time and failures, of one run, several, or all below a folder.
 
     Works at any time, also while a run is under way; a run given twice counts once. A cost that is
     not known is said to be unknown. `--by tag:NAME` and `--by column:NAME` tell a tag from a column
-    of the same name.
+    of the same name. A run that is damaged is told of, and the others are reported: exit code 5.
     """
     import pyarrow as pa
 
@@ -61,9 +61,15 @@ def report(
     pa.set_memory_pool(pa.system_memory_pool())  # a third less memory here than pyarrow's own
     period = Period(_moment("--since", since), _moment("--until", until, end=True))
     costing = _costing(file, reprice)
-    made = reporting.of(jobs.runs(runs), tuple(dict.fromkeys(by)), period, costing)
+    folders, keys = list(jobs.runs(runs)), tuple(dict.fromkeys(by))
+    made, damages = reporting.of_folders(folders, keys, period, costing)
     shown = renderers.renderer(format_)
     put(shown.text(made).removesuffix("\n"), shown.KIND)
+    for damage in damages:
+        say(f"not in this report: {damage}")
+        if damage.hint:
+            say(damage.hint)
+    return damages[0].exit_code if damages else 0
 
 
 def _costing(file: Path | None, reprice: bool) -> Costing:

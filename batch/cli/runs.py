@@ -7,24 +7,34 @@ from pathlib import Path
 import click
 
 from batch import words
-from batch.cli import put
+from batch.cli import put, say
+from batch.errors import BatchError
 
 
 @click.command()
 @click.argument("root", metavar="[ROOT]", type=click.Path(path_type=Path), default=Path("runs"))
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
-def runs(root: Path, as_json: bool) -> None:
-    """List the runs below a folder (default: runs)."""
+def runs(root: Path, as_json: bool) -> int:
+    """List the runs below a folder (default: runs).
+
+    Exit code: 0, or 5 where one of them is damaged.
+    """
     import msgspec
 
-    from batch.errors import UsageError
+    from batch.errors import StorageError, UsageError
     from batch.reports import status
     from batch.runs import Run
 
     if not root.is_dir():
         raise UsageError(f"{root}: no such folder")
-    for path, _ in status.below(root):
-        now = Run(path).status()
+    code = 0
+    for path in status.below(root):
+        try:
+            now = Run(path).status()
+        except StorageError as damage:
+            code = damage.exit_code
+            _put_damaged(path, damage, as_json)
+            continue
         if as_json:
             put(msgspec.json.encode(now), "json")
             continue
@@ -32,3 +42,16 @@ def runs(root: Path, as_json: bool) -> None:
         counts = f"{now.ok:>11,} ok {now.failed:>7,} failed of {of:>11}"
         line = f"{now.created_at[:16]}  {now.state:<11} {counts}  {now.model or '-'}  {path}"
         put(words.one_line(line))
+    return code
+
+
+def _put_damaged(run: Path, damage: BatchError, as_json: bool) -> None:
+    import msgspec
+
+    if as_json:
+        told = {"run": str(run.absolute()), "state": "damaged", "error": str(damage)}
+        put(msgspec.json.encode(told), "json")
+        return
+    put(words.one_line(f"{'':<16}  {'damaged':<11} {damage}"))
+    if damage.hint:
+        say(damage.hint)

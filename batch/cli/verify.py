@@ -7,15 +7,19 @@ from pathlib import Path
 import click
 
 from batch import words
-from batch.cli import put
+from batch.cli import put, say
 
 
 @click.command()
 @click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
 @click.option("--input", "with_input", is_flag=True, help="Also compare every row with the input.")
+@click.option("--repair", is_flag=True,
+              help="First set aside what is damaged; the next run asks its rows again.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a finding.")
-def verify(run: Path, with_input: bool, as_json: bool) -> int:
+def verify(run: Path, with_input: bool, repair: bool, as_json: bool) -> int:
     """Check hashes, that every row is there once, and that totals are the sums of rows.
+
+    --repair never removes what is damaged: it moves it into the run's folder damaged/.
 
     Exit code: 0 all is well, 1 rows are missing, 5 something is damaged.
     """
@@ -23,8 +27,14 @@ def verify(run: Path, with_input: bool, as_json: bool) -> int:
 
     from batch import runs
     from batch.cli import jobs
+    from batch.run_folder import RunFolder
+    from batch.store import repair as repairing
+    from batch.store.files import way_out_of
 
     run = jobs.run_folder(run)
+    if repair:
+        for line in repairing.repair(RunFolder(run)):
+            say(line)
     found = runs.Run(run)
     findings = list(found.verify())
     if with_input:
@@ -36,4 +46,7 @@ def verify(run: Path, with_input: bool, as_json: bool) -> int:
             put(words.one_line(finding.text))
     if not findings and not as_json:
         put(words.one_line(f"{run}: all is well"))
-    return 5 if any(finding.damage for finding in findings) else 1 if findings else 0
+    if not any(finding.damage for finding in findings):
+        return 1 if findings else 0
+    say(way_out_of(run))
+    return 5

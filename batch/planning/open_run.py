@@ -143,6 +143,7 @@ def _locked(prepared: Prepared, run: RunFolder, say: Say, stack: ExitStack) -> O
     folder.make(disk, run)
     if warning := stack.enter_context(lock.held(run)):
         say(warning)
+    disk.guard(lock.guard(run))
     # once more, now that nobody else can change it
     grown: list[str] = []
     known = comparison.same_run(job, run.path, source, grown.append)

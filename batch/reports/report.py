@@ -14,7 +14,7 @@ import msgspec
 
 from batch.costs import prices
 from batch.costs.prices import Price, Pricer
-from batch.errors import UsageError
+from batch.errors import StorageError, UsageError
 from batch.planning import begun
 from batch.reports import keys
 from batch.reports.aggregate import ALWAYS, Aggregation, Period
@@ -22,7 +22,7 @@ from batch.reports.counts import RECORDED, Costing
 from batch.reports.groups import Group, Groups, Numbers, Spread, rounded
 from batch.reports.keys import ChosenRun
 from batch.run_folder import RunFolder
-from batch.store import contents, part_results
+from batch.store import contents, part_results, plan
 from batch.store.plan import Plan
 from batch.transport import endpoint
 
@@ -77,6 +77,41 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     unpriced_models: dict[str, tuple[int, int]]
     costing: str | None
     latencies: Spread
+
+
+def of_folders(
+    folders: Iterable[Path], by: Sequence[str], period: Period, costing: Costing
+) -> tuple[Report, list[StorageError]]:
+    """The report of the runs in `folders` that can be read, and what is wrong with the others.  Raises
+    what is wrong where none can be, and what `of` raises.
+    """
+    runs: list[tuple[Path, Plan]] = []
+    damages: list[StorageError] = []
+    for path in folders:
+        try:
+            known = plan.read(path)
+        except StorageError as damage:
+            damages.append(damage)
+        else:
+            runs += [] if known is None else [(path, known)]
+    try:
+        if runs:
+            return of(runs, by, period, costing), damages
+    except StorageError:
+        runs = [run for run in runs if _is_whole(run, damages)]
+    if not runs:
+        raise damages[0]
+    return of(runs, by, period, costing), damages
+
+
+def _is_whole(run: tuple[Path, Plan], damages: list[StorageError]) -> bool:
+    """Whether a run can be read; if not, what is wrong goes to `damages`."""
+    try:
+        of([run], ())
+    except StorageError as damage:
+        damages.append(damage)
+        return False
+    return True
 
 
 def of(

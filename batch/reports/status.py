@@ -7,13 +7,13 @@ rows as for a thousand of the last ones.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 
-from batch.run_folder import PLAN, RunFolder
-from batch.store import contents, lock, log, plan
+from batch.errors import StorageError
+from batch.run_folder import PLAN, PLAN_COPY, RunFolder
+from batch.store import contents, lock, log
 from batch.store.files import parquet
 from batch.store.plan import Plan
 
@@ -105,7 +105,7 @@ def _lately(run: RunFolder) -> list[float]:
             if path.stat().st_mtime < time.time() - RECENT_SECONDS:
                 continue
             column = parquet(path).read(["finished_at"]).column(0)
-        except OSError:  # sealed anew at this moment
+        except (OSError, StorageError):  # sealed anew at this moment
             continue
         found += [micros / 1e6 for micros in column.cast("int64").to_pylist() if micros is not None]
     return found
@@ -116,9 +116,7 @@ def _rate(finished: list[float], now: float) -> float | None:
     return len(recent) / max(1.0, now - min(recent)) if recent else None
 
 
-def below(root: Path) -> Iterator[tuple[Path, Plan]]:
-    """The runs in the folders below `root`, by path."""
-    for path in sorted(root.rglob(PLAN)):
-        known = plan.read(path.parent)
-        if known is not None:
-            yield path.parent, known
+def below(root: Path) -> list[Path]:
+    """The folders below `root` that hold runs, damaged ones too, by path."""
+    found = {path.parent for path in root.rglob(f"{PLAN}*") if path.name in (PLAN, PLAN_COPY)}
+    return sorted(found)

@@ -4,8 +4,8 @@
 run.log, `plan` run.json and `budget_file` budget.json.  `spool` and `journal` hold an open part,
 `sends` what was sent and has no result yet; `seal` makes a sealed part (`parts`) of them, and
 `part_results` reads both together.  `recover` says what is there at a start, and `writer` goes on with
-it, in `open_parts`.  `contents` and `verify` read a run from outside, `reuse` takes answers of another
-run.  Where everything lies, a RunFolder knows.
+it, in `open_parts`.  `contents` and `verify` read a run from outside, `repair` sets aside what is damaged,
+`reuse` takes answers of another run.  Where everything lies, a RunFolder knows.
 
 Called by `runner`, `engine` and `planning`, which run; and by `runs`, `reports` and `outputs`, which
 read.
@@ -28,7 +28,8 @@ step                                      | on disk if it ends here      | the n
 6 sent-N, unless rows of it are still un- | part; some of the open files | removes the rest; what is
   answered, and the open part's files go  |                              | unanswered goes to open/sent
 7 the folder open/part is removed, synced | part                         | nothing to do
-8 run.json and usage.parquet are replaced | the old or the new one       | writes them anew
+8 usage.parquet, run.json and its copy    | the old or the new one       | writes them anew
+  are replaced, in this order             |                              |
 
 A new journal's bytes, its folder and the folder above it are synced in one group commit, parts in
 order, before any row in it counts; so a part is on disk before the next one begins.  A merge of a

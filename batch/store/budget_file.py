@@ -7,9 +7,8 @@ from pathlib import Path
 
 import msgspec
 
-from batch.errors import Damaged
 from batch.run_folder import RunFolder
-from batch.store.files import Disk, content
+from batch.store.files import Disk, content, damaged
 
 
 class Cap(msgspec.Struct, frozen=True):
@@ -41,11 +40,11 @@ class Withdrawals(msgspec.Struct, frozen=True, omit_defaults=True):
 
 def read(run: RunFolder) -> Withdrawals | None:
     """What the run has drawn; None when no start had a cap.  Raises Damaged."""
+    found = content(run.budget)
     try:
-        found = content(run.budget)
         return None if found is None else msgspec.json.decode(found, type=Withdrawals)
-    except (msgspec.DecodeError, OSError) as error:
-        raise Damaged(f"{run.budget}: {error}") from None
+    except ValueError as error:
+        raise damaged(run.budget, str(error)) from None
 
 
 def write(disk: Disk, run: RunFolder, drawn: Withdrawals) -> None:

@@ -6,6 +6,7 @@ wherever it lies.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -14,11 +15,10 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from batch import columns
-from batch.errors import Damaged
 from batch.model import Sent
 from batch.run_folder import RunFolder
 from batch.store import part_results, parts, sends
-from batch.store.files import parquet
+from batch.store.files import damaged, parquet
 from batch.store.seal import Layout, Merge
 from batch.totals import Summary
 
@@ -38,10 +38,10 @@ def part(
     sealed = run.sealed(number)
     entries = part_results.journalled(run, number)
     if entries:
-        old = sealed if sealed.exists() else None
+        old = sealed if os.path.lexists(sealed) else None
         merge = Merge(run.opened(number), old, entries, layout, spooled=spooled)
         yield from merge.tables()
-    elif sealed.exists():  # also when it was sealed while we looked
+    elif os.path.lexists(sealed):  # also when it was sealed while we looked
         for batch in parquet(sealed).iter_batches(1024):
             yield pa.Table.from_batches([batch], schema=layout.schema)
 
@@ -85,9 +85,8 @@ def _with_all(table: pa.Table, names: Sequence[str]) -> pa.Table:
 def _read(sealed: Path, names: Sequence[str]) -> pa.Table:
     try:
         return parquet(sealed).read(list(names), use_threads=False)
-    except (pa.ArrowException, OSError) as error:  # as pyarrow meets damage
-        problem = str(error).splitlines()[0]
-        raise Damaged(f"{sealed}: cannot be read: {problem}") from None
+    except FileNotFoundError:
+        raise damaged(sealed, "is missing") from None
 
 
 class Counted(NamedTuple):
@@ -118,7 +117,7 @@ def counted(run: Path) -> Counted:
 def _of_open(run: RunFolder, number: int) -> Counted:
     """What an open part holds."""
     entries, sealed = part_results.journalled(run, number), run.sealed(number)
-    if not entries and sealed.exists():
+    if not entries and os.path.lexists(sealed):
         return Counted(parts.footer(sealed).summary, 1, [])
     whole, results = Summary(), part_results.together(run, number, entries)
     for result in results:

@@ -11,15 +11,19 @@ from __future__ import annotations
 import errno
 import io
 import os
-from collections.abc import Callable, Iterable
+import shlex
+import stat
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from batch.errors import StorageError
+from batch.errors import Damaged, StorageError
+from batch.run_folder import is_run, run_of
 
 T = TypeVar("T")
 
@@ -31,6 +35,11 @@ class Disk:
 
     def __init__(self) -> None:
         self._refusal: StorageError | None = None
+        self._lock: Callable[[], StorageError | None] = lambda: None
+
+    def guard(self, lock: Callable[[], StorageError | None]) -> None:
+        """From now on change nothing once `lock` gives a reason not to."""
+        self._lock = lock
 
     def open_notes(self, path: Path) -> BinaryIO:
         """A file to add lines to, made if it is not there; the caller closes it."""
@@ -40,8 +49,7 @@ class Disk:
         """Add `data` to what `open_notes` opened.  It survives a kill of the process, and is durable
         only when the system writes it.
         """
-        if self._refusal is not None:
-            raise self._refusal
+        self._check()
         try:
             written = self.write(file, memoryview(data))
         except OSError as error:
@@ -125,18 +133,23 @@ class Disk:
         self._try(lambda: self.fsync(file), path)
 
     def _try(self, call: Callable[[], T], path: Path) -> T:
-        if self._refusal is not None:
-            raise self._refusal
+        self._check()
         try:
             return call()
         except OSError as error:
             self._refusal = refused(error, path)
             raise self._refusal from None
 
+    def _check(self) -> None:
+        """Raises what was refused before.  Looking at the lock takes 2 us."""
+        self._refusal = self._refusal or self._lock()
+        if self._refusal is not None:
+            raise self._refusal
+
     # What a test replaces.
 
     def open(self, path: Path, mode: str) -> BinaryIO:
-        return open(path, mode, buffering=0)  # type: ignore[return-value]  # noqa: PTH123
+        return open(path, mode, buffering=0, opener=_regular)  # type: ignore[return-value]
 
     def write(self, file: BinaryIO, data: memoryview) -> int:
         return file.write(data)
@@ -207,33 +220,113 @@ class _CheckedFile(io.RawIOBase):
 
 
 def content(path: Path) -> bytes | None:
-    """All that is in a file; None where there is none."""
+    """All that is in a file; None where there is none.  Raises StorageError."""
     try:
-        return path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
+        with stored(path) as file, readable(path):
+            return file.read()
+    except FileNotFoundError:
         return None
 
 
 def stored(path: Path, buffering: int = -1) -> BinaryIO:
-    """A file to read piece by piece.  Raises OSError."""
-    return path.open("rb", buffering=buffering)
+    """A file to read piece by piece.  Raises FileNotFoundError, and StorageError: Damaged where
+    something else lies in its place.
+    """
+    try:
+        return open(path, "rb", buffering, opener=_regular)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise refused(error, path) from None
 
 
 def mapped(path: Path) -> pa.MemoryMappedFile:
-    """A file to read in place.  Raises OSError."""
-    return pa.memory_map(str(path))
+    """A file to read in place.  Raises what `stored` raises."""
+    stored(path).close()
+    with readable(path):
+        return pa.memory_map(str(path))
 
 
-def parquet(path: Path, *, checked: bool = False) -> pq.ParquetFile:
-    """A Parquet file to read, page by page; `checked` against its checksums.  Raises OSError and
-    ArrowException.
+def parquet(path: Path) -> pq.ParquetFile:
+    """A Parquet file to read, page by page, against its checksums.  Opening and reading it raise what
+    `stored` raises, and Damaged.
     """
-    return pq.ParquetFile(path, pre_buffer=False, page_checksum_verification=checked)
+    stored(path).close()
+    with readable(path):
+        return _Parquet(path, pre_buffer=False, page_checksum_verification=True)
+
+
+class _Parquet(pq.ParquetFile):  # type: ignore[misc]
+    """One that tells damage in our words, wherever it is met."""
+
+    def __init__(self, path: Path, **how: Any) -> None:
+        self._path = path
+        super().__init__(path, **how)
+
+    def read(self, *args: Any, **named: Any) -> pa.Table:
+        with readable(self._path):
+            return super().read(*args, **named)
+
+    def read_row_group(self, *args: Any, **named: Any) -> pa.Table:
+        with readable(self._path):
+            return super().read_row_group(*args, **named)
+
+    def iter_batches(self, *args: Any, **named: Any) -> Iterator[pa.RecordBatch]:
+        batches = super().iter_batches(*args, **named)
+        while True:
+            with readable(self._path):
+                batch = next(batches, None)
+            if batch is None:
+                return
+            yield batch
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Raises Damaged for what the system or pyarrow meet in reading a file that is there."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except (pa.ArrowException, OSError) as error:
+        problem = (str(error).splitlines() or [type(error).__name__])[0]
+        raise damaged(path, f"cannot be read: {problem}") from None
+
+
+def _regular(path: str, flags: int) -> int:
+    """Open a file and nothing else.  What else lies there (a FIFO, say) is not waited for."""
+    descriptor = os.open(path, flags | getattr(os, "O_NONBLOCK", 0), 0o666)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EISDIR, "is no file")
+    return descriptor
+
+
+def is_something_else(path: Path) -> bool:
+    """Whether what lies there is no file."""
+    return os.path.lexists(path) and not path.is_file()
+
+
+def damaged(path: Path, why: str) -> Damaged:
+    """What is wrong with a file of a run, and the way out."""
+    return Damaged(f"{path}: {why}", hint=way_out_of(run_of(path)))
+
+
+def way_out_of(run: Path) -> str:
+    """What to do about a damaged run."""
+    quoted = shlex.quote(str(run))
+    return f"set aside what is damaged with: batchmill verify --repair {quoted}"
 
 
 def refused(error: OSError, path: Path) -> StorageError:
     """What the operating system refused, as one line."""
+    if error.errno in MISPLACED and is_run(run_of(path)):
+        return damaged(path, error.strerror or str(error))
     return StorageError(f"{path}: {error.strerror or error}", hint=_way_out(error))
+
+
+MISPLACED = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ELOOP, errno.ENXIO)
+"""What the system says where something else lies in the place of a file or folder."""
 
 
 def _way_out(error: OSError) -> str:

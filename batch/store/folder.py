@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import shutil
 from pathlib import Path
 
@@ -11,16 +12,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batch.errors import Refused
-from batch.run_folder import RunFolder, is_ours
+from batch.run_folder import RunFolder, is_ours, is_run
 from batch.store import parts
-from batch.store.files import Disk, parquet, refused
+from batch.store.files import Disk, damaged, is_something_else, refused
 from batch.totals import Group, Summary, Totals
 
 
 def check_ours(run: Path) -> None:
-    """Raises Refused when something else lies in the run's folder."""
+    """Raises Refused when something else lies in the run's folder, and Damaged where its own copy of
+    the input is no file, which nobody would end reading.
+    """
     if run.is_dir():
-        if RunFolder(run).plan.exists():
+        for path in filter(is_something_else, run.glob("input.*")):
+            raise damaged(path, "is no file")
+        if is_run(run):
             return
         foreign = sorted(path.name for path in run.iterdir() if not is_ours(path.name))
         if not foreign:
@@ -69,21 +74,34 @@ def set_aside(run: Path) -> Path:
 
 def begin(disk: Disk, run: RunFolder, schema: pa.Schema) -> None:
     """Fix the schema of a new run's output."""
-    draft = run.drafts / run.schema.name
+    for path in (run.schema_copy, run.schema):
+        write_schema(disk, run, path, schema)
+    disk.sync_folder(run.path.parent)  # which an earlier start may have been killed before
+
+
+def write_schema(disk: Disk, run: RunFolder, path: Path, schema: pa.Schema) -> None:
+    """Make `path` a file that tells the schema, all or nothing."""
+    draft = run.drafts / path.name
     file = disk.create(draft)
     try:
         parts.write_schema(file, schema)
         disk.finish(file, draft)
     finally:
         file.close()
-    disk.rename(draft, run.schema)
-    disk.sync_folder(run.path.parent)  # which an earlier start may have been killed before
+    disk.rename(draft, path)
 
 
 def schema(run: RunFolder) -> pa.Schema:
-    """The schema that was fixed when the run began."""
-    with parquet(run.schema) as file:
-        return file.schema_arrow
+    """The schema that was fixed when the run began.  Raises StorageError, also where one of the run's
+    folders is something else.
+    """
+    for path in (run.completions, run.open, run.drafts):
+        if os.path.lexists(path) and not path.is_dir():
+            raise damaged(path, "is no folder")
+    try:
+        return parts.read_schema(run.schema)
+    except FileNotFoundError:
+        raise damaged(run.schema, "is missing") from None
 
 
 def usage_table(run_id: str, summary: Summary) -> pa.Table:

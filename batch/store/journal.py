@@ -126,20 +126,40 @@ def payloads(path: Path) -> Iterator[bytes]:
             yield found
 
 
+def damaged_lines(path: Path) -> Iterator[bytes]:
+    """The lines that do not count, as they stand; not the torn tail that a kill leaves."""
+    for offset, raw in _raw_lines(path):
+        if raw[-1:] == b"\n" and _counted(offset, raw) is None:
+            yield raw
+
+
 def _is_header(payload: bytes) -> bool:
     return payload.startswith(b'{"part":')
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes | None]]:
-    """(offset, payload) a line; payload None where the CRC does not fit."""
+    """(offset, payload) a line; payload None where the line does not count."""
+    for offset, raw in _raw_lines(path):
+        yield offset, _counted(offset, raw)
+
+
+def _counted(offset: int, raw: bytes) -> bytes | None:
+    """The JSON of a whole line, be it a result or, first of all, a header."""
+    found = payload(raw)
+    if found is None or (offset and _is_header(found)):
+        return None
+    return found
+
+
+def _raw_lines(path: Path) -> Iterator[tuple[int, bytes]]:
     try:
         file = files.stored(path)
     except FileNotFoundError:
         return
     offset = 0
-    with file:
+    with file, files.readable(path):
         for raw in file:
-            yield offset, payload(raw)
+            yield offset, raw
             offset += len(raw)
 
 

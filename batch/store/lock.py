@@ -1,4 +1,10 @@
-"""One process at a time works in a run folder: an advisory lock held for the life of the run."""
+"""One process at a time works in a run folder: an advisory lock held for the life of the run.
+
+A lock file that was removed no longer keeps others out.  So whoever has to make it in a run that
+says `running` first waits two commits and looks whether somebody else still writes; and whoever
+holds it looks, before every change, whether the file is still the one that it holds.  Two writers
+never live longer than a commit.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +12,17 @@ import os
 import socket
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
-from batch.errors import Refused
+from batch.errors import BatchError, Refused, StorageError
 from batch.run_folder import RunFolder
-from batch.store.files import refused
+from batch.store import plan
+from batch.store.files import damaged, is_something_else, refused
+from batch.store.writer import COMMIT_SECONDS
 
 
 @contextmanager
@@ -24,13 +32,68 @@ def held(run: RunFolder) -> Iterator[str | None]:
 
     Raises Refused with the holder's pid when another process has it; nothing is changed then.
     """
+    made = not (run.lock.exists() or run.soft_lock.exists())
     lock, warning = _acquired(run)
     try:
         if warning is None:
             _sign(run.lock)
+        if made and _says_running(run):
+            _wait_for_others(run)
         yield warning
     finally:
         lock.release()
+
+
+def guard(run: RunFolder) -> Callable[[], StorageError | None]:
+    """To be called under the lock: what tells from then on why nothing may be changed any more, None
+    while the lock file is still the one that is held now.
+    """
+    path = run.lock if run.lock.exists() else run.soft_lock
+    held = _identity(path)
+
+    def lost() -> StorageError | None:
+        if _identity(path) == held:
+            return None
+        return StorageError(
+            f"{path} was removed or replaced, so that another process may work here: nothing more"
+            " is written",
+            hint="run the same command again once no other process is at it",
+        )
+
+    return lost
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _says_running(run: RunFolder) -> bool:
+    try:
+        known = plan.read(run.path)
+    except BatchError:
+        return False
+    return known is not None and known.state == "running"
+
+
+def _wait_for_others(run: RunFolder) -> None:
+    """Raises Refused where somebody else still writes: a holder whose lock file was removed."""
+    before = _written(run)
+    time.sleep(2 * COMMIT_SECONDS)
+    if _written(run) != before:
+        raise Refused(
+            f"{run.path} is in use by a process whose file {run.lock.name} was removed",
+            hint="wait for it or stop it, then run the same command again",
+        )
+
+
+def _written(run: RunFolder) -> dict[Path, int]:
+    """What grows while a run is under way, and how long it is."""
+    paths = [*run.completions.glob("*"), *run.open.rglob("*")]
+    return {path: path.lstat().st_size for path in paths if os.path.lexists(path)}
 
 
 def _sign(path: Path) -> None:
@@ -41,6 +104,8 @@ def _sign(path: Path) -> None:
 
 
 def _acquired(run: RunFolder) -> tuple[BaseFileLock, str | None]:
+    for path in filter(is_something_else, (run.lock, run.soft_lock)):
+        raise damaged(path, "is no file")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # filelock warns where it falls back to a soft lock

@@ -8,8 +8,10 @@ from typing import Any
 
 import msgspec
 
+from batch.errors import StorageError
 from batch.run_folder import RunFolder
 from batch.store import files
+from batch.store.files import Disk
 
 TAIL = 64 << 10
 """Bytes from the end in which the latest events are looked for."""
@@ -29,9 +31,9 @@ class Log:
             {"at": round(time.time(), 3), "event": name, **fields}, enc_hook=str
         )
         try:
-            with self._path.open("ab") as file:
+            with Disk().open_notes(self._path) as file:
                 file.write(line + b"\n")
-        except OSError:
+        except (OSError, StorageError):
             return
 
 
@@ -41,12 +43,12 @@ def waiting(run: RunFolder) -> str | None:
         with files.stored(run.log) as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL))
             lines = file.read().splitlines()
-    except OSError:
+    except (OSError, StorageError):
         return None
     for line in reversed(lines):
         try:
             event = msgspec.json.decode(line, type=_Event)
-        except msgspec.DecodeError:  # cut by the tail
+        except ValueError:  # cut by the tail
             continue
         if event.event == "waiting":
             since = time.strftime("%H:%M:%S", time.localtime(event.at))

@@ -6,6 +6,7 @@ meanwhile is read again.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
@@ -20,7 +21,7 @@ T = TypeVar("T")
 def generation(run: RunFolder, number: int) -> int:
     """That of the sealed part, 0 when there is none."""
     path = run.sealed(number)
-    return parts.footer(path).generation if path.exists() else 0
+    return parts.footer(path).generation if os.path.lexists(path) else 0
 
 
 def journalled(run: RunFolder, number: int) -> list[journal.Entry]:
@@ -43,7 +44,7 @@ def together(
 ) -> list[Result]:
     """`results` of a part whose journal adds `entries`."""
     path = run.sealed(number)
-    sealed = seal.results(path, names) if path.exists() else ()
+    sealed = seal.results(path, names) if os.path.lexists(path) else ()
     latest = {result.row: result for result in sealed}
     for result in journal.results(run.opened(number).journal, entries) if entries else ():
         earlier = latest.get(result.row)

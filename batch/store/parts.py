@@ -16,7 +16,6 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from batch.errors import Damaged
 from batch.model import Position
 from batch.store import files
 from batch.totals import Summary
@@ -25,6 +24,12 @@ KEY = b"batchmill"
 BLANK = b"0" * 32
 
 FORMAT = 1
+
+
+class _Hash(msgspec.Struct, frozen=True):
+    """The part of a footer that every file has."""
+
+    hash: str = BLANK.decode()
 
 
 class Footer(msgspec.Struct, frozen=True):
@@ -46,9 +51,28 @@ class Footer(msgspec.Struct, frozen=True):
 
 
 def write_schema(file: BinaryIO, schema: pa.Schema) -> None:
-    """Write a Parquet file of no rows."""
-    with pq.ParquetWriter(pa.PythonFile(file, mode="w"), schema):
-        pass
+    """Write a Parquet file of no rows, with its hash."""
+    with pq.ParquetWriter(pa.PythonFile(file, mode="w"), schema) as writer:
+        writer.add_key_value_metadata({KEY: msgspec.json.encode(_Hash())})
+    _put_hash(file)
+
+
+def read_schema(path: Path) -> pa.Schema:
+    """The schema of a file that `write_schema` or `write` wrote.  Raises FileNotFoundError, and
+    Damaged.
+    """
+    with files.parquet(path) as file, files.readable(path):
+        noted = (file.metadata.metadata or {}).get(KEY)
+        schema = file.schema_arrow
+    try:
+        known = None if noted is None else msgspec.json.decode(noted, type=_Hash)
+    except ValueError:
+        raise files.damaged(path, "its footer is damaged") from None
+    if known is not None and not hash_fits(path, known):
+        raise files.damaged(path, "its bytes have changed since it was written")
+    if "row" not in schema.names:
+        raise files.damaged(path, "holds no columns of a run")
+    return schema
 
 
 def write(
@@ -69,30 +93,34 @@ def write(
             writer.write_table(table, row_group_size=max(1, len(table)))
         made = footer()
         writer.add_key_value_metadata({KEY: msgspec.json.encode(made)})
-    return _with_hash(file, made)
+    return msgspec.structs.replace(made, hash=_put_hash(file))
 
 
-def _with_hash(file: BinaryIO, footer: Footer) -> Footer:
+def _put_hash(file: BinaryIO) -> str:
     digest = _digest(file, None)
     at = _position(file, BLANK)
     file.seek(at)
     file.write(digest.encode())
-    return msgspec.structs.replace(footer, hash=digest)
+    return digest
 
 
 def footer(path: Path) -> Footer:
-    """The footer of a sealed part.  Raises Damaged."""
+    """The footer of a sealed part.  Raises StorageError: Damaged where it is none."""
     try:
-        with files.parquet(path) as file:
-            metadata = file.metadata.metadata or {}
-        return msgspec.json.decode(metadata[KEY], type=Footer)
-    except (pa.ArrowException, OSError, KeyError, ValueError) as error:  # as pyarrow meets damage
-        raise Damaged(f"{path}: no part of a run, or damaged ({type(error).__name__})") from None
+        with files.parquet(path) as file, files.readable(path):
+            metadata, rows = file.metadata.metadata or {}, file.metadata.num_rows
+        found = msgspec.json.decode(metadata[KEY], type=Footer)
+    except (FileNotFoundError, KeyError, ValueError) as error:
+        why = f"no part of a run, or damaged ({type(error).__name__})"
+        raise files.damaged(path, why) from None
+    if found.rows_present != rows:
+        raise files.damaged(path, f"has {rows} rows, its footer says {found.rows_present}")
+    return found
 
 
-def hash_fits(path: Path, known: Footer) -> bool:
+def hash_fits(path: Path, known: Footer | _Hash) -> bool:
     """Whether the file's bytes are those that were sealed."""
-    with files.stored(path) as file:
+    with files.stored(path) as file, files.readable(path):
         at = _position(file, known.hash.encode())
         return at >= 0 and _digest(file, at) == known.hash
 

@@ -17,10 +17,10 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from batch import __version__
-from batch.errors import Damaged, Refused
+from batch.errors import Refused, StorageError
 from batch.model import DEFAULT_API
 from batch.run_folder import RunFolder
-from batch.store.files import Disk, content
+from batch.store.files import Disk, content, damaged
 
 Format = Literal["jsonl", "csv", "parquet", "openai-batch"]
 """What a file of results holds."""
@@ -119,14 +119,19 @@ def read(run: Path) -> Plan | None:
     """The plan in a folder, None when there is none.  Raises Damaged, and Refused for a newer
     format.
     """
-    path = RunFolder(run).plan
-    try:
-        found = content(path)
-        if found is None:
+    folder = RunFolder(run)
+    path = folder.plan
+    if not run.is_dir():
+        return None
+    found = content(path)
+    if found is None:
+        if not folder.plan_copy.exists():
             return None
+        raise damaged(path, "is missing")
+    try:
         plan = msgspec.json.decode(found, type=Plan)
-    except (msgspec.DecodeError, OSError) as error:
-        raise Damaged(f"{path}: {error}") from None
+    except ValueError as error:  # DecodeError, and UnicodeDecodeError
+        raise damaged(path, str(error)) from None
     if plan.format != FORMAT:
         raise Refused(
             f"{path}: format {plan.format} is from another version of batchmill ({plan.batchmill})"
@@ -135,9 +140,28 @@ def read(run: Path) -> Plan | None:
 
 
 def write(disk: Disk, run: RunFolder, plan: Plan) -> None:
-    """Make `plan` the plan of the run, durably."""
+    """Make `plan` the plan of the run, durably; and keep it twice."""
     text = msgspec.json.format(msgspec.json.encode(plan), indent=2)
     disk.put(run.plan, [text, b"\n"], run.drafts)
+    disk.put(run.plan_copy, [text, b"\n"], run.drafts)
+
+
+def kept_twice(run: RunFolder) -> Plan | None:
+    """The plan that the copy holds; None where it holds none."""
+    try:
+        return msgspec.json.decode(content(run.plan_copy) or b"", type=Plan)
+    except (ValueError, StorageError):
+        return None
+
+
+def is_same_run(one: Plan, other: Plan) -> bool:
+    """Whether two plans are of one run and agree on what was asked.  One may be that of an earlier
+    start.
+    """
+    fields = ("run_id", "created_at", "input_format", "rules", "over", "inputs", "reading", "reuse")
+    same = all(getattr(one, name) == getattr(other, name) for name in fields)
+    counted = one.rows == other.rows or None in (one.rows, other.rows)
+    return same and counted and identity(one.job) == identity(other.job)
 
 
 def identity(job: dict[str, Any], over: Mapping[str, Any] = NOTHING) -> dict[str, Any]:

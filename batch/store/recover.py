@@ -7,17 +7,17 @@ part.
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
 
-from batch.errors import Damaged
 from batch.model import Position, Result
 from batch.outcome import TRANSIENT
 from batch.run_folder import PartFolder, RunFolder, part_name
 from batch.store import journal, part_results, parts, spool
-from batch.store.files import Disk
+from batch.store.files import Disk, damaged
 from batch.totals import Summary
 
 
@@ -101,8 +101,23 @@ def recover(disk: Disk, run: RunFolder) -> tuple[list[Found], list[Damage]]:
 
 
 def sealed(run: RunFolder) -> dict[int, parts.Footer]:
-    """The sealed parts' footers, by number."""
-    return {number: parts.footer(path) for number, path in run.sealed_parts().items()}
+    """The sealed parts' footers, by number.  Raises Damaged."""
+    return {number: _footer(number, path) for number, path in run.sealed_parts().items()}
+
+
+def _footer(number: int, path: Path) -> parts.Footer:
+    found = parts.footer(path)
+    if found.part != number:
+        raise damaged(path, f"holds {part_name(found.part)}")
+    return found
+
+
+def set_aside(disk: Disk, run: RunFolder, path: Path) -> Path:
+    """A free name for what is damaged of a file; it tells where that lay."""
+    disk.make_folder(run.damaged)
+    name = "-".join(path.relative_to(run.path).parts)
+    names = (run.damaged / f"{name}.{number}" for number in itertools.count(1))
+    return next(name for name in names if not os.path.lexists(name))
 
 
 def to_do(run: RunFolder, part: Found, redo: Redo) -> tuple[bytes, Summary, dict[int, int]]:
@@ -139,20 +154,23 @@ def _opened(
 ) -> Found | None:
     """What an open part is; None when nothing in it counts."""
     path = part.journal
+    if not part.path.is_dir():
+        raise damaged(part.path, "is no folder")
     scan = journal.scan(path)
     header = scan.header or _header_in_spool(part)
     sealed_generation = footer.generation if footer else 0
     if header is None and scan.entries:
-        raise Damaged(f"{part.path}: its results belong to no part, the first line is damaged")
+        raise damaged(path, "its results belong to no part, the first line is damaged")
+    if header is not None and part_name(header.part) != part.path.name:
+        raise damaged(path, f"holds results of {part_name(header.part)}")
     if header is None or header.generation == sealed_generation or (footer and not scan.entries):
         return None
     if header.generation != sealed_generation + 1:
-        raise Damaged(
-            f"{part.path}: its journal is of generation {header.generation},"
-            f" its sealed part of {sealed_generation}"
-        )
+        why = f"is of generation {header.generation}, its sealed part of {sealed_generation}"
+        raise damaged(path, why)
     if scan.bad_lines:
         damages.append(Damage(path, scan.bad_lines))
+    keep_damaged_lines(disk, run, path)
     disk.put(path, itertools.chain([journal.line(header)], journal.good_results(path)), run.drafts)
     return Found(
         header.part,
@@ -164,6 +182,14 @@ def _opened(
         len(scan.entries),
         footer=footer,
     )
+
+
+def keep_damaged_lines(disk: Disk, run: RunFolder, path: Path) -> int:
+    """Set the damaged lines of a journal aside, before it is written anew.  Gives how many."""
+    lines = list(journal.damaged_lines(path))
+    if lines:
+        disk.put(set_aside(disk, run, path), lines, run.drafts)
+    return len(lines)
 
 
 def _header_in_spool(part: PartFolder) -> journal.Header | None:
@@ -178,6 +204,8 @@ def _with_spool(disk: Disk, run: RunFolder, part: Found) -> Found:
     """`part` with `spooled` set.  A spool that does not cover the slice is removed, to be made again."""
     path = run.opened(part.number).spool
     found = None if part.rows is None else spool.read(path)
+    if found is not None and found[0].start_row != part.start_row:  # that of another part
+        found = None
     if found is not None and sum(len(batch.table) for batch in found[1]) == part.rows:
         return msgspec.structs.replace(part, spooled=True)
     disk.remove(path)
@@ -193,7 +221,7 @@ def _tiled(
     for number in sorted(footers.keys() | opened.keys()):
         part = opened.get(number) or _closed(footers[number])
         if number != len(found):
-            raise Damaged(f"{run.path}: {part_name(len(found))} is missing")
+            raise damaged(run.sealed(len(found)), "is missing")
         if found:
             found[-1] = _ending_at(run, found[-1], part)
         found.append(part)
@@ -203,10 +231,8 @@ def _tiled(
 def _ending_at(run: RunFolder, before: Found, part: Found) -> Found:
     rows = part.start_row - before.start_row
     if rows < 0 or before.rows not in (None, rows):
-        raise Damaged(
-            f"{run.path}: {part_name(part.number)} does not begin"
-            f" where {part_name(before.number)} ends"
-        )
+        why = f"does not begin where {part_name(before.number)} ends"
+        raise damaged(run.sealed(part.number), why)
     return msgspec.structs.replace(before, rows=rows, end=part.start)
 
 

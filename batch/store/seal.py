@@ -218,7 +218,7 @@ class _OldPart:
     """The sealed part that is merged into.  It is read a row group at a time."""
 
     def __init__(self, path: Path) -> None:
-        self._file = parquet(path, checked=True)
+        self._file = parquet(path)
         self._first = [0]
         for index in range(self._file.num_row_groups):
             self._first.append(self._first[-1] + self._file.metadata.row_group(index).num_rows)

@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 import pyarrow as pa
 
+from batch.errors import StorageError
 from batch.model import Batch, Position
 from batch.store import files
 
@@ -62,7 +63,7 @@ def read(path: Path) -> tuple[Start, Iterator[Batch]] | None:
     try:
         stream = pa.ipc.open_stream(files.mapped(path))
         start = msgspec.json.decode((stream.schema.metadata or {})[KEY], type=Start)
-    except (pa.ArrowException, OSError, KeyError, ValueError):
+    except (pa.ArrowException, OSError, StorageError, KeyError, ValueError):
         return None
     return start, _batches(stream)
 
@@ -72,6 +73,7 @@ def _batches(stream: pa.ipc.RecordBatchStreamReader) -> Iterator[Batch]:
         try:
             table, metadata = stream.read_next_batch_with_custom_metadata()
             mark = msgspec.json.decode(metadata[KEY], type=_Mark)
+            table.validate()
         except (StopIteration, pa.ArrowException, OSError, KeyError, TypeError, ValueError):
             return
         if zlib.crc32(table.serialize()) != mark.crc:

@@ -1,23 +1,23 @@
 """Whether a run is what was written: hashes, page checksums, CRCs, every row once, totals equal to
 the rows.
 
-Takes no lock and changes nothing.  A finding is a sentence; damage is told apart from what is
+Takes no lock and changes nothing (`repair` does).  A finding is a sentence; damage is told apart from what is
 merely not there yet.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
-import pyarrow as pa
 
-from batch.errors import Damaged
+from batch.errors import StorageError
 from batch.run_folder import PartFolder, RunFolder
-from batch.store import folder, journal, parts, seal
-from batch.store.files import parquet
-from batch.store.plan import Plan
+from batch.store import budget_file, folder, journal, parts, seal
+from batch.store.files import is_something_else, parquet
+from batch.store.plan import Plan, is_same_run, kept_twice, read
 from batch.totals import Summary
 
 
@@ -33,13 +33,14 @@ def verify(run: RunFolder, plan: Plan) -> Iterator[Finding]:
     whole = Summary()
     next_row = 0
     missing = 0
+    yield from _misplaced(run)
     opened = list(run.open_parts().values())
     for path in run.sealed_files():
         try:
             footer = parts.footer(path)
-            yield from _part(path, footer)
+            yield from part(path, footer)
             whole.merge(footer.summary)
-        except Damaged as damage:
+        except StorageError as damage:
             yield Finding(str(damage))
             continue
         if footer.start_row != next_row and not _covered(opened, next_row, footer.start_row):
@@ -48,8 +49,8 @@ def verify(run: RunFolder, plan: Plan) -> Iterator[Finding]:
             )
         next_row = footer.start_row + footer.rows_planned
         missing += footer.rows_planned - footer.rows_present
-    for part in opened:
-        yield from _journal(part)
+    for each in opened:
+        yield from _journal(each)
     if not opened:
         yield from _usage(run, plan, whole)
     if missing:
@@ -64,17 +65,42 @@ def verify(run: RunFolder, plan: Plan) -> Iterator[Finding]:
 
 def _covered(opened: list[PartFolder], start: int, end: int) -> bool:
     """Whether open parts may hold the rows from `start` to `end`."""
-    headers = (journal.scan(part.journal).header for part in opened)
+    headers = (_header(part) for part in opened)
     return any(header is not None and start <= header.start_row < end for header in headers)
 
 
-def _part(path: Path, footer: parts.Footer) -> Iterator[Finding]:
+def _header(part: PartFolder) -> journal.Header | None:
+    try:
+        return journal.scan(part.journal).header
+    except StorageError:  # told when it is its turn
+        return None
+
+
+def _misplaced(run: RunFolder) -> Iterator[Finding]:
+    """Files and folders in whose place something else lies, and small files that say nothing."""
+    of_files = (run.plan_copy, run.schema_copy, run.lock, run.log, run.budget, *run.all_sent())
+    for path in filter(is_something_else, of_files):
+        yield Finding(f"{path}: is no file")
+    known, copy = read(run.path), kept_twice(run)
+    if known is not None and copy is not None and not is_same_run(known, copy):
+        yield Finding(f"{run.plan}: is not what {run.plan_copy.name} holds")
+    elif os.path.lexists(run.plan_copy) and copy is None:
+        yield Finding(f"{run.plan_copy}: cannot be read")
+    if os.path.lexists(run.budget):
+        try:
+            budget_file.read(run)
+        except StorageError as damage:
+            yield Finding(str(damage))
+
+
+def part(path: Path, footer: parts.Footer) -> Iterator[Finding]:
+    """Everything that is wrong with a sealed part.  Raises StorageError."""
     if not parts.hash_fits(path, footer):
         yield Finding(f"{path}: its bytes have changed since it was sealed")
         return
     summary = Summary()
     try:
-        file = parquet(path, checked=True)
+        file = parquet(path)
         rows = [
             row
             for batch in file.iter_batches(4096, columns=["row"])
@@ -82,7 +108,7 @@ def _part(path: Path, footer: parts.Footer) -> Iterator[Finding]:
         ]
         for result in seal.results(path):
             summary.add(result)
-    except (pa.ArrowException, OSError, msgspec.ValidationError) as error:
+    except ValueError as error:
         yield Finding(f"{path}: cannot be read: {str(error).splitlines()[0]}")
         return
     planned = range(footer.start_row, footer.start_row + footer.rows_planned)
@@ -103,7 +129,11 @@ def _counts(summary: Summary) -> object:
 
 def _journal(part: PartFolder) -> Iterator[Finding]:
     path = part.journal
-    scan = journal.scan(path)
+    try:
+        scan = journal.scan(path)
+    except StorageError as damage:
+        yield Finding(str(damage))
+        return
     if scan.header is None:
         yield Finding(f"{path}: its first line is damaged")
     if scan.bad_lines:
@@ -123,8 +153,8 @@ def _usage(run: RunFolder, plan: Plan, whole: Summary) -> Iterator[Finding]:
     except FileNotFoundError:
         yield Finding(f"{path}: is missing; the next start writes it", damage=False)
         return
-    except (pa.ArrowException, OSError) as error:
-        yield Finding(f"{path}: cannot be read: {str(error).splitlines()[0]}")
+    except StorageError as damage:
+        yield Finding(str(damage))
         return
     if kept.to_pylist() != folder.usage_table(plan.run_id, whole).to_pylist():
         yield Finding(

@@ -1,0 +1,111 @@
+"""Damaged run folders: found, named, contained, and mended."""
+
+from __future__ import annotations
+
+import pytest
+
+from batch.run_folder import RunFolder
+from tests.damaged_runs import DAMAGES, Damaging, a_fifo, a_folder, a_loop, deleted
+from tests.fake_api import FakeAPI, Step
+from tests.reading import asking, completions, texts, until, write
+
+
+@pytest.fixture(scope="module")
+def damaging(tmp_path_factory):
+    api = FakeAPI()
+    yield Damaging(api, tmp_path_factory.mktemp("damaged"))
+    api.close()
+
+
+@pytest.mark.parametrize("seed", range(15))
+def test_no_damage_is_a_bug_or_a_hang_or_costs_a_healthy_row(damaging, seed):
+    damaging.one(seed)
+
+
+@pytest.mark.second_lane
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("run.json", "run.json.copy", "lock", "run.log", "usage.parquet", "schema.copy"),
+        *("completions/_schema.parquet", "completions/part-00000001.parquet"),
+        *("open/part-00000001/journal.jsonl", "open/part-00000001/input.arrow"),
+        "open/sent-00000001",
+    ],
+)
+def test_every_damage_to_every_kind_of_file(damaging, name, damage):
+    damaging.with_damage(name, damage, seed=1)
+
+
+@pytest.mark.parametrize("damage", [deleted, a_folder, a_fifo, a_loop], ids=lambda d: d.__name__)
+def test_a_damaged_run_does_not_hide_its_neighbours(batchmill, damaging, tmp_path, damage):
+    path = damaging.copied(tmp_path) / "runs/in/run.json"
+    damage(path, None)
+    for command in (("runs",), ("report", "runs")):
+        told = batchmill(*command)
+        assert told.exit_code == 5
+        assert "neighbour" in told.stdout or "24 ok" in told.stdout
+        assert "runs/in/run.json" in told.stdout + told.stderr
+        assert "batchmill verify --repair runs/in" in told.stderr
+
+
+def test_what_is_set_aside_is_kept_whole(batchmill, damaging, tmp_path):
+    run = RunFolder(damaging.copied(tmp_path) / "runs/in")
+    content = bytearray(run.sealed(1).read_bytes())
+    content[200] ^= 1
+    run.sealed(1).write_bytes(content)
+    told = batchmill("verify", "--repair", "runs/in")
+    assert told.exit_code == 1
+    kept = run.damaged / "completions-part-00000001.parquet.1"
+    assert kept.read_bytes() == bytes(content)
+    assert str(kept.relative_to(tmp_path)) in told.stderr
+
+
+def test_neighbouring_parts_that_are_lost_are_asked_again(batchmill, damaging, tmp_path):
+    run = RunFolder(damaging.copied(tmp_path) / "runs/in")
+    for number in (0, 1, 2):
+        run.sealed(number).unlink()
+    damaging.api.reset_ledger()
+    assert batchmill(*damaging.command).exit_code == 5
+    assert batchmill("verify", "--repair", "runs/in").exit_code == 1
+    assert batchmill(*damaging.command).exit_code == 0
+    assert [row for row, _ in completions(run.path)] == list(range(24))
+    assert damaging.api.prompts() == dict.fromkeys(texts(24)[:18], 1)
+    assert batchmill("verify", "runs/in").exit_code == 0
+
+
+def test_a_repair_waits_for_nobody(api, start, batchmill, tmp_path):
+    write(tmp_path / "in.jsonl", texts(3))
+    api.always = Step(hang=True)
+    process = start("run", "in.jsonl", *asking(api))
+    until(lambda: api.in_flight == 3, process)
+    assert batchmill("verify", "--repair", "runs/in").exit_code == 4
+
+
+def test_a_removed_lock_file_never_lets_two_write(api, start, batchmill, tmp_path):
+    prompts = texts(60)
+    write(tmp_path / "in.jsonl", prompts)
+    api.latency = 0.1
+    command = ("run", "in.jsonl", *asking(api, "-c", 4))
+    first = start(*command)
+    until(lambda: len(api.ledger) >= 12, first)
+    (tmp_path / "runs/in/lock").unlink()
+    second = start(*command)
+    _, said = first.communicate(timeout=60)
+    assert first.returncode == 5
+    assert "lock was removed" in said
+    assert second.wait(timeout=60) == 0
+    assert [row for row, _ in completions(tmp_path / "runs/in")] == list(range(60))
+    assert sum(api.prompts().values()) <= 60 + 2 * 4
+    assert batchmill("verify", "runs/in").exit_code == 0
+
+
+def test_a_writer_that_looks_at_no_lock_is_noticed(api, start, batchmill, damaging, tmp_path):
+    run = damaging.copied(tmp_path, killed=True) / "runs/in"
+    (run / "lock").unlink()
+    process = start(*damaging.command)
+    with (run / "open/part-00000000/journal.jsonl").open("ab", buffering=0) as journal:
+        until(lambda: journal.write(b"0") and process.poll() is not None)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 4
+    assert "whose file lock was removed" in said
