@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -222,16 +223,14 @@ def _setting(text: str) -> tuple[str, Any]:
 
 
 def environment(env_file: Path | None) -> dict[str, str]:
-    """The environment, over the NAME=value lines of `env_file`."""
+    """The environment, over what `env_file` sets.  It may begin with a BOM."""
     if env_file is None:
         return dict(os.environ)
+    from dotenv import dotenv_values  # 10 ms
+
     try:
-        lines = env_file.read_text(encoding="utf-8").splitlines()
+        text = env_file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"--env-file {env_file}: {error}") from None
-    pairs = (
-        line.removeprefix("export ").partition("=")
-        for line in map(str.strip, lines)
-        if line[:1] not in ("", "#")
-    )
-    return {**{name.strip(): value.strip().strip("\"'") for name, _, value in pairs}, **os.environ}
+    pairs = dotenv_values(stream=io.StringIO(text))
+    return {name: value for name, value in pairs.items() if value is not None} | dict(os.environ)

@@ -6,7 +6,6 @@ as its author meant it: with or without scheme, version, query, or the path of a
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import urllib.request
 from pathlib import Path
@@ -19,10 +18,17 @@ from batch.apis import APIS
 from batch.costs import prices
 from batch.errors import JobError, UsageError
 from batch.model import EMBEDDED_MODEL
+from batch.transport import url_secrets
+from batch.transport.hosts import is_loopback, is_private
 
 Seconds = Annotated[float, msgspec.Meta(gt=0)]
 
 OPENAI = "https://api.openai.com/v1"
+
+_SECRET_URL = (
+    "[endpoint] base_url: keep secrets out of the URL; name their variable in api_key_env, or send"
+    ' them as a header: [endpoint.headers] x-functions-key = "$NAME"'
+)
 
 UNVERSIONED = ("", "/api", "/openai")
 """Paths that no server answers under by themselves: their version is /v1."""
@@ -34,9 +40,6 @@ the header `api-key`.  https://learn.microsoft.com/azure/ai-services/openai/refe
 
 LISTS = ("/chat/models", "/models")
 """Where models are listed, below the root of an endpoint."""
-
-SECRET_WORDS = ("key=", "token=", "secret=", "password=", "sig=")
-"""How the names of query parameters end that hold secrets."""
 
 
 class Endpoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -179,7 +182,7 @@ def _bare(secret: str) -> str:
 
 def _proxy(parts: SplitResult, environment: dict[str, str]) -> str | None:
     """The proxy the environment names for this host, by the usual variables; ~/.netrc is not read."""
-    if _is_loopback(parts.hostname or ""):
+    if is_loopback(parts.hostname or ""):
         return None
     variable = f"{parts.scheme}_proxy"
     names = (variable, variable.upper(), "all_proxy", "ALL_PROXY")
@@ -190,13 +193,6 @@ def _proxy(parts: SplitResult, environment: dict[str, str]) -> str | None:
     return proxy if "://" in proxy else f"http://{proxy}"
 
 
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
-
-
 def _checked(base_url: str, endpoint: Endpoint) -> SplitResult:
     host = host_of(base_url)
     if not host or re.search(r"[\s\x00-\x1f\x7f\\]", base_url):
@@ -204,30 +200,14 @@ def _checked(base_url: str, endpoint: Endpoint) -> SplitResult:
     parts = urlsplit(base_url)
     if parts.scheme not in ("http", "https"):
         raise JobError(_no_url(base_url))
-    if parts.username or parts.password or _names_a_secret(parts.query):
-        raise JobError(
-            "[endpoint] base_url: keep secrets out of the URL; name their variable in api_key_env"
-        )
+    if url_secrets.named_in(parts):
+        raise JobError(_SECRET_URL)
     if parts.scheme == "http" and not endpoint.allow_http and not is_private(host):
         raise JobError(
             f"[endpoint] base_url: plain http to {host} would send prompts and key unencrypted;"
             " use https, or allow_http = true"
         )
     return parts
-
-
-def _names_a_secret(query: str) -> bool:
-    return any(word in query.casefold() for word in SECRET_WORDS)
-
-
-def is_private(host: str) -> bool:
-    """Whether a host is loopback, private or a single label: servers of one's own need no key and have
-    no list price.
-    """
-    try:
-        return ipaddress.ip_address(host).is_private
-    except ValueError:
-        return "." not in host or host.endswith((".local", ".localhost", ".internal", ".lan"))
 
 
 def _expanded(name: str, value: str, environment: dict[str, str]) -> str:
