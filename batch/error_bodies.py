@@ -1,16 +1,21 @@
 """What the error bodies of servers say: where the error stands in them, its codes, its words.
 
-Each dialect is a line in a table.  A body of another shape is a path in `ERRORS`, another code a
-line in `CODES`; words are read only where a provider sends nothing else (`PHRASES`).
+A body of another shape is a path in `ERRORS`.  Codes are in `error_codes`; words are read only where a
+provider sends nothing else (`error_words`).
 """
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterable
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
+
+from batch import error_codes, error_words, headers
 
 Path = tuple[str | int, ...]
 """Keys of objects and places in lists, from the outside in."""
@@ -18,132 +23,75 @@ Path = tuple[str | int, ...]
 ERRORS: tuple[Path, ...] = (
     ("error",),  # {"error": {…}} or {"error": "text"}: nearly all
     ("errors", 0),  # {"errors": [{…}]}
+    ("Response", "Error"),  # Tencent
+    ("fault",),  # Apigee
 )
 """Where a body holds its error, whatever else it holds."""
 
 BARE_ERRORS: tuple[Path, ...] = (
+    ("detail", "error"),
     ("detail",),  # {"detail": …}: FastAPI
 )
-"""Where a body that is no answer holds its error; else the body is the error, if it has a `message`."""
+"""Where a body that is no answer holds its error; else the body is the error, if it has a message."""
 
 ANSWERS = ("choices", "output", "data")
 """Keys by which an answer is told from such a body, unless that says `"object": "error"` (vLLM)."""
 
-MESSAGES = ("message", "msg", "detail", "error")
+BARE_MESSAGES = ("message", "msg", "error_msg", "Message")
+"""Keys of a body that is itself the error."""
+MESSAGES = (*BARE_MESSAGES, "status_msg", "faultstring", "detail", "error")
 """Keys of an error whose value is what it says, the usual one first."""
+ERROR_CODES = ("code", "error_code", "status_code", "Code")
+TYPES = ("type", "error_type", "__type")
 
-CODES = {
-    "context_length_exceeded": "context_length",
-    "exceed_context_size_error": "context_length",
-    "string_above_max_length": "context_length",
-    "content_filter": "content_filter",
-    "content_policy_violation": "content_filter",
-    "invalid_prompt": "content_filter",
-    "cyber_policy": "content_filter",
-    "bio_policy": "content_filter",
-    "insufficient_quota": "quota",
-    "billing_hard_limit_reached": "quota",
-    "billing_not_active": "quota",
-    "credit_balance_too_low": "quota",
-    "invalid_api_key": "auth",
-    "authentication_error": "auth",
-    "account_deactivated": "auth",
-    "model_not_found": "not_found",
-    "deploymentnotfound": "not_found",
-    "rate_limit_exceeded": "rate_limited",
-    "rate_limit_error": "rate_limited",
-    "too_many_requests": "rate_limited",
-    "slow_down": "rate_limited",
-    "overloaded_error": "overloaded",
-    "engine_overloaded": "overloaded",
-    "unavailable_error": "overloaded",
-    "server_error": "server_error",
-    "internal_server_error": "server_error",
-    "internal_error": "server_error",
-    "api_error": "server_error",
-    "timeout_error": "timeout",
-    "request_too_large": "too_large",
-    "misalignment_policy_violation": "content_filter",
-    "image_content_policy_violation": "content_filter",
-    "data_residency_mismatch": "invalid_request",
-    "vector_store_timeout": "timeout",
-    **dict.fromkeys(
-        (
-            "invalid_image",
-            "invalid_image_format",
-            "invalid_base64_image",
-            "invalid_image_url",
-            "image_too_large",
-            "image_too_small",
-            "image_parse_error",
-            "invalid_image_mode",
-            "image_file_too_large",
-            "unsupported_image_media_type",
-            "empty_image_file",
-            "image_file_not_found",
-        ),
-        "invalid_request",
-    ),
-}
-"""`error.code` or `error.type`, lower case, as OpenAI, Azure, Anthropic, llama.cpp and vLLM send
-them -> error class.
-"""
+WRAPPED = re.compile(r"^litellm\.\w+: (?:\w+: )*(?:\w+ ?- )?(?=[{\[])")
+"""What LiteLLM writes before the body that it got."""
 
+LONGEST_TEXT = 2_000
+"""Bytes of a body in plain text that are read."""
 
-class Phrase(NamedTuple):
-    """Words that name an error class.  They are read where a `code` says nothing or just "too many
-    requests", or always if `over_codes`; with `statuses` only, or with any where that is None.
-    """
-
-    pattern: re.Pattern[str]
-    error_class: str
-    statuses: frozenset[int] | None = frozenset({400, 413, 422, 429})
-    over_codes: bool = False
-
-
-PHRASES = (
-    # llama.cpp says this, with a 500, to every picture its model cannot see
-    Phrase(
-        re.compile(r"\b(?:image|audio) input is not supported", re.I),
-        "invalid_request",
-        statuses=None,
-        over_codes=True,
-    ),
-    # vLLM and several gateways send 400 with a number or nothing as the code; releases differ
-    Phrase(
-        re.compile(
-            r"context (?:length|window|size)|maximum model length|prompt is too long"
-            r"|too many tokens|input token count|tokens`? \+ `?max_new_tokens",
-            re.I,
-        ),
-        "context_length",
-    ),
-    # OpenAI says this to one request above the whole token limit; waiting does not help
-    Phrase(re.compile(r"request too large.*limit \d+, requested \d+", re.I | re.S), "too_large"),
-)
-
-TRUNCATED = re.compile(
-    r"(?:invalid|malformed|parse|decode)\b.{0,30}\bjson\b(?! schema)|\bjson (?:parse|decode)", re.I
-)
-"""What servers say to a body that is no JSON.  Ours is, so a proxy has cut it."""
+PACIFIC = "America/Los_Angeles"
+"""At whose midnight Google's daily limits begin anew."""
 
 
 class ServerError(msgspec.Struct, frozen=True):
-    """An error object as servers send it, in any of its shapes."""
+    """An error object as servers send it, in any of its shapes.
+
+    `reasons` are further names of the same kind as `code` and `type`.  `wait` is the seconds that the
+    body asks to wait, infinite where the limit lasts for days and nobody says until when.  `headers`
+    are those that a router tells of.  `inner`: the error of a server behind the one that answers.
+    """
 
     message: str
     code: str | None = None
     type: str | None = None
+    reasons: tuple[str, ...] = ()
+    param: str | None = None
+    wait: float | None = None
+    headers: dict[str, str] = {}
+    inner: bool = False
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All that names it.  MiniMax's numbers mean other things than those of others."""
+        if self.type == MINIMAX:
+            return (f"{MINIMAX} {self.code}",)
+        return tuple(name for name in (self.code, self.type, *self.reasons) if name)
+
+
+MINIMAX = "base_resp"
 
 
 def error_in(body: Any) -> ServerError | None:
     """The error that a decoded body holds, in whichever shape; None when it holds none."""
+    if isinstance(body, list) and body and isinstance(body[0], dict):  # Google
+        return error_in(body[0])
     if not isinstance(body, dict):
         return None
     error = _first(body, ERRORS)
-    if error is None and not _is_answer(body):
-        error = _first(body, BARE_ERRORS) or (body if "message" in body else None)
-    return None if error is None else _server_error(error)
+    if error is None and (error := _of_minimax(body)) is None and not _is_answer(body):
+        error = _first(body, BARE_ERRORS) or (body if _says_something(body) else None)
+    return None if error is None else _read(error, body)
 
 
 def says_nothing(error: Any) -> bool:
@@ -152,10 +100,14 @@ def says_nothing(error: Any) -> bool:
     return not any(each.strip(" 0") if isinstance(each, str) else each for each in said)
 
 
-def class_of(error: ServerError, status: int) -> str | None:
-    """The error class that its code or its words name; None where they name none."""
+def class_of(error: ServerError, status: int, asked: bytes = b"") -> str | None:
+    """The error class that its code or its words name; None where they name none.  `asked` is the
+    body of the request, whose words are not the server's.
+    """
+    if error.inner and status >= 500:  # a router's own trouble is told in a plain 5xx
+        status = 400
     named = class_by_code(error) if status < 500 else None
-    phrase = next((each for each in PHRASES if _says(error, status, each)), None)
+    phrase = error_words.phrase_of(error.message, status, asked)
     if phrase is not None and (phrase.over_codes or named in (None, "rate_limited")):
         return phrase.error_class
     return named
@@ -163,8 +115,22 @@ def class_of(error: ServerError, status: int) -> str | None:
 
 def class_by_code(error: ServerError) -> str | None:
     """The error class that its code or type names; None where they name none."""
-    names = (name.lower() for name in (error.code, error.type) if name)
-    return next((CODES[name] for name in names if name in CODES), None)
+    return error_codes.class_of(error.names)
+
+
+def wait_of(error: ServerError, now: float, asked: bytes = b"") -> float | None:
+    """The seconds a refusal for want of room asks to wait, infinite for a limit of days that does not
+    say until when; `now` is the wall clock.
+    """
+    if "perday" in "".join(error.reasons).lower():  # its own wait is too short then
+        return _until_midnight(now)
+    if error.wait is not None:
+        return error.wait
+    said = headers.duration(error_words.wait_in(error.message), whole=False)
+    if said is not None:
+        return said
+    lasting = not error_codes.LASTING.isdisjoint(error.names)
+    return math.inf if lasting or error_words.is_lasting(error.message, asked) else None
 
 
 def page_title(raw: bytes) -> str | None:
@@ -178,13 +144,26 @@ def page_title(raw: bytes) -> str | None:
     return f"an HTML page “{' '.join(title[1].split())}”" if title else "an HTML page"
 
 
-def _says(error: ServerError, status: int, phrase: Phrase) -> bool:
-    applies = phrase.statuses is None or status in phrase.statuses
-    return applies and phrase.pattern.search(error.message) is not None
+def plain_text(raw: bytes) -> str | None:
+    """The text of a body that is neither JSON nor a page, on one line; None where there is none."""
+    text = raw[:LONGEST_TEXT].decode("utf-8", "replace")
+    shown = "".join(each if each.isprintable() else " " for each in text)
+    return " ".join(shown.split()) or None
 
 
 def _is_answer(body: dict[str, Any]) -> bool:
-    return body.get("object") != "error" and any(key in body for key in ANSWERS)
+    return body.get("object") != "error" and any(body.get(key) is not None for key in ANSWERS)
+
+
+def _says_something(body: dict[str, Any]) -> bool:
+    return any(key in body for key in BARE_MESSAGES)
+
+
+def _of_minimax(body: dict[str, Any]) -> dict[str, Any] | None:
+    said = body.get(MINIMAX)
+    if not isinstance(said, dict) or said.get("status_code") in (None, 0, "0"):
+        return None
+    return {**said, "type": MINIMAX}
 
 
 def _first(body: Any, paths: Iterable[Path]) -> Any:
@@ -202,16 +181,108 @@ def _at(value: Any, path: Path) -> Any:
     return value
 
 
-def _server_error(error: Any) -> ServerError:
-    if not isinstance(error, dict):
-        return ServerError(_json(error) if isinstance(error, list) else str(error))
-    message = next((error[key] for key in MESSAGES if error.get(key)), None)
-    code, kind = error.get("code"), error.get("type")
+def _read(error: Any, body: dict[str, Any]) -> ServerError:
+    """`error`, which stands in `body`.  Where it holds another server's, that is what counts."""
+    read = _server_error(error, body)
+    inner = _inner(error)
+    if inner is None:
+        return read
+    return msgspec.structs.replace(
+        inner,
+        code=inner.code or read.code,
+        type=inner.type or read.type,
+        reasons=(*inner.reasons, *read.reasons),
+        headers={**inner.headers, **read.headers},
+        inner=True,
+    )
+
+
+def _inner(error: Any) -> ServerError | None:
+    """What another server said, as a router tells it: OpenRouter beside its own words, others in
+    place of them.
+    """
+    told = _at(error, ("metadata", "raw"))
+    if isinstance(told, dict | list):
+        return error_in(told)
+    text = told if isinstance(told, str) else _words(error)
+    if text is None:
+        return None
+    inside = WRAPPED.sub("", text.strip())
+    if inside[:1] in ("{", "[") and (found := _decoded(inside)) is not None:
+        return error_in(found)
+    shown = plain_text(told.encode()) if isinstance(told, str) else None
+    return None if shown is None else ServerError(shown)
+
+
+def _words(error: Any) -> str | None:
+    """What an error says, where that is a text."""
+    said = _first(error, ((key,) for key in MESSAGES)) if isinstance(error, dict) else error
+    return said if isinstance(said, str) else None
+
+
+def _decoded(text: str) -> Any:
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+
+
+def _server_error(error: Any, body: dict[str, Any]) -> ServerError:
+    if not isinstance(error, dict):  # its code stands beside it
+        message = _json(error) if isinstance(error, list) else str(error)
+        error = {key: body[key] for key in (*ERROR_CODES, *TYPES) if key in body}
+    else:
+        message = _words(error) or _json(error)
+    code, kind = (_first(error, ((key,) for key in keys)) for keys in (ERROR_CODES, TYPES))
+    param = error.get("param")
     return ServerError(
-        message if isinstance(message, str) else _json(error),
+        message,
         None if code is None else str(code),
         kind if isinstance(kind, str) else None,
+        tuple(_reasons(error)),
+        param if isinstance(param, str) else None,
+        _retry_delay(error),
+        headers=_headers(error),
     )
+
+
+def _reasons(error: dict[str, Any]) -> Iterator[str]:
+    """Its further names: Google's status and details, Azure's inner error, OpenRouter's moderation."""
+    paths: list[Path] = [("status",), ("reason",), ("innererror", "code"), ("inner_error", "code")]
+    details = error.get("details")
+    for at in range(len(details) if isinstance(details, list) else 0):
+        paths += [("details", at, "reason"), ("details", at, "violations", 0, "quotaId")]
+    yield from (name for path in paths if isinstance(name := _at(error, path), str))
+    if _at(error, ("metadata", "flagged_input")) or _at(error, ("metadata", "reasons")):
+        yield "flagged_input"
+
+
+def _retry_delay(error: dict[str, Any]) -> float | None:
+    """Google's RetryInfo, or a number of seconds as some gateways put it."""
+    details = error.get("details")
+    for each in details if isinstance(details, list) else ():
+        told = _at(each, ("retryDelay",))
+        if isinstance(told, str):
+            return headers.duration(told)
+    told = _first(error, (("retry_after",), ("metadata", "retry_after_seconds")))
+    good = isinstance(told, int | float) and not isinstance(told, bool) and 0 <= told < math.inf
+    return float(told) if good else None
+
+
+def _headers(error: dict[str, Any]) -> dict[str, str]:
+    told = _at(error, ("metadata", "headers"))
+    if not isinstance(told, dict):
+        return {}
+    return {name.lower(): str(value) for name, value in told.items() if value is not None}
+
+
+def _until_midnight(now: float) -> float:
+    try:
+        here = datetime.fromtimestamp(now, UTC).astimezone(ZoneInfo(PACIFIC))
+    except (ZoneInfoNotFoundError, OverflowError, ValueError, OSError):
+        return math.inf
+    tomorrow = (here + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
+    return tomorrow.timestamp() - now
 
 
 def _json(value: Any) -> str:

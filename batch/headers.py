@@ -58,7 +58,15 @@ def _window(form: str, what: str) -> Window:
 DIALECTS = (
     Dialect.of("x-ratelimit-{part}-{what}"),  # OpenAI, Azure, Groq, most gateways
     Dialect.of("anthropic-ratelimit-{what}-{part}"),
+    Dialect.of("x-ratelimit-{part}-{what}-day"),  # Cerebras
+    Dialect.of("x-ratelimit-{part}-{what}-minute"),
 )
+
+FIXED = (
+    Window("x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"),  # OpenRouter
+    Window("ratelimit-limit", "ratelimit-remaining", "ratelimit-reset"),  # an IETF draft
+)
+"""Limits that do not say of what, and come back all at once when they are reset."""
 
 WAIT, WAIT_MS = "retry-after", "retry-after-ms"
 """RFC 9110 (seconds or an HTTP date; servers also send fractions); OpenAI's and Azure's."""
@@ -75,7 +83,10 @@ LIMITS = frozenset(
     for name in (window.limit, window.remaining, window.reset)
     if name is not None
 )
-KEPT = LIMITS.union((WAIT, WAIT_MS, SHOULD_RETRY, *REQUEST_IDS, LOCATION, COST))
+KEPT = LIMITS.union(
+    (name for window in FIXED for name in (window.limit, window.remaining, window.reset) if name),
+    (WAIT, WAIT_MS, SHOULD_RETRY, *REQUEST_IDS, LOCATION, COST),
+)
 
 LONGEST_WAIT = 31 * 86400.0
 """Seconds; a longer wait is a broken clock or a joke."""
@@ -86,10 +97,15 @@ SHORTEST_MINUTE, LONGEST_MINUTE = 30.0, 120.0
 EPOCH, EPOCH_MS = 1e9, 1e11
 """From the first on, a number is a moment in seconds since the epoch, from the second in ms."""
 
-_DURATION = re.compile(
-    "(?:{n}d)?(?:{n}h)?(?:{n}m(?!s))?(?:{n}s)?(?:{n}ms)?".replace("{n}", r"(\d+(?:\.\d+)?)")
-)
-_UNITS = (86400.0, 3600.0, 60.0, 1.0, 0.001)
+
+_PART = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]+)\s*")
+_UNITS = {
+    **dict.fromkeys(("d", "day", "days"), 86400.0),
+    **dict.fromkeys(("h", "hr", "hrs", "hour", "hours"), 3600.0),
+    **dict.fromkeys(("m", "min", "mins", "minute", "minutes"), 60.0),
+    **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), 1.0),
+    **dict.fromkeys(("ms", "millisecond", "milliseconds"), 0.001),
+}
 
 
 class Announced(msgspec.Struct, frozen=True):
@@ -120,6 +136,17 @@ def announced(headers: Mapping[str, str], now: float) -> Announced:
     of_requests = [_per_minute(headers, each.requests, each.unit, now) for each in DIALECTS]
     of_tokens = [_per_minute(headers, each.tokens, each.unit, now) for each in DIALECTS]
     return Announced(_first(of_requests), _first(of_tokens))
+
+
+def duration(text: str, *, whole: bool = True) -> float | None:
+    """Seconds in `6m0s`, `500ms`, `57 seconds`; None for what is no duration.  A text that is not
+    `whole` may go on behind it.
+    """
+    total, at, text = None, 0, text.strip().lower()
+    while (part := _PART.match(text, at)) and part[2] in _UNITS:
+        total = (total or 0.0) + float(part[1]) * _UNITS[part[2]]
+        at = part.end()
+    return None if whole and at < len(text) else total
 
 
 def _first(found: list[float | None]) -> float | None:
@@ -158,6 +185,17 @@ def reset_seconds(headers: Mapping[str, str], now: float) -> float | None:
     return max(resets, default=None)
 
 
+def window_seconds(headers: Mapping[str, str], now: float) -> float | None:
+    """Seconds until a limit that is used up comes back as a whole: until then nothing is taken."""
+    resets = []
+    for window in FIXED:
+        left = _number(headers.get(window.remaining))
+        reset = _reset(headers, window, 1.0, now)
+        if reset is not None and (left is None or left <= 0):
+            resets.append(reset)
+    return max(resets, default=None)
+
+
 def _reset(headers: Mapping[str, str], window: Window, unit: float, now: float) -> float | None:
     """Seconds in a reset header: `6m0s`, `500ms`, a number, a moment since the epoch, ISO 8601."""
     text = None if window.reset is None else headers.get(window.reset)
@@ -169,9 +207,8 @@ def _reset(headers: Mapping[str, str], window: Window, unit: float, now: float) 
         if number >= EPOCH:
             return _sane((number / 1000 if number >= EPOCH_MS else number) - now)
         return _sane(number * unit)
-    if (spelt := _DURATION.fullmatch(text)) and any(spelt.groups()):
-        parts = [_number(part) or 0.0 for part in spelt.groups()]
-        return _sane(sum(part * unit for part, unit in zip(parts, _UNITS, strict=True)))
+    if (spelt := duration(text)) is not None:
+        return _sane(spelt)
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from batch.command_line import home
 from batch.errors import JobError
 
 
@@ -42,6 +43,9 @@ def absolute(tables: dict[str, Any], folder: Path, source: Path | None = None) -
         _read_in(prompt, folder, source)
     if isinstance(endpoint := made.get("endpoint"), dict):
         _find_model(endpoint, folder)
+        for key in ("ca_file", "client_cert", "client_key"):
+            if isinstance(endpoint.get(key), str):
+                endpoint[key] = _absolute(endpoint[key], folder)
     return made
 
 
@@ -59,7 +63,7 @@ def _read_in(prompt: dict[str, Any], folder: Path, source: Path | None) -> None:
         prompt["files_from"] = _absolute(prompt["files_from"], folder)
     if not isinstance(prompt.get("file"), str):
         return
-    file = folder / prompt.pop("file")
+    file = folder / home(prompt.pop("file"))
     try:
         prompt.setdefault("user", file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
@@ -77,7 +81,7 @@ def _find_model(endpoint: dict[str, Any], folder: Path) -> None:
 def _schema(given: str, folder: Path, source: Path | None) -> Any:
     """A schema given as the path of a JSON file, or as JSON itself."""
     inline = given.lstrip().startswith("{")
-    file = folder / Path(given).expanduser()
+    file = folder / home(given)
     try:
         return msgspec.json.decode(given if inline else file.read_bytes())
     except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -95,7 +99,7 @@ def _absolute(path: Any, folder: Path) -> Any:
         return [_absolute(each, folder) for each in path]
     if not isinstance(path, str) or path == "-" or "://" in path:
         return path
-    return str(folder.absolute() / Path(path).expanduser())
+    return str(folder.absolute() / home(path))
 
 
 def _placed(path: Path, text: str, problem: str) -> str:

@@ -99,7 +99,7 @@ class Request(msgspec.Struct, frozen=True, gc=False):
     """One row's question, ready to send.  `hash` names the question, not its transport; `choices`
     is how many answers it asks for.  `output_cap` is the tokens they may have, all together (0 where
     none are put out), `cap_key` the parameter that sets it.  `stream_options` tells that its body
-    has a field of that name.
+    has a field of that name.  `again` counts the whole answers to it that were not wanted.
     """
 
     row: int
@@ -113,6 +113,7 @@ class Request(msgspec.Struct, frozen=True, gc=False):
     output_cap: int | None = None
     cap_key: str = "max_tokens"
     stream_options: bool = False
+    again: int = 0
 
 
 class Attempt(msgspec.Struct, frozen=True, gc=False):

@@ -1,7 +1,8 @@
 """What an attempt means: accept, try again, reject the row, or stop the run.  Pure.
 
 What an error body says comes first (`error_bodies`), then the HTTP status (`STATUSES`).  An error
-inside a 200 counts as the status it stands for.
+inside a 200 counts as the status it stands for.  Words that the request itself said are not the
+server's.
 
 Four things can be wrong: the row (`Reject`: recorded, the run goes on), the moment (`TryAgain`),
 the endpoint (`Pause`: rows wait for it), or the run (`Stop`: bad key, no credit, wrong URL; no row
@@ -10,13 +11,14 @@ is marked failed for it).
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
-from batch import error_bodies, headers
+from batch import error_bodies, error_words, headers
 from batch.error_bodies import ServerError
 from batch.model import Attempt, Completion
 from batch.words import storable
@@ -130,9 +132,11 @@ STATUSES = {
     413: "too_large",
     414: "too_large",
     422: "invalid_request",
+    424: "server_error",
     425: "overloaded",
     429: "rate_limited",
     431: "too_large",
+    498: "overloaded",
     499: "timeout",
     501: "invalid_request",
     503: "overloaded",
@@ -142,6 +146,9 @@ STATUSES = {
     529: "overloaded",
 }
 """HTTP status -> error class; another 4xx is the row's fault, another 5xx the server's."""
+
+GENERATED = frozenset({"schema_mismatch", "tool_error"})
+"""Error classes by which a server says that its own answer was wrong: another may be right."""
 
 MAYBE_BILLED = frozenset({499, 504, 524})
 """Statuses of a proxy that gave up on a server, which may have gone on computing."""
@@ -157,14 +164,19 @@ class BadAnswer(ValueError):
 
 
 def judge(
-    attempt: Attempt, parse: Callable[[Any], Completion], now: float, succeeded: bool = False
+    attempt: Attempt,
+    parse: Callable[[Any], Completion],
+    now: float,
+    succeeded: bool = False,
+    asked: bytes = b"",
 ) -> Outcome:
     """What `attempt` means.
 
     `parse` reads an answer of the API asked; `now` is the wall clock, for HTTP dates.  Where the
-    endpoint has `succeeded` before, a key or model that it refuses now is its outage.
+    endpoint has `succeeded` before, a key or model that it refuses now is its outage.  `asked` is the
+    body of the request.
     """
-    judged = _told(_judge(attempt, parse, now))
+    judged = _told(_judge(attempt, parse, now, asked))
     if succeeded and isinstance(judged, Stop) and judged.error_class in ("auth", "not_found"):
         return Pause(judged.error_class, judged.message, judged.code)
     return judged
@@ -179,7 +191,9 @@ def _told(judged: Outcome) -> Outcome:
     return msgspec.structs.replace(judged, message=message, code=code)
 
 
-def _judge(attempt: Attempt, parse: Callable[[Any], Completion], now: float) -> Outcome:
+def _judge(
+    attempt: Attempt, parse: Callable[[Any], Completion], now: float, asked: bytes
+) -> Outcome:
     if attempt.fault is not None:
         return _transport_fault(attempt)
     status = attempt.status or 0
@@ -189,12 +203,12 @@ def _judge(attempt: Attempt, parse: Callable[[Any], Completion], now: float) -> 
     if status == 200 and error is None:
         return _answered(attempt, parse)
     if error is None:
-        error = ServerError(error_bodies.page_title(attempt.raw) or f"HTTP {status}")
+        error = ServerError(_shown(attempt) or f"HTTP {status}")
     if status == 200:
-        return _error_inside_success(error, attempt, now)
+        return _error_inside_success(error, attempt, now, asked)
     if 200 <= status < 300 or status > 599:
         return TryAgain("bad_response", f"HTTP {status} is no answer", maybe_billed=True)
-    return _refused(status, error, attempt, now)
+    return _refused(status, error, attempt, now, asked)
 
 
 def _transport_fault(attempt: Attempt) -> Outcome:
@@ -228,43 +242,73 @@ def _answered(attempt: Attempt, parse: Callable[[Any], Completion]) -> Outcome:
     return Accept(completion)
 
 
-def _error_inside_success(error: ServerError, attempt: Attempt, now: float) -> Outcome:
+def _error_inside_success(
+    error: ServerError, attempt: Attempt, now: float, asked: bytes
+) -> Outcome:
     code = error.code or ""
-    number = int(code) if re.fullmatch("[1-5][0-9]{2}", code) else 0
-    if error_bodies.class_by_code(error) is None and not 400 <= number < 600:
+    number = int(code) if re.fullmatch("[45][0-9]{2}", code) else 0
+    if not number and error_bodies.class_of(error, 400, asked) is None:
         return TryAgain(
             "bad_response", f"an error inside a 200: {error.message}", error.code, maybe_billed=True
         )
-    return _refused(number if 400 <= number < 600 else 400, error, attempt, now)
+    return _refused(number or 400, error, attempt, now, asked)
 
 
-def _refused(status: int, error: ServerError, attempt: Attempt, now: float) -> Outcome:
+def _refused(
+    status: int, error: ServerError, attempt: Attempt, now: float, asked: bytes
+) -> Outcome:
     message = error.message[:MESSAGE_LENGTH]
-    if status == 403 and attempt.answer is None:  # a firewall's page: about this text only
+    named = error_bodies.class_of(error, status, asked)
+    if status == 403 and attempt.answer is None and named is None:  # a firewall: of this text only
         return Reject("blocked", f"blocked before it reached the API (403, {message})")
-    error_class = _class_of(status, error)
+    error_class = _class_of(status, named)
+    wait = _wait(error_class, error, attempt, now, asked)
+    if error_class == "quota" and status == 402 and wait is not None:  # too much under way
+        error_class = "rate_limited"
     if error_class in STOPPING:
         return Stop(error_class, message, error.code)
-    wait = headers.wait_seconds(attempt.headers, now)
     again = headers.should_retry(attempt.headers)
     if error_class in TRANSIENT and (again is not False or wait is not None):
-        refused = status == 429 or (status in (503, 529) and wait is not None)
+        refused = error_class == "rate_limited" or (status in (503, 529) and wait is not None)
         reset = headers.reset_seconds(attempt.headers, now) if refused else None
         billed = status in MAYBE_BILLED
         return TryAgain(error_class, message, error.code, billed, refused, wait, reset)
+    if error_class in GENERATED:
+        return TryAgain(error_class, message, error.code, mismatch=True)
     invalid = error_class == "invalid_request"
-    if again or (invalid and error_bodies.TRUNCATED.search(error.message)):
+    if again or (invalid and error_words.TRUNCATED.search(error.message)):
         return TryAgain(error_class, message, error.code, once=True)
     options = invalid and "stream_options" in error.message
     return Reject(error_class, message, error.code, stream_options=options)
 
 
-def _class_of(status: int, error: ServerError) -> str:
+def _class_of(status: int, named: str | None) -> str:
     by_status = STATUSES.get(status, "invalid_request" if status < 500 else "server_error")
-    error_class = error_bodies.class_of(error, status) or by_status
-    if status == 429 and error_class not in ("quota", "too_large"):
+    error_class = named or by_status
+    if status == 429 and error_class not in ("quota", "too_large", "overloaded"):
         return "rate_limited"
     return error_class
+
+
+def _wait(
+    error_class: str, error: ServerError, attempt: Attempt, now: float, asked: bytes
+) -> float | None:
+    """How long the server asks to wait: in its headers, or in the body."""
+    told = {**error.headers, **attempt.headers}
+    wait = headers.wait_seconds(told, now)
+    if error_class != "rate_limited" or wait is not None:
+        return wait
+    until = headers.window_seconds(told, now)
+    said = error_bodies.wait_of(error, now, asked)
+    return until if said is None or (until is not None and math.isinf(said)) else said
+
+
+def _shown(attempt: Attempt) -> str | None:
+    """What a body says that is no JSON."""
+    title = error_bodies.page_title(attempt.raw)
+    if title is not None or attempt.status == 200 or attempt.answer is not None:
+        return title
+    return error_bodies.plain_text(attempt.raw)
 
 
 def _redirected(attempt: Attempt) -> str:

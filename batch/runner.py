@@ -43,10 +43,6 @@ Interrupt = Callable[[str, int], None]
 """Ends a run in good order; takes what to call the wish, and the exit code."""
 
 
-def _deaf(_: Interrupt) -> AbstractContextManager[None]:
-    return nullcontext()
-
-
 class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     """Who and what is around a run.  `consumers` hear what happens; `agrees` puts a question to a
     person, and is None where there is nobody; `hearing` lets somebody interrupt the run meanwhile;
@@ -55,7 +51,7 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
 
     consumers: tuple[Consumer, ...] = ()
     agrees: Callable[[str], bool] | None = None
-    hearing: Callable[[Interrupt], AbstractContextManager[None]] = _deaf
+    hearing: Callable[[Interrupt], AbstractContextManager[object]] = nullcontext
     playing: Callable[[Coroutine[Any, Any, Any]], Any] | None = None
     clock: Callable[[], float] = time.monotonic
 
@@ -111,10 +107,10 @@ async def _ask(
     extent = Extent(feed, prepared.rows, asked.limit, is_whole=prepared.redo.missing)
     known = asked.endpoint.local
     limiter = Limiter(asked.limits, workers, known_slots=known, clock=clock, say=told.notice)
-    standing = Standing(held.rows_ok > 0, prepared.terms.yes)
+    standing = Standing(held.rows_ok > 0, prepared.terms.yes, frozenset(plan.doubted))
     judge = Judge(asked.retry, limiter, maker, standing, prepared.checker, random.random)
-    hooks = Hooks(store.write_down, store.room)
-    async with Client(asked.endpoint, target, workers, plan.run_id, hooks, clock) as client:
+    hooks = Hooks(store.write_down, store.room, told.notice)
+    async with Client(asked.endpoint, target, workers, plan.keys, hooks, clock) as client:
         sender = Sender(client, store, limiter, reservations)
         gauge = Gauge(counts, feed, sender, reservations, extent, lambda: clock() - began)
         engine = Engine(questions, sender, judge, feed, store, told)
@@ -131,19 +127,23 @@ async def _ask(
         cap_left=None if reservations is None else reservations.budget.left,
         reuse=None if plan.reuse is None else Path(plan.reuse),
     )
-    _close(prepared, opened, reservations, ended)
+    _close(prepared, opened, reservations, ended, judge.doubted)
     why = None if stopped is None else str(stopped)
     told.emit(events.Ended(ended.exit_code, ended.now, ended.rows, why))
     return ended
 
 
 def _close(
-    prepared: Prepared, opened: Opened, reservations: Reservations | None, ended: Ended
+    prepared: Prepared,
+    opened: Opened,
+    reservations: Reservations | None,
+    ended: Ended,
+    doubted: frozenset[str],
 ) -> None:
     """Leave the folder as the next start finds it, unless the disk takes nothing more."""
     if isinstance(ended.stopped, StorageError):
         return
     state = open_run.state(prepared, opened, ended.stopped)
-    opened.close(ended.rows, ended.whole, state)
+    opened.close(ended.rows, ended.whole, state, doubted)
     if reservations is not None:
         reservations.budget.close()

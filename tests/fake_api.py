@@ -30,6 +30,7 @@ import uvloop
 
 UNSET: Any = msgspec.UNSET
 REASONS = {status.value: status.phrase for status in HTTPStatus}
+TLS_HELLO = b"\x16\x03"
 ACCEPTING = 5
 """Rounds of the loop in which what had connected has become a connection, which can be closed."""
 ERRORS: dict[int, tuple[str, str | None]] = {
@@ -488,6 +489,9 @@ class _Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self.wait(None)
         self.buffer += data
+        if self.buffer.startswith(TLS_HELLO):
+            self.transport.close()
+            return
         self.read_on()
 
     def read_on(self) -> None:

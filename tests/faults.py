@@ -1,9 +1,9 @@
 """The faults seen in the wild, as data: how each is made, and what must come of it.
 
 `python -m tests.faults` plays them all and prints the table.  Ids are those of the kinds H (HTTP
-status and headers), B (bodies), S (streams), T (transport), X (secrets), I, O and P (input, output,
-process).  A row's fault is sent to the first, the middle and the last of five rows, a run's fault to
-all of them.
+status and headers), A (the account, and whose fault it is), B (bodies), S (streams), T (transport),
+X (secrets), I, O and P (input, output, process).  A row's fault is sent to the first, the middle and
+the last of five rows, a run's fault to all of them.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ whatever was asked for.  What differs: the body of a 200 (B), its pieces (S), an
 That it is so is tried by the others of H: one that heals (H11), one that fails its row (H14), those that
 stop or would stop a run (H3), and those that are waited for (H19).
 """
-WAITED_FOR = frozenset({"H16", "H17", "H18", "H19", "H21"})
+WAITED_FOR = frozenset({"A7", "H16", "H17", "H18", "H19", "H21"})
 ENDS_OF_WAITS = ("timeout", "max_wait")
 OWN: Any = object()
 """The completion that is the right answer to the prompt."""
@@ -756,7 +756,18 @@ def slow_streams() -> Iterator[Fault]:
                 {"endpoint.total_timeout": 0.2})  # fmt: skip
 
 
+TLS_ALERT = b"\x15\x03\x01\x00\x02\x02\x46"
+
+
 def transport() -> Iterator[Fault]:
+    alert = Step(raw=TLS_ALERT, close=True)
+    yield Fault("T3", "plain HTTP to a port with TLS", always(alert), RunStops("write https://"))
+    nginx = Step(400, body=page(400, "400 No required SSL certificate was sent").body)
+    wanted = RunStops("endpoint.client_cert")
+    yield Fault("T3", "no certificate of the client", always(nginx), wanted)
+    yield Fault("T8", "407", always(407), RunStops("asks for a name and password"))
+    long = Step(headers={"Content-Security-Policy": "x" * 40_000})
+    yield Fault("T15", "a head of 40 kB", always(long), RowEnds())
     yield Fault("T4", "closes without an answer, once", both(Step(close=True)), heals(billed=None))
     yield Fault("T5", "resets without an answer, once", both(Step(reset=True)), heals(billed=None))
     late, haste = fails("timeout", 2, 2), {"endpoint.total_timeout": 0.15}
@@ -766,13 +777,125 @@ def transport() -> Iterator[Fault]:
     )
 
 
-CORPUS = (*http(), *bodies(), *streams(), *transport())
+def details(**detail: Any) -> Any:
+    """Google's error, in a list."""
+    return [error(code=400, status="X", details=[{"@type": "x"}, detail])]
+
+
+def minimax(code: int) -> Any:
+    return {"choices": None, "base_resp": {"status_code": code, "status_msg": "no"}}
+
+
+def routed(status: int, inner: Any) -> Step:
+    """What a router says of an error behind it."""
+    return refusal(status, error("Provider returned error", status, metadata={"raw": inner}))
+
+
+NO_CREDIT = {
+    "words, 400": refusal(400, error("Your credit balance is too low", None, "invalid_request")),
+    "words, 403": refusal(403, {"code": "x", "error": "The team has used all available credits"}),
+    "words, 412": refusal(412, error("suspended, possibly due to reaching the monthly spending limit")),
+    "words in plain text": refusal(400, "Insufficient balance"),
+    "a number, 429": refusal(429, error("no", "1113")),
+    "a type, 429": refusal(429, error("no", None, "exceeded_current_quota_error")),
+    "a code beside the words": refusal(400, {"code": "Arrearage", "message": "Access denied"}),
+    "a code and no data": refusal(403, {"code": 30001, "message": "no", "data": None}),
+    "a reason": refusal(403, {"code": 403, "reason": "NOT_ENOUGH_BALANCE", "message": "no"}),
+    "behind a router": routed(502, json.dumps(error("no", "insufficient_quota"))),
+    "inside a 200": Step(body=minimax(1008)),
+}  # fmt: skip
+BAD_KEY = {
+    "a reason in a list": refusal(400, details(reason="API_KEY_INVALID")),
+    "words in a list": refusal(400, [error("API key not valid. Please pass a valid one.", 400)]),
+    "words beside a code": refusal(400, {"code": "x", "error": "Incorrect API key provided: x**"}),
+    "inside a 200": Step(body=minimax(1004)),
+}
+FILTERED = {
+    "a string": refusal(403, {"code": "denied", "error": "Content violates usage guidelines."}),
+    "flagged": refusal(403, error("no", 403, metadata={"reasons": ["x"], "flagged_input": "y"})),
+    "a number": refusal(400, error("no", "1301")),
+    "words": refusal(400, error("Content Exists Risk")),
+    "a code": refusal(400, {"code": "DataInspectionFailed", "message": "no"}),
+    "Azure's inner error": refusal(400, error(innererror={"code": "ResponsibleAIPolicyViolation"})),
+    "inside a 200": Step(body=minimax(1026)),
+}
+TOO_LONG = {
+    "xAI": refusal(400, {"code": "x", "error": "The maximum prompt length of this model is 9"}),
+    "Bedrock": refusal(400, error("Input is too long for requested model.")),
+    "Kimi": refusal(400, error("Your request exceeded model token limit: 8 (requested: 9)")),
+    "DashScope": refusal(400, error("Range of input length should be [1, 9]")),
+    "Z.ai": refusal(400, error("no", "1261")),
+    "TensorRT-LLM": refusal(400, error("prompt length (9) exceeds maximum input length (8)")),
+    "a router": routed(400, json.dumps(error("no", "context_length_exceeded"))),
+    "a router, in words": routed(502, "prompt is too long"),
+}
+MOMENT = {
+    "424": refusal(424, error("failed dependency")),
+    "498": refusal(498, error("no capacity", "capacity_exceeded")),
+    "a flex tier": refusal(429, error("no", "resource_unavailable", "resource_unavailable")),
+    "too much under way": refusal(402, error("budget in flight"), Retry_After="0.01"),
+    "MiniMax, 200": Step(body=minimax(1002)),
+    "generated JSON": refusal(400, error("no", "json_validate_failed", failed_generation="{")),
+    "a generated call": refusal(400, error("no", "tool_use_failed", failed_generation="{")),
+}
+SHOWN = {
+    "a list": [error("shown", 400)],
+    "plain text": "shown",
+    "detail": {"detail": "shown"},
+    "detail, deeper": {"detail": {"error": {"message": "shown"}}},
+    "message and no data": {"code": 1, "message": "shown", "data": None},
+    "msg": {"code": 500, "msg": "shown", "success": False},
+    "a string and a code": {"code": "x", "error": "shown"},
+}
+WAITS = {
+    "RetryInfo": details(retryDelay="0.5s"),
+    "words": error("Please try again in 20ms."),
+    "longer words": error("Please wait 1 second before retrying"),
+    "headers in the body": error(metadata={"headers": {"X-RateLimit-Reset": "1", "Retry-After": "1"}}),
+}  # fmt: skip
+DAY = {"X_RateLimit_Remaining": "0", "X_RateLimit_Reset": "40000"}
+DAYS = {
+    "a header": (refusal(429, error(), **DAY), "come back after"),
+    "words": (refusal(429, error("free-models-per-day")), "does not say when"),
+    "words and a header": (refusal(429, error("the daily limit is reached"), **DAY), "come back after"),
+    "words that say when": (refusal(429, error("Try again in 7h12m0s.")), "come back after"),
+    "a number": (refusal(429, error(code="1310")), "does not say when"),
+    "RetryInfo": (refusal(429, details(retryDelay="40000s")), "come back after"),
+}  # fmt: skip
+
+
+def accounts() -> Iterator[Fault]:
+    """Whose fault it is, said in the words, codes and shapes of many providers."""
+    for name, step in NO_CREDIT.items():
+        yield Fault("A1", f"no credit: {name}", always(step), RunStops("no credit"))
+    for name, step in BAD_KEY.items():
+        yield Fault("A2", f"a bad key: {name}", always(step), RunStops("refuses the key"))
+    for name, step in FILTERED.items():
+        yield Fault("A3", f"filtered: {name}", always(step), fails("content_filter"))
+    for name, step in TOO_LONG.items():
+        yield Fault("A4", f"too long: {name}", always(step), fails("context_length"))
+    for name, step in MOMENT.items():
+        yield Fault("A5", f"the moment's: {name}", both(step), heals())
+    for name, body in SHOWN.items():
+        yield Fault("A6", f"said: {name}", always(refusal(400, body)), RunStops(": shown;", ROWS))
+    for name, body in WAITS.items():
+        yield Fault("A7", f"a wait: {name}", both(refusal(429, body)), heals())
+    for name, (step, said) in DAYS.items():
+        yield Fault("A8", f"a limit of days: {name}", always(step), RunStops(said))
+    cap = error("max_tokens=8192 is too large: the maximum context length is 8192", 400)
+    yield Fault("A9", "an output too large for every row", always(refusal(400, cap)),
+                RunStops("max_tokens=8192 is too large", ROWS), {"request.max_tokens": 8192})  # fmt: skip
+
+
+CORPUS = (*http(), *accounts(), *bodies(), *streams(), *transport())
 
 ELSEWHERE = {
     "engine/test_outages.py": "H6 H9 H15 T2",
     "requests/test_bounds.py": "B17 B18 B22 S10 T3 T9 X12",
     "transport/test_secrets.py": "H10 T8 X1 X2 X3 X4 X5 X10 X13 X15",
     "transport/test_client.py": "T1 T4 X6",
+    "transport/test_tls.py": "T3",
+    "transport/test_proxies.py": "T8",
     "test_runner.py": "T11",
     "requests/test_prompts.py": "X7 X8",
     "readers/test_readers.py": "I1 I2 I3 I5 I6 I8",

@@ -132,3 +132,52 @@ def test_a_name_is_kept_in_lower_case_where_it_means_something():
     assert headers.kept("X-RateLimit-Reset-Tokens") == "x-ratelimit-reset-tokens"
     assert headers.kept("Retry-After") == "retry-after"
     assert headers.kept("Set-Cookie") is None
+
+
+@pytest.mark.parametrize("name", ["x-ratelimit-{}", "ratelimit-{}"])
+@pytest.mark.parametrize(
+    ("remaining", "reset", "seconds"),
+    [
+        ("0", "40", 40.0),
+        (None, "40", 40.0),
+        ("3", "40", None),
+        ("0", str(int(NOW) + 40), 40.0),
+        ("0", str((int(NOW) + 40) * 1000), 40.0),
+        ("0", str(int(NOW) - 40), None),
+        ("0", "1m30s", 90.0),
+        ("0", "soon", None),
+        ("0", None, None),
+    ],
+)
+def test_a_limit_without_a_suffix_comes_back_as_a_whole(name, remaining, reset, seconds):
+    told = {"limit": "50", "remaining": remaining, "reset": reset}
+    said = {name.format(part): value for part, value in told.items() if value is not None}
+    assert headers.window_seconds(said, NOW) == seconds
+    assert all(headers.kept(each) for each in said)
+    assert not headers.speaks_of_limits(said)
+
+
+def test_limits_of_a_day_and_of_a_minute_are_told_apart_by_name():
+    said = {"x-ratelimit-remaining-requests-day": "0", "x-ratelimit-reset-requests-day": "33011.5"}
+    assert headers.reset_seconds(said, NOW) == 33011.5
+    assert all(headers.kept(each) for each in said)
+
+
+@pytest.mark.parametrize(
+    ("text", "whole", "leading"),
+    [
+        ("6s", 6.0, 6.0),
+        ("34.07s", 34.07, 34.07),
+        ("7m12s", 432.0, 432.0),
+        ("20ms", 0.02, 0.02),
+        ("57 seconds", 57.0, 57.0),
+        ("1 minute and more", None, 60.0),
+        ("26 Seconds.", None, 26.0),
+        ("5 apples", None, None),
+        ("", None, None),
+    ],
+)
+def test_durations_are_read_as_they_are_written(text, whole, leading):
+    assert headers.duration(text) == (None if whole is None else pytest.approx(whole))
+    read = headers.duration(text, whole=False)
+    assert read == (None if leading is None else pytest.approx(leading))

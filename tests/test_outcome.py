@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import msgspec
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batch import error_bodies, outcome
+from batch import error_codes, outcome
 from batch.apis import chat_completions
 from batch.columns import FLAGS
 from batch.model import Attempt
@@ -105,6 +106,134 @@ def test_a_structured_code_says_more_than_its_status(status, body, kind, error_c
 )
 def test_an_error_inside_a_200_counts_as_the_status_it_stands_for(body, kind, error_class):
     assert verdict(judge(200, body)) == (kind, error_class)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind", "error_class"),
+    [
+        (400, error("Your credit balance is too low", kind="invalid_request_error"), Stop, "quota"),
+        (403, {"code": "x", "error": "You have used all available credits"}, Stop, "quota"),
+        (429, error("Please recharge", "1113"), Stop, "quota"),
+        (429, error("no", kind="exceeded_current_quota_error"), Stop, "quota"),
+        (400, {"code": "Arrearage", "message": "Access denied", "request_id": "r"}, Stop, "quota"),
+        (403, {"code": 30001, "message": "no", "data": None}, Stop, "quota"),
+        (403, {"code": 403, "reason": "NOT_ENOUGH_BALANCE", "message": "no"}, Stop, "quota"),
+        (200, {"choices": None, "base_resp": {"status_code": 1008}}, Stop, "quota"),
+        (200, {"choices": None, "base_resp": {"status_code": 1004}}, Stop, "auth"),
+        (200, {"choices": None, "base_resp": {"status_code": 1002}}, TryAgain, "rate_limited"),
+        (200, {"choices": None, "base_resp": {"status_code": 1013}}, TryAgain, "server_error"),
+        (200, {"choices": None, "base_resp": {"status_code": 7}}, TryAgain, "bad_response"),
+        (200, error("insufficient balance"), Stop, "quota"),
+        (400, [error("API key not valid.", 400)], Stop, "auth"),
+        (400, {"code": "x", "error": "Incorrect API key provided: xa***"}, Stop, "auth"),
+        (429, error("rate limited, see your quota page"), TryAgain, "rate_limited"),
+        (429, error("You exceeded your current quota, check your plan", 429), TryAgain, "rate_limited"),
+        (400, error("balance: unknown parameter"), Reject, "invalid_request"),
+    ],
+)  # fmt: skip
+def test_account_trouble_stops_the_run_however_it_is_told(status, body, kind, error_class):
+    assert verdict(judge(status, body)) == (kind, error_class)
+
+
+def test_a_key_that_google_calls_bad_is_known_by_its_reason():
+    detail = {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "API_KEY_INVALID"}
+    body = {"error": {"code": 400, "message": "no", "details": [detail]}}
+    assert verdict(judge(400, [body])) == (Stop, "auth")
+
+
+def test_words_that_the_request_said_are_not_the_servers():
+    said = "Your credit balance is too low"
+    asked = b'{"messages": [{"content": "They wrote: your credit balance is  too low."}]}'
+    answered = attempt(400, error(f"Invalid prompt: {said}"))
+    judged = outcome.judge(answered, chat_completions.parse, 1.7e9, True, asked)
+    assert verdict(judged) == (Reject, "invalid_request")
+
+
+@pytest.mark.parametrize(
+    ("status", "raw", "error_class", "message"),
+    [
+        (400, b"Model m takes\x1b no chat", "invalid_request", "Model m takes no chat"),
+        (500, b"upstream gone", "server_error", "upstream gone"),
+        (403, b"used all available credits", "quota", "used all available credits"),
+        (403, b"error code: 1010", "blocked", "error code: 1010"),
+        (400, b"", "invalid_request", "HTTP 400"),
+    ],
+)
+def test_an_error_in_plain_text_is_read(status, raw, error_class, message):
+    judged = judge(status, raw=raw)
+    assert not isinstance(judged, Accept)
+    assert judged.error_class == error_class and message in judged.message
+
+
+def google(**detail: Any) -> list[Any]:
+    return [{"error": {"code": 429, "message": "no", "details": [{"@type": "x"}, detail]}}]
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "said", "wait"),
+    [
+        (429, google(retryDelay="6s"), {}, 6.0),
+        (429, google(retryDelay="6s"), {"retry-after": "2"}, 2.0),
+        (429, google(violations=[{"quotaId": "RequestsPerMinute"}]), {}, None),
+        (429, error("Please try again in 7m12s. Visit us."), {}, 432.0),
+        (429, error("Please retry after 26 seconds."), {}, 26.0),
+        (429, error("Please wait 57 seconds before retrying."), {}, 57.0),
+        (429, {"error": {"message": "no", "metadata": {"headers": {"Retry-After": "3"}}}}, {}, 3.0),
+        (429, {"error": {"message": "no", "retry_after": 4}}, {}, 4.0),
+        (429, error("tokens per day (TPD): used up. Try again in 3m0s"), {}, 180.0),
+        (429, error("free-models-per-day"), {}, math.inf),
+        (429, error("free-models-per-day"), {"x-ratelimit-reset": "500"}, 500.0),
+        (429, error(), {"x-ratelimit-reset": "500", "x-ratelimit-remaining": "0"}, 500.0),
+        (429, error(), {"x-ratelimit-reset": "500", "x-ratelimit-remaining": "5"}, None),
+        (429, error(code="1308"), {}, math.inf),
+        (402, error(), {"retry-after": "5"}, 5.0),
+        (400, error("no", "rate_limit_error"), {"retry-after": "5"}, 5.0),
+    ],
+)  # fmt: skip
+def test_a_refusal_tells_the_wait_in_its_headers_or_in_its_body(status, body, said, wait):
+    judged = judge(status, body, headers=said)
+    assert isinstance(judged, TryAgain)
+    assert judged.refused and judged.wait == wait
+
+
+def test_googles_limits_of_a_day_end_at_midnight_in_california():
+    body = google(violations=[{"quotaId": "GenerateRequestsPerDayPerProject"}], retryDelay="34s")
+    answered = attempt(429, body)
+    judged = outcome.judge(
+        answered, chat_completions.parse, 1_764_000_000.0
+    )  # 2025-11-24 16:00 UTC
+    assert isinstance(judged, TryAgain)
+    assert judged.wait == 16 * 3600
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "error_class", "mismatch"),
+    [
+        (400, error(code="json_validate_failed"), "schema_mismatch", True),
+        (400, error(code="tool_use_failed"), "tool_error", True),
+        (424, error(), "server_error", False),
+        (498, error(), "overloaded", False),
+        (400, error(code="capacity_exceeded"), "overloaded", False),
+        (429, error(code="resource_unavailable"), "overloaded", False),
+    ],
+)
+def test_what_is_the_moments_or_the_models_is_asked_again(status, body, error_class, mismatch):
+    judged = judge(status, body)
+    assert isinstance(judged, TryAgain)
+    assert (judged.error_class, judged.mismatch, judged.refused) == (error_class, mismatch, False)
+
+
+@pytest.mark.parametrize("succeeded", [False, True])
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"code": "denied", "error": "Content violates usage guidelines. Failed check: BIO"},
+        {"error": {"message": "no", "code": 403, "metadata": {"flagged_input": "x"}}},
+    ],
+)
+def test_a_moderation_refusal_is_that_rows(body, succeeded):
+    judged = outcome.judge(attempt(403, body), chat_completions.parse, 1.7e9, succeeded)
+    assert verdict(judged) == (Reject, "content_filter")
 
 
 def test_an_answer_is_accepted():
@@ -215,7 +344,7 @@ def test_messages_are_cut():
 
 
 def test_every_class_has_one_meaning():
-    named = {*error_bodies.CODES.values(), *outcome.STATUSES.values()}
+    named = {*error_codes.CODES.values(), *outcome.STATUSES.values()}
     assert named <= outcome.TRANSIENT | outcome.FINAL | outcome.STOPPING
     assert not outcome.TRANSIENT & outcome.FINAL
     assert not (outcome.TRANSIENT | outcome.FINAL) & outcome.STOPPING

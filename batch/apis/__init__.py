@@ -198,6 +198,23 @@ def without_stream_options(request: Request) -> Request:
     return msgspec.structs.replace(request, body=lighter, stream_options=False)
 
 
+FLEX = b'"service_tier":"flex"'
+
+
+def is_flex(request: Request) -> bool:
+    """Whether it asks for the cheaper tier that may have no room."""
+    return FLEX in request.body
+
+
+def in_standard_tier(request: Request) -> Request:
+    """The same question, out of the flex tier."""
+    if not is_flex(request):
+        return request
+    body = msgspec.json.decode(request.body)
+    body.pop("service_tier", None)
+    return msgspec.structs.replace(request, body=msgspec.json.encode(body))
+
+
 def with_response_format(request: Request) -> Request:
     """The same question for llama.cpp, which passes over `text.format` in the responses API and
     obeys `response_format` there.

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from batch import columns, job_toml, spec
+from batch import columns, command_line, job_toml, spec
 from batch.cli.options import KEYS
 from batch.errors import JobError, UsageError
 from batch.outcome import FINAL, TRANSIENT
@@ -63,12 +63,13 @@ def read(whats: Sequence[str], flags: dict[str, Any]) -> tuple[Job, Path]:
     if flags["local"]:
         spec.put(tables, "endpoint.base_url", "local")
     if flags.get("prompt_file") is not None:
-        spec.put(tables, "prompt.file", str(flags["prompt_file"]))
+        spec.put(tables, "prompt.file", str(flags["prompt_file"].absolute()))
     made = spec.check(job_toml.absolute(tables, here), source, over)
     if run is not None and made.output.path != before:
+        to = command_line.near(made.output.path or "all.parquet")
         raise UsageError(
             f"-o: {what} is a run and stays where it is; to ask its rows something else, say what"
-            f" with -p; to write them to a file: batchmill export {what}"
+            f" with -p; to write them to a file: {command_line.of('export', path, '-o', to)}"
         )
     return made, run or folder_of(made, path)
 

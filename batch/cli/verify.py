@@ -7,11 +7,11 @@ from pathlib import Path
 import click
 
 from batch import words
-from batch.cli import put
+from batch.cli import options, put
 
 
 @click.command()
-@click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
+@click.argument("run", metavar="RUN", type=options.path)
 @click.option("--input", "with_input", is_flag=True, help="Also compare every row with the input.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a finding.")
 def verify(run: Path, with_input: bool, as_json: bool) -> int:

@@ -10,6 +10,7 @@ threads may share a Pricer.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import msgspec
 
-from batch import usage
+from batch import headers, usage
 from batch.model import Attempt, Parts, Usage
 from batch.usage import NO_PARTS, Reading
 
@@ -31,6 +32,15 @@ USD = Annotated[float, msgspec.Meta(ge=0, le=1_000_000)]
 MILLION = 1_000_000
 MINUTE = 60
 """Seconds; no list changes its prices at another moment than a full minute."""
+
+
+OPENROUTER = "openrouter"
+ROUTER = re.compile(
+    r"https?://(?:[^/]+\.)?(?:openrouter\.ai|ai-gateway\.vercel\.sh|router\.huggingface\.co"
+    r"|gateway\.ai\.cloudflare\.com|requesty\.ai|portkey\.ai|nano-gpt\.com|aimlapi\.com)(?:[:/]|$)",
+    re.I,
+)
+"""Hosts that pass requests on to who sells.  A LiteLLM of one's own says its charge in a header."""
 
 
 class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -46,12 +56,14 @@ class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Seller(msgspec.Struct, frozen=True):
     """Whose prices hold: those in the list of `provider`; for an unknown public host (`unknown`)
     those of whoever sells a model of that name; none for the embedded model, which is free
-    (`local`), and for a server of one's own.
+    (`local`), and for a server of one's own.  A `router` buys from whom it likes, so that it knows
+    better than its list what an answer costs.
     """
 
     provider: str | None = None
     unknown: bool = False
     local: bool = False
+    router: bool = False
 
 
 class Cost(NamedTuple):
@@ -114,12 +126,26 @@ def check_provider(name: str) -> None:
         raise ValueError(f"provider: no price list of {name!r} (known: {', '.join(near)})")
 
 
+@lru_cache(1)
+def _known_names() -> frozenset[str]:
+    from genai_prices import data_snapshot
+
+    providers = data_snapshot.get_snapshot().providers
+    return frozenset(model.id.casefold() for each in providers for model in each.models)
+
+
+def is_known(model: str) -> bool:
+    """Whether a list has a model of exactly that name, perhaps with its vendor before it."""
+    return not _known_names().isdisjoint(name.casefold() for name in _spellings((model,)))
+
+
 def seller(url: str, provider: str | None, *, private: bool, local: bool) -> Seller:
     """Who sells at the base URL `url`; `provider` is who the job says it is."""
     if local:
         return Seller(local=True)
+    router = provider == OPENROUTER or ROUTER.match(url) is not None
     if provider is not None:
-        return Seller(provider)
+        return Seller(provider, router=router)
     if private:
         return Seller()
     from genai_prices import data_snapshot
@@ -128,7 +154,7 @@ def seller(url: str, provider: str | None, *, private: bool, local: bool) -> Sel
         found = data_snapshot.get_snapshot().find_provider(None, None, url)
     except LookupError:
         return Seller(unknown=True)
-    return Seller(found.id)
+    return Seller(found.id, router=router)
 
 
 class Quote(NamedTuple):
@@ -161,7 +187,8 @@ class Pricer:
         """What an attempt cost, `asked` being the model of its request; None when its usage or
         price is unknown.
 
-        What the server says itself counts where only the model's name would tell.
+        What the server says itself counts where it is a router, and where only the model's name would
+        tell.
         """
         served = attempt.answer.get("model") if isinstance(attempt.answer, dict) else None
         names = (served if isinstance(served, str) else None, asked)
@@ -173,12 +200,23 @@ class Pricer:
                     return Cost(self._own[name].cost(used), "job")
             if self._seller.local:
                 return Cost(Decimal(0), "local")
+            if (charged := self._charged(attempt)) is not None:
+                return Cost(charged, "server")
             priced = self._list_price(attempt, reading, names)
             if priced is not None and not self._seller.unknown:
                 return Cost(priced, "list")
             assumed = None if priced is None else Cost(priced, "assumed")
         said = usage.reported_cost(attempt.answer, attempt.headers)
         return assumed if said is None else Cost(Decimal(repr(said)), "server")
+
+    def _charged(self, attempt: Attempt) -> Decimal | None:
+        """What a router has charged; None where that is not all, as the upstream's key is one's own."""
+        used = attempt.answer.get("usage") if isinstance(attempt.answer, dict) else None
+        own_key = isinstance(used, dict) and used.get("is_byok") is True
+        if own_key or not (self._seller.router or headers.reported_cost(attempt.headers)):
+            return None
+        said = usage.reported_cost(attempt.answer, attempt.headers)
+        return None if said is None else Decimal(repr(said))
 
     def _list_price(
         self, attempt: Attempt, reading: Reading, names: tuple[str | None, ...]

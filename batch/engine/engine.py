@@ -87,6 +87,8 @@ class Engine:
         try:
             while (task := await self._next()) is not None:
                 request = self._sender.adapted(task.asked)
+                if task.tries:
+                    request = msgspec.structs.replace(request, again=task.unwanted)
                 task = msgspec.structs.replace(task, request=request)
                 attempt = await self._sender.send(request)
                 done, judged = self._judge.ended(request, attempt)

@@ -10,7 +10,6 @@ endpoint is down), `sanity` (the job is wrong).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Literal
 
 import msgspec
 
@@ -26,6 +25,7 @@ from batch.engine.sanity import (
     EMPTY_WINDOW,
     INVALID_WINDOW,
     Failure,
+    Fault,
     FirstAnswers,
     HeldBack,
     InvalidRows,
@@ -47,11 +47,13 @@ ALONE = {403: "blocked", 404: "invalid_request"}
 
 class Standing(msgspec.Struct, frozen=True):
     """How a run stands when a start begins.  `succeeded`: it holds answers already.  `accepts_all`: a
-    person has said that mostly empty, invalid or unfitting answers are all right.
+    person has said that mostly empty, invalid or unfitting answers are all right.  `doubted`: the
+    fingerprints of refusals for which earlier starts stopped.
     """
 
     succeeded: bool = False
     accepts_all: bool = False
+    doubted: frozenset[str] = frozenset()
 
 
 class Judge:
@@ -74,21 +76,26 @@ class Judge:
         self._maker = maker
         self._checker = checker
         self._jitter = jitter
-        self._succeeded = standing.succeeded
         self._stopping = False
         self._refusals = Refusals(policy, limiter, jitter)
         self._outages = Outages(policy, limiter)
         self._budget = retry.Budget()
-        self._held_back = HeldBack()
+        self._held_back = HeldBack(standing.succeeded, standing.doubted, standing.accepts_all)
         self._invalid_rows = InvalidRows(standing.accepts_all)
         self._first_answers = FirstAnswers(standing.accepts_all)
         self._timeouts = Timeouts()
         self._notices: set[str] = set()
 
+    @property
+    def doubted(self) -> frozenset[str]:
+        """The fingerprints of refusals for which this start or an earlier one stopped."""
+        return self._held_back.doubted
+
     def ended(self, request: Request, attempt: Attempt) -> tuple[Try, Outcome]:
         """What an attempt used and cost, and what it means by itself."""
         now = attempt.started_at + attempt.latency_s
-        judged = outcome.judge(attempt, APIS[request.api].parse, now, self._outages.has_answered)
+        parse, succeeded = APIS[request.api].parse, self._outages.has_answered
+        judged = outcome.judge(attempt, parse, now, succeeded, request.body)
         if self._checker is not None:
             judged = self._checker.judge(judged)
         return self._maker.ended(request, attempt, judged), judged
@@ -102,6 +109,8 @@ class Judge:
         match judged:
             case Accept(completion):
                 yield from self._accepted(task, completion, now)
+            case TryAgain("overloaded") if self._policy.flex_fallback and apis.is_flex(request):
+                yield from self._no_flex(task, attempt, judged)
             case TryAgain():
                 yield from self._again(task, attempt, judged, now)
             case Pause():
@@ -110,7 +119,7 @@ class Judge:
                 yield from self._without_options(task, attempt)
             case Reject(error_class, message, code):
                 error = Error(error_class, message, code, judged.completion)
-                yield from self._rejected(Failure(request, task.tries, error))
+                yield from self._rejected(Failure(request, task.tries, error), now)
             case outcome.Stop(error_class, message, code):
                 yield Held(request.row, done)
                 yield self._stop(stop_reasons.refused(error_class, message, attempt))
@@ -135,9 +144,8 @@ class Judge:
         self._budget.earn(now)
         self._refusals.answered()
         self._outages.answered()
-        if not self._succeeded:  # this row succeeds: what was refused was the rows' fault
-            self._succeeded = True
-            yield from self._settle("rows")
+        for failure in self._held_back.answered(now - took):
+            yield from self._failed(failure)
         result = self._maker.accepted(request, task.tries, completion)
         yield Done(result)
         if "model_differs" in result.flags:
@@ -146,6 +154,18 @@ class Judge:
         self._invalid_rows.mostly(False)
         if self._first_answers.mostly_empty("empty" in completion.flags):
             yield self._stop(stop_reasons.mostly_empty(EMPTY_WINDOW))
+
+    def _no_flex(self, task: Task, attempt: Attempt, again: TryAgain) -> Iterator[Decision]:
+        """The flex tier has no room, which says nothing of the endpoint: after some tries the row is
+        asked in the standard tier.
+        """
+        self._limiter.answered(attempt.latency_s)
+        chances = task.chances.plus("flex")
+        times = chances.of("flex")
+        delay = 0.0
+        if times < retry.FLEX_TRIES:
+            delay = (again.wait or 0.0) + retry.backoff(self._policy, times, self._jitter())
+        yield Wait(msgspec.structs.replace(task, chances=chances), delay)
 
     def _again(
         self, task: Task, attempt: Attempt, again: TryAgain, now: float
@@ -166,16 +186,14 @@ class Judge:
         if again.refused or again.wait:
             yield from self._stop_if(self._refusals.hold(again, attempt, now))
         if delay is None and not self._stopping:
-            yield from self._out_of_chances(Failure(task.asked, task.tries, _error(again)), again)
+            failure = Failure(task.asked, task.tries, _error(again))
+            # one that was to be tried just once more is rejected now
+            yield from self._rejected(failure, now) if again.once else self._failed(failure)
             return
         delay = delay or 0.0
         if not (again.refused or again.at_once or down):
             delay = max(delay, self._budget.wait(again, now, self._policy.max_delay))
         yield Wait(msgspec.structs.replace(task, chances=chances), delay)
-
-    def _out_of_chances(self, failure: Failure, again: TryAgain) -> Iterator[Decision]:
-        """The row is not tried again.  One that was to be tried just once more is rejected now."""
-        return self._rejected(failure) if again.once else self._failed(failure)
 
     def _without_options(self, task: Task, attempt: Attempt) -> Iterator[Decision]:
         """The endpoint takes no `stream_options`: the row is asked again at once, without them, and
@@ -203,29 +221,27 @@ class Judge:
         yield from self._stop_if(self._outages.out_of_patience(now))
         yield Wait(msgspec.structs.replace(task, chances=chances), FIRST_PROBE)
 
-    def _rejected(self, failure: Failure) -> Iterator[Decision]:
-        """Before the first success an invalid request may be the job's fault: it is held back
-        until that is known.
-        """
+    def _rejected(self, failure: Failure, now: float) -> Iterator[Decision]:
+        """A refusal that may be the job's fault, or the account's, is held back until that is known."""
         self._limiter.answered(failure.tries[-1].attempt.latency_s)
-        if failure.error.error_class != "invalid_request" or self._succeeded:
+        if not self._held_back.holds(failure):
             yield from self._failed(failure)
             return
         yield Held(failure.request.row, failure.tries[-1])
-        yield from self._settle(self._held_back.add(failure))
+        yield from self._settle(self._held_back.add(failure, now))
 
-    def _settle(self, fault: Literal["job", "rows"] | None) -> Iterator[Decision]:
+    def _settle(self, fault: Fault | None) -> Iterator[Decision]:
         """Decide about what was held back, if it is known whose fault it was."""
         if fault is None:
             return
         held = self._held_back.take()
-        if fault == "job":
-            last = held[-1]
-            status = last.tries[-1].attempt.status
-            yield self._stop(stop_reasons.all_invalid(status, last.error.message))
+        if fault == "rows":
+            for failure in held:
+                yield from self._failed(failure)
             return
-        for failure in held:
-            yield from self._failed(failure)
+        status, message = held[-1].tries[-1].attempt.status, held[-1].error.message
+        why = stop_reasons.all_invalid if fault == "job" else stop_reasons.alike
+        yield self._stop(why(status, message))
 
     def _failed(self, failure: Failure) -> Iterator[Decision]:
         request, error = failure.request, failure.error

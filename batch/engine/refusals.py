@@ -45,7 +45,7 @@ class Refusals:
             self._since = now
         if self._is_too_long(again.wait or 0.0, now):
             longest = again.wait or again.reset or 0.0
-            return stop_reasons.out_of_patience(longest, again.message)
+            return stop_reasons.out_of_patience(longest, again.message, self._policy.max_wait)
         why = f"{attempt.status} {stop_reasons.excerpt(again.message).rstrip('. ')}"
         if not again.refused:  # it failed, and says when to come back
             self._limiter.pause_until(now + (again.wait or 0.0), why)

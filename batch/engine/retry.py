@@ -21,7 +21,9 @@ Item = TypeVar("Item")
 
 
 class Retry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`[retry]` of a job.  Delays are seconds."""
+    """`[retry]` of a job.  Delays are seconds.  `flex_fallback`: a row for which the flex tier has no
+    room is asked in the standard tier in the end.
+    """
 
     max_attempts: Annotated[int, msgspec.Meta(ge=1)] = 8
     max_maybe_billed: Annotated[int, msgspec.Meta(ge=1)] = 2
@@ -29,6 +31,7 @@ class Retry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     first_delay: Annotated[float, msgspec.Meta(ge=0)] = 0.5
     max_delay: Annotated[float, msgspec.Meta(ge=0)] = 60.0
     max_wait: Annotated[float, msgspec.Meta(ge=0)] = 900.0
+    flex_fallback: bool = False
 
 
 MOST_AT_ONCE = 3
@@ -39,6 +42,10 @@ MOST_TURNED_AWAY = 3
 
 MOST_REFUSED = 20
 """Times a row may be refused (429) while others are answered."""
+
+
+FLEX_TRIES = 3
+"""Times a row is asked in the flex tier where that has no room, before it leaves it."""
 
 
 class Rule(NamedTuple):

@@ -6,7 +6,7 @@ Pure: each class counts rows and says when there are too many.
 from __future__ import annotations
 
 import re
-from collections import Counter
+from hashlib import blake2b
 from typing import Literal
 
 import msgspec
@@ -15,13 +15,27 @@ from batch.model import Request
 from batch.results import Error
 from batch.tries import Try
 
+Fault = Literal["job", "doubt", "rows"]
+"""Whose fault refusals are.  `doubt`: perhaps the account's, and a person has to look."""
+
 EMPTY_WINDOW = 50
 """The first answers of a start, of which not half may be empty or misfits."""
 
 HELD_BACK = 20
 """Requests refused alike, before any success, that show the job to be wrong."""
 MOST_HELD_BACK = 200
-"""Requests held back before any success; if they are not alike, the rows are wrong."""
+"""Requests held back at a time; if they are not alike, the rows are wrong."""
+DOUBTED = 50
+"""Requests refused alike that may have been the rows' fault: after others were answered, or for their
+length.
+"""
+
+NUMBERED = re.compile(r"[\w-]*[0-9][\w-]*")
+"""Numbers, and the ids of requests."""
+LENGTHS = frozenset({"context_length", "too_large"})
+OUTPUT_CAP = re.compile(r"max_\w*(?:tokens|length)|n_predict|in the completion", re.I)
+"""Words for the output a request may have, which may be too large for every row."""
+BYTES_PER_TOKEN = 4
 
 INVALID_WINDOW = 1_000
 """Rows of which not more than half may be refused as invalid."""
@@ -40,8 +54,18 @@ class Failure(msgspec.Struct, frozen=True):
     error: Error
 
     def fingerprint(self) -> str:
-        """What alike failures have in common: their words without the numbers."""
-        return f"{self.error.code} {re.sub(r'[0-9]+', '#', self.error.message)}"
+        """What alike failures have in common: their words without numbers and ids."""
+        alike = f"{self.error.code} {NUMBERED.sub('#', self.error.message)}"
+        return blake2b(alike.encode(), digest_size=8).hexdigest()
+
+    @property
+    def of_job(self) -> bool:
+        """Whether it is by what every row has: a parameter, such as too large an output."""
+        if self.error.error_class not in LENGTHS:
+            return True
+        cap, size = self.request.output_cap or 0, len(self.request.body)
+        is_large = cap > 0 and cap * BYTES_PER_TOKEN >= size
+        return is_large and OUTPUT_CAP.search(self.error.message) is not None
 
 
 class FirstAnswers:
@@ -61,32 +85,71 @@ class FirstAnswers:
 
 
 class HeldBack:
-    """Invalid requests before the first success: nobody knows yet whether the job is at fault, or
-    the rows are.
+    """Refused requests of which nobody knows yet whether the rows are at fault, or the job or the
+    account is: all before the first success, and after it those that came since the last answer.
     """
 
-    def __init__(self) -> None:
-        self._held: list[Failure] = []
-        self._alike: Counter[str] = Counter()
+    def __init__(
+        self,
+        succeeded: bool = False,
+        doubted: frozenset[str] = frozenset(),
+        accepts_all: bool = False,
+    ) -> None:
+        """`succeeded`: the run holds answers.  An earlier start stopped for refusals that are
+        `doubted`: those are the rows' now.
+        """
+        self.doubted = doubted
+        self._succeeded = succeeded
+        self._accepts_all = accepts_all
+        self._held: list[tuple[float, Failure]] = []
 
-    def add(self, failure: Failure) -> Literal["job", "rows"] | None:
+    def holds(self, failure: Failure) -> bool:
+        """Whether it is not known whose fault this is."""
+        error_class = failure.error.error_class
+        known = failure.fingerprint() in self.doubted
+        if self._succeeded:
+            return error_class == "invalid_request" and not (known or self._accepts_all)
+        if error_class in LENGTHS:
+            return (failure.of_job or not known) and all(
+                done.certainly_free for done in failure.tries
+            )
+        return error_class == "invalid_request"
+
+    def add(self, failure: Failure, now: float = 0.0) -> Fault | None:
         """Hold back one more.  Returns whose fault it is; None while that is not known."""
-        self._held.append(failure)
-        self._alike[failure.fingerprint()] += 1
-        if self._alike[failure.fingerprint()] >= HELD_BACK:
-            return "job"
+        self._held.append((now, failure))
+        words = failure.fingerprint()
+        alike = sum(each.fingerprint() == words for _, each in self._held)
+        sure = failure.of_job and not self._succeeded
+        if alike >= (HELD_BACK if sure else DOUBTED):
+            self.doubted = self.doubted if sure else self.doubted | {words}
+            return "job" if sure else "doubt"
         return "rows" if len(self._held) >= MOST_HELD_BACK else None
 
-    def at_the_end(self) -> Literal["job", "rows"] | None:
-        """Nothing succeeded: if all were refused alike the job is wrong, else the rows are."""
+    def answered(self, sent: float) -> list[Failure]:
+        """A request that left at the moment `sent` was answered.  What was refused before that, or
+        before the first success, was the rows' fault, and is held back no more.
+        """
+        if not self._held:
+            self._succeeded = True
+            return []
+        cleared = [each for at, each in self._held if at <= sent or not self._succeeded]
+        self._held = [(at, each) for at, each in self._held if at > sent and self._succeeded]
+        self._succeeded = True
+        return cleared
+
+    def at_the_end(self) -> Fault | None:
+        """If nothing succeeded and all were refused alike the job is wrong, else the rows are."""
         if not self._held:
             return None
-        return "job" if len(self._alike) == 1 else "rows"
+        alike = len({each.fingerprint() for _, each in self._held}) == 1
+        job = alike and not self._succeeded and self._held[0][1].of_job
+        return "job" if job else "rows"
 
     def take(self) -> list[Failure]:
         """All that was held back; none is any more."""
-        held = self._held
-        self._held, self._alike = [], Counter()
+        held = [failure for _, failure in self._held]
+        self._held = []
         return held
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import time
 from decimal import ROUND_UP, Decimal
 
 from batch.apis import APIS
+from batch.engine.sanity import DOUBTED
 from batch.errors import CapReached, Doubtful, Stopped
 from batch.model import Attempt
 from batch.words import money
@@ -29,13 +31,16 @@ def refused(error_class: str, message: str, attempt: Attempt) -> Stopped:
     return Stopped(said.get(error_class, message), hint=hints.get(error_class))
 
 
-def out_of_patience(wait: float, message: str) -> Stopped:
-    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(time.time() + wait))
-    hint = f"come back after {when}" if wait else "come back later: it does not say when"
-    return Stopped(
-        f"the server has no room and retry.max_wait is over: {message}",
-        hint=hint,
-    )
+def out_of_patience(wait: float, message: str, longest: float) -> Stopped:
+    """`wait` is the seconds the server asks for, or takes to fill its limit; 0 or infinite where it does
+    not say.  `longest` is the job's retry.max_wait.
+    """
+    over = "for longer than retry.max_wait" if wait > longest else "and retry.max_wait is over"
+    hint = "come back later: it does not say when"
+    if wait and math.isfinite(wait):
+        when = time.strftime("%Y-%m-%d %H:%M:%S %Z", time.localtime(time.time() + wait))
+        hint = f"come back after {when}"
+    return Stopped(f"the server has no room {over}: {message}", hint=hint)
 
 
 def down(why: str, seconds: float) -> Stopped:
@@ -58,6 +63,14 @@ def all_invalid(status: int | None, message: str) -> Stopped:
     return Stopped(
         f"the server rejects every request (HTTP {status}): {message}",
         hint="change the parameter it names in [request]; no row was recorded as failed",
+    )
+
+
+def alike(status: int | None, message: str) -> Stopped:
+    return Stopped(
+        f"{DOUBTED} requests were refused alike (HTTP {status}), and none was answered since: {message}",
+        hint="look at the account and the rows: no row was recorded as failed, but those that are"
+        " refused like this again will be",
     )
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from batch.engine.retry import Chances
+from batch import apis
+from batch.engine.retry import FLEX_TRIES, Chances
 from batch.model import Request, Row
 from batch.tries import Try
 
@@ -19,9 +20,21 @@ class Task(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def asked(self) -> Request:
-        """The request of a row that has one."""
+        """The request of a row that has one, as it is to be sent now."""
         assert self.request is not None
-        return self.request
+        leaves_flex = self.chances.of("flex") >= FLEX_TRIES
+        return apis.in_standard_tier(self.request) if leaves_flex else self.request
+
+    @property
+    def unwanted(self) -> int:
+        """How many tries ended in a whole answer, so that another is wanted; what was refused, or perhaps
+        got lost, may be asked for again as it was.
+        """
+        attempts = [done.attempt for done in self.tries]
+        return sum(
+            attempt.status == 200 and attempt.fault in (None, "bad_response")
+            for attempt in attempts
+        )
 
     def lighter(self, reads_files: bool) -> Task:
         """The task without the body of its last answer, to be kept while it waits.  A request that

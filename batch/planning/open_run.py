@@ -80,10 +80,10 @@ class Opened(msgspec.Struct, frozen=True):
             sends=sends,
         )
 
-    def close(self, rows: int | None, whole: Summary, state: str) -> None:
+    def close(self, rows: int | None, whole: Summary, state: str, doubted: frozenset[str]) -> None:
         """Write what is derived of the run, which holds `whole` now; its input has `rows`."""
         folder.write_usage(self.disk, self.run, self.plan.run_id, whole)
-        ended = msgspec.structs.replace(self.plan, rows=rows, state=state)
+        ended = msgspec.structs.replace(self.plan, rows=rows, state=state, doubted=sorted(doubted))
         plan.write(self.disk, self.run, ended)
 
 

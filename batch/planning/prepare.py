@@ -34,7 +34,7 @@ from batch.store.budget_file import Cap
 from batch.store.plan import Again, Plan
 from batch.store.recover import Redo
 from batch.structured.validator import Checker
-from batch.transport import endpoint, hosts, model_list
+from batch.transport import endpoint, hosts, model_list, paths
 from batch.transport.endpoint import Target
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ class Prepared:
         """Where requests to an API go, for a person."""
         if self.asked.endpoint.local:
             return "the embedded model"
-        return endpoint.url_of(self.base_url, APIS[api].PATH)
+        return paths.url_of(self.base_url, APIS[api].PATH)
 
     def requests(self) -> Iterator[tuple[Row, Request | BadRow]]:
         """Every row (as many as the job's limit allows) with its request, or why it has none.  Raises

@@ -47,6 +47,9 @@ CLIENT_SIDE = {
 }
 """Settings of a client, which are no part of a body -> what ours is called."""
 
+LATER = "background"
+"""Answers are only promised where this is true, and to be fetched later."""
+
 TOOL_CHOICES = ("auto", "none", "required", "any")
 """Mistral says `any` where others say `required`."""
 MOST_STOPS = 4
@@ -81,10 +84,12 @@ class Bounds(msgspec.Struct, frozen=True):
 
 
 def client_side(parameters: Mapping[str, Any]) -> Finding | None:
-    """The first setting of a client among the parameters of a job."""
+    """The first setting among the parameters of a job that is a client's, or takes another client."""
     for name in parameters:
         if name in CLIENT_SIDE:
             return Finding(name, f"no server reads this; write {CLIENT_SIDE[name]}")
+    if parameters.get(LATER) is True:
+        return Finding(LATER, "nobody would fetch such answers; leave it out to wait for them")
     return None
 
 

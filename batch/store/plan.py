@@ -79,8 +79,14 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     rules: int = 1
     reading: dict[str, Any] = {}
     over: dict[str, Any] = {}
+    doubted: list[str] = []
     format: int = FORMAT
     batchmill: str = __version__
+
+    @property
+    def keys(self) -> str:
+        """How the idempotency keys of its requests begin: a retry wants other answers."""
+        return f"{self.run_id}-{len(self.retries)}" if self.retries else self.run_id
 
 
 def new(job: dict[str, Any], inputs: list[dict[str, Any]], input_format: str, **more: Any) -> Plan:

@@ -6,10 +6,12 @@ library leaves this file: theirs show request headers when printed.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import NamedTuple
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import aiohttp
 import yarl
@@ -18,16 +20,23 @@ from batch import __version__
 from batch.apis import APIS, with_response_format, without_stream_options
 from batch.errors import UsageError
 from batch.model import Attempt, Request
-from batch.transport import faults
+from batch.transport import faults, tls
 from batch.transport.answers import AFTER_THE_END, AnswerReader
 from batch.transport.body import LARGE_BODY
 from batch.transport.connection import Patience, Poster
-from batch.transport.endpoint import Endpoint, Target, url_of
+from batch.transport.connectors import connector
+from batch.transport.endpoint import Endpoint, Target
+from batch.transport.heads import LONGEST_LINE, MOST_LINES
+from batch.transport.paths import elsewhere, url_of, wire_url
 from batch.transport.pool import RESTING, Pool
 from batch.transport.redaction import Scrubber
 
 SPARE_DESCRIPTORS = 64 + RESTING
 """Files and sockets a process needs besides the connections it uses."""
+
+
+PROXY_WORDS = (400, 407)
+"""Statuses of whoever stands in the way: a proxy, or a port that speaks TLS."""
 
 
 async def _at_once() -> None:
@@ -38,11 +47,20 @@ class Hooks(NamedTuple):
     """What others do along the way.
 
     `before_sending` is called once for all requests that leave together.  Where it raises a BatchError
-    they do not leave, and `send` raises it.  A large answer is read on once there is `room`.
+    they do not leave, and `send` raises it.  A large answer is read on once there is `room`.  `say`
+    takes a line for a person.
     """
 
     before_sending: Callable[[], None] = lambda: None
     room: Callable[[], Awaitable[None]] = _at_once
+    say: Callable[[str], None] = lambda _: None
+
+
+class _Place(NamedTuple):
+    """Where the APIs are: what posts to each, and what each is called."""
+
+    posters: dict[str, Poster]
+    names: dict[str, str]
 
 
 class Client:
@@ -53,7 +71,7 @@ class Client:
         endpoint: Endpoint,
         target: Target,
         connections: int,
-        run_id: str = "",
+        keys: str = "",
         hooks: Hooks | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -61,16 +79,11 @@ class Client:
         self._endpoint = endpoint
         self._target = target
         self._connections = connections
-        self._run_id = run_id
-        self._before_sending = hooks.before_sending
-        self._urls = {
-            name: yarl.URL(url_of(target.base_url, api.PATH), encoded=True)
-            for name, api in APIS.items()
-        }
-        self._names = {
-            name: target.name or f"{url.authority}{url.path.removesuffix(APIS[name].PATH)}"
-            for name, url in self._urls.items()
-        }
+        self._keys = keys
+        self._hooks = hooks
+        self._untried = elsewhere(target.base_url)  # where to ask once, if nothing is here
+        self._looking = asyncio.Lock()
+        self._is_new = True  # nothing has been answered yet
         self._local = endpoint.local
         self._takes_stream_options = True
         self._answers = AnswerReader(
@@ -83,23 +96,13 @@ class Client:
         _raise_descriptors(self._connections + SPARE_DESCRIPTORS)
         self._session = self._new_session()
         table = self._endpoint
-        patience = Patience(table.total_timeout, min(table.idle_timeout, AFTER_THE_END))
         connecting = aiohttp.ClientTimeout(
             connect=table.total_timeout, sock_connect=table.connect_timeout
         )
         assert self._session.connector is not None
         self._pool = Pool(self._session.connector, self._connections, connecting)
-        self._posters = {
-            name: Poster(
-                self._session,
-                url,
-                self._target.proxy,
-                self._pool,
-                patience,
-                before_leaving=self._before_sending,
-            )
-            for name, url in self._urls.items()
-        }
+        self._place = self._placed(self._target.base_url)
+        self._places = [self._place]
         return self
 
     async def __aexit__(
@@ -108,8 +111,9 @@ class Client:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for poster in self._posters.values():
-            poster.close()
+        for place in self._places:
+            for poster in place.posters.values():
+                poster.close()
         await self._session.close()
         self._pool.end()
 
@@ -125,34 +129,106 @@ class Client:
 
     def oldest(self) -> float:
         """Seconds since the oldest request that is under way was sent; 0 where there is none."""
-        return max(poster.oldest() for poster in self._posters.values())
+        posters = (poster for place in self._places for poster in place.posters.values())
+        return max(poster.oldest() for poster in posters)
 
     async def send(self, request: Request) -> Attempt:
         """One try.  Raises only CancelledError, and what `before_sending` raises.
 
         It ends `total_timeout` seconds after it was sent, or up to a second later.  Time in which there
-        is no room for its answer does not count.
+        is no room for its answer does not count.  Where nothing is found at a base URL that may lack its
+        version, the request is sent once more, with that.
         """
+        place = self._place
+        attempt = await self._sent(request, place)
+        if attempt.status == 200:
+            self._untried = None
+        if attempt.status != 404:
+            return attempt
+        async with self._looking:
+            if self._untried is not None:
+                found = await self._found(request, self._untried)
+                return attempt if found is None else found
+        return attempt if place is self._place else await self._sent(request, self._place)
+
+    async def _found(self, request: Request, base_url: str) -> Attempt | None:
+        """What is answered elsewhere, which is where all are asked from now on; None when nothing is
+        there, either.
+        """
+        self._untried = None
+        before, place = self._place, self._placed(base_url)
+        self._places.append(place)
+        attempt = await self._sent(request, place)
+        if attempt.status in (None, 404, 405):
+            return None
+        self._place = place
+        asked, answers = before.names[request.api], place.names[request.api]
+        self._hooks.say(f"nothing is at {asked} (HTTP 404), but at {answers}: asking there")
+        return attempt
+
+    async def _sent(self, request: Request, place: _Place) -> Attempt:
         started, began = time.time(), self._clock()
         status: int | None = None
-        key = f"{self._run_id}-{request.row}-{request.hash[:16]}"
+        again = f"-{request.again}" if request.again else ""
+        key = f"{self._keys}-{request.row}-{request.hash[:16]}{again}"
         try:
-            with await self._posters[request.api].post(request.body, key) as exchange:
+            with await place.posters[request.api].post(request.body, key) as exchange:
                 status, content = exchange.status, exchange.content
                 if not request.stream and content.is_eof() and content.total_bytes <= LARGE_BODY:
                     answered = self._answers.whole(request, status, content.read_nowait())
                 else:
                     answered = await self._answers.read(request, exchange, began)
                 answered["headers"] = self._answers.kept_headers(exchange)
+            self._is_new = False
+            if status in PROXY_WORDS:
+                answered = faults.of_the_way(status, answered, self._target) or answered
         except faults.EXCEPTIONS as error:
-            answered = faults.fault_of(error, status, self._clock() - began)
+            answered = faults.fault_of(error, status, self._clock() - began, self._target.proxy)
+            if status is None and await self._needs_tls(answered):
+                answered = faults.fault("untrusted", faults.SPEAKS_TLS)
         return Attempt(
-            endpoint=self._names[request.api],
+            endpoint=place.names[request.api],
             started_at=started,
             latency_s=self._clock() - began,
             status=status,
             **answered,
         )
+
+    async def _needs_tls(self, answered: dict[str, Any]) -> bool:
+        """Whether a server that closes without a word to plain HTTP speaks TLS.  It is tried once, while
+        there has been no answer.
+        """
+        url = urlsplit(self._target.base_url)
+        silent = answered["fault"] == "connection" and not answered["unreachable"]
+        plain = url.scheme == "http" and self._target.proxy is None
+        if not (self._is_new and silent and plain):
+            return False
+        self._is_new = False
+        return await tls.speaks_tls(url.hostname or "", url.port or 80)
+
+    def _placed(self, base_url: str) -> _Place:
+        target, table = self._target, self._endpoint
+        patience = Patience(table.total_timeout, min(table.idle_timeout, AFTER_THE_END))
+        urls = {
+            name: yarl.URL(wire_url(url_of(base_url, api.PATH)), encoded=True)
+            for name, api in APIS.items()
+        }
+        posters = {
+            name: Poster(
+                self._session,
+                url,
+                _http_proxy(target),
+                self._pool,
+                patience,
+                before_leaving=self._hooks.before_sending,
+            )
+            for name, url in urls.items()
+        }
+        names = {
+            name: target.name or f"{url.authority}{url.path.removesuffix(APIS[name].PATH)}"
+            for name, url in urls.items()
+        }
+        return _Place(posters, names)
 
     async def get(self, url: str) -> Attempt:
         """What is found at `url`, which must be one of the endpoint's own: the key goes with it."""
@@ -160,12 +236,12 @@ class Client:
         status: int | None = None
         try:
             async with self._session.get(
-                yarl.URL(url, encoded=True), allow_redirects=False
+                yarl.URL(wire_url(url), encoded=True), allow_redirects=False
             ) as response:
                 status = response.status
                 answered = await self._answers.read_json(response.content.readany)
         except faults.EXCEPTIONS as error:
-            answered = faults.fault_of(error, status, self._clock() - began)
+            answered = faults.fault_of(error, status, self._clock() - began, self._target.proxy)
         return Attempt(
             endpoint=url,
             started_at=started,
@@ -176,7 +252,7 @@ class Client:
 
     def _new_session(self) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=60),
+            connector=connector(self._target),
             headers={
                 "Content-Type": "application/json",
                 "Accept-Encoding": "gzip",
@@ -187,9 +263,17 @@ class Client:
             timeout=aiohttp.ClientTimeout(
                 total=self._endpoint.total_timeout, sock_connect=self._endpoint.connect_timeout
             ),
-            proxy=self._target.proxy,
+            proxy=_http_proxy(self._target),
             skip_auto_headers=("Accept",),
+            max_line_size=LONGEST_LINE,
+            max_field_size=LONGEST_LINE,
+            max_headers=MOST_LINES,
         )
+
+
+def _http_proxy(target: Target) -> str | None:
+    """The proxy that reads HTTP; one of SOCKS is the connector's affair."""
+    return None if target.proxy is None or target.proxy.is_socks else target.proxy.url
 
 
 def _raise_descriptors(needed: int) -> None:

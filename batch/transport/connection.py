@@ -23,14 +23,13 @@ from aiohttp.http import HttpProcessingError, RawResponseMessage
 from multidict import CIMultiDictProxy
 
 from batch.errors import BatchError
+from batch.transport import heads
 from batch.transport.pool import Pool, Taken, speaking
 
 UNSENT = 1 << 16
 """Bytes of a request that the transport may still hold when its answer is whole.  With more, the server
 answered before it had read all, and the connection gets no second request.
 """
-READ_AHEAD = 1 << 16
-"""Bytes of an answer that may have come and not been taken; aiohttp lets it be twice that."""
 SWEEP = 1.0
 """Seconds between two looks for requests that take too long, if that is long: a timer for each of
 them is 5 % of a profile.
@@ -188,7 +187,7 @@ class Poster:
         protocol, is_new = exchange.protocol, exchange.idle is None
         try:
             if is_new:
-                protocol.set_response_params(read_until_eof=True, read_bufsize=READ_AHEAD)
+                heads.expect(protocol)
             head = self._head or self._fixed()
             request = b"%bIdempotency-Key: %b\r\nContent-Length: %d\r\n\r\n%b"
             self._send(exchange, request % (head, key, len(body), body))

@@ -7,19 +7,20 @@ as its author meant it: with or without scheme, version, query, or the path of a
 from __future__ import annotations
 
 import re
-import urllib.request
+import ssl
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import SplitResult, urlsplit, urlunsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 import msgspec
 
-from batch.apis import APIS
 from batch.costs import prices
 from batch.errors import JobError, UsageError
 from batch.model import EMBEDDED_MODEL
-from batch.transport import url_secrets
-from batch.transport.hosts import is_loopback, is_private
+from batch.transport import proxies, tls, url_secrets
+from batch.transport.hosts import is_private
+from batch.transport.paths import AZURE_DEPLOYMENT, unix_socket
+from batch.transport.proxies import Proxy
 
 Seconds = Annotated[float, msgspec.Meta(gt=0)]
 
@@ -30,21 +31,12 @@ _SECRET_URL = (
     ' them as a header: [endpoint.headers] x-functions-key = "$NAME"'
 )
 
-UNVERSIONED = ("", "/api", "/openai")
-"""Paths that no server answers under by themselves: their version is /v1."""
-
-AZURE_DEPLOYMENT = "/openai/deployments/"
-"""In the path of an Azure endpoint whose URL, not the body, names the model; it reads the key in
-the header `api-key`.  https://learn.microsoft.com/azure/ai-services/openai/reference
-"""
-
-LISTS = ("/chat/models", "/models")
-"""Where models are listed, below the root of an endpoint."""
-
 
 class Endpoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[endpoint]` of a job.  Timeouts are seconds; `idle_timeout` counts after the first byte
     of a stream; `provider` is whose price list holds, by the name that the lists have for it.
+    `ca_file` names the authorities to trust in place of the usual, `client_cert` and `client_key` who
+    the client is (PEM files; one may hold both).
     """
 
     base_url: str | None = None
@@ -55,8 +47,13 @@ class Endpoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     total_timeout: Seconds = 900.0
     allow_http: bool = False
     provider: str | None = None
+    ca_file: str | None = None
+    client_cert: str | None = None
+    client_key: str | None = None
 
     def __post_init__(self) -> None:
+        if self.client_key is not None and self.client_cert is None:
+            raise ValueError("client_key: needs client_cert beside it")
         if self.provider is not None:
             prices.check_provider(self.provider)
 
@@ -76,14 +73,17 @@ class Endpoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class Target(msgspec.Struct, frozen=True):
     """Where requests really go: resolved from the endpoint and the environment, with the key in
-    it.  Never stored.
+    it.  Never stored.  `socket` is the path of a unix socket, `name` what to call the place if not by
+    its URL.
     """
 
     base_url: str
     headers: dict[str, str]
     name: str | None = None
     secrets: tuple[str, ...] = ()
-    proxy: str | None = None
+    proxy: Proxy | None = None
+    socket: str | None = None
+    tls: ssl.SSLContext | None = None
 
     def __repr__(self) -> str:
         return f"Target({self.base_url})"
@@ -110,12 +110,27 @@ def target(endpoint: Endpoint, environment: dict[str, str]) -> Target:
             f"no API key for {host}: set the environment variable {variable},"
             " or use --local for the embedded model"
         )
-    proxy = _proxy(parts, environment)
-    if proxy is not None and (password := urlsplit(proxy).password):
-        secrets.append(password)
+    proxy = proxies.of(parts, environment)
+    if proxy is not None and (password := urlsplit(proxy.url).password):
+        secrets += [password, unquote(password)]
+    socket, _ = unix_socket(parts)
     return Target(
-        base_url, headers, secrets=tuple(_bare(secret) for secret in secrets), proxy=proxy
+        base_url,
+        headers,
+        name=socket and f"unix:{socket}",
+        secrets=tuple(dict.fromkeys(_bare(secret) for secret in secrets)),
+        proxy=proxy,
+        socket=socket,
+        tls=_tls(endpoint, parts, environment),
     )
+
+
+def _tls(
+    endpoint: Endpoint, parts: SplitResult, environment: dict[str, str]
+) -> ssl.SSLContext | None:
+    if parts.scheme == "https" and endpoint.ca_file is None:
+        tls.check_environment(environment)
+    return tls.context(endpoint.ca_file, endpoint.client_cert, endpoint.client_key)
 
 
 def address(endpoint: Endpoint, environment: dict[str, str]) -> str:
@@ -180,20 +195,9 @@ def _bare(secret: str) -> str:
     return secret.removeprefix("Bearer ").removeprefix("Basic ")
 
 
-def _proxy(parts: SplitResult, environment: dict[str, str]) -> str | None:
-    """The proxy the environment names for this host, by the usual variables; ~/.netrc is not read."""
-    if is_loopback(parts.hostname or ""):
-        return None
-    variable = f"{parts.scheme}_proxy"
-    names = (variable, variable.upper(), "all_proxy", "ALL_PROXY")
-    proxy = next((environment[name] for name in names if environment.get(name)), None)
-    exempt = environment.get("no_proxy") or environment.get("NO_PROXY") or ""
-    if proxy is None or urllib.request.proxy_bypass_environment(parts.netloc, {"no": exempt}):  # type: ignore[attr-defined]
-        return None
-    return proxy if "://" in proxy else f"http://{proxy}"
-
-
 def _checked(base_url: str, endpoint: Endpoint) -> SplitResult:
+    if base_url.startswith("unix:"):
+        return _checked_socket(base_url)
     host = host_of(base_url)
     if not host or re.search(r"[\s\x00-\x1f\x7f\\]", base_url):
         raise JobError(_no_url(base_url))
@@ -206,6 +210,18 @@ def _checked(base_url: str, endpoint: Endpoint) -> SplitResult:
         raise JobError(
             f"[endpoint] base_url: plain http to {host} would send prompts and key unencrypted;"
             " use https, or allow_http = true"
+        )
+    return parts
+
+
+def _checked_socket(base_url: str) -> SplitResult:
+    parts = urlsplit(base_url)
+    if url_secrets.named_in(parts):
+        raise JobError(_SECRET_URL)
+    if parts.netloc or not parts.path.startswith("/") or parts.path.endswith("/"):
+        raise JobError(
+            "[endpoint] base_url: expected the whole path of a unix socket, as in"
+            f" unix:///run/llm.sock, not {base_url!r}"
         )
     return parts
 
@@ -226,36 +242,3 @@ def _sendable(secret: str, where: str) -> str:
             f"{where} holds characters that no header may have (a line break, a curly quote?)"
         )
     return secret
-
-
-def url_of(base_url: str, path: str) -> str:
-    """The URL of one API below `base_url`, which may come with or without its version or the path
-    of an API (not always this one), and keeps its query.
-    """
-    parts = urlsplit(base_url)
-    return urlunsplit((parts.scheme, parts.netloc, root_of(parts.path) + path, parts.query, ""))
-
-
-def root_of(path: str) -> str:
-    """The path before that of an API.  A path that names an API (or a list of models) is complete; others
-    get a version where one must be missing.
-    """
-    root = re.sub("//+", "/", path).rstrip("/")
-    ends = (*sorted((api.PATH for api in APIS.values()), key=len, reverse=True), *LISTS)
-    named = next((end for end in ends if root.endswith(end)), None)
-    if named is not None:
-        return root.removesuffix(named)
-    return f"{root}/v1" if root in UNVERSIONED else root
-
-
-def lists_of(base_url: str) -> list[str]:
-    """URLs at which the models of an endpoint may be listed, the likeliest first; none where its URL
-    names the model.
-    """
-    parts = urlsplit(base_url)
-    root = root_of(parts.path)
-    if AZURE_DEPLOYMENT in root:
-        return []
-    roots = [root, root.removesuffix("/api/v1") + "/v1"] if root.endswith("/api/v1") else [root]
-    paths = [f"{each}/models" for each in roots] + [f"{root}/chat/models"]
-    return [urlunsplit((parts.scheme, parts.netloc, path, parts.query, "")) for path in paths]

@@ -17,10 +17,12 @@ from typing import Any
 
 import msgspec
 
+from batch.costs import prices
 from batch.errors import JobError, UsageError
 from batch.requests.preflight import WAY_OUT
 from batch.transport.client import Client
-from batch.transport.endpoint import Endpoint, Target, lists_of, target
+from batch.transport.endpoint import Endpoint, Target, target
+from batch.transport.paths import lists_of
 
 PATIENCE = 2.0
 """Seconds from its start by which a run has the list, or does without."""
@@ -140,12 +142,29 @@ def _nearest(model: str, names: list[str]) -> str:
     plain = {name.casefold(): name for name in reversed(names[:MOST_COMPARED])}
     near = difflib.get_close_matches(model.casefold(), plain, n=3, cutoff=SIMILAR)
     nearest = [plain[name] for name in near]
-    meant = next((name for name in nearest if is_misspelling(model, name)), None)
+    meant = next((name for name in nearest if _is_meant(model, name)), None)
     if meant is not None:
         raise JobError(
             f"the endpoint has no model {model!r}; did you mean {meant!r}?", hint=WAY_OUT
         )
     return f" (nearest: {', '.join(nearest)})" if nearest else ""
+
+
+def _is_meant(written: str, name: str) -> bool:
+    """Whether `written` can only be `name`.  A name that is known elsewhere may be served here, too."""
+    return is_misspelling(written, name) and (
+        is_slip(written, name) or not prices.is_known(written)
+    )
+
+
+def is_slip(written: str, name: str) -> bool:
+    """Whether two names differ only in case, separators, or two letters that changed places."""
+    one, other = (re.sub(r"[^a-z0-9/]", "", each.casefold()) for each in (written, name))
+    differs = [at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b]
+    if len(one) != len(other) or not differs:
+        return one == other
+    first, last = differs[0], differs[-1]
+    return last == first + 1 and one[first : last + 1] == other[first : last + 1][::-1]
 
 
 def is_misspelling(written: str, name: str) -> bool:

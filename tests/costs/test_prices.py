@@ -7,12 +7,13 @@ from decimal import Decimal
 from itertools import product
 from typing import Any
 
+import msgspec
 import pytest
 from genai_prices import data_snapshot
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batch import usage
+from batch import headers, usage
 from batch.costs import prices
 from batch.costs.prices import Price, Pricer, Seller
 from batch.model import Attempt, Result, Usage
@@ -208,6 +209,47 @@ def test_what_the_server_says_counts_where_nothing_better_is_known(seller, price
     priced = cost(Pricer(prices, seller), attempt({**TEN, "cost": 0.25}))
     assert priced.source == source
     assert (priced.usd == Decimal("0.25")) == (source == "server")
+
+
+@pytest.mark.parametrize(
+    ("url", "provider", "private"),
+    [
+        ("https://openrouter.ai/api/v1", None, False),
+        ("https://openrouter.ai/api/v1", "openai", False),
+        ("http://127.0.0.1:8000/v1", "openrouter", True),
+        ("https://ai-gateway.vercel.sh/v1", "openai", False),
+        ("https://router.huggingface.co/novita/v1", None, False),
+        ("https://gateway.ai.cloudflare.com/v1/a/g/compat", "openai", False),
+    ],
+)
+def test_a_router_knows_better_than_a_list_what_it_has_charged(url, provider, private):
+    sells = prices.seller(url, provider, private=private, local=False)
+    said = cost(Pricer({}, sells), attempt({**TEN, "cost": 0.123, "is_byok": False}))
+    assert said == (Decimal("0.123"), "server")
+    free = cost(Pricer({}, sells), attempt({**TEN, "cost": 0}))
+    assert free == (Decimal("0"), "server")
+    own = cost(Pricer(OWN, sells), attempt({**TEN, "cost": 0.123}))
+    assert own.source == "job"
+
+
+def test_a_routers_fee_for_a_key_of_ones_own_is_not_all():
+    sells = prices.seller("https://openrouter.ai/api/v1", "openai", private=False, local=False)
+    priced = cost(Pricer({}, sells), attempt({**TEN, "cost": 0.01, "is_byok": True}))
+    assert priced.source == "list"
+
+
+def test_a_charge_in_a_header_is_a_routers():
+    sells = prices.seller("http://10.0.0.7:4000/v1", "openai", private=True, local=False)
+    tried = msgspec.structs.replace(attempt(TEN), headers={headers.COST: "0.2"})
+    assert cost(Pricer({}, sells), tried) == (Decimal("0.2"), "server")
+
+
+@pytest.mark.parametrize(
+    ("name", "is_one"),
+    [("gpt-4.1-mini", True), ("openai/gpt-4.1-mini", True), ("gpt-4.1-mimi", False), ("", False)],
+)
+def test_a_name_is_known_where_a_list_has_exactly_that(name, is_one):
+    assert prices.is_known(name) is is_one
 
 
 @pytest.mark.parametrize(

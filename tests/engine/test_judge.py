@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 import pytest
 
 from batch.costs.prices import Pricer, Seller
@@ -28,8 +29,9 @@ ASKED = Request(0, None, "chat", "m", b"{}", "hash")
 class Case:
     """A judge, and a clock that is set by hand; the jitter is always the middle."""
 
-    def __init__(self, policy: Retry | None = None, **standing: bool) -> None:
+    def __init__(self, policy: Retry | None = None, **standing: Any) -> None:
         self.now = 1_000.0
+        self.body = b"{}"
         self.limiter = Limiter(Limits(), 8, clock=lambda: self.now)
         maker = Maker(Pricer({}, Seller()))
         self.judge = Judge(policy or Retry(), self.limiter, maker, Standing(**standing))
@@ -38,7 +40,7 @@ class Case:
         """All that follows from an attempt at a row, a second later."""
         self.now += 1.0
         task = task or Task(Row(row, {}, f"in:{row}"))
-        request = Request(task.row.index, None, "chat", "m", b"{}", "hash")
+        request = Request(task.row.index, None, "chat", "m", self.body, "hash")
         task = Task(task.row, request, task.tries, task.chances)
         done, judged = self.judge.ended(request, attempt)
         return list(self.judge.decide(task, done, judged, self.now))
@@ -99,7 +101,12 @@ def told(decisions: list[Decision]) -> list[Any]:
         ([CLOSED, GOOD], [0.0, "ok"]),
         ([LIMITED] * 2 + [GOOD], [0.25, 0.5, "ok"]),
         ([refusal(429, headers={"retry-after": "7"}), GOOD], [7.25, "ok"]),
-        ([refusal(400, code="context_length_exceeded")], ["context_length"]),
+        ([refusal(400, code="context_length_exceeded")], ["held"]),
+        ([refusal(400, code="content_filter")], ["content_filter"]),
+        ([refusal(403, code="content_filter")], ["content_filter"]),
+        ([refusal(400, code="json_validate_failed"), GOOD], [0.0, "ok"]),
+        ([refusal(498), GOOD], [0.25, "ok"]),
+        ([refusal(424), GOOD], [0.25, "ok"]),
         ([refusal(400)], ["held"]),
         ([refusal(401)], ["held", "Stopped"]),
         ([refusal(404)], ["held", "Stopped"]),
@@ -122,7 +129,45 @@ def test_a_refusal_of_all_is_the_jobs_and_of_some_the_rows() -> None:
     held = [told(case.decide(refusal(400), row)) for row in range(3)]
     assert held == [["held"]] * 3
     assert told(case.decide(GOOD, 3)) == ["invalid_request"] * 3 + ["ok"]
-    assert told(case.decide(refusal(400), 4)) == ["invalid_request"]
+    assert told(case.decide(refusal(400), 4)) == ["held"]
+    assert told(case.decide(GOOD, 5)) == ["invalid_request", "ok"]
+
+
+def test_a_row_that_is_too_long_fails_as_itself_once_another_succeeds() -> None:
+    too_long = refusal(400, code="context_length_exceeded")
+    case = Case()
+    assert [told(case.decide(too_long, row)) for row in range(49)] == [["held"]] * 49
+    assert told(case.decide(GOOD, 49)) == ["context_length"] * 49 + ["ok"]
+    assert told(case.decide(too_long, 50)) == ["context_length"]
+
+
+def test_a_job_whose_few_rows_are_all_too_long_ends_with_them() -> None:
+    case = Case()
+    for row in range(3):
+        case.decide(refusal(413), row)
+    assert told(list(case.judge.at_the_end())) == ["too_large"] * 3
+
+
+def test_fifty_rows_refused_alike_after_answers_stop_the_run_and_the_next_start_fails_them() -> (
+    None
+):
+    case = Case()
+    case.decide(GOOD, 0)
+    follows = [told(case.decide(refusal(400), row)) for row in range(1, 51)]
+    assert follows == [["held"]] * 49 + [["held", "Stopped"]]
+
+    again = Case(succeeded=True, doubted=case.judge.doubted)
+    assert told(again.decide(refusal(400), 1)) == ["invalid_request"]
+    assert told(again.decide(refusal(400, message="other"), 1)) == ["held"]
+
+
+def test_an_answer_to_a_request_that_left_before_a_refusal_came_says_nothing_of_it() -> None:
+    case = Case()
+    case.decide(GOOD, 0)
+    case.decide(refusal(400), 1)
+    slow = msgspec.structs.replace(GOOD, latency_s=5.0)
+    assert told(case.decide(slow, 2)) == ["ok"]
+    assert told(case.decide(GOOD, 3)) == ["invalid_request", "ok"]
 
 
 def test_when_nothing_was_answered_the_end_decides() -> None:
@@ -132,8 +177,42 @@ def test_when_nothing_was_answered_the_end_decides() -> None:
     assert told(list(case.judge.at_the_end())) == ["invalid_request"] * 2
 
 
-def test_a_run_that_holds_answers_holds_nothing_back() -> None:
-    assert told(Case(succeeded=True).decide(refusal(400))) == ["invalid_request"]
+def test_a_run_that_holds_answers_holds_back_what_it_doubts_until_the_next() -> None:
+    case = Case(succeeded=True)
+    assert told(case.decide(refusal(400))) == ["held"]
+    assert told(case.decide(refusal(400, code="context_length_exceeded"), 1)) == ["context_length"]
+    assert told(case.decide(GOOD, 2)) == ["invalid_request", "ok"]
+    accepting = Case(succeeded=True, accepts_all=True)
+    assert told(accepting.decide(refusal(400))) == ["invalid_request"]
+
+
+FLEX = refusal(429, code="resource_unavailable")
+
+
+@pytest.mark.parametrize(
+    ("fallback", "tier", "follows"),
+    [
+        (False, "flex", [0.25, 0.5, 1.0, "ok"]),
+        (True, "flex", [0.25, 0.5, 0.0, "ok"]),
+        (True, "default", [0.25, 0.5, 1.0, "ok"]),
+    ],
+)
+def test_a_row_leaves_a_flex_tier_without_room(fallback, tier, follows) -> None:
+    case = Case(Retry(flex_fallback=fallback))
+    case.body = json.dumps({"service_tier": tier}, separators=(",", ":")).encode()
+    waits = case.to_the_end([FLEX] * 3 + [GOOD])
+    assert told(waits) == follows
+    last = [each.task for each in waits if isinstance(each, Wait)][-1]
+    assert last.asked.hash == "hash"
+    assert (b"flex" in last.asked.body) == (tier == "flex" and not fallback)
+
+
+def test_a_flex_tier_without_room_is_no_outage() -> None:
+    case = Case(Retry(flex_fallback=True))
+    case.body = b'{"service_tier":"flex"}'
+    for row in range(60):
+        case.decide(FLEX, row)
+    assert case.limiter.circuit.open_since is None
 
 
 def test_a_key_that_was_good_before_is_waited_for() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import re
+
 import pytest
 
 from batch.engine.refusals import Refusals
@@ -69,3 +72,17 @@ def test_a_refusal_after_an_answer_is_of_one_row():
     assert not held.others_succeed
     held.answered()
     assert held.others_succeed
+
+
+@pytest.mark.parametrize(
+    ("wait", "hint"),
+    [
+        (9_000.0, r"come back after \d{4}-\d\d-\d\d \d\d:\d\d:\d\d \S+"),
+        (math.inf, r"come back later: it does not say when"),
+    ],
+)
+def test_a_limit_beyond_all_patience_stops_at_once_and_names_the_hour_with_its_zone(wait, hint):
+    held = Refusals(Retry(), Limiter(Limits(), 8, clock=lambda: NOW), lambda: 0.5)
+    reason = held.hold(refused(wait), ATTEMPT, NOW)
+    assert reason is not None and re.match(hint, reason.hint or "")
+    assert "for longer than retry.max_wait" in str(reason)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from batch.engine.sanity import (
+    DOUBTED,
     EMPTY_WINDOW,
     HELD_BACK,
     INVALID_WINDOW,
@@ -20,8 +23,9 @@ from batch.model import Request
 from batch.results import Error
 
 
-def failure(message: str) -> Failure:
-    return Failure(Request(0, None, "chat", "m", b"", ""), (), Error("invalid_request", message))
+def failure(message: str, error_class: str = "invalid_request", **asked: Any) -> Failure:
+    request = Request(0, None, "chat", "m", asked.pop("body", b""), "", **asked)
+    return Failure(request, (), Error(error_class, message))
 
 
 def test_alike_but_for_numbers_is_the_jobs_fault() -> None:
@@ -31,6 +35,11 @@ def test_alike_but_for_numbers_is_the_jobs_fault() -> None:
     assert faults == [None] * (HELD_BACK - 1) + ["job"]
 
 
+def test_alike_but_for_ids_is_alike() -> None:
+    one, other = (failure(f"no such field (request id: {id})") for id in ("req_0aXz", "9f-e3-b"))
+    assert one.fingerprint() == other.fingerprint() != failure("another").fingerprint()
+
+
 def test_each_for_a_reason_of_its_own_is_the_rows_fault() -> None:
     held = HeldBack()
     faults = [held.add(failure("x" * row)) for row in range(MOST_HELD_BACK)]
@@ -38,6 +47,47 @@ def test_each_for_a_reason_of_its_own_is_the_rows_fault() -> None:
     assert faults == [None] * (MOST_HELD_BACK - 1) + ["rows"]
     assert len(held.take()) == MOST_HELD_BACK
     assert held.at_the_end() is None
+
+
+LENGTH = "the context length is 8192, this request has 21 tokens"
+CAP = "max_tokens=8192 is too large: " + LENGTH
+
+
+@pytest.mark.parametrize("error_class", ["context_length", "too_large"])
+@pytest.mark.parametrize(
+    ("message", "asked", "most", "fault"),
+    [
+        (LENGTH, {"output_cap": 8192}, DOUBTED, "doubt"),
+        (CAP, {"output_cap": 8192, "body": b"x" * 100}, HELD_BACK, "job"),
+        (CAP, {"output_cap": 8192, "body": b"x" * 100_000}, DOUBTED, "doubt"),
+        (CAP, {}, DOUBTED, "doubt"),
+        (f"{LENGTH} (21 in the messages, 9 in the completion)", {"output_cap": 9, "body": b"x"},
+         HELD_BACK, "job"),
+    ],
+)  # fmt: skip
+def test_lengths_are_the_jobs_fault_where_its_own_output_is_too_large(
+    error_class, message, asked, most, fault
+) -> None:
+    held = HeldBack()
+    alike = [failure(message.replace("21", str(row)), error_class, **asked) for row in range(most)]
+    assert all(held.holds(each) for each in alike)
+    assert [held.add(each) for each in alike] == [None] * (most - 1) + [fault]
+    again = HeldBack(doubted=held.doubted)
+    assert again.holds(alike[0]) == (fault == "job")
+
+
+@pytest.mark.parametrize("error_class", ["content_filter", "schema_mismatch", "blocked"])
+@pytest.mark.parametrize("succeeded", [False, True])
+def test_what_is_a_rows_alone_is_never_held_back(error_class, succeeded) -> None:
+    assert not HeldBack(succeeded).holds(failure("no", error_class))
+
+
+def test_what_was_refused_before_an_answer_was_asked_for_is_the_rows_fault() -> None:
+    held = HeldBack(succeeded=True)
+    for at in range(4):
+        held.add(failure(f"no {at}"), float(at))
+    assert [each.error.message for each in held.answered(1.5)] == ["no 0", "no 1"]
+    assert len(held.take()) == 2
 
 
 @pytest.mark.parametrize(("messages", "fault"), [("aaa", "job"), ("aab", "rows"), ("", None)])

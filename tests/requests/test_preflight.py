@@ -13,7 +13,14 @@ import pytest
 from batch import job_toml, spec
 from batch.apis import APIS, Parameters, bounded
 from batch.errors import JobError
-from batch.requests.preflight import CLIENT_SIDE, Bounds, OutOfBounds, of_body, of_parameters
+from batch.requests.preflight import (
+    CLIENT_SIDE,
+    Bounds,
+    OutOfBounds,
+    client_side,
+    of_body,
+    of_parameters,
+)
 from batch.requests.prompts import Question
 from tests.fake_api import FakeAPI, Step
 from tests.reading import asking, rows, texts, write
@@ -461,3 +468,12 @@ def test_models_says_why_there_is_no_list(api: FakeAPI, batchmill):
     ended = batchmill("models", "--base-url", api.url)
     assert (ended.exit_code, ended.stdout) == (3, "")
     assert f"no list of its models ({api.url}/chat/models: HTTP 404)" in ended.stderr
+
+
+@pytest.mark.parametrize("value", [False, None])
+def test_answers_that_are_waited_for_may_be_asked_for(value):
+    assert client_side({"background": value}) is None
+
+
+def test_answers_that_nobody_would_fetch_are_refused():
+    assert str(client_side({"background": True})).startswith("background: nobody would fetch")

@@ -18,7 +18,7 @@ from aiohttp.connector import Connection
 from aiohttp.http import HttpProcessingError
 from multidict import CIMultiDictProxy
 
-from batch.transport import client, pool
+from batch.transport import client, heads, pool
 from batch.transport import connection as exchange
 from tests.fake_api import Step
 
@@ -28,6 +28,7 @@ USED = {
     "request": {"headers", "is_ssl", "proxy", "url"},
     "connection": {"close", "protocol"},
     "protocol": {
+        "_parser",
         "closed",
         "connected",
         "exception",
@@ -116,7 +117,7 @@ def attributes(module, owner):
 
 @pytest.mark.parametrize("owner", USED)
 def test_all_that_exchange_uses_is_held_here(owner):
-    used = attributes(exchange, owner) | attributes(pool, owner)
+    used = attributes(exchange, owner) | attributes(pool, owner) | attributes(heads, owner)
     if owner == "content":
         used |= attributes(client, owner)
     assert used == USED[owner]
@@ -296,3 +297,12 @@ async def test_a_head_that_is_none_is_a_processing_error_with_a_message(api, con
 async def test_no_connection_in_time_is_a_timeout():
     assert issubclass(aiohttp.ConnectionTimeoutError, TimeoutError)
     assert issubclass(aiohttp.ServerDisconnectedError, aiohttp.ClientError)
+
+
+async def test_a_parser_is_fed_and_may_be_told_to_pause(connection):
+    parser = connection.protocol._parser
+    assert all(hasattr(parser, name) for name in ("feed_data", "feed_eof", "pause_reading"))
+    messages, is_upgraded, behind = parser.feed_data(b"HTTP/1.1 200 OK\r\nX: y\r\n\r\n")
+    assert [answer.code for answer, _ in messages] == [200]
+    assert (bool(is_upgraded), behind) == (False, b"")
+    assert not list(parser.feed_data(b"{}")[0])

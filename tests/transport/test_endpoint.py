@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from batch.errors import JobError
-from batch.transport.endpoint import Endpoint, address, lists_of, target, url_of
+from batch.transport.endpoint import Endpoint, address, target
+from batch.transport.paths import lists_of, url_of
 
 KEY = {"OPENAI_API_KEY": "sk-1"}
 CHAT = "/chat/completions"

@@ -10,7 +10,14 @@ import pytest
 from batch.errors import JobError
 from batch.transport import model_list
 from batch.transport.endpoint import Endpoint, target
-from batch.transport.model_list import Listing, Meanwhile, is_misspelling, names_in, unlisted
+from batch.transport.model_list import (
+    Listing,
+    Meanwhile,
+    is_misspelling,
+    is_slip,
+    names_in,
+    unlisted,
+)
 from tests.fake_api import FakeAPI, Step
 
 
@@ -72,6 +79,34 @@ def test_some_letters_make_a_misspelling(written, name):
 def test_another_version_size_word_or_part_is_another_name(written, name):
     assert not is_misspelling(written, name)
     assert not is_misspelling(name, written)
+
+
+@pytest.mark.parametrize(
+    ("written", "name", "is_one"),
+    [
+        ("gpt_4.1-Mini", "gpt-4.1-mini", True),
+        ("gtp-4.1-mini", "gpt-4.1-mini", True),
+        ("gpt41mini", "gpt-4.1-mini", True),
+        ("gpt-4.1-mimi", "gpt-4.1-mini", False),
+        ("gpt-4.1-min", "gpt-4.1-mini", False),
+        ("gpt-4.1-nimi", "gpt-4.1-mini", False),
+    ],
+)
+def test_a_slip_is_case_separators_or_two_letters(written, name, is_one):
+    assert is_slip(written, name) is is_one
+
+
+@pytest.mark.parametrize(
+    ("wanted", "listed"),
+    [
+        ("mistral-small-latest", "ministral-small-latest"),
+        ("gemini-2.5-flash-lite", "gemini-2.5-flash-light"),
+        ("grok-4-fast-reasoning", "grok-4-fast-reasonings"),
+    ],
+)
+def test_a_name_that_is_known_elsewhere_is_not_misspelt(wanted, listed):
+    assert is_misspelling(wanted, listed)
+    assert "does not list a model" in (unlisted({wanted}, [listed]) or "")
 
 
 def test_a_misspelt_model_is_named_with_what_is_meant():

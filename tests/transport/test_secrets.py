@@ -302,7 +302,8 @@ def test_the_proxy_of_the_environment_is_used_and_its_password_not_shown(
     )
 
     assert done.exit_code == 3
-    assert "the proxy refuses (HTTP 407)" in done.stderr
+    assert "the proxy that HTTPS_PROXY names asks for a name and password" in done.stderr
+    assert "(HTTP 407)" in done.stderr
     assert proxy.asked[0].startswith(b"CONNECT api.example.com:443 ")
     assert b"canary-password" not in b"".join(everything_in(tmp_path)) + done.stderr.encode()
     assert not leaks(*proxy.asked)
