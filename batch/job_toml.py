@@ -18,6 +18,8 @@ def read(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8-sig")
         tables = tomllib.loads(text)
+    except RecursionError:
+        raise JobError(f"{path}: its tables are nested too deeply") from None
     except FileNotFoundError:
         raise JobError(f"no such job file: {path}") from None
     except tomllib.TOMLDecodeError as error:
@@ -84,13 +86,15 @@ def _schema(given: str, folder: Path, source: Path | None) -> Any:
     file = folder / home(given)
     try:
         return msgspec.json.decode(given if inline else file.read_bytes())
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         where, what = place(["request", "schema"], source), "" if inline else f" {file}"
         raise JobError(f"{where}[request] schema: cannot read{what}: {_why(error)}") from None
 
 
 def _why(error: Exception) -> str:
     """What is wrong with a file, without its name."""
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
     return (isinstance(error, OSError) and error.strerror) or str(error)
 
 

@@ -101,16 +101,16 @@ def unwritten(ended: Ended, file: Path | None) -> str:
 def opening(completions: Path) -> str:
     """A line that opens the results."""
     folder = near(completions)
-    select = command_line.quoted(f"FROM {_to_duckdb(folder)}")
-    return f"duckdb -c {select}   or   pandas.read_parquet({command_line.named(folder)!r})"
+    pandas = f"pandas.read_parquet({command_line.named(folder)!r})"
+    if "\\" in str(folder):  # for DuckDB it parts folders
+        return pandas
+    return f"duckdb -c {command_line.quoted(f'FROM {_to_duckdb(folder)}')}   or   {pandas}"
 
 
 def _to_duckdb(folder: Path) -> str:
-    """The files of a folder in SQL; there `./~` is home, too, a backslash parts folders, and `key=value`
-    is a column.
-    """
+    """The files of a folder in SQL; there `./~` is home, too, and `key=value` a column."""
     name = str(folder.absolute() if str(folder).startswith("~") else folder)
-    literal = re.sub(r"[*?\[]", r"[\g<0>]", name).replace("\\", "?").replace("'", "''")
+    literal = re.sub(r"[*?\[]", r"[\g<0>]", name).replace("'", "''")
     files = f"'{literal}/*.parquet'"
     return f"read_parquet({files}, hive_partitioning = false)" if "=" in name else files
 
