@@ -14,7 +14,7 @@ import msgspec
 
 from batch import columns
 from batch.costs.budget import Reservations
-from batch.engine import events, logged, loop
+from batch.engine import events, logged, loop, presence
 from batch.engine import feed as feeding
 from batch.engine.counts import Counts
 from batch.engine.engine import Engine
@@ -113,7 +113,8 @@ async def _ask(
     async with Client(asked.endpoint, target, workers, plan.keys, hooks, clock) as client:
         sender = Sender(client, store, limiter, reservations)
         gauge = Gauge(counts, feed, sender, reservations, extent, lambda: clock() - began)
-        engine = Engine(questions, sender, judge, feed, store, told)
+        is_there = partial(presence.is_there, client, target.base_url)
+        engine = Engine(questions, sender, judge, feed, store, told, is_there)
         async with reporting(told, sender.obstacle, gauge.read, clock):
             with around.hearing(engine.interrupt):
                 stopped = await engine.run(workers)

@@ -21,7 +21,7 @@ from batch.apis import APIS, Parameters
 from batch.costs.prices import Price
 from batch.engine.retry import Retry
 from batch.errors import JobError
-from batch.limits.limiter import Limits
+from batch.limits.limits import Limits
 from batch.requests.prompts import Prompt, Prompter
 from batch.store.plan import Output
 from batch.structured import schema as schemas

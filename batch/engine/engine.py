@@ -8,6 +8,7 @@ is lost.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 import msgspec
 
@@ -27,6 +28,14 @@ DRAIN_SECONDS = 20.0
 """How long an interrupted run waits for the answers that are on their way."""
 
 
+MOST_LEFT = 1_000
+"""Rows at the end of a run that may all be at fault themselves."""
+
+
+async def _unknown() -> bool:
+    return False
+
+
 class Engine:
     """Asks every row the feed gives."""
 
@@ -38,13 +47,16 @@ class Engine:
         feed: Feed,
         store: Store,
         events: Events,
+        is_there: Callable[[], Awaitable[bool]] = _unknown,
     ) -> None:
+        """`is_there` asks whether the endpoint lists its models, which nobody is charged for."""
         self._questions = questions
         self._sender = sender
         self._judge = judge
         self._feed = feed
         self._store = store
         self._events = events
+        self._is_there = is_there
         self._interrupted = False
         self._workers: list[asyncio.Task[None]] = []
         self._stopped: BatchError | None = None
@@ -93,11 +105,19 @@ class Engine:
                 attempt = await self._sender.send(request)
                 done, judged = self._judge.ended(request, attempt)
                 self._sender.settle(request, done, judged)
+                await self._doubt()
                 decided = self._judge.decide(task, done, judged, self._sender.now())
                 self._carry_out(task, *decided)
                 await self._store.room()
         except (StorageError, InputError) as error:
             self._stop(error)
+
+    async def _doubt(self) -> None:
+        """Where only few rows are left, and fail for long: find out whether that is an outage."""
+        now = self._sender.now()
+        doubtful = self._judge.may_be_the_rows(now) and self._feed.few_left(MOST_LEFT)
+        if doubtful and await self._is_there():
+            self._judge.try_the_last()
 
     async def _next(self) -> Task | None:
         """The next row whose request may leave now; None when there will be no more.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -73,6 +74,7 @@ class Feed:
         self._waiting: Waiting[Task] = Waiting()
         self._in_flight = 0
         self._rows: Iterator[Row] = iter(())
+        self._ahead: deque[Task] = deque()  # read, though there was no room for them yet
         self._parts: dict[int, OpenPart] = {}
         self._changed = asyncio.Event()
         self.retries = 0
@@ -96,7 +98,7 @@ class Feed:
             if task is not None:
                 self._in_flight += 1
                 return task
-            if self.ended and not self._in_flight and not self._waiting:
+            if self.ended and not (self._in_flight or self._waiting or self._ahead):
                 break
             await self._change()
         self._wake()
@@ -127,7 +129,7 @@ class Feed:
     @property
     def exhausted(self) -> bool:
         """Whether all rows that are not finished are on their way."""
-        return self.ended and not self._waiting
+        return self.ended and not self._waiting and not self._ahead
 
     @property
     def rows(self) -> int:
@@ -171,6 +173,15 @@ class Feed:
         """A row of the input, if one may be read and is there."""
         if len(self._waiting) + self._in_flight >= self._window:
             return None
+        return self._ahead.popleft() if self._ahead else self._read_new()
+
+    def few_left(self, most: int) -> bool:
+        """Whether the input ends within so many rows, as far as that is known by now.  They are read."""
+        while not self.ended and len(self._ahead) < most and (task := self._read_new()):
+            self._ahead.append(task)
+        return self.ended
+
+    def _read_new(self) -> Task | None:
         while True:
             for row in self._rows:
                 if self._store.wants(row.index):

@@ -78,7 +78,7 @@ class Judge:
         self._jitter = jitter
         self._stopping = False
         self._refusals = Refusals(policy, limiter, jitter)
-        self._outages = Outages(policy, limiter)
+        self._outages = Outages(policy, limiter, succeeded=standing.succeeded)
         self._budget = retry.Budget()
         self._held_back = HeldBack(standing.succeeded, standing.doubted, standing.accepts_all)
         self._invalid_rows = InvalidRows(standing.accepts_all)
@@ -123,6 +123,16 @@ class Judge:
             case outcome.Stop(error_class, message, code):
                 yield Held(request.row, done)
                 yield self._stop(stop_reasons.refused(error_class, message, attempt))
+
+    def may_be_the_rows(self, now: float) -> bool:
+        """Whether the endpoint, which seems to be down, may be there, and the rows that are left fail
+        always: worth a question, if they are few.
+        """
+        return self._outages.may_be_the_rows(now)
+
+    def try_the_last(self) -> None:
+        """The endpoint is there: the rows that are left are asked a last time, and fail."""
+        self._outages.try_the_last()
 
     def unsendable(self, task: Task, error: Error) -> Iterator[Decision]:
         """A row whose request may never leave."""
@@ -173,7 +183,13 @@ class Judge:
         if again.mismatch:  # what does not fit the schema was answered all the same
             self._refusals.answered()
             self._outages.answered()
+        again = self._refusals.read(again, attempt.latency_s)
         others_succeed = self._refusals.others_succeed
+        last_try = self._outages.last_tries and len(task.tries) >= retry.LAST_TRIES
+        if again.refused or again.wait:
+            held = self._refusals.hold(again, attempt, now)
+            yield from self._stop_if(held.reason)
+            others_succeed = others_succeed or not held.back
         chances = self._outages.noted(task.chances.after(again, others_succeed), now)
         delay = retry.delay(self._policy, chances, again, self._jitter(), others_succeed)
         down = self._outages.is_outage(
@@ -183,15 +199,15 @@ class Judge:
             yield from self._stop_if(self._outages.out_of_patience(now))
             chances = chances.forgiven(task.chances)
             delay = retry.delay(self._policy, chances, again, self._jitter(), others_succeed)
-        if again.refused or again.wait:
-            yield from self._stop_if(self._refusals.hold(again, attempt, now))
+        if last_try and self._outages.last_tries and not again.refused:
+            delay = None
         if delay is None and not self._stopping:
             failure = Failure(task.asked, task.tries, _error(again))
             # one that was to be tried just once more is rejected now
             yield from self._rejected(failure, now) if again.once else self._failed(failure)
             return
         delay = delay or 0.0
-        if not (again.refused or again.at_once or down):
+        if not (again.refused or again.at_once or down or self._outages.last_tries):
             delay = max(delay, self._budget.wait(again, now, self._policy.max_delay))
         yield Wait(msgspec.structs.replace(task, chances=chances), delay)
 

@@ -14,16 +14,24 @@ from batch.limits.limiter import Limiter
 from batch.outcome import TryAgain
 
 START_PATIENCE = 30.0
-"""Seconds in which an endpoint that has never answered must come up."""
+"""Seconds in which an endpoint that nothing has ever been heard of must come up."""
+SILENCE = 65.0
+"""Seconds without a good answer before the last rows of a run are taken for what they are."""
 
 
 class Outages:
     """Blames failures on the endpoint or on their rows."""
 
-    def __init__(self, policy: Retry, limiter: Limiter) -> None:
+    def __init__(self, policy: Retry, limiter: Limiter, *, succeeded: bool = False) -> None:
+        """`succeeded`: the endpoint has answered in an earlier start."""
         self._policy = policy
         self._limiter = limiter
         self._has_answered = False
+        self._succeeded = succeeded
+        self._heard_of = False  # it takes connections, at least
+        self._silent_since: float | None = None
+        self.last_tries = False
+        """Whether the rows that are left have their last tries: the endpoint is there, and they fail."""
 
     @property
     def has_answered(self) -> bool:
@@ -37,7 +45,18 @@ class Outages:
 
     def answered(self) -> None:
         """The endpoint has given an answer."""
-        self._has_answered = True
+        self._has_answered = self._succeeded = True
+        self._silent_since, self.last_tries = None, False
+
+    def may_be_the_rows(self, now: float) -> bool:
+        """Whether so long a silence may be the fault of the rows that are left, if they are few."""
+        silent = self._silent_since is not None and now - self._silent_since >= SILENCE
+        return silent and self._succeeded and self._heard_of and self.is_down
+
+    def try_the_last(self) -> None:
+        """The endpoint is there, though the last rows of the run fail."""
+        self.last_tries = True
+        self._limiter.rows_fail()
 
     def noted(self, chances: Chances, now: float) -> Chances:
         """`chances` with the moment of the row's first failure."""
@@ -59,6 +78,12 @@ class Outages:
         if again.once or again.mismatch:
             self._limiter.answered(took)
             return False
+        self._heard_of = not again.unreachable
+        if self._silent_since is None:
+            self._silent_since = now
+        if self.last_tries and not again.unreachable:
+            return False
+        self.last_tries = False
         circuit = self._limiter.circuit
         unanswered = chances.answers_before == circuit.answers
         proves = unanswered or circuit.is_evidence(chances.failed_at, now)
@@ -66,7 +91,9 @@ class Outages:
         down = self._limiter.failed(
             row, why, took, unreachable=again.unreachable, is_evidence=proves, unanswered=unanswered
         )
-        if not down and last and self._has_answered and circuit.fails_for_many(now):
+        many = self._succeeded and circuit.fails_for_many(now)
+        loading = not self._succeeded and again.error_class == "overloaded"
+        if not down and last and (many or loading):
             self._limiter.turned_away(why)
             return True
         return down
@@ -79,7 +106,7 @@ class Outages:
         """Why the run stops, if the endpoint has been down for too long."""
         circuit = self._limiter.circuit
         longest = self._policy.max_wait
-        if not self._has_answered:
+        if not self._has_answered and not self._heard_of:
             longest = min(longest, START_PATIENCE)
         if circuit.open_since is None or now - circuit.open_since < longest:
             return None

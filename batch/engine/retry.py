@@ -37,6 +37,9 @@ class Retry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 MOST_AT_ONCE = 3
 """Kept-alive sockets that a row may find closed before that counts as failing."""
 
+LAST_TRIES = 3
+"""Tries of a row that is left over at the end of a run, where all the others were answered."""
+
 MOST_TURNED_AWAY = 3
 """Times a row may be turned away (403, 404) while others are answered."""
 

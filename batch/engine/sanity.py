@@ -32,6 +32,9 @@ length.
 
 NUMBERED = re.compile(r"[\w-]*[0-9][\w-]*")
 """Numbers, and the ids of requests."""
+IN_DOUBT = ("invalid_request", "blocked")
+"""Error classes that may be everybody's before the first success: a page that turns all away."""
+
 LENGTHS = frozenset({"context_length", "too_large"})
 OUTPUT_CAP = re.compile(r"max_\w*(?:tokens|length)|n_predict|in the completion", re.I)
 """Words for the output a request may have, which may be too large for every row."""
@@ -98,7 +101,7 @@ class HeldBack:
         """`succeeded`: the run holds answers.  An earlier start stopped for refusals that are
         `doubted`: those are the rows' now.
         """
-        self.doubted = doubted
+        self.doubted = self._known = doubted
         self._succeeded = succeeded
         self._accepts_all = accepts_all
         self._held: list[tuple[float, Failure]] = []
@@ -106,14 +109,14 @@ class HeldBack:
     def holds(self, failure: Failure) -> bool:
         """Whether it is not known whose fault this is."""
         error_class = failure.error.error_class
-        known = failure.fingerprint() in self.doubted
+        known = failure.fingerprint() in self._known
         if self._succeeded:
             return error_class == "invalid_request" and not (known or self._accepts_all)
         if error_class in LENGTHS:
             return (failure.of_job or not known) and all(
                 done.certainly_free for done in failure.tries
             )
-        return error_class == "invalid_request"
+        return error_class in IN_DOUBT
 
     def add(self, failure: Failure, now: float = 0.0) -> Fault | None:
         """Hold back one more.  Returns whose fault it is; None while that is not known."""

@@ -7,6 +7,7 @@ import msgspec
 from batch import apis
 from batch.engine.retry import FLEX_TRIES, Chances
 from batch.model import Request, Row
+from batch.outcome import GENERATED
 from batch.tries import Try
 
 
@@ -22,18 +23,21 @@ class Task(msgspec.Struct, frozen=True, gc=False):
     def asked(self) -> Request:
         """The request of a row that has one, as it is to be sent now."""
         assert self.request is not None
-        leaves_flex = self.chances.of("flex") >= FLEX_TRIES
-        return apis.in_standard_tier(self.request) if leaves_flex else self.request
+        return apis.in_standard_tier(self.request) if self._leaves_flex else self.request
+
+    @property
+    def _leaves_flex(self) -> bool:
+        return self.chances.of("flex") >= FLEX_TRIES
 
     @property
     def unwanted(self) -> int:
         """How many tries ended in a whole answer, so that another is wanted; what was refused, or perhaps
-        got lost, may be asked for again as it was.
+        got lost, may be asked for again as it was, unless that is in another tier.
         """
-        attempts = [done.attempt for done in self.tries]
-        return sum(
-            attempt.status == 200 and attempt.fault in (None, "bad_response")
-            for attempt in attempts
+        return self._leaves_flex + sum(
+            done.error_class in GENERATED
+            or (done.attempt.status == 200 and done.attempt.fault in (None, "bad_response"))
+            for done in self.tries
         )
 
     def lighter(self, reads_files: bool) -> Task:

@@ -37,6 +37,7 @@ class AdaptiveRate:
         self._step = FIRST_STEP
         self._refused = 0.0
         self._answered_since_cut = False  # something has been answered since the last cut
+        self._on_trial = False
 
     def answered(self, now: float) -> bool:
         """An answer came.  Whether the rate has changed."""
@@ -45,7 +46,9 @@ class AdaptiveRate:
         self._answers.append(now)
         self._answered_since_cut = True
         self._forget(now)
-        if self.rate is None or now - self._stepped < 1.0 or now < self._episode_ends:
+        if self.rate is None or self._on_trial:
+            return False
+        if now - self._stepped < 1.0 or now < self._episode_ends:
             return False
         self._stepped = now
         if now - self._refused > FORGOTTEN and self._observed(now) < self.rate / 2:
@@ -59,6 +62,8 @@ class AdaptiveRate:
     def refused(self, now: float) -> bool:
         """The server had no room.  Whether the rate has changed: once a second at the most."""
         self._refused = now
+        if self._on_trial:  # a rate that was tried out was no estimate of the limit
+            self.rate, self._on_trial = None, False
         if now < self._episode_ends or (self.rate is None and not self._answers):
             return False
         if self.rate is not None and not self._answered_since_cut:
@@ -72,6 +77,22 @@ class AdaptiveRate:
         elif observed:
             self.rate, self._step = max(LEAST, CUT * observed), FIRST_STEP
         return self.rate is not None
+
+    def try_out(self, rate: float) -> None:
+        """Keep to a rate for a while, to see whether that changes anything."""
+        self.rate, self._on_trial = max(LEAST, rate), True
+
+    def end_trial(self, now: float, found: bool) -> None:
+        """A limit was found by that, and the rate is kept to; or none was, and it is forgotten."""
+        self._on_trial = False
+        self._refused = self._stepped = now
+        self._step = FIRST_STEP
+        if not found:
+            self.rate = None
+
+    def hurry(self) -> None:
+        """Refusals were no matter of rate: it may rise faster."""
+        self._step = FIRST_STEP
 
     def _observed(self, now: float) -> float:
         """Answers per second lately."""

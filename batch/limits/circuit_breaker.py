@@ -27,7 +27,11 @@ MOST_SENDS = 1_000
 SMOOTHING = 0.1
 """How much the latest answer counts for what is usual."""
 FIRST_PROBE, PROBE = 1.0, 5.0
-"""Seconds to the first probe, and between later ones."""
+"""Seconds to the first probe, and at most between later ones."""
+UNEVEN, GOLDEN = 0.4, 0.618034
+"""The share of that by which probes are uneven, and what spreads them: no rhythm of the endpoint
+escapes them.
+"""
 
 
 class CircuitBreaker:
@@ -51,6 +55,7 @@ class CircuitBreaker:
         self._unanswered_rows: set[int] = set()  # at most MANY, that failed since any answer came
         self._last_attempts: deque[bool] = deque(maxlen=WINDOW)
         self._next_probe = 0.0
+        self._probes = 0
 
     def answered(self, now: float, sent: float) -> bool:
         """The endpoint has answered a request, if only with a refusal.  Whether that closes the
@@ -130,6 +135,15 @@ class CircuitBreaker:
         if self.open_since is None:
             self.open_since, self.why = now, why
             self._next_probe = now + FIRST_PROBE
+            self._probes = 0
+
+    def close(self) -> None:
+        """The endpoint is there: what failed were the rows."""
+        self.open_since = None
+        self._unreachable = self._faults = 0
+        self._failing_rows.clear()
+        self._unanswered_rows.clear()
+        self._last_attempts.clear()
 
     def wait(self, now: float) -> float:
         """Seconds until the next request may leave."""
@@ -140,7 +154,8 @@ class CircuitBreaker:
         if self._faults:
             self._sends.append(now)
         if self.open_since is not None:
-            self._next_probe = now + PROBE
+            self._next_probe = now + PROBE * (1 - UNEVEN * (self._probes**2 * GOLDEN % 1))
+            self._probes += 1
 
     def _trouble_lasts(self, now: float) -> bool:
         """Whether the trouble lasts so long that all that was on its way when it began must have come."""

@@ -104,6 +104,10 @@ class Concurrency:
             self._start_round(now)
         self._episode_ends = max(self._episode_ends, now + wait + 1.0)
 
+    def disturbed(self) -> None:
+        """Something was refused, and nobody knows why yet: no reason to send more."""
+        self._clean = False
+
     def at_least(self, limit: int) -> None:
         """Begin from here: a known rate protects the server."""
         if not self._fixed and self._doubling and self._before_outage is None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from typing import Annotated
 
 import msgspec
 
@@ -16,45 +15,20 @@ from batch.costs.token_bounds import Estimate
 from batch.limits.circuit_breaker import CircuitBreaker
 from batch.limits.concurrency import START, Concurrency
 from batch.limits.gate import Gate
+from batch.limits.limits import Limits
 from batch.limits.rates import Rates
+from batch.limits.refusals import RefusalCauses
 from batch.limits.token_reservations import NOTHING, TokenReservations
 from batch.model import Request, Usage
 
-Positive = Annotated[int, msgspec.Meta(ge=1)]
-PerMinute = Annotated[float, msgspec.Meta(gt=0)]
-USD = Annotated[float, msgspec.Meta(gt=0, le=1_000_000_000)]
-
 MARGIN = 0.005
 """Seconds beyond the moment that a server names: it may have rounded down."""
+SHORT_LOOK = 0.05
+"""At most so many seconds nothing leaves after a refusal of which nobody knows what it tells."""
 FIRST_RESET, LONGEST_RESET = 1.0, 60.0
 """At most so many seconds of an announced reset are waited for where a refusal names no wait: at
 first, and when nothing has been answered since the refusal before.
 """
-
-
-class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`[limits]` of a job."""
-
-    requests_per_minute: PerMinute | None = None
-    tokens_per_minute: PerMinute | None = None
-    concurrency: int | str = "auto"
-    concurrency_max: Positive = 256
-    max_cost_usd: USD | None = None
-
-    def __post_init__(self) -> None:
-        number = self.concurrency
-        if number != "auto" and (
-            not isinstance(number, int) or isinstance(number, bool) or number < 1
-        ):
-            raise ValueError(
-                f'concurrency: expected "auto" or a number of at least 1, not {number!r}'
-            )
-
-    def most(self, slots: int | None = None) -> int:
-        """Requests that may ever be in flight; `slots` is what the endpoint takes, if it is known."""
-        if isinstance(self.concurrency, int):
-            return self.concurrency
-        return min(self.concurrency_max, slots or self.concurrency_max)
 
 
 class Obstacle(msgspec.Struct, frozen=True):
@@ -86,6 +60,8 @@ class Limiter:
         self.circuit = CircuitBreaker()
         self.in_flight = 0
         self.refusals = 0  # episodes since the last answer
+        self._causes = RefusalCauses()
+        self._unsure_of: float | None = None  # when it left whose refusal alone made the pause
         self._rates = Rates(limits.requests_per_minute, limits.tokens_per_minute, clock, say)
         self._tokens = TokenReservations()
         fixed = known_slots or isinstance(limits.concurrency, int)
@@ -111,7 +87,7 @@ class Limiter:
         self.refusals = 0
         self._tokens.learn(request, usage)
         self._concurrency.answered(usage.output_tokens or 1, self.in_flight + 1, now)
-        self._rates.answered(now)
+        self._answered_at_rate(now - took, now)
 
     def answered(self, took: float) -> None:
         """The endpoint has answered, if only with an error of the row: it is there."""
@@ -120,22 +96,48 @@ class Limiter:
             self._concurrency.came_back(now)
             self._wake()
 
-    def refused(self, wait: float | None, reset: float | None, took: float, reason: str) -> None:
-        """The server had no room for a request, which it said after `took` seconds.
+    def refused(self, wait: float | None, reset: float | None, took: float, reason: str) -> bool:
+        """The server had no room for a request, which it said after `took` seconds.  Whether that
+        tells of a limit; else it is about this request or a replica, and nobody else waits.
 
         It may have said how long to `wait`, or in how many seconds the whole limit is there again.
         """
         now = self._clock()
+        sent = now - took
         self.answered(took)
-        self._concurrency.refused(now, wait or 0.0)
-        self._rates.refused(now)
-        if now - took >= self._episode_began:  # it was sent after the refusals before
+        cause = self._causes.refused(sent)
+        if cause == "scattered":
+            self._bear(sent, now)
+            if not self._causes.is_known:  # what was sent with it is about to be refused, or not
+                self.pause_until(now + min(took, SHORT_LOOK), reason)
+            return False
+        if cause == "limit":
+            self._concurrency.refused(now, wait or 0.0)
+            if self._rates.refused(now):
+                self._causes.slowed(now, sent)
+                if self._causes.background:
+                    self._rates.hurry()
+        if sent >= self._episode_began:  # it was sent after the refusals before
             self.refusals += 1
             self._episode_began = now
         if wait is None and reset is not None:
             wait = min(reset, FIRST_RESET if self.refusals < 2 else LONGEST_RESET)
         if wait:
+            self._unsure_of = sent if cause == "unsure" and self._paused_until <= now else None
             self.pause_until(now + wait + MARGIN, reason)
+        return True
+
+    def lacks_room(self, took: float) -> bool:
+        """Whether a failure that names no wait (503) is a refusal: others are answered meanwhile, and
+        it tells of a limit.
+        """
+        now = self._clock()
+        sent, causes = now - took, self._causes
+        if causes.window.answers_some(now) and causes.would_be_limit(sent):
+            return True
+        if causes.refused(sent) == "scattered":
+            self._bear(sent, now)
+        return False
 
     def failed(
         self,
@@ -172,6 +174,12 @@ class Limiter:
         if self.circuit.open_since is not None:
             self._concurrency.went_down()
 
+    def rows_fail(self) -> None:
+        """The endpoint is there, and the rows that are left fail: they need not wait for probes."""
+        self.circuit.close()
+        self._concurrency.came_back(self._clock())
+        self._wake()
+
     def read_headers(self, answered: Mapping[str, str], wall_time: float) -> None:
         """Keep to the limits that the headers of an answer announce."""
         if announced := self._rates.read(answered, wall_time):
@@ -182,6 +190,28 @@ class Limiter:
         if moment > self._paused_until:
             self._paused_until = moment
             self._reason = reason
+
+    def _bear(self, sent: float, now: float) -> None:
+        """A refusal tells of no limit.  Such refusals are looked into when there are many."""
+        if self._causes.background:
+            self._rates.answered(now)
+        else:
+            self._concurrency.disturbed()
+        if rate := self._causes.wants_trial(now, sent):
+            self._rates.try_out(rate)
+
+    def _answered_at_rate(self, sent: float, now: float) -> None:
+        causes = self._causes
+        causes.window.answered(sent, now)
+        if (found := causes.trial_ended(sent, now)) is not None:
+            self._rates.end_trial(now, found)
+        elif self._rates.answered(now):
+            causes.raised(now)
+        if causes.learnt and not self._rates.adapts:
+            causes.forgotten()
+        if self._unsure_of is not None and sent > self._unsure_of:
+            self._unsure_of, self._paused_until = None, now
+            self._wake()
 
     # What may go
 
@@ -203,7 +233,9 @@ class Limiter:
                 self._waiting = None
         self._tokens.reserve(request.row, needed)
         self.in_flight += 1
-        self.circuit.sent(self._clock())
+        now = self._clock()
+        self.circuit.sent(now)
+        self._causes.window.sent(now)
         return True
 
     def close(self) -> None:

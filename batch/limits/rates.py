@@ -62,15 +62,39 @@ class Rates:
         """So many of the tokens taken were not used; negative: so many more were."""
         self._tokens.give_back(tokens)
 
-    def answered(self, now: float) -> None:
-        """The server gave an answer."""
-        if self._adaptive.answered(now):
-            self._follow_adaptive()
+    @property
+    def adapts(self) -> bool:
+        """Whether a rate is kept to that refusals have taught."""
+        return self._adaptive.rate is not None
 
-    def refused(self, now: float) -> None:
-        """The server had no room."""
-        if self._adaptive.refused(now):
+    def answered(self, now: float) -> bool:
+        """The server gave an answer.  Whether the learnt rate has changed."""
+        changed = self._adaptive.answered(now)
+        if changed:
             self._follow_adaptive()
+        return changed
+
+    def refused(self, now: float) -> bool:
+        """The server had no room.  Whether the learnt rate has changed."""
+        changed = self._adaptive.refused(now)
+        if changed:
+            self._follow_adaptive()
+        return changed
+
+    def try_out(self, per_second: float) -> None:
+        """Keep to a rate for a while."""
+        self._adaptive.try_out(per_second)
+        self._learnt.set(per_second * 60)
+
+    def end_trial(self, now: float, found: bool) -> None:
+        """What was tried out is a limit, or it is none."""
+        self._adaptive.end_trial(now, found)
+        self._learnt.set(None)
+        self._follow_adaptive()
+
+    def hurry(self) -> None:
+        """Refusals were no matter of rate."""
+        self._adaptive.hurry()
 
     def read(self, answered: Mapping[str, str], wall_time: float) -> float | None:
         """Keep to the limits that the headers of an answer announce.  Gives the requests per minute

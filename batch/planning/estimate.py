@@ -16,7 +16,7 @@ import msgspec
 from batch.apis import APIS
 from batch.costs import forecast, tokenizer
 from batch.costs.forecast import Forecast, Forecaster
-from batch.limits.limiter import Limits
+from batch.limits.limits import Limits
 from batch.model import Request, Usage
 from batch.outcome import TRANSIENT
 from batch.planning import begun, slots, sources

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from batch import spec
-from batch.costs import prices
+from batch.costs import price_lists
 from batch.engine.questions import Questions
 from batch.errors import BatchError, Different, Interrupted
 from batch.model import Result
@@ -187,7 +187,7 @@ def _plan(prepared: Prepared, job: spec.Job, source: Input, known: Plan | None) 
             prints,
             source.format,
             reuse=None if reuse is None else str(reuse.absolute()),
-            prices=prices.snapshot(),
+            prices=price_lists.snapshot(),
             reading=msgspec.to_builtins(source.found()),
             over=dict(job.request.over),
         )
@@ -201,7 +201,7 @@ def _plan(prepared: Prepared, job: spec.Job, source: Input, known: Plan | None) 
         reading={**known.reading, **_of_more_files(known, source)},
         resumed=known.resumed + 1,
         state="running",
-        prices=prices.snapshot(),
+        prices=price_lists.snapshot(),
         retries=[*known.retries, again] if again else known.retries,
     )
 

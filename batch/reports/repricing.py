@@ -16,8 +16,9 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from batch.costs import prices
-from batch.costs.prices import Price, Pricer, Quote, Rates, Seller
+from batch.costs import price_lists, prices
+from batch.costs.price_lists import Rates
+from batch.costs.prices import Price, Pricer, Quote, Seller
 from batch.model import Usage
 from batch.reports.counts import Costing, flagged
 from batch.store.plan import Plan
@@ -66,7 +67,7 @@ def by_lists(own: dict[str, Price], name: str | None) -> Costing:
         return _where(ours, _Costs(usd, source), found)
 
     first = "" if name is None else f"{name} and "
-    words = f"anew by {first}{prices.snapshot()}, for the moment of each request"
+    words = f"anew by {first}{price_lists.snapshot()}, for the moment of each request"
     return Costing(COLUMNS, of, words)
 
 
@@ -157,7 +158,7 @@ def _straight(rows: pa.Table, rates: list[Rates | None], place: pa.Array) -> pa.
     )
     plain = pc.subtract(count["input_tokens"], pc.add(cached, written))
     words = pc.subtract(count["output_tokens"], reasoning)
-    usd = pc.multiply(by_name["request"], prices.MILLION)
+    usd = pc.multiply(by_name["request"], price_lists.MILLION)
     for name, tokens in (
         ("plain", plain),
         ("cached", cached),
@@ -166,7 +167,7 @@ def _straight(rows: pa.Table, rates: list[Rates | None], place: pa.Array) -> pa.
         ("reasoning", reasoning),
     ):
         usd = pc.add(usd, pc.multiply(by_name[name], tokens.cast(pa.float64())))
-    return pc.divide(usd, prices.MILLION)
+    return pc.divide(usd, price_lists.MILLION)
 
 
 def _with_bent(rows: pa.Table, bent: dict[int, Quote], place: pa.Array, usd: pa.Array) -> pa.Array:

@@ -14,7 +14,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 import msgspec
 
-from batch.costs import prices
+from batch.costs import price_lists
 from batch.errors import JobError, UsageError
 from batch.model import EMBEDDED_MODEL
 from batch.transport import proxies, tls, url_secrets
@@ -55,7 +55,7 @@ class Endpoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if self.client_key is not None and self.client_cert is None:
             raise ValueError("client_key: needs client_cert beside it")
         if self.provider is not None:
-            prices.check_provider(self.provider)
+            price_lists.check_provider(self.provider)
 
     @property
     def local(self) -> bool:

@@ -74,9 +74,8 @@ class _Lenient:
             self._head = data
             return (), False, b""
         self._head = b""
-        head = data[:end]
-        if CHUNKED.search(head) is not None:
-            data = LENGTH.sub(b"", head) + data[end:]
+        if b"chunked" in data[:end].lower():
+            data = _without_length(data, end)
         return self._fed(data)
 
     def feed_eof(self) -> Any:
@@ -95,9 +94,24 @@ class _Lenient:
 def _end(data: bytes) -> int:
     """Where the head of an answer ends, with those of interim ones (103) before it; 0 where not yet."""
     start = 0
-    while (end := END.search(data, start)) is not None:
-        is_last = INTERIM.match(data, start) is None or end.end() == len(data)
+    while end := _next_end(data, start):
+        is_last = INTERIM.match(data, start) is None or end == len(data)
         if is_last:
-            return end.end()
-        start = end.end()
+            return end
+        start = end
     return 0
+
+
+def _next_end(data: bytes, start: int) -> int:
+    if (at := data.find(b"\r\n\r\n", start)) >= 0:
+        return at + 4
+    end = END.search(data, start)
+    return 0 if end is None else end.end()
+
+
+def _without_length(data: bytes, end: int) -> bytes:
+    """An answer, whose head goes to `end`, without Content-Length where it comes in chunks."""
+    head = data[:end]
+    if CHUNKED.search(head) is None:
+        return data
+    return LENGTH.sub(b"", head) + data[end:]

@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from batch.costs import prices
+from batch.costs import price_lists
 from batch.errors import JobError, UsageError
 from batch.requests.preflight import WAY_OUT
 from batch.transport.client import Client
@@ -153,7 +153,7 @@ def _nearest(model: str, names: list[str]) -> str:
 def _is_meant(written: str, name: str) -> bool:
     """Whether `written` can only be `name`.  A name that is known elsewhere may be served here, too."""
     return is_misspelling(written, name) and (
-        is_slip(written, name) or not prices.is_known(written)
+        is_slip(written, name) or not price_lists.is_known(written)
     )
 
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batch import headers, usage
-from batch.costs import prices
+from batch.costs import price_lists, prices
 from batch.costs.prices import Price, Pricer, Seller
 from batch.model import Attempt, Result, Usage
 from batch.reports import summary
@@ -148,7 +148,7 @@ def test_between_its_known_answers_the_list_is_a_straight_line(counts, reasoning
     used = chat(plain + cached, cached, output + reasoning, reasoning)
     found = pricer._listed((None, "gpt-5.4-mini"), None, int(NOON // 60))
     assert found is not None
-    exact = prices._listed_cost(found, usage.reading(used), NOON)
+    exact = price_lists.listed_cost(found, usage.reading(used), NOON)
     assert found.rates is not None
     assert cost(pricer, attempt(used, "gpt-5.4-mini")).usd == exact
 
@@ -249,7 +249,7 @@ def test_a_charge_in_a_header_is_a_routers():
     [("gpt-4.1-mini", True), ("openai/gpt-4.1-mini", True), ("gpt-4.1-mimi", False), ("", False)],
 )
 def test_a_name_is_known_where_a_list_has_exactly_that(name, is_one):
-    assert prices.is_known(name) is is_one
+    assert price_lists.is_known(name) is is_one
 
 
 @pytest.mark.parametrize(

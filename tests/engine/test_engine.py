@@ -24,7 +24,8 @@ from batch.engine.retry import Retry
 from batch.engine.sender import Sender, Unsendable
 from batch.engine.task import Task
 from batch.errors import BatchError, CapReached, Interrupted
-from batch.limits.limiter import Limiter, Limits
+from batch.limits.limiter import Limiter
+from batch.limits.limits import Limits
 from batch.model import Request, Result, Row
 from batch.planning import open_run
 from batch.planning.prepare import prepare

@@ -27,4 +27,6 @@ def test_rows_leave_a_flex_tier_that_has_no_room(tmp_path):
     asked = [seen.body.get("service_tier") for seen in api.ledger]
     assert asked.count("flex") == 3 * ROWS
     assert asked.count(None) == ROWS
+    keys = {seen.headers["idempotency-key"] for seen in api.ledger}
+    assert len(keys) == 2 * ROWS  # one a body
     assert len({row["request_hash"] for row in rows(tmp_path / "run")}) == ROWS

@@ -14,7 +14,8 @@ from batch.engine.events import Notice
 from batch.engine.judge import Judge, Standing
 from batch.engine.retry import Retry
 from batch.engine.task import Task
-from batch.limits.limiter import Limiter, Limits
+from batch.limits.limiter import Limiter
+from batch.limits.limits import Limits
 from batch.model import Attempt, Request, Row
 from batch.results import Maker
 
@@ -155,6 +156,7 @@ def test_fifty_rows_refused_alike_after_answers_stop_the_run_and_the_next_start_
     case.decide(GOOD, 0)
     follows = [told(case.decide(refusal(400), row)) for row in range(1, 51)]
     assert follows == [["held"]] * 49 + [["held", "Stopped"]]
+    assert told(case.decide(refusal(400), 51)) == ["held"]  # which was on its way
 
     again = Case(succeeded=True, doubted=case.judge.doubted)
     assert told(again.decide(refusal(400), 1)) == ["invalid_request"]

@@ -6,7 +6,8 @@ import pytest
 
 from batch.engine.outages import START_PATIENCE, Outages
 from batch.engine.retry import Chances, Retry
-from batch.limits.limiter import Limiter, Limits
+from batch.limits.limiter import Limiter
+from batch.limits.limits import Limits
 from batch.outcome import TryAgain
 
 BROKEN = TryAgain("server_error", "it broke")

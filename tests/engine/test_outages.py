@@ -235,7 +235,12 @@ def test_a_run_whose_rows_are_mostly_invalid_stops(api, tmp_path):
     api.script = {"odd": [400, ...]}
     ended = ask(api, tmp_path, prompts)
     assert ended.exit_code == 3
+    assert "50 requests were refused alike" in str(ended.stopped)
+    assert [row["status"] for row in rows(ended.run.path)] == ["ok"] * 50
+    assert len(api.ledger) <= 50 + 50 + 8
+    ended = ask(api, tmp_path, prompts)
+    assert ended.exit_code == 3
     assert "more than half of the last 1,000 rows were rejected" in str(ended.stopped)
-    assert len(api.ledger) <= 1_000 + 8
+    assert len(api.ledger) <= 1_100 + 16
     assert ask(api, tmp_path, prompts, yes=True).exit_code == 1
     assert len(rows(ended.run.path)) == len(prompts)

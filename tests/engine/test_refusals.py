@@ -9,7 +9,8 @@ import pytest
 
 from batch.engine.refusals import Refusals
 from batch.engine.retry import Retry
-from batch.limits.limiter import MARGIN, Limiter, Limits
+from batch.limits.limiter import MARGIN, Limiter
+from batch.limits.limits import Limits
 from batch.model import Attempt
 from batch.outcome import TryAgain
 
@@ -38,7 +39,7 @@ def test_nobody_sends_before_the_server_said_so(refusals, answered, seconds):
     limiter = Limiter(Limits(), 8, clock=lambda: clock[0])
     held = Refusals(Retry(), limiter, lambda: 0.5)
     for again in refusals:
-        assert held.hold(again, ATTEMPT, NOW) is None
+        assert held.hold(again, ATTEMPT, NOW).reason is None
         if answered:
             held.answered()
     clock[0] += seconds
@@ -59,10 +60,10 @@ def test_nobody_sends_before_the_server_said_so(refusals, answered, seconds):
 )
 def test_a_run_gives_up_after_its_longest_wait(wait, after, answered, stops):
     held = Refusals(Retry(max_wait=60), Limiter(Limits(), 8, clock=lambda: NOW), lambda: 0.5)
-    assert held.hold(refused(), ATTEMPT, NOW) is None
+    assert held.hold(refused(), ATTEMPT, NOW).reason is None
     if answered:
         held.answered()
-    assert (held.hold(refused(wait), ATTEMPT, NOW + after) is not None) == stops
+    assert (held.hold(refused(wait), ATTEMPT, NOW + after).reason is not None) == stops
 
 
 def test_a_refusal_after_an_answer_is_of_one_row():
@@ -83,6 +84,6 @@ def test_a_refusal_after_an_answer_is_of_one_row():
 )
 def test_a_limit_beyond_all_patience_stops_at_once_and_names_the_hour_with_its_zone(wait, hint):
     held = Refusals(Retry(), Limiter(Limits(), 8, clock=lambda: NOW), lambda: 0.5)
-    reason = held.hold(refused(wait), ATTEMPT, NOW)
+    reason = held.hold(refused(wait), ATTEMPT, NOW).reason
     assert reason is not None and re.match(hint, reason.hint or "")
     assert "for longer than retry.max_wait" in str(reason)

@@ -76,10 +76,23 @@ def test_lengths_are_the_jobs_fault_where_its_own_output_is_too_large(
     assert again.holds(alike[0]) == (fault == "job")
 
 
-@pytest.mark.parametrize("error_class", ["content_filter", "schema_mismatch", "blocked"])
-@pytest.mark.parametrize("succeeded", [False, True])
+@pytest.mark.parametrize(
+    ("error_class", "succeeded"),
+    [
+        *(("content_filter", known) for known in (False, True)),
+        *(("schema_mismatch", known) for known in (False, True)),
+        ("blocked", True),
+    ],
+)
 def test_what_is_a_rows_alone_is_never_held_back(error_class, succeeded) -> None:
     assert not HeldBack(succeeded).holds(failure("no", error_class))
+
+
+def test_a_page_that_turns_everybody_away_before_the_first_success_is_the_jobs_fault() -> None:
+    held = HeldBack()
+    pages = [failure("403 Forbidden", "blocked") for _ in range(20)]
+    assert all(held.holds(each) for each in pages)
+    assert [held.add(each) for each in pages] == [None] * 19 + ["job"]
 
 
 def test_what_was_refused_before_an_answer_was_asked_for_is_the_rows_fault() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from batch.limits.circuit_breaker import (
     FAULTS,
     FIRST_PROBE,
@@ -147,3 +149,17 @@ def test_faults_of_what_was_sent_before_the_trouble_are_one_fault() -> None:
     circuit = CircuitBreaker()
 
     assert not any(circuit.failed(row, "503", 10.0 + row / 100, 9.0) for row in range(50))
+
+
+@pytest.mark.parametrize("period", [2.5, 4.0, 5.0, 10.0])
+@pytest.mark.parametrize("offset", [0.0, 0.2, 0.4, 0.6, 0.8])
+def test_no_rhythm_of_an_endpoint_escapes_the_probes(period: float, offset: float) -> None:
+    circuit, now, probes = CircuitBreaker(), 100.0, list[float]()
+    circuit.open("503", now)
+    while now < 160.0:
+        now += circuit.wait(now)
+        circuit.sent(now)
+        probes.append((now / period + offset) % 1)
+
+    assert any(phase < 0.4 for phase in probes), "it is up for two fifths of the time"
+    assert 12 <= len(probes) <= 20

@@ -17,7 +17,8 @@ import pytest
 
 from batch.engine import retry
 from batch.engine.retry import Retry, Waiting
-from batch.limits.limiter import Limiter, Limits
+from batch.limits.limiter import Limiter
+from batch.limits.limits import Limits
 from batch.limits.rates import HEADROOM
 from batch.limits.token_bucket import MOST_CREDIT
 from batch.limits.token_reservations import TooLarge
@@ -176,13 +177,15 @@ async def work(
                 continue
             limiter.release(asked, 0)
             refused[asked.row] += answer.status == 429
-            failures = min(refused[asked.row], 2 if others_succeed else 8)
+            limit = answer.status == 429 and limiter.refused(answer.wait, None, took, "429")
+            failures = min(refused[asked.row], 2 if others_succeed or not limit else 8)
             backoff = retry.backoff(Retry(), max(1, failures), chance.random())
             waiting.push(loop.time() + (answer.wait or 0.0) + backoff, asked.row)
             if answer.status == 503:
                 limiter.failed(asked.row, "503", took)
                 continue
-            limiter.refused(answer.wait, None, took, "429")
+            if not limit:
+                continue
             if not others_succeed and answer.wait is None:
                 closed = retry.backoff(Retry(), max(1, limiter.refusals), chance.random())
                 limiter.pause_until(loop.time() + closed, "429")

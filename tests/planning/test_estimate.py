@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from batch.costs.forecast import Forecast
-from batch.limits.limiter import Limits
+from batch.limits.limits import Limits
 from batch.planning.estimate import Pace, seconds
 from tests.conftest import ROOT
 from tests.fake_api import Step

@@ -19,8 +19,6 @@ ZONE = "limit_req_zone $binary_remote_addr zone=all:1m rate=20r/s;"
 DEFAULT: dict[str, float] = {}
 """`[retry]` where nobody has written any."""
 
-HELD_BACK = pytest.mark.xfail(reason="a page with 403 for every row is not yet held back")
-
 
 @pytest.mark.parametrize(
     "burst", ["burst=5 nodelay", "burst=5", ""], ids=["burst", "delay", "none"]
@@ -130,7 +128,6 @@ def test_a_row_that_haproxy_denies_is_blocked_and_the_others_go_on(api, haproxy,
     assert len(answers(ended)) == 39
 
 
-@HELD_BACK
 def test_no_row_fails_where_haproxy_denies_all(api, haproxy, tmp_path):
     proxy = haproxy(Setup("http-request deny deny_status 403"))
     ended = through(proxy, tmp_path, texts(100))

@@ -50,7 +50,7 @@ def everything(folder: Path) -> list[bytes]:
 def test_an_echoed_key_is_found_in_no_sink(
     form: str, stream: bool, api: FakeAPI, batchmill: Callable[..., Finished], tmp_path: Path
 ) -> None:
-    said = f"Incorrect API key provided: {FORMS[form]}"
+    said = f"Nobody is called {FORMS[form]}"
     api.key = KEY
     api.script = {
         "row-0 ": [Step(status=400, body={"error": {"message": said, "code": "bad"}}), ...],

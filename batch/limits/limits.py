@@ -1,0 +1,36 @@
+"""The limits that a job sets."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+PerMinute = Annotated[float, msgspec.Meta(gt=0)]
+USD = Annotated[float, msgspec.Meta(gt=0, le=1_000_000_000)]
+
+
+class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[limits]` of a job."""
+
+    requests_per_minute: PerMinute | None = None
+    tokens_per_minute: PerMinute | None = None
+    concurrency: int | str = "auto"
+    concurrency_max: Positive = 256
+    max_cost_usd: USD | None = None
+
+    def __post_init__(self) -> None:
+        number = self.concurrency
+        if number != "auto" and (
+            not isinstance(number, int) or isinstance(number, bool) or number < 1
+        ):
+            raise ValueError(
+                f'concurrency: expected "auto" or a number of at least 1, not {number!r}'
+            )
+
+    def most(self, slots: int | None = None) -> int:
+        """Requests that may ever be in flight; `slots` is what the endpoint takes, if it is known."""
+        if isinstance(self.concurrency, int):
+            return self.concurrency
+        return min(self.concurrency_max, slots or self.concurrency_max)
