@@ -32,7 +32,8 @@ def quoted(word: str | Path) -> str:
     text = named(word) if isinstance(word, Path) else word
     if not text.isprintable():
         return "$'" + "".join(map(_escaped, os.fsencode(text).decode("latin-1"))) + "'"
-    if "'" in text and not re.search(r'["$`\\!]', text):
+    pairs = text.count("'") // 2  # as code has; easier to read in the other quotes
+    if pairs * 2 == text.count("'") > 0 and not re.search(r'["$`\\!]', text):
         return f'"{text}"'
     return shlex.quote(text)
 
