@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from batch.command_line import home
 from batch.errors import JobError
 
 
@@ -17,6 +18,8 @@ def read(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8-sig")
         tables = tomllib.loads(text)
+    except RecursionError:
+        raise JobError(f"{path}: its tables are nested too deeply") from None
     except FileNotFoundError:
         raise JobError(f"no such job file: {path}") from None
     except tomllib.TOMLDecodeError as error:
@@ -62,7 +65,7 @@ def _read_in(prompt: dict[str, Any], folder: Path, source: Path | None) -> None:
         prompt["files_from"] = _absolute(prompt["files_from"], folder)
     if not isinstance(prompt.get("file"), str):
         return
-    file = folder / prompt.pop("file")
+    file = folder / home(prompt.pop("file"))
     try:
         prompt.setdefault("user", file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
@@ -80,16 +83,18 @@ def _find_model(endpoint: dict[str, Any], folder: Path) -> None:
 def _schema(given: str, folder: Path, source: Path | None) -> Any:
     """A schema given as the path of a JSON file, or as JSON itself."""
     inline = given.lstrip().startswith("{")
-    file = folder / Path(given).expanduser()
+    file = folder / home(given)
     try:
         return msgspec.json.decode(given if inline else file.read_bytes())
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         where, what = place(["request", "schema"], source), "" if inline else f" {file}"
         raise JobError(f"{where}[request] schema: cannot read{what}: {_why(error)}") from None
 
 
 def _why(error: Exception) -> str:
     """What is wrong with a file, without its name."""
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
     return (isinstance(error, OSError) and error.strerror) or str(error)
 
 
@@ -98,7 +103,7 @@ def _absolute(path: Any, folder: Path) -> Any:
         return [_absolute(each, folder) for each in path]
     if not isinstance(path, str) or path == "-" or "://" in path:
         return path
-    return str(folder.absolute() / Path(path).expanduser())
+    return str(folder.absolute() / home(path))
 
 
 def _placed(path: Path, text: str, problem: str) -> str:

@@ -90,7 +90,7 @@ def value_of(text: str) -> Any:
     """The value in `--set key=value`: TOML where it is TOML, else the text itself."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):
         return text
 
 

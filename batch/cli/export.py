@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
-@click.option("-o", "--output", metavar="FILE", required=True, type=click.Path(path_type=Path))
+@click.argument("run", metavar="RUN", type=options.path)
+@click.option("-o", "--output", metavar="FILE", required=True, type=options.path)
 @options.form
 @click.option("--excel", is_flag=True,
               help="CSV for a spreadsheet: no cell is a formula, and a BOM says UTF-8.")  # fmt: skip

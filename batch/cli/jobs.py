@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -9,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from batch import columns, job_toml, spec
+from batch import columns, command_line, job_toml, spec
 from batch.cli.options import KEYS
 from batch.errors import JobError, UsageError
 from batch.outcome import FINAL, TRANSIENT
@@ -62,12 +63,13 @@ def read(whats: Sequence[str], flags: dict[str, Any]) -> tuple[Job, Path]:
     if flags["local"]:
         spec.put(tables, "endpoint.base_url", "local")
     if flags.get("prompt_file") is not None:
-        spec.put(tables, "prompt.file", str(flags["prompt_file"]))
+        spec.put(tables, "prompt.file", str(flags["prompt_file"].absolute()))
     made = spec.check(job_toml.absolute(tables, here), source, over)
     if run is not None and made.output.path != before:
+        to = command_line.near(made.output.path or "all.parquet")
         raise UsageError(
             f"-o: {what} is a run and stays where it is; to ask its rows something else, say what"
-            f" with -p; to write them to a file: batchmill export {what}"
+            f" with -p; to write them to a file: {command_line.of('export', path, '-o', to)}"
         )
     return made, run or folder_of(made, path)
 
@@ -221,16 +223,14 @@ def _setting(text: str) -> tuple[str, Any]:
 
 
 def environment(env_file: Path | None) -> dict[str, str]:
-    """The environment, over the NAME=value lines of `env_file`."""
+    """The environment, over what `env_file` sets.  It may begin with a BOM."""
     if env_file is None:
         return dict(os.environ)
+    from dotenv import dotenv_values  # 10 ms
+
     try:
-        lines = env_file.read_text(encoding="utf-8").splitlines()
+        text = env_file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"--env-file {env_file}: {error}") from None
-    pairs = (
-        line.removeprefix("export ").partition("=")
-        for line in map(str.strip, lines)
-        if line[:1] not in ("", "#")
-    )
-    return {**{name.strip(): value.strip().strip("\"'") for name, _, value in pairs}, **os.environ}
+    pairs = dotenv_values(stream=io.StringIO(text))
+    return {name: value for name, value in pairs.items() if value is not None} | dict(os.environ)

@@ -13,7 +13,7 @@ from batch.errors import Stopped
 
 
 @click.command()
-@click.argument("job", metavar="[JOB.toml|RUN]", required=False)
+@click.argument("job", metavar="[JOB.toml|RUN]", required=False, type=options.Name())
 @options.place
 @options.key
 @options.settings

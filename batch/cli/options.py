@@ -10,6 +10,7 @@ from typing import Any, get_args
 
 import click
 
+from batch import command_line
 from batch.store.plan import Format
 
 KEYS = {
@@ -49,6 +50,27 @@ class InputFormat(click.ParamType):  # type: ignore[type-arg]  # it is generic o
         return _formats().convert(value, param, ctx)
 
 
+class Name(click.ParamType):  # type: ignore[type-arg]
+    """What is read, as its name is written; `~` is home."""
+
+    name = "text"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        return command_line.home(value)
+
+
+class PathType(click.Path):
+    """A path; `~` is home."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        written = command_line.home(value) if isinstance(value, str) else value
+        return super().convert(written, param, ctx)
+
+
+path = PathType(path_type=Path)
+file = PathType(dir_okay=False, path_type=Path)
+
+
 @lru_cache
 def _formats() -> click.Choice[str]:
     from batch.readers import FORMATS
@@ -61,7 +83,9 @@ def together(*options: Option) -> Option:
     return lambda command: reduce(lambda made, option: option(made), reversed(options), command)
 
 
-inputs = click.argument("whats", metavar="JOB.toml|INPUT…|RUN", nargs=-1, required=True)
+inputs = click.argument(
+    "whats", metavar="JOB.toml|INPUT…|RUN", nargs=-1, required=True, type=Name()
+)
 
 
 def shown(whats: Sequence[str]) -> str:
@@ -71,7 +95,7 @@ def shown(whats: Sequence[str]) -> str:
 
 env_file = click.option(
     "--env-file",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=file,
     help="A file of NAME=value lines.",
 )
 settings = click.option(
@@ -95,7 +119,7 @@ question = together(
     click.option("-s", "--system", metavar="TEMPLATE", help="The system's part."),
     click.option(
         "--prompt-file",
-        type=click.Path(dir_okay=False, path_type=Path),
+        type=file,
         help="A file that holds -p.",
     ),
     click.option("--api", help="Which API: chat, responses, completions or embeddings."),

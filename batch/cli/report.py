@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from batch import renderers
-from batch.cli import put, say
+from batch.cli import options, put, say
 from batch.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=options.path)
 @click.option("--by", metavar="KEY", multiple=True, default=("model",), show_default=True,
               help="model, endpoint, status, day, month, run, a tag or a column; repeatable.")  # fmt: skip
 @click.option(
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @click.option(
     "--until", metavar="WHEN", help="Only rows sent before then; a date is taken in whole."
 )
-@click.option("--prices", "file", metavar="FILE", type=click.Path(path_type=Path),
+@click.option("--prices", "file", metavar="FILE", type=options.path,
               help="Costs anew by the table [prices] of a TOML file.")  # fmt: skip
 @click.option("--reprice", is_flag=True,
               help="Costs anew by the public price lists as they are known now.")  # fmt: skip

@@ -11,7 +11,7 @@ from batch.cli import options
 
 
 @click.command()
-@click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
+@click.argument("run", metavar="RUN", type=options.path)
 @click.option(
     "--class",
     "classes",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from batch import words
+from batch import command_line, words
 from batch.cli import options, put, say
 from batch.errors import CapReached, Different, Interrupted, Refused
 
@@ -43,7 +42,7 @@ if TYPE_CHECKING:
               help="Send parameters and models that servers usually refuse.")  # fmt: skip
 @options.same_prompt
 @click.option("--new", is_flag=True, help="Start anew; the run that is there is kept as RUN~1.")
-@click.option("--reuse", metavar="RUN", type=click.Path(path_type=Path),
+@click.option("--reuse", metavar="RUN", type=options.path,
               help="Start anew, and take every answer to the same request from RUN.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Show the first requests; send nothing.")
 @click.option(
@@ -144,8 +143,8 @@ def _different(error: Different, folder: Path, *, again: bool) -> int:
     from batch.store.folder import free_name
 
     say(f"error: {error}; nothing was changed")
-    run = shlex.quote(str(folder))
-    anew = f"batchmill run {run}" if again else again_command()
+    run = command_line.quoted(folder)
+    anew = command_line.of("run", folder) if again else again_command()
     say(f"to start anew, keeping it as {free_name(folder)}: {anew} --new")
     say(f"the same, taking from it the answers that still fit: {anew} --reuse {run}")
     return error.exit_code
@@ -189,7 +188,7 @@ def _check_ours(file: File, folder: Path) -> None:
 
 def again_command(*without: str) -> str:
     """The command that goes on where this one ended: the same, without what starts anew, nor the
-    flags `without` and their values.
+    flags `without` and their values.  Flags may be written behind it.
     """
     command, *given = sys.argv[1:]
     if command == "estimate":  # its probe is a run
@@ -199,8 +198,10 @@ def again_command(*without: str) -> str:
     words = iter([command, *given])
     kept = []
     for word in words:
-        if word in left_out:
+        if word == "--":
+            kept += [command_line.named(name) if name != "-" else name for name in words]
+        elif word in left_out:
             next(words, None)
         elif word != "--new" and word.partition("=")[0] not in left_out:
             kept.append(word)
-    return shlex.join(["batchmill", *kept])
+    return command_line.of(*kept)

@@ -7,12 +7,12 @@ from pathlib import Path
 import click
 
 from batch import words
-from batch.cli import put, say
+from batch.cli import options, put, say
 from batch.errors import BatchError
 
 
 @click.command()
-@click.argument("root", metavar="[ROOT]", type=click.Path(path_type=Path), default=Path("runs"))
+@click.argument("root", metavar="[ROOT]", type=options.path, default=Path("runs"))
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 def runs(root: Path, as_json: bool) -> int:
     """List the runs below a folder (default: runs).

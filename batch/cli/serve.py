@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
 import click
 
-from batch.cli import put
+from batch import command_line
+from batch.cli import options, put
 from batch.errors import UsageError
 
 
 @click.command()
 @click.option(
     "--model-file",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=options.file,
     help="A GGUF file of your own.  [default: the embedded model]",
 )
 @click.option(
@@ -29,7 +31,8 @@ def serve(
 ) -> None:
     """Serve the embedded model on this machine until Ctrl-C.
 
-    It listens on 127.0.0.1 only, and asks for no key unless --api-key-env names one.
+    It listens on 127.0.0.1 only, and asks for no key unless --api-key-env names one.  Without a key
+    it answers no web page of another site.
     """
     from batch.local import server as local
     from batch.model import EMBEDDED_MODEL
@@ -53,5 +56,6 @@ def _key(variable: str | None) -> str:
 
 def _example(base_url: str, model: str, variable: str | None) -> str:
     key = f' -H "Authorization: Bearer ${variable}"' if variable else ""
-    body = f'{{"model": "{model}", "messages": [{{"role": "user", "content": "Say hello."}}]}}'
-    return f"curl {base_url}/chat/completions -H 'Content-Type: application/json'{key} -d '{body}'"
+    said = {"model": model, "messages": [{"role": "user", "content": "Say hello."}]}
+    body = command_line.quoted(json.dumps(said))
+    return f"curl {base_url}/chat/completions -H 'Content-Type: application/json'{key} -d {body}"

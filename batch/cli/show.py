@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from batch import words
-from batch.cli import put
+from batch.cli import options, put
 from batch.errors import UsageError
 
 LONGEST = 2_000
@@ -18,7 +18,7 @@ LONGEST = 2_000
 
 
 @click.command()
-@click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
+@click.argument("run", metavar="RUN", type=options.path)
 @click.option("--failed", is_flag=True, help="Only rows that failed.")
 @click.option("--flag", metavar="F", help="Only rows with this flag.")
 @click.option("--row", type=click.IntRange(min=0), help="Only this row.")

@@ -11,7 +11,7 @@ from batch.cli import options, put
 
 
 @click.command()
-@click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
+@click.argument("run", metavar="RUN", type=options.path)
 @options.as_json
 def status(run: Path, as_json: bool) -> None:
     """Counts, rate and time left; works beside the process that is at it."""

@@ -7,11 +7,11 @@ from pathlib import Path
 import click
 
 from batch import words
-from batch.cli import put, say
+from batch.cli import options, put, say
 
 
 @click.command()
-@click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
+@click.argument("run", metavar="RUN", type=options.path)
 @click.option("--input", "with_input", is_flag=True, help="Also compare every row with the input.")
 @click.option("--repair", is_flag=True,
               help="First set aside what is damaged; the next run asks its rows again.")  # fmt: skip

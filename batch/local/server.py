@@ -16,13 +16,13 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
 from batch.errors import UsageError
-from batch.local import model_file
+from batch.local import guard, model_file
 from batch.model import EMBEDDED_MODEL
 
 """The name under which it answers."""
@@ -67,10 +67,16 @@ def serve(
     api_key: str = "",
     parallel: int | None = None,
 ) -> None:
-    """Serve in the foreground until Ctrl-C.  Raises UsageError when the server ends by itself."""
+    """Serve in the foreground until Ctrl-C; without a key, behind a guard.  Raises UsageError when
+    the server ends by itself.
+    """
+    own_port, key = (port, api_key) if api_key else (0, None)
     try:
-        started = _started(model, parallel or PARALLEL, port, api_key, None, None)
-        with started as (local, child):
+        started = _started(model, parallel or PARALLEL, own_port, key, None, None)
+        with started as (local, child), ExitStack() as stack:
+            if not api_key:
+                made = guard.guarding(local.base_url, local.api_key, port)
+                local = Local(stack.enter_context(made), "")
             announce(local)
             raise UsageError(
                 f"the embedded model's server ended by itself (exit status {child.wait()})"

@@ -34,7 +34,7 @@ from batch.store.budget_file import Cap
 from batch.store.plan import Again, Plan
 from batch.store.recover import Redo
 from batch.structured.validator import Checker
-from batch.transport import endpoint, model_list, paths
+from batch.transport import endpoint, hosts, model_list, paths
 from batch.transport.endpoint import Target
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class Prepared:
     @cached_property
     def pricer(self) -> Pricer:
         """What prices answers.  For a public host the lists are loaded here: 0.3 s."""
-        private = endpoint.is_private(endpoint.host_of(self.base_url))
+        private = hosts.is_private(endpoint.host_of(self.base_url))
         at = self.asked.endpoint
         seller = prices.seller(self.base_url, at.provider, private=private, local=at.local)
         return Pricer(self.asked.prices, seller)

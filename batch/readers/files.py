@@ -13,6 +13,7 @@ from urllib.parse import quote, unquote
 
 from pyarrow import fs
 
+from batch import command_line
 from batch.errors import InputError
 from batch.readers import encodings, folders, hive, kinds, run, source
 from batch.readers.formats import FORMATS, READERS, SUFFIXES
@@ -79,8 +80,7 @@ def _left_out(found: Sequence[_Entry]) -> tuple[str, ...]:
 def _expand(entry: str, base: Path, deep: bool) -> _Entry:
     if source.is_url(entry):
         return _expand_url(entry, deep)
-    if entry.startswith("~/"):
-        entry = str(Path(entry).expanduser())
+    entry = command_line.home(entry)
     path = Path(os.path.normpath(base / entry))
     if RunFolder(path).plan.exists():
         return _Entry(run.parts(path), str(path))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
+from batch import command_line
 from batch.errors import InputError
 from batch.readers import lines, source
 from batch.readers.json_stream import Stream
@@ -45,7 +45,7 @@ def detect(path: str, options: TextOptions) -> Dialect:
             case "[":
                 return _array(stream, dialect)
             case "{":
-                return _object(stream, dialect, source.basename(path))
+                return _object(stream, dialect, path)
         raise stream.fault("neither JSON Lines nor a JSON document")
 
 
@@ -96,7 +96,7 @@ def _no_objects(stream: Stream, kind: type) -> InputError:
     return stream.fault(f"the rows of the array must be objects; the first is {found}")
 
 
-def _object(stream: Stream, dialect: Dialect, name: str) -> Dialect:
+def _object(stream: Stream, dialect: Dialect, path: str) -> Dialect:
     before = stream.lines
     members = list(_members(stream))
     own, spanned = stream.lines, stream.lines > before
@@ -106,7 +106,7 @@ def _object(stream: Stream, dialect: Dialect, name: str) -> Dialect:
         if following != "{":
             raise stream.fault("there is more behind the end of the object")
         return replace(dialect, shape="values")
-    if found := _rows_in(members, name):
+    if found := _rows_in(members, path):
         within = ".".join(found.path)
         return replace(dialect, shape="array", offset=found.offset, within=within)
     return replace(dialect, shape="values") if spanned else dialect
@@ -152,7 +152,7 @@ def _items(stream: Stream, path: tuple[str, ...]) -> _Member:
     return _Member(path, list, offset, first)
 
 
-def _rows_in(members: list[_Member], name: str) -> _Member | None:
+def _rows_in(members: list[_Member], path: str) -> _Member | None:
     """The array that holds the rows; None where the object is a row itself.  Raises InputError where
     there are several, and where they are columns.
     """
@@ -168,25 +168,36 @@ def _rows_in(members: list[_Member], name: str) -> _Member | None:
         if found:
             paths = [".".join(member.path) for member in found]
             keys = "".join(f"[{json.dumps(key)}]" for key in found[0].path)
-            way = f"take one out: jq -c '.{keys}[]' {shlex.quote(name)} > rows.jsonl"
-            raise InputError(f"{name}: several arrays in one object ({', '.join(paths)})", hint=way)
-    _refuse_columns(top, name)
+            words = f"several arrays in one object ({', '.join(paths)})"
+            way = f"take one out: {_jq(f'.{keys}[]', path)}"
+            raise InputError(f"{source.basename(path)}: {words}", hint=way)
+    _refuse_columns(top, path)
     return None
 
 
-def _refuse_columns(members: list[_Member], name: str) -> None:
+def _refuse_columns(members: list[_Member], path: str) -> None:
     """Raises InputError for an object of arrays, or of objects that are all alike."""
+    name = source.basename(path)
     kinds = {member.kind for member in members}
     keys = {member.keys for member in members}
     if kinds != {list} and (kinds != {dict} or len(members) < 2 or len(keys) > 1):
         return
     if kinds == {dict} and not all(key.isdecimal() for key in keys.pop()):
-        way = f"jq -c 'to_entries[] | {{key}} + .value' {shlex.quote(name)} > rows.jsonl"
+        way = _jq("to_entries[] | {key} + .value", path)
         raise InputError(f"{name}: an object a key, and not an array of them", hint=way)
     split = (
         ", orient='split'" if {("columns",), ("data",)} <= {each.path for each in members} else ""
     )
-    code = (
-        f"import pandas; pandas.read_json('{name}'{split}).to_parquet('rows.parquet', index=False)"
-    )
-    raise InputError(f"{name}: columns, and not rows", hint=f'turn it: python -c "{code}"')
+    read = f"pandas.read_json({_place(path)!r}{split})"
+    code = f"import pandas; {read}.to_parquet('rows.parquet', index=False)"
+    way = f"turn it: python -c {command_line.quoted(code)}"
+    raise InputError(f"{name}: columns, and not rows", hint=way)
+
+
+def _jq(filter: str, path: str) -> str:
+    """The command that makes rows of a document."""
+    return f"jq -c {command_line.quoted(filter)} {command_line.quoted(_place(path))} > rows.jsonl"
+
+
+def _place(path: str) -> str:
+    return command_line.file(source.shown(path))

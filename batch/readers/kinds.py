@@ -5,11 +5,11 @@ that lead on.
 from __future__ import annotations
 
 import re
-import shlex
 from pathlib import PurePosixPath
 
 import pyarrow as pa
 
+from batch import command_line
 from batch.errors import InputError
 from batch.readers import source
 
@@ -72,7 +72,7 @@ _OF_SUFFIX = {suffix: kind for kind, line in _SUFFIXES.items() for suffix in lin
 
 
 def _by(library: str, call: str, write: str) -> str:
-    return f"python -c \"import {library}; {library}.{call}('{{name}}').{write}('rows.parquet')\""
+    return f"import {library}; {library}.{call}({{name}}).{write}('rows.parquet')"
 
 
 _WORDS = {
@@ -165,7 +165,10 @@ def other(path: str, kind: str) -> InputError:
     name = source.basename(path)
     what, way = _WORDS[kind]
     plain = name.removesuffix(source.compression(path))
-    said = way.format(file=shlex.quote(name), name=name, plain=plain)
+    place = command_line.file(source.shown(path))
+    said = way.format(file=command_line.quoted(place), name=repr(place), plain=plain)
+    if way.startswith("import "):
+        said = f"python -c {command_line.quoted(said)}"
     return InputError(f"{name}: {what}; {said}")
 
 

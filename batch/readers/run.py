@@ -5,7 +5,6 @@ Only rows that were answered; the files are the sealed parts of the run.
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from batch import command_line
 from batch.errors import InputError
 from batch.model import Batch, Position, Row
 from batch.readers import carried, parquet
@@ -44,7 +44,7 @@ def parts(run: Path) -> list[str]:
         raise InputError(f"{folder.plan}: is damaged: {error}") from None
     if state != "finished":
         known = "is under way or was killed" if state == "running" else f"is {state}"
-        hint = f"finish it first: batchmill run {shlex.quote(str(run))}"
+        hint = f"finish it first: {command_line.of('run', command_line.near(run))}"
         raise InputError(f"{run}: {known}; not all of its rows were asked", hint=hint)
     found = list(map(str, folder.sealed_files()))
     if not found:

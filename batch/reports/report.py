@@ -24,7 +24,7 @@ from batch.reports.keys import ChosenRun
 from batch.run_folder import RunFolder
 from batch.store import contents, part_results, plan
 from batch.store.plan import Plan
-from batch.transport import endpoint
+from batch.transport import endpoint, hosts
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -218,7 +218,7 @@ def _pricer(known: Plan) -> Pricer:
     table = known.job.get("endpoint") or {}
     url, provider = table.get("base_url") or "", table.get("provider")
     own = msgspec.convert(known.job.get("prices") or {}, dict[str, Price])
-    private = endpoint.is_private(endpoint.host_of(url))
+    private = hosts.is_private(endpoint.host_of(url))
     local = url == "local" or url.startswith("local:")
     return Pricer(own, prices.seller(url, provider, private=private, local=local))
 

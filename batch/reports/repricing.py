@@ -22,7 +22,7 @@ from batch.costs.prices import Price, Pricer, Quote, Seller
 from batch.model import Usage
 from batch.reports.counts import Costing, flagged
 from batch.store.plan import Plan
-from batch.transport import endpoint
+from batch.transport import endpoint, hosts
 
 KEYS = ("served_model", "model", "service_tier", "endpoint", "minute")
 COUNTS = tuple(Usage.__struct_fields__)
@@ -81,7 +81,7 @@ def _of_run(run: Plan) -> Quoting:
         if place is None:
             return Pricer(own, Seller())
         url, local = f"https://{place}", place == "local"
-        private = endpoint.is_private(endpoint.host_of(url))
+        private = hosts.is_private(endpoint.host_of(url))
         return Pricer(own, prices.seller(url, provider, private=private, local=local))
 
     return lambda names, tier, place, at: pricer(place).quote(names, tier, at)

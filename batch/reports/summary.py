@@ -4,12 +4,14 @@ are, what to do next.
 
 from __future__ import annotations
 
-import shlex
+import re
 from decimal import Decimal
 from pathlib import Path
 
 import msgspec
 
+from batch import command_line
+from batch.command_line import near
 from batch.errors import BatchError, CapReached, Doubtful
 from batch.outcome import TRANSIENT
 from batch.run_folder import RunFolder
@@ -76,31 +78,41 @@ def lines(ended: Ended, file: Path | None = None) -> list[str]:
         rows = "1 row holds" if misfits == 1 else f"{misfits:,} rows hold"
         said.append(f"extra     {rows} values that fit no column: see `extra`")
     if ended.reuse is not None:
-        said.append(f"reused    {totals.rows_reused:,} rows, taken from {_shown(ended.reuse)}")
+        said.append(f"reused    {totals.rows_reused:,} rows, taken from {near(ended.reuse)}")
     said.append(_tokens(totals))
     said.append(_cost(totals))
     if ended.cap_left is not None:
         said.append(f"cap left  {money(ended.cap_left)}")
     said.append(_time(ended))
     if file is not None:
-        said.append(f"results   {_shown(file)}")
+        said.append(f"results   {near(file)}")
     elif totals.rows_ok or totals.rows_failed:
-        said.append(f"results   {_shown(ended.run.completions)}")
+        said.append(f"results   {near(ended.run.completions)}")
         said.append(f"open      {opening(ended.run.completions)}")
     return said
 
 
 def unwritten(ended: Ended, file: Path | None) -> str:
     """That a run which stopped has written no file, and where its rows are."""
-    name = "standard output" if file is None else _shown(file)
-    return f"nothing is written to {name} before all is asked; what is done lies in {_shown(ended.run.path)}"
+    name = "standard output" if file is None else near(file)
+    return f"nothing is written to {name} before all is asked; what is done lies in {near(ended.run.path)}"
 
 
 def opening(completions: Path) -> str:
     """A line that opens the results."""
-    folder = str(_shown(completions))
-    quoted = folder.replace("'", "''")
-    return f"duckdb -c \"FROM '{quoted}/*.parquet'\"   or   pandas.read_parquet({folder!r})"
+    folder = near(completions)
+    pandas = f"pandas.read_parquet({command_line.named(folder)!r})"
+    if "\\" in str(folder):  # for DuckDB it parts folders
+        return pandas
+    return f"duckdb -c {command_line.quoted(f'FROM {_to_duckdb(folder)}')}   or   {pandas}"
+
+
+def _to_duckdb(folder: Path) -> str:
+    """The files of a folder in SQL; there `./~` is home, too, and `key=value` a column."""
+    name = str(folder.absolute() if str(folder).startswith("~") else folder)
+    literal = re.sub(r"[*?\[]", r"[\g<0>]", name).replace("'", "''")
+    files = f"'{literal}/*.parquet'"
+    return f"read_parquet({files}, hive_partitioning = false)" if "=" in name else files
 
 
 def reason(stopped: BatchError, run: RunFolder) -> str:
@@ -112,7 +124,7 @@ def reason(stopped: BatchError, run: RunFolder) -> str:
 
 
 def _show(run: Path) -> str:
-    return f"batchmill show {shlex.quote(str(_shown(run)))}"
+    return command_line.of("show", near(run))
 
 
 def next_step(ended: Ended, again: str, cap_flag: str = "--max-cost ") -> str | None:
@@ -196,11 +208,3 @@ def _time(ended: Ended) -> str:
     maybe = f", {billed:,} of them may have been billed without an answer" if billed else ""
     requests = f"{asked:,} rows in {ended.now.attempts:,} requests"
     return f"time      {duration(ended.seconds)} for {requests}{rate}{maybe}"
-
-
-def _shown(path: Path) -> Path:
-    """As short as it may be pasted in the working folder."""
-    try:
-        return path.absolute().relative_to(Path.cwd())
-    except ValueError:
-        return path.absolute()

@@ -11,7 +11,6 @@ from __future__ import annotations
 import errno
 import io
 import os
-import shlex
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from typing import Any, BinaryIO, TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from batch import command_line
 from batch.errors import Damaged, StorageError
 from batch.run_folder import is_run, run_of
 
@@ -314,8 +314,7 @@ def damaged(path: Path, why: str) -> Damaged:
 
 def way_out_of(run: Path) -> str:
     """What to do about a damaged run."""
-    quoted = shlex.quote(str(run))
-    return f"set aside what is damaged with: batchmill verify --repair {quoted}"
+    return f"set aside what is damaged with: {command_line.of('verify', '--repair', run)}"
 
 
 def refused(error: OSError, path: Path) -> StorageError:

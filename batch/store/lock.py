@@ -18,6 +18,7 @@ from pathlib import Path
 
 from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
+from batch import command_line
 from batch.errors import BatchError, Refused, StorageError
 from batch.run_folder import RunFolder
 from batch.store import plan
@@ -145,7 +146,7 @@ def _in_use(run: RunFolder) -> Refused:
     time.sleep(0.1)  # who has just taken the lock is about to sign it
     return Refused(
         f"{run.path} is in use by {_named(run)}",
-        hint=f"wait for it, stop it, or look at it with: batchmill status {run.path}",
+        hint=f"wait for it, stop it, or look at it with: {command_line.of('status', run.path)}",
     )
 
 

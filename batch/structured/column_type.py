@@ -12,6 +12,8 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
+from batch.structured.schema import MOST_LEVELS
+
 TEXT = pa.string()
 """The type of a column that holds JSON text."""
 
@@ -66,6 +68,8 @@ class _Typing:
         if isinstance(reference := node.get("$ref"), str):
             if reference in seen:
                 raise Untypable(f"{_named(at)} holds itself ({reference})")
+            if len(seen) == MOST_LEVELS:
+                raise Untypable(f"{_named(at)[:MOST_LEVELS]}… lies too deep")
             return self.type_of(self._resolved(reference, at), at, seen | {reference})
         for word in ("anyOf", "oneOf", "allOf"):
             if word in node:

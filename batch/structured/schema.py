@@ -25,6 +25,12 @@ KEYWORDS = frozenset(_WORDS.split())
 """The words of JSON Schema (https://json-schema.org/draft/2020-12/schema); also those with `$`."""
 
 
+MOST_LEVELS = 100
+"""Levels of a schema: servers take 10 or less; validators and Parquet end before 200."""
+
+_TOO_DEEP = f"it is nested more than {MOST_LEVELS} levels deep"
+
+
 class BadSchema(ValueError):
     """`schema` of a job is none.  The text says where and why."""
 
@@ -34,6 +40,23 @@ def expanded(given: Any) -> dict[str, Any]:
 
     Raises BadSchema.
     """
+    try:
+        made = _expanded(given)
+    except RecursionError:
+        raise BadSchema(_TOO_DEEP) from None
+    if not _is_within(made, MOST_LEVELS):
+        raise BadSchema(_TOO_DEEP)
+    return made
+
+
+def _is_within(node: Any, levels: int) -> bool:
+    if not isinstance(node, dict | list):
+        return True
+    inner = node.values() if isinstance(node, dict) else node
+    return levels > 0 and all(_is_within(each, levels - 1) for each in inner)
+
+
+def _expanded(given: Any) -> dict[str, Any]:
     if not isinstance(given, dict) or not given:
         raise BadSchema("expected a JSON Schema, or fields and their types")
     if not _is_json_schema(given):

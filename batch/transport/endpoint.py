@@ -6,7 +6,6 @@ as its author meant it: with or without scheme, version, query, or the path of a
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import ssl
 from pathlib import Path
@@ -18,7 +17,8 @@ import msgspec
 from batch.costs import price_lists
 from batch.errors import JobError, UsageError
 from batch.model import EMBEDDED_MODEL
-from batch.transport import proxies, tls
+from batch.transport import proxies, tls, url_secrets
+from batch.transport.hosts import is_private
 from batch.transport.paths import AZURE_DEPLOYMENT, unix_socket
 from batch.transport.proxies import Proxy
 
@@ -26,8 +26,10 @@ Seconds = Annotated[float, msgspec.Meta(gt=0)]
 
 OPENAI = "https://api.openai.com/v1"
 
-SECRET_WORDS = ("key=", "token=", "secret=", "password=", "sig=")
-"""How the names of query parameters end that hold secrets."""
+_SECRET_URL = (
+    "[endpoint] base_url: keep secrets out of the URL; name their variable in api_key_env, or send"
+    ' them as a header: [endpoint.headers] x-functions-key = "$NAME"'
+)
 
 
 class Endpoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -202,10 +204,8 @@ def _checked(base_url: str, endpoint: Endpoint) -> SplitResult:
     parts = urlsplit(base_url)
     if parts.scheme not in ("http", "https"):
         raise JobError(_no_url(base_url))
-    if parts.username or parts.password or _names_a_secret(parts.query):
-        raise JobError(
-            "[endpoint] base_url: keep secrets out of the URL; name their variable in api_key_env"
-        )
+    if url_secrets.named_in(parts):
+        raise JobError(_SECRET_URL)
     if parts.scheme == "http" and not endpoint.allow_http and not is_private(host):
         raise JobError(
             f"[endpoint] base_url: plain http to {host} would send prompts and key unencrypted;"
@@ -216,26 +216,14 @@ def _checked(base_url: str, endpoint: Endpoint) -> SplitResult:
 
 def _checked_socket(base_url: str) -> SplitResult:
     parts = urlsplit(base_url)
+    if url_secrets.named_in(parts):
+        raise JobError(_SECRET_URL)
     if parts.netloc or not parts.path.startswith("/") or parts.path.endswith("/"):
         raise JobError(
             "[endpoint] base_url: expected the whole path of a unix socket, as in"
             f" unix:///run/llm.sock, not {base_url!r}"
         )
     return parts
-
-
-def _names_a_secret(query: str) -> bool:
-    return any(word in query.casefold() for word in SECRET_WORDS)
-
-
-def is_private(host: str) -> bool:
-    """Whether a host is loopback, private or a single label: servers of one's own need no key and have
-    no list price.
-    """
-    try:
-        return ipaddress.ip_address(host).is_private
-    except ValueError:
-        return "." not in host or host.endswith((".local", ".localhost", ".internal", ".lan"))
 
 
 def _expanded(name: str, value: str, environment: dict[str, str]) -> str:

@@ -16,6 +16,7 @@ from urllib.parse import SplitResult, urlsplit
 import msgspec
 
 from batch.errors import UsageError
+from batch.transport.hosts import is_loopback
 
 SOCKS = ("socks", "socks4", "socks4a", "socks5", "socks5h")
 SCHEMES = ("http", "https", *SOCKS)
@@ -55,14 +56,6 @@ def of(parts: SplitResult, environment: Mapping[str, str]) -> Proxy | None:
         return None
     url = environment[variable].strip()
     return _checked(Proxy(url if "://" in url else f"http://{url}", variable))
-
-
-def is_loopback(host: str) -> bool:
-    """Whether `host` is this machine, which needs no proxy."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
 
 
 def _checked(proxy: Proxy) -> Proxy:

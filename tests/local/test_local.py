@@ -219,6 +219,11 @@ def test_serve_prints_its_address_asks_no_key_and_ends_well_on_an_interrupt() ->
         base_url = process.stdout.readline().strip()
         assert base_url in process.stdout.readline()
         assert call(base_url, "models", "")["data"]
+        body = {"messages": [{"role": "user", "content": "Say hello."}], "max_tokens": 4}
+        assert call(base_url, "chat/completions", "", body)["choices"]
+        request = urllib.request.Request(f"{base_url}/models", headers={"Host": "evil.example"})
+        with pytest.raises(urllib.error.HTTPError, match="403"):
+            urllib.request.urlopen(request, timeout=10)
         process.send_signal(signal.SIGINT)
         assert (process.wait(10), process.stderr.read()) == (0, "")
 

@@ -4,6 +4,7 @@ one from any place.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import subprocess
@@ -171,7 +172,7 @@ def test_a_line_with_one_array_stays_a_row_of_json_lines(tmp_path: Path) -> None
 def test_a_document_without_rows_says_why(
     tmp_path: Path, text: str, said: str, way: str | None
 ) -> None:
-    with pytest.raises(InputError) as caught:
+    with contextlib.chdir(tmp_path), pytest.raises(InputError) as caught:
         rows(written(tmp_path, text))
 
     assert str(caught.value).startswith("r.json: ")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import bz2
+import contextlib
 import gzip
 import io
 import json
@@ -38,7 +39,7 @@ def rows(found: Input) -> list[Row]:
 
 def refused(tmp_path: Path, name: str, content: bytes, format: str | None = None) -> str:
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(InputError) as caught:
+    with contextlib.chdir(tmp_path), pytest.raises(InputError) as caught:
         rows(resolve(name, tmp_path, format))
     return str(caught.value)
 
