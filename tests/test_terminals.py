@@ -6,6 +6,8 @@ import io
 import json
 import os
 import re
+import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +20,7 @@ from batch.progress import Progress
 from batch.totals import Summary
 from tests.conftest import ROOT
 from tests.fake_api import Step
-from tests.reading import asking, in_shell, rows, texts, write
+from tests.reading import asking, in_shell, rows, texts, until, write
 
 DRIVING = "\x00\x07\x08\x1b[2J\x7f\x9b31m\x85\u061c\u200e\u200f\u2028\u2029\u202e\u2066\u2069"
 OBEYED = re.compile(
@@ -192,12 +194,35 @@ def test_the_bar_is_not_driven_either():
     assert "no \ufffd" in stream.getvalue()
 
 
-@pytest.mark.parametrize("words", ["2>&-", "2>/dev/full", "2> >(exit)"])
+UNWATCHED = ["2>&-", "2>/dev/full", "2> >(exit)", "<&- >&- 2>&-", "<&-"]
+
+
+@pytest.mark.parametrize("words", UNWATCHED)
 def test_a_run_that_nobody_watches_runs(api, tmp_path, words):
     write(tmp_path / "in.jsonl", texts(20))
     ended = in_shell(tmp_path, words, "run", "in.jsonl", *asking(api))
     assert ended.returncode == 0, ended
     assert len(rows(tmp_path / "runs/in")) == 20
+
+
+@pytest.mark.parametrize("words", UNWATCHED)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_stops_a_run_that_nobody_watches(api, tmp_path, words, number):
+    api.always = Step(delay=0.1)
+    write(tmp_path / "in.jsonl", texts(2_000))
+    command = shlex.join(
+        [sys.executable, *map(str, ("-m", "batch", "run", "in.jsonl", *asking(api)))]
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    shell = ["bash", "-c", f"exec {command} -c 8 {words}"]
+    process = subprocess.Popen(shell, cwd=tmp_path, env=environment)
+    until(lambda: len(api.ledger) > 30)
+    process.send_signal(number)
+    code = process.wait(60)
+    assert code == {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129}[number.name]
+    kept = [row["status"] for row in rows(tmp_path / "runs/in")]
+    assert kept == ["ok"] * len(api.ledger)
+    assert len(kept) < 2_000
 
 
 def test_a_reader_that_has_gone_is_no_fault(foreign, tmp_path):

@@ -11,6 +11,7 @@ import os
 import sys
 import traceback
 from importlib.abc import MetaPathFinder
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -89,6 +90,7 @@ def main() -> None:
     """Run the command line.  A BatchError is one line and its exit code; anything else is a bug
     (70).
     """
+    _have_streams()
     sys.stdout, sys.stderr = words.stream(sys.stdout), words.stream(sys.stderr)
     sys.excepthook = _bug
     sys.meta_path.insert(0, NotNeeded())
@@ -96,6 +98,19 @@ def main() -> None:
     if "batch.cli.signals" in sys.modules:
         sys.modules["batch.cli.signals"].disregard()
     sys.exit(code)
+
+
+def _have_streams() -> None:
+    """Where a standard stream is closed its number is taken, so that no file or socket gets it, and
+    what is read there is nothing.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    if sys.stdin is None:
+        sys.stdin = Path(os.devnull).open(encoding="utf-8")
 
 
 def _exit_code() -> int:
