@@ -118,6 +118,7 @@ class Engine:
         doubtful = self._judge.may_be_the_rows(now) and self._feed.few_left(MOST_LEFT)
         if doubtful and await self._is_there():
             self._judge.try_the_last()
+            self._feed.hurry()
 
     async def _next(self) -> Task | None:
         """The next row whose request may leave now; None when there will be no more.

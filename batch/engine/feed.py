@@ -116,6 +116,11 @@ class Feed:
         self._in_flight -= 1
         self._wake()
 
+    def hurry(self) -> None:
+        """Let no row wait any longer for another try."""
+        self._waiting.hurry(self._clock())
+        self._wake()
+
     def stop(self) -> None:
         """Give out nothing more."""
         self._stopped = True

@@ -218,6 +218,11 @@ class Waiting(Generic[Item]):
             return None
         return heapq.heappop(self._heap)[2]
 
+    def hurry(self, now: float) -> None:
+        """Let all items be due, in the order in which they would have been."""
+        waiting = sorted(self._heap)
+        self._heap = [(min(due, now), next(self._order), item) for due, _, item in waiting]
+
     def next_due(self) -> float | None:
         """When the next item is due."""
         return self._heap[0][0] if self._heap else None

@@ -149,3 +149,12 @@ def test_time_heals_the_budget():
         budget.wait(FAILED, 1.0, 60.0)
 
     assert budget.wait(FAILED, 200.0, 60.0) == 0
+
+
+def test_rows_that_are_hurried_are_due_in_the_order_they_would_have_been():
+    waiting: Waiting[str] = Waiting()
+    for due, item in ((9.0, "c"), (1.0, "a"), (5.0, "b")):
+        waiting.push(due, item)
+    waiting.hurry(2.0)
+    waiting.push(2.0, "d")
+    assert [waiting.pop_due(2.0) for _ in range(5)] == ["a", "b", "c", "d", None]
