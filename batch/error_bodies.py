@@ -81,12 +81,15 @@ class ServerError(msgspec.Struct, frozen=True):
 
 MINIMAX = "base_resp"
 
+SIGNS = frozenset({MINIMAX, *(str(path[0]) for path in ERRORS)})
+"""Keys without any of which an answer holds no error, as all but a few do not."""
+
 
 def error_in(body: Any) -> ServerError | None:
     """The error that a decoded body holds, in whichever shape; None when it holds none."""
     if isinstance(body, list) and body and isinstance(body[0], dict):  # Google
         return error_in(body[0])
-    if not isinstance(body, dict):
+    if not isinstance(body, dict) or (_is_answer(body) and SIGNS.isdisjoint(body)):
         return None
     error = _first(body, ERRORS)
     if error is None and (error := _of_minimax(body)) is None and not _is_answer(body):

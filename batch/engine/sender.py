@@ -6,7 +6,8 @@ known what became of it (`settle`).
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
 
 from batch.costs import token_bounds
 from batch.costs.budget import Boundless, Reservations
@@ -38,8 +39,9 @@ class Layer(Protocol):
         this request, and Stopped where no request may leave.
         """
 
-    async def send(self, request: Request) -> Attempt:
-        """One try.  Raises StorageError."""
+    @property
+    def send(self) -> Callable[[Request], Coroutine[Any, Any, Attempt]]:
+        """One try.  Raises StorageError.  A layer that adds nothing here has that of the one within."""
 
     def settle(self, request: Request, done: Try, judged: Outcome) -> None:
         """The request is not under way any more: `done` is what became of it."""
@@ -60,6 +62,8 @@ class Sender:
         self._limiter = limiter
         rated = _Rated(_Recorded(self._wire, store), limiter)
         self._outermost: Layer = rated if reservations is None else _Capped(rated, reservations)
+        self.send = self._outermost.send
+        """See Layer."""
 
     @property
     def gate(self) -> Gate:
@@ -95,10 +99,6 @@ class Sender:
         """The request as this endpoint takes it."""
         return self._wire.adapted(request)
 
-    async def send(self, request: Request) -> Attempt:
-        """See Layer."""
-        return await self._outermost.send(request)
-
     def settle(self, request: Request, done: Try, judged: Outcome) -> None:
         """See Layer."""
         self._outermost.settle(request, done, judged)
@@ -113,6 +113,7 @@ class _Wire:
 
     def __init__(self, client: Client) -> None:
         self._client = client
+        self.send = client.send
 
     async def admit(self, request: Request) -> bool:
         return True
@@ -123,9 +124,6 @@ class _Wire:
     def adapted(self, request: Request) -> Request:
         return self._client.adapted(request)
 
-    async def send(self, request: Request) -> Attempt:
-        return await self._client.send(request)
-
     def settle(self, request: Request, done: Try, judged: Outcome) -> None:
         if isinstance(judged, Reject) and judged.stream_options:
             self._client.leave_out_stream_options()
@@ -135,25 +133,21 @@ class _Recorded:
     """Every request is written down before it leaves."""
 
     def __init__(self, inner: Layer, store: Store) -> None:
+        self.admit, self.settle = inner.admit, inner.settle
         self._inner = inner
         self._store = store
 
-    async def admit(self, request: Request) -> bool:
-        return await self._inner.admit(request)
-
-    async def send(self, request: Request) -> Attempt:
+    def send(self, request: Request) -> Coroutine[Any, Any, Attempt]:
         most = token_bounds.most_input(request)
         self._store.sent(request.row, request.model, most, token_bounds.most_output(request))
-        return await self._inner.send(request)
-
-    def settle(self, request: Request, done: Try, judged: Outcome) -> None:
-        self._inner.settle(request, done, judged)
+        return self._inner.send(request)
 
 
 class _Rated:
     """Requests leave no faster than the endpoint takes them."""
 
     def __init__(self, inner: Layer, limiter: Limiter) -> None:
+        self.send = inner.send
         self._inner = inner
         self._limiter = limiter
 
@@ -162,9 +156,6 @@ class _Rated:
             return await self._limiter.admit(request) and await self._inner.admit(request)
         except TooLarge as error:
             raise Unsendable(Error("too_large", str(error))) from None
-
-    async def send(self, request: Request) -> Attempt:
-        return await self._inner.send(request)
 
     def settle(self, request: Request, done: Try, judged: Outcome) -> None:
         self._inner.settle(request, done, judged)
@@ -177,6 +168,7 @@ class _Capped:
     """What a request may cost at most is reserved before it leaves."""
 
     def __init__(self, inner: Layer, reservations: Reservations) -> None:
+        self.send = inner.send
         self._inner = inner
         self._reservations = reservations
 
@@ -196,9 +188,6 @@ class _Capped:
             if not admitted:
                 reservations.give_back(request)
         return admitted
-
-    async def send(self, request: Request) -> Attempt:
-        return await self._inner.send(request)
 
     def settle(self, request: Request, done: Try, judged: Outcome) -> None:
         self._inner.settle(request, done, judged)

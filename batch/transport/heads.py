@@ -74,7 +74,7 @@ class _Lenient:
             self._head = data
             return (), False, b""
         self._head = b""
-        if b"chunked" in data[:end].lower():
+        if data.find(b"hunked", 0, end) >= 0 or data.find(b"HUNKED", 0, end) >= 0:
             data = _without_length(data, end)
         return self._fed(data)
 
@@ -94,6 +94,8 @@ class _Lenient:
 def _end(data: bytes) -> int:
     """Where the head of an answer ends, with those of interim ones (103) before it; 0 where not yet."""
     start = 0
+    if data[9:10] != b"1" and (at := data.find(b"\r\n\r\n")) >= 0:
+        return at + 4
     while end := _next_end(data, start):
         is_last = INTERIM.match(data, start) is None or end == len(data)
         if is_last:
