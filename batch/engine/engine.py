@@ -101,22 +101,22 @@ class Engine:
                 request = self._sender.adapted(task.asked)
                 if task.tries:
                     request = msgspec.structs.replace(request, again=task.unwanted)
-                task = msgspec.structs.replace(task, request=request)
+                if request is not task.request:
+                    task = msgspec.structs.replace(task, request=request)
                 attempt = await self._sender.send(request)
                 done, judged = self._judge.ended(request, attempt)
                 self._sender.settle(request, done, judged)
-                await self._doubt()
-                decided = self._judge.decide(task, done, judged, self._sender.now())
+                if self._judge.may_be_the_rows(now := self._sender.now()):
+                    await self._doubt()
+                decided = self._judge.decide(task, done, judged, now)
                 self._carry_out(task, *decided)
                 await self._store.room()
         except (StorageError, InputError) as error:
             self._stop(error)
 
     async def _doubt(self) -> None:
-        """Where only few rows are left, and fail for long: find out whether that is an outage."""
-        now = self._sender.now()
-        doubtful = self._judge.may_be_the_rows(now) and self._feed.few_left(MOST_LEFT)
-        if doubtful and await self._is_there():
+        """Rows have failed for long: where only few are left, find out whether that is an outage."""
+        if self._feed.few_left(MOST_LEFT) and await self._is_there():
             self._judge.try_the_last()
             self._feed.hurry()
 
