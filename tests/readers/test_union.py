@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import decimal
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import pyarrow.dataset as ds
 import pyarrow.feather
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from batch.errors import InputError
@@ -256,6 +257,8 @@ def some(kind: pa.DataType) -> list[Any]:
 def test_no_value_is_another_in_the_type_of_both(
     kind: pa.DataType, other: pa.DataType, data: st.DataObject
 ) -> None:
+    # pyarrow makes of these an array that its own validation refuses
+    assume(not re.search(r"fixed_size_list<\w+: fixed_size_list<\w+: null", f"{kind} {other}"))
     united = both(kind, other)
     assert (united is None) == (both(other, kind) is None)
     if united is None:
