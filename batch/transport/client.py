@@ -116,6 +116,7 @@ class Client:
                 poster.close()
         await self._session.close()
         self._pool.end()
+        await asyncio.sleep(0)  # a closed connection lets go of its socket in the loop's next round
 
     def adapted(self, request: Request) -> Request:
         """`request` as this endpoint takes it, by what it is and what it has refused before."""

@@ -138,7 +138,7 @@ def test_an_unfinished_run_is_refused_and_what_to_do_is_said(api, start, batchmi
         after = batchmill(*chained(tmp_path, api))
         for ended in (beside, after):
             assert ended.exit_code == 2
-            assert ended.stderr.splitlines()[-1] == f"{hint}{tmp_path / 'first'}"
+            assert ended.stderr.splitlines()[-1] == f"{hint}first"
     assert not (tmp_path / "runs/second").exists()
     api.latency = 0
     assert batchmill("run", str(tmp_path / "first")).exit_code == 0
