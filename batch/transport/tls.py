@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from batch.errors import JobError, UsageError
 
+RECORDS = (b"\x15", b"\x16")
+"""How an alert and a handshake begin (RFC 8446, 5.1)."""
 HANDSHAKE_SECONDS = 1.0
 TRUSTED = {"SSL_CERT_FILE": Path.is_file, "SSL_CERT_DIR": Path.is_dir}
 """Variables that OpenSSL reads, and what each must name."""
@@ -76,13 +79,27 @@ def _show(made: ssl.SSLContext, client_cert: str, client_key: str | None) -> Non
 
 
 async def speaks_tls(host: str, port: int) -> bool:
-    """Whether a server soon takes a TLS handshake, whoever it is; nothing is sent over it."""
-    anyone = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    anyone.check_hostname, anyone.verify_mode = False, ssl.CERT_NONE
+    """Whether a server soon answers a TLS handshake, whoever it is; nothing else is sent."""
     try:
         async with asyncio.timeout(HANDSHAKE_SECONDS):
-            _, writer = await asyncio.open_connection(host, port, ssl=anyone)
+            reader, writer = await asyncio.open_connection(host, port)
+            try:
+                writer.write(_client_hello())
+                return await reader.read(1) in RECORDS
+            finally:
+                writer.transport.abort()
+                await asyncio.sleep(0)  # in which it lets go of its socket
     except (OSError, TimeoutError):
         return False
-    writer.transport.abort()
-    return True
+
+
+def _client_hello() -> bytes:
+    """The first words of a client that asks for no name.  asyncio's own handshake keeps its socket when
+    it is given up.
+    """
+    anyone = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    anyone.check_hostname, anyone.verify_mode = False, ssl.CERT_NONE
+    answered, said = ssl.MemoryBIO(), ssl.MemoryBIO()
+    with suppress(ssl.SSLWantReadError):
+        anyone.wrap_bio(answered, said).do_handshake()
+    return said.read()
