@@ -24,6 +24,7 @@ import sys
 import termios
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,7 +84,8 @@ def _preload() -> None:
     sys.meta_path.insert(0, hidden)
     for module in pkgutil.walk_packages(batch.__path__, "batch."):
         if module.name not in (ALONE, "batch.__main__"):
-            importlib.import_module(module.name)
+            with suppress(ModuleNotFoundError):  # an extra that is not installed
+                importlib.import_module(module.name)
     for name in BESIDES:
         importlib.import_module(name)
     sys.meta_path.remove(hidden)
