@@ -1,5 +1,5 @@
-"""What a person sees while a run is under way: a bar on a terminal, a plain line every 30 s
-elsewhere.
+"""What a person sees while a run is under way: a bar on a terminal and in a notebook, a plain line
+every 30 s elsewhere.
 
 A consumer of the run's events.  Counts what is durable; nothing here decides anything.
 """
@@ -12,10 +12,11 @@ from typing import Any, TextIO
 from tqdm import tqdm
 
 from batch import words
-from batch.engine.events import Ended, Event, Notice, Opened, Progressed, Waiting, WentOn
+from batch.engine.events import Ended, Event, Fetching, Notice, Opened, Progressed, Waiting, WentOn
 from batch.totals import Totals
 from batch.words import duration, money, short
 
+FETCHING = "fetching the embedded model, once"
 PLAIN_SECONDS = 30.0
 BAR_SECONDS = 0.5
 BAR = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}]{postfix}"
@@ -24,11 +25,16 @@ BAR = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {ra
 class Progress:
     """Shows the events of one run on a stream; `close` it, or let `Ended` do it."""
 
-    def __init__(self, stream: TextIO | None = None) -> None:
-        """Without a stream, stderr is told."""
+    def __init__(self, stream: TextIO | None = None, bars: type[tqdm[Any]] | None = None) -> None:
+        """Without a stream, stderr is told.  `bars` is what draws, wherever that is; without it tqdm
+        draws on a terminal, and nothing elsewhere.
+        """
         self._stream = sys.stderr if stream is None else stream
+        self._bars = bars if bars is not None or not self._stream.isatty() else tqdm
         self._bar: tqdm[Any] | None = None
+        self._download: tqdm[Any] | None = None
         self._shown = 0.0
+        self._fetches = False
 
     def __call__(self, event: Event) -> None:
         """Show an event.  Raises OSError and ValueError where the stream is gone."""
@@ -39,6 +45,8 @@ class Progress:
                 self._draw(event)
             case Notice(text):
                 self.say(text)
+            case Fetching(there, whole):
+                self.fetching(there, whole)
             case Waiting(kind, why, again):
                 if kind != "rate" and not again:  # a limit that is used up is how it should be
                     self.say(why)
@@ -55,16 +63,41 @@ class Progress:
         else:
             words.remark(text, self._stream)
 
+    def fetching(self, there: int, whole: int) -> None:
+        """Show how much of the embedded model is there."""
+        begins, self._fetches = not self._fetches, there < whole
+        if begins and self._bars is None:
+            self.say(f"{FETCHING} ({whole / 1e6:.0f} MB) …")
+        elif begins and self._bars is not None:
+            self._download = self._bars(
+                total=whole,
+                desc=FETCHING,
+                unit="B",
+                unit_scale=True,
+                leave=False,
+                file=self._stream,
+            )
+        if self._download is not None:
+            self._download.update(max(0, there - self._download.n))
+        if not self._fetches:
+            self._let_go_of_download()
+
     def close(self) -> None:
         """Take the bar away, its last state staying on the screen."""
+        self._let_go_of_download()
         bar, self._bar = self._bar, None
         if bar is not None:
             bar.refresh()
             bar.close()
 
+    def _let_go_of_download(self) -> None:
+        download, self._download = self._download, None
+        if download is not None:
+            download.close()
+
     def _open(self, done: int) -> None:
-        if self._stream.isatty():
-            self._bar = tqdm(
+        if self._bars is not None:
+            self._bar = self._bars(
                 initial=done,
                 unit="row",
                 file=self._stream,
@@ -76,7 +109,7 @@ class Progress:
 
     def _draw(self, now: Progressed) -> None:
         if self._bar is not None:
-            self._bar.total = now.rows
+            self._set_total(self._bar, now.rows)
             self._bar.set_postfix_str(_words(now), refresh=False)
             if now.done < self._bar.n:  # rows are asked again
                 self._bar.initial = self._bar.n = now.done
@@ -85,6 +118,12 @@ class Progress:
         elif now.seconds - self._shown >= PLAIN_SECONDS:
             self._shown = now.seconds
             self.say(_line(now))
+
+    def _set_total(self, bar: tqdm[Any], rows: int | None) -> None:
+        """A bar of a notebook has to be told apart."""
+        if bar.total != rows and hasattr(bar, "container"):
+            bar.reset(rows)
+        bar.total = rows
 
 
 def _words(now: Progressed) -> str:

@@ -65,7 +65,7 @@ def run(job: Job, folder: Path, terms: Terms, around: Surroundings = NOBODY) -> 
         told = Events(*around.consumers)
         prepared = prepare(job, msgspec.structs.replace(terms, folder=folder), stack)
         confirmation.seek(around.agrees, prepared)
-        target = _target(prepared, stack)
+        target = _target(prepared, told, stack)
         opened = open_run.opened(prepared, folder, told.notice, stack)
         told.add(logged.to(opened.log))
         for source in (prepared.source, opened.source):
@@ -76,7 +76,7 @@ def run(job: Job, folder: Path, terms: Terms, around: Surroundings = NOBODY) -> 
         return loop.run(story) if around.playing is None else around.playing(story())
 
 
-def _target(prepared: Prepared, stack: ExitStack) -> Target:
+def _target(prepared: Prepared, told: Events, stack: ExitStack) -> Target:
     """Where requests go.  Starts the embedded model if that is where."""
     if prepared.target is not None:
         return prepared.target
@@ -84,7 +84,8 @@ def _target(prepared: Prepared, stack: ExitStack) -> Target:
 
     path = (prepared.asked.endpoint.base_url or "").removeprefix("local").removeprefix(":")
     parallel = min(server.PARALLEL, slots.most_in_flight(prepared.asked))
-    served = stack.enter_context(server.serving(Path(path) if path else None, parallel=parallel))
+    model = Path(path) if path else None
+    served = stack.enter_context(server.serving(model, parallel=parallel, watch=told.fetching))
     return Target(served.base_url, {"Authorization": f"Bearer {served.api_key}"}, "local")
 
 

@@ -65,7 +65,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Program]]:
 @pytest.fixture(scope="session")
 def cache() -> dict[str, str]:
     """The environment in which the program finds the embedded model, which is fetched once a machine."""
-    model = model_file.found(progress=False)
+    model = model_file.found()
     return {"XDG_CACHE_HOME": str(model.parent.parent)}
 
 

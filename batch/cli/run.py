@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from batch.outputs.form import File
     from batch.planning.terms import Terms
     from batch.reports.summary import Ended
+    from batch.runner import Interrupt
     from batch.spec import Job
 
 
@@ -113,10 +115,11 @@ def carry_out(job: Job, folder: Path, *, quiet: bool, asking: bool = False, **ho
 
 def _carried_out(job: Job, folder: Path, quiet: bool, asking: bool, **how: Any) -> int:
     from batch import runner
-    from batch.cli import jobs, signals
+    from batch.cli import jobs
     from batch.cli.export import check_terminal
     from batch.planning.terms import Terms
     from batch.progress import Progress
+    from batch.transport import descriptors
 
     file = jobs.output_file(job)
     if file is not None:
@@ -126,8 +129,9 @@ def _carried_out(job: Job, folder: Path, quiet: bool, asking: bool, **how: Any) 
     around = runner.Surroundings(
         consumers=() if quiet else (progress,),
         agrees=someone() if asking else None,
-        hearing=signals.heard,
+        hearing=_hearing,
     )
+    descriptors.raise_limit()
     try:
         ended = runner.run(job, folder, terms, around)
     except Different as error:
@@ -136,6 +140,16 @@ def _carried_out(job: Job, folder: Path, quiet: bool, asking: bool, **how: Any) 
         progress.close()
     _tell(ended, folder, file, terms, quiet)
     return ended.exit_code
+
+
+@contextmanager
+def _hearing(interrupt: Interrupt) -> Iterator[None]:
+    """A run in the foreground hears signals, and its process is its own."""
+    from batch.cli import signals
+    from batch.engine import loop
+
+    with signals.heard(interrupt), loop.garbage_seldom_collected():
+        yield
 
 
 def _different(error: Different, folder: Path, *, again: bool) -> int:

@@ -36,13 +36,15 @@ def serve(
     """
     from batch.local import server as local
     from batch.model import EMBEDDED_MODEL
+    from batch.progress import Progress
 
     def announce(server: local.Local) -> None:
         name = model_file.stem if model_file else EMBEDDED_MODEL
         put(server.base_url)
         put(_example(server.base_url, name, api_key_env))
 
-    local.serve(model_file, announce, port=port, api_key=_key(api_key_env), parallel=parallel)
+    key, watch = _key(api_key_env), Progress().fetching
+    local.serve(model_file, announce, port=port, api_key=key, parallel=parallel, watch=watch)
 
 
 def _key(variable: str | None) -> str:

@@ -30,6 +30,13 @@ class Notice(msgspec.Struct, frozen=True):
     text: str
 
 
+class Fetching(msgspec.Struct, frozen=True):
+    """The embedded model is fetched: so many bytes of the `whole` are there."""
+
+    there: int
+    whole: int
+
+
 class RowsDone(msgspec.Struct, frozen=True):
     """Results that have become durable."""
 
@@ -88,7 +95,7 @@ class Ended(msgspec.Struct, frozen=True):
     why: str | None = None
 
 
-Event = Opened | Notice | RowsDone | Progressed | Waiting | WentOn | Ended
+Event = Opened | Notice | Fetching | RowsDone | Progressed | Waiting | WentOn | Ended
 Consumer = Callable[[Event], None]
 
 
@@ -101,6 +108,10 @@ class Events:
     def notice(self, text: str) -> None:
         """One line for a person."""
         self.emit(Notice(text))
+
+    def fetching(self, there: int, whole: int) -> None:
+        """How much of the embedded model is there."""
+        self.emit(Fetching(there, whole))
 
     def add(self, consumer: Consumer) -> None:
         """From now on it is told, too."""

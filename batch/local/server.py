@@ -23,9 +23,9 @@ from typing import IO
 
 from batch.errors import UsageError
 from batch.local import guard, model_file
+from batch.local.model_file import Watch, unwatched
 from batch.model import EMBEDDED_MODEL
 
-"""The name under which it answers."""
 PARALLEL = 4
 """Requests that are answered at a time."""
 CONTEXT = 2048
@@ -48,14 +48,14 @@ def serving(
     port: int = 0,
     api_key: str | None = None,
     log: Path | None = None,
-    progress: bool | None = None,
+    watch: Watch = unwatched,
 ) -> Iterator[Local]:
     """A running server, stopped at the end.
 
     An `api_key` of None stands for a random one, "" for none at all.  Blocks while the model is
-    fetched (the first time) and loaded (half a second).
+    fetched (the first time; `watch` is told how far that is) and loaded (half a second).
     """
-    with _started(model, parallel, port, api_key, log, progress) as (local, _):
+    with _started(model, parallel, port, api_key, log, watch) as (local, _):
         yield local
 
 
@@ -66,13 +66,14 @@ def serve(
     port: int = 0,
     api_key: str = "",
     parallel: int | None = None,
+    watch: Watch = unwatched,
 ) -> None:
     """Serve in the foreground until Ctrl-C; without a key, behind a guard.  Raises UsageError when
     the server ends by itself.
     """
     own_port, key = (port, api_key) if api_key else (0, None)
     try:
-        started = _started(model, parallel or PARALLEL, own_port, key, None, None)
+        started = _started(model, parallel or PARALLEL, own_port, key, None, watch)
         with started as (local, child), ExitStack() as stack:
             if not api_key:
                 made = guard.guarding(local.base_url, local.api_key, port)
@@ -92,10 +93,10 @@ def _started(
     port: int,
     api_key: str | None,
     log: Path | None,
-    progress: bool | None,
+    watch: Watch,
 ) -> Iterator[tuple[Local, subprocess.Popen[bytes]]]:
     _require_server()
-    path = _readable(model) if model else model_file.found(progress)
+    path = _readable(model) if model else model_file.found(watch)
     key = secrets.token_urlsafe(24) if api_key is None else api_key
     settings: dict[str, str | int] = {
         "model": str(path.absolute()),

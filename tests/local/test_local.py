@@ -43,7 +43,7 @@ with local.serving() as server:
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[local.Local]:
-    with local.serving(progress=False) as running:
+    with local.serving() as running:
         yield running
 
 
@@ -253,7 +253,7 @@ def test_an_unreachable_index_gives_its_words_and_the_way_out(tmp_path: Path) ->
     code = """
 from batch import errors; from batch.local import model_file
 try:
-    model_file.found(progress=False)
+    model_file.found()
 except errors.UsageError as error:
     print(error, error.hint)
 """
@@ -292,7 +292,7 @@ def test_a_model_file_that_is_none_is_named(
 
 
 def test_a_truncated_model_file_gives_the_servers_own_reason(tmp_path: Path) -> None:
-    with model_file.found(progress=False).open("rb") as whole:
+    with model_file.found().open("rb") as whole:
         (tmp_path / "half.gguf").write_bytes(whole.read(40_000_000))
     with (
         pytest.raises(UsageError, match="did not start") as caught,
