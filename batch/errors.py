@@ -2,6 +2,7 @@
 bug.
 
 BatchError
+├── RowsFailed       1   the run is finished, and rows of it have failed
 ├── UsageError       2   flags, job file or input are wrong; nothing was sent
 │   ├── JobError         a key of the job file (names file, line and key)
 │   └── InputError       a row or file of the input (names file:line)
@@ -28,6 +29,16 @@ class BatchError(Exception):
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
         self.hint = hint
+
+
+class RowsFailed(BatchError):
+    """What `Run.raise_for_status` raises of a run that is finished: `failed` rows have no answer."""
+
+    exit_code = 1
+
+    def __init__(self, failed: int, run: object) -> None:
+        super().__init__(f"{failed:,} rows of {run} failed", hint="run.rows(failed=True) tells why")
+        self.failed = failed
 
 
 class UsageError(BatchError):

@@ -145,9 +145,9 @@ class RunFolder(msgspec.Struct, frozen=True):
         """What was sent for the rows of a part."""
         return self.open / f"{SENT}-{part:08d}"
 
-    def kept_input(self, suffix: str) -> Path:
-        """Its copy of what came on standard input."""
-        return self.path / f"input{suffix}"
+    def kept_input(self, suffix: str, earlier: int = 0) -> Path:
+        """Its copy of what came on standard input or from memory, after so many earlier ones."""
+        return self.path / f"input{f'-{earlier + 1}' if earlier else ''}{suffix}"
 
     def opened(self, part: int) -> PartFolder:
         """Where a part lies while it is open."""

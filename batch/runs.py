@@ -1,82 +1,87 @@
-"""A run folder seen from outside, at any time: it takes no lock and writes nothing in it."""
+"""A run folder seen from outside, at any time: looking takes no lock and writes nothing in it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import suppress
-from functools import cached_property
+import sys
+from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import msgspec
 import pyarrow as pa
 
-from batch import apis, columns, json_text, readers
-from batch.model import DEFAULT_API, Row
-from batch.outcome import BadAnswer
-from batch.outputs import cells
+from batch import json_text, readers, starts
+from batch.errors import BatchError, RowsFailed, UsageError
+from batch.model import DEFAULT_API
+from batch.outputs import cells, form
 from batch.outputs import export as exporting
 from batch.outputs.form import File, Written
-from batch.planning import begun, requests_again
-from batch.readers.carried import Carried
+from batch.planning import again, begun, requests_again
+from batch.reports import card
 from batch.reports import report as reporting
 from batch.reports import status as standing
 from batch.reports.aggregate import ALWAYS, Period
 from batch.reports.counts import RECORDED, Costing
+from batch.reports.exchange import Exchange
 from batch.reports.report import Report
 from batch.reports.status import Status
-from batch.requests.prompts import BadRow, Prompter, api_of
 from batch.run_folder import RunFolder
-from batch.spec import Job
+from batch.starts import OnEvent, Start
 from batch.store import contents
 from batch.store import verify as verifying
-from batch.store.plan import Plan
+from batch.store.plan import Format, Plan
 from batch.store.seal import Layout
 from batch.store.verify import Finding
+from batch.structured import instances
 from batch.values import seen as as_seen
 
 
-class Wanted(msgspec.Struct, frozen=True, kw_only=True):
-    """Which rows."""
-
-    failed: bool = False
-    flag: str | None = None
-    row: int | None = None
-
-
-ALL = Wanted()
-
-
 class Run:
-    """The run in a folder.  `path` is that folder, `plan` what its run.json says."""
+    """The run in a folder, at any time: while it is under way, and long after.
 
-    def __init__(self, path: Path) -> None:
+    `path` is the folder; `stopped` says why the start that gave this Run ended early, and is None
+    where it did not, and for a run that was opened.  A Run is an Arrow stream of its results
+    (`pyarrow.table(run)`, `polars.from_arrow(run)`, `duckdb.sql("from run")`), part by part, and
+    iterates over them as dicts.
+    """
+
+    def __init__(self, path: Path, stopped: BatchError | None = None) -> None:
         """Raises UsageError where there is no run."""
         self.path = path
+        self.stopped = stopped
         self.plan: Plan
         self._layout: Layout
         self.plan, self._layout = begun.opened(path)
 
+    def __repr__(self) -> str:
+        return f"<Run {str(self.path)!r}>"
+
+    def _repr_html_(self) -> str:
+        why = None if self.stopped is None else str(self.stopped)
+        return card.html(self.status(), self.report(), why)
+
     def status(self) -> Status:
-        """How far it is."""
+        """How far it is: `.ok`, `.failed`, `.pending`, `.state` …"""
         return standing.of(self.path, self.plan)
 
     def report(
         self,
-        by: tuple[str, ...] = ("model",),
+        by: str | tuple[str, ...] = ("model",),
         period: Period = ALWAYS,
         costing: Costing = RECORDED,
     ) -> Report:
-        """What it cost, in groups."""
-        return reporting.of([(self.path, self.plan)], by, period, costing)
+        """What it cost, in groups: `run.report().totals.cost_usd` (USD, None while unknown)."""
+        keys = (by,) if isinstance(by, str) else tuple(by)
+        return reporting.of([(self.path, self.plan)], keys, period, costing)
 
-    def verify(self) -> Iterator[Finding]:
-        """Everything that is wrong with what was written."""
-        return verifying.verify(self._folder, self.plan)
+    def verify(self) -> list[Finding]:
+        """Everything that is wrong with what was written; nothing is where all is well."""
+        return list(verifying.verify(self._folder, self.plan))
 
     def verify_input(self) -> Iterator[Finding]:
         """What differs between the questions that were asked and those the input asks now."""
-        plan, job = self.plan, self._job
+        plan, job = self.plan, begun.job(self.plan)
         source = readers.resolve(
             job.input or [], Path.cwd(), plan.input_format, begun.reading(plan)
         )
@@ -88,7 +93,32 @@ class Run:
             if differs:
                 yield Finding(f"row {row}: what was asked is not what the input asks")
 
-    def export(self, file: File, stdout: BinaryIO) -> Written:
+    def raise_for_status(self) -> None:
+        """Raise what `stopped` holds, or RowsFailed where rows have failed."""
+        if self.stopped is not None:
+            raise self.stopped
+        if failed := self.status().failed:
+            raise RowsFailed(failed, self.path)
+
+    def export(
+        self,
+        to: str | Path,
+        *,
+        format: Format | None = None,
+        columns: list[str] | None = None,
+        flat: bool = False,
+    ) -> Written:
+        """Write the results to one file, over one that is there: `run.export("answers.csv")`.
+
+        `format` says what it holds where its name does not tell; `columns` chooses, and `flat` makes
+        the fields of `parsed` columns of their own.  Raises UsageError and StorageError.
+        """
+        file = form.named(str(to), format, columns=columns, flat=flat)
+        if file is None or file.path is None:
+            raise UsageError(f"{to}: say format=, or name it *{', *'.join(form.OURS)}")
+        return self.write(file, sys.stdout.buffer)
+
+    def write(self, file: File, stdout: BinaryIO) -> Written:
         """Write the results to one file (and, for openai-batch, the failed rows to another)."""
         api = self.plan.job.get("request", {}).get("api", DEFAULT_API)
         return exporting.write(file, self.tables(), self._layout.schema, api, stdout)
@@ -97,76 +127,73 @@ class Run:
         """The results, a bounded number of rows at a time."""
         return contents.tables(self._folder, self._layout)
 
-    def rows(self, wanted: Wanted = ALL, *, seen: bool = False) -> Iterator[dict[str, Any]]:
-        """The rows that are wanted, in input order, one value a column: as they are written down, or
-        as a prompt has `seen` them.
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        schema = self._layout.schema
+        batches = (batch for table in self.tables() for batch in table.to_batches())
+        stream = pa.RecordBatchReader.from_batches(schema, batches)
+        return stream.__arrow_c_stream__(requested_schema)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return self.rows()
+
+    def rows(
+        self,
+        *,
+        failed: bool = False,
+        flag: str | None = None,
+        row: int | None = None,
+        as_: type | None = None,
+        seen: bool = False,
+    ) -> Iterator[Any]:
+        """The rows that are wanted, in input order, one dict each: all of them, those that `failed`,
+        those with a `flag`, or the one of that number.
+
+        With `as_` (a pydantic model, a TypedDict, a dataclass) each is the answer as an instance of
+        it, None where a row has none.  Values are as they are written down, or as a prompt has
+        `seen` them.
         """
         converted = as_seen if seen else cells.rows
         for table in self.tables():
-            yield from converted(_chosen(table, wanted))
+            for values in converted(_chosen(table, failed, flag, row)):
+                yield values if as_ is None else instances.of(as_, values)
 
-    def prompt(self, row: dict[str, Any]) -> str | None:
-        """What a row was asked, made anew from its carried columns; None where they no longer tell."""
-        if row.get("request_json"):
-            return str(row["request_json"])
-        try:
-            values = self._carried.row(row[name] for name in self._names)
-            question = self._prompter.question(Row(row["row"], values, ""))
-        except BadRow:
-            return None
-        body = question.body or {}
-        asked = question.messages or body.get("messages") or body.get("input") or body.get("prompt")
-        if isinstance(asked, str):
-            return asked
-        messages = asked if isinstance(asked, list) else ()
-        return (
-            "\n".join(_said(message) for message in messages if isinstance(message, dict)) or None
-        )
+    @property
+    def exchange(self) -> Exchange:
+        """What its rows were asked, and what was said."""
+        return Exchange(self.plan, self._layout)
 
-    def last_answer(self, row: dict[str, Any]) -> str | None:
-        """What the model said in a row that failed all the same; None where nothing of it was kept."""
-        if row["status"] != "failed" or not row["response_json"]:
-            return None
-        try:
-            raw = msgspec.json.decode(row["response_json"])
-            choices = apis.APIS[self.api(row)].parse(raw).choices
-        except (msgspec.DecodeError, BadAnswer):
-            return None
-        return choices[0].completion if choices else None
+    def retry(
+        self, *, on_event: OnEvent | None = None, progress: bool | None = None, **chosen: Any
+    ) -> Run:
+        """Ask chosen rows again, and nothing else: all that failed, or those with an error class in
+        `classes` or a flag in `flags`, with `settings` changed for them
+        (`{"request.max_tokens": 2000}`).  Further keywords are max_cost, yes, preflight and
+        environment of `batch.run`.
+        """
+        folder, ended = starts.carried_out(partial(self._again, **chosen), on_event, progress)
+        return Run(folder, ended.stopped)
 
-    def api(self, row: dict[str, Any]) -> str:
-        """The API that a row asked: that of its batch line, else that of the job."""
-        named = None
-        if not self.plan.job.get("prompt", {}).get("user") and row.get("body") is not None:
-            with suppress(BadRow):
-                named = api_of(row.get("url"), apis.APIS)
-        return named or str(self.plan.job.get("request", {}).get("api", DEFAULT_API))
+    async def aretry(
+        self, *, on_event: OnEvent | None = None, progress: bool | None = None, **chosen: Any
+    ) -> Run:
+        """As `retry`, in a running event loop."""
+        begins = partial(self._again, **chosen)
+        folder, ended = await starts.carried_out_in_loop(begins, on_event, progress)
+        return Run(folder, ended.stopped)
+
+    def _again(
+        self,
+        classes: Iterable[str] = (),
+        flags: Iterable[str] = (),
+        settings: dict[str, Any] | None = None,
+        **how: Any,
+    ) -> Start:
+        job, chosen = again.chosen(self.path, tuple(classes), tuple(flags), settings or {})
+        return Start(job=job, folder=self.path, terms=starts.terms(**how, again=chosen))
 
     @property
     def _folder(self) -> RunFolder:
         return RunFolder(self.path)
-
-    @cached_property
-    def _job(self) -> Job:
-        return begun.job(self.plan)
-
-    @property
-    def _names(self) -> list[str]:
-        """The columns that were carried."""
-        names: list[str] = self._layout.schema.names
-        return names[: len(names) - len(self._layout.own)]
-
-    @cached_property
-    def _carried(self) -> Carried:
-        """What the carried columns were to a prompt."""
-        return Carried(columns.carried(self._layout.schema, self._layout.own))
-
-    @cached_property
-    def _prompter(self) -> Prompter:
-        text = msgspec.structs.replace(
-            self._job.prompt, images=None, audio=None
-        )  # files may be gone
-        return msgspec.structs.replace(self._job, prompt=text).prompter()
 
 
 def as_json(values: dict[str, Any]) -> str:
@@ -174,20 +201,14 @@ def as_json(values: dict[str, Any]) -> str:
     return json_text.encode(values)
 
 
-def _chosen(table: pa.Table, wanted: Wanted) -> pa.Table:
+def _chosen(table: pa.Table, failed: bool, flag: str | None, row: int | None) -> pa.Table:
     import pyarrow.compute as pc  # 50 ms, at every start
 
-    if wanted.row is not None:
-        table = table.filter(pc.equal(table["row"], wanted.row))
-    if wanted.failed:
+    if row is not None:
+        table = table.filter(pc.equal(table["row"], row))
+    if failed:
         table = table.filter(pc.equal(table["status"], "failed"))
-    if wanted.flag is not None:
-        has = [wanted.flag in flags for flags in table["flags"].to_pylist()]
+    if flag is not None:
+        has = [flag in flags for flags in table["flags"].to_pylist()]
         table = table.filter(pa.array(has, pa.bool_()))
     return table
-
-
-def _said(message: dict[str, Any]) -> str:
-    content = message.get("content")
-    text = content if isinstance(content, str) else msgspec.json.encode(content).decode()
-    return text if message.get("role") == "user" else f"({message.get('role')}) {text}"

@@ -30,10 +30,11 @@ def export(run: Path, output: Path, force: bool, **more: Any) -> None:
     openai-batch writes the answers as OpenAI's Batch API does, and failed rows, if there are any, to
     *.errors.jsonl beside it.
     """
-    from batch.cli import jobs, say
+    from batch.cli import say
     from batch.errors import Refused
     from batch.outputs import export as exporting
     from batch.outputs import form
+    from batch.planning import place
 
     file = form.named(str(output), more.pop("format"), **more)
     if file is None:
@@ -42,7 +43,7 @@ def export(run: Path, output: Path, force: bool, **more: Any) -> None:
     if there and not force:
         raise Refused(f"{there[0]} is there already", hint="choose another name, or --force")
     check_terminal(file)
-    made = written(jobs.run_folder(run), file)
+    made = written(place.run_folder(run), file)
     for line in [*made.notices, *(f"wrote {path}" for path in made.paths)]:
         say(line)
 
@@ -63,7 +64,7 @@ def written(run: Path, file: File) -> Written:
         kind: words.Kind = "text" if file.format == "csv" else "json"
         stdout = cast("BinaryIO", words.Terminal(sys.stdout, kind))
     try:
-        return runs.Run(run).export(file, stdout)
+        return runs.Run(run).write(file, stdout)
     except BrokenPipeError:
         words.let_go(sys.stdout)
         return Written()

@@ -30,7 +30,7 @@ from batch.cli import options
 )
 @options.quiet
 def retry(
-    run: Path, quiet: bool, yes: bool, env_file: Path | None, no_preflight: bool, **chosen: Any
+    run: Path, quiet: bool, yes: bool, env_file: Path | None, no_preflight: bool, **wanted: Any
 ) -> int:
     """Ask chosen rows of a run again; nothing else is asked.
 
@@ -41,17 +41,18 @@ def retry(
     """
     from batch.cli import jobs
     from batch.cli.run import carry_out
+    from batch.planning import again, place
 
-    run = jobs.run_folder(run)
-    cap = jobs.cap_given(chosen)
-    job, again = jobs.again(run, **chosen)
+    run = place.run_folder(run)
+    cap, settings = jobs.cap_given(wanted), jobs.settings(wanted["settings"])
+    job, chosen = again.chosen(run, wanted["classes"], wanted["flags"], settings)
     return carry_out(
         job,
         run,
         quiet=quiet,
         yes=yes,
         environment=jobs.environment(env_file),
-        again=again,
+        again=chosen,
         cap=cap,
         bounds=not no_preflight,
     )

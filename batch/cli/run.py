@@ -12,7 +12,7 @@ import click
 
 from batch import command_line, words
 from batch.cli import options, put, say
-from batch.errors import CapReached, Different, Interrupted, Refused
+from batch.errors import CapReached, Different, Interrupted
 
 if TYPE_CHECKING:
     from batch.outputs.form import File
@@ -61,7 +61,7 @@ def run(whats: tuple[str, ...], **flags: Any) -> int:
     batchmill run reviews.csv -m gpt-5.4-mini -p 'Translate to French: {{ text }}'
     """
     from batch.cli import jobs
-    from batch.planning import preview
+    from batch.planning import place, preview
     from batch.planning.terms import Terms
 
     job, folder = jobs.read(whats, flags)
@@ -84,7 +84,7 @@ def run(whats: tuple[str, ...], **flags: Any) -> int:
         yes=flags["yes"],
         asking=not flags["yes"],
         new=flags["new"],
-        reuse=None if flags["reuse"] is None else jobs.run_folder(flags["reuse"]),
+        reuse=None if flags["reuse"] is None else place.run_folder(flags["reuse"]),
         cap=jobs.cap_given(flags),
         **how,
     )
@@ -115,16 +115,16 @@ def carry_out(job: Job, folder: Path, *, quiet: bool, asking: bool = False, **ho
 
 def _carried_out(job: Job, folder: Path, quiet: bool, asking: bool, **how: Any) -> int:
     from batch import runner
-    from batch.cli import jobs
     from batch.cli.export import check_terminal
+    from batch.planning import place
     from batch.planning.terms import Terms
     from batch.progress import Progress
     from batch.transport import descriptors
 
-    file = jobs.output_file(job)
+    file = place.output_file(job)
     if file is not None:
         check_terminal(file)
-        _check_ours(file, folder)
+        place.check_ours(file, folder)
     terms, progress = Terms(**how), Progress()
     around = runner.Surroundings(
         consumers=() if quiet else (progress,),
@@ -187,17 +187,6 @@ def _tell(ended: Ended, folder: Path, file: File | None, terms: Terms, quiet: bo
     left_out = ["--max-cost"] if isinstance(ended.stopped, CapReached) else []
     if last := summary.next_step(ended, again_command(*left_out), cap_flag):
         say(last)
-
-
-def _check_ours(file: File, folder: Path) -> None:
-    """Raises Refused where files are that no run in `folder` has written."""
-    from batch.outputs import export
-    from batch.run_folder import RunFolder
-
-    there = [path for path in export.paths(file) if path.exists()]
-    if there and not RunFolder(folder).plan.exists():
-        hint = "choose another name with -o"
-        raise Refused(f"{there[0]} is there already, and no run of ours", hint=hint)
 
 
 def again_command(*without: str) -> str:

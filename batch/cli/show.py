@@ -34,17 +34,18 @@ def show(
     Works at any time, also while the run is under way.
     """
     from batch import columns, runs
-    from batch.cli import jobs
+    from batch.planning import place
 
     if flag is not None and flag not in columns.FLAGS:
         raise UsageError(f"--flag: there is no flag {flag!r} (known: {', '.join(columns.FLAGS)})")
-    found = runs.Run(jobs.run_folder(run))
-    wanted = runs.Wanted(failed=failed, flag=flag, row=row)
-    for values in islice(found.rows(wanted, seen=not as_json), count):
+    found = runs.Run(place.run_folder(run))
+    wanted = found.rows(failed=failed, flag=flag, row=row, seen=not as_json)
+    exchange = found.exchange
+    for values in islice(wanted, count):
         if as_json:
             read = put(runs.as_json(values), "json")
         else:
-            prompt, answer = found.prompt(values), found.last_answer(values)
+            prompt, answer = exchange.prompt(values), exchange.last_answer(values)
             read = put("\n".join(_shown(values, prompt, answer)))
         if not read:
             return

@@ -18,9 +18,9 @@ def status(run: Path, as_json: bool) -> None:
     import msgspec
 
     from batch import runs
-    from batch.cli import jobs
+    from batch.planning import place
 
-    now = runs.Run(jobs.run_folder(run)).status()
+    now = runs.Run(place.run_folder(run)).status()
     if as_json:
         put(msgspec.json.encode(now), "json")
     else:

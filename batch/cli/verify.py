@@ -26,17 +26,17 @@ def verify(run: Path, with_input: bool, repair: bool, as_json: bool) -> int:
     import msgspec
 
     from batch import runs
-    from batch.cli import jobs
+    from batch.planning import place
     from batch.run_folder import RunFolder
     from batch.store import repair as repairing
     from batch.store.files import way_out_of
 
-    run = jobs.run_folder(run)
+    run = place.run_folder(run)
     if repair:
         for line in repairing.repair(RunFolder(run)):
             say(line)
     found = runs.Run(run)
-    findings = list(found.verify())
+    findings = found.verify()
     if with_input:
         findings += found.verify_input()
     for finding in findings:

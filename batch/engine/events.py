@@ -96,7 +96,7 @@ class Ended(msgspec.Struct, frozen=True):
 
 
 Event = Opened | Notice | Fetching | RowsDone | Progressed | Waiting | WentOn | Ended
-Consumer = Callable[[Event], None]
+Consumer = Callable[[Event], object]
 
 
 class Events:

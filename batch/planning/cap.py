@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
+from batch import spec
 from batch.planning.terms import Terms
 from batch.spec import Job
 from batch.store import budget_file
@@ -25,6 +27,13 @@ class Held(msgspec.Struct, frozen=True):
             return job
         limits = msgspec.structs.replace(job.limits, max_cost_usd=self.cap.usd)
         return msgspec.structs.replace(job, limits=limits)
+
+
+def given(usd: Any) -> Cap:
+    """The cap that a flag gives; "none" lifts that of the job.  Raises JobError for what is none."""
+    if usd == "none":
+        return Cap(None)
+    return Cap(spec.check({"limits": {"max_cost_usd": usd}}).limits.max_cost_usd)
 
 
 def of(job: Job, terms: Terms, run: Path | None) -> Held:

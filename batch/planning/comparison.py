@@ -41,16 +41,16 @@ def of(job: Job, terms: Terms, stack: ExitStack) -> Standing:
     if terms.reuse is not None:
         begun.opened(terms.reuse)
     if run is None or terms.anew:
-        return Standing(source=sources.of(job, stack, None))
-    source = sources.of(job, stack, plan.read(run))
+        return Standing(source=sources.of(job, terms, stack, None))
+    source = sources.of(job, terms, stack, plan.read(run))
     try:
         return Standing(source=source, known=same_run(job, run, source))
     except Different as different:
         if not terms.asks:
-            return Standing(source=sources.anew(job, source), different=different)
+            return Standing(source=sources.anew(job, terms, source, stack), different=different)
         if terms.again is not None or not _holds_nothing(run):
             raise
-        return Standing(source=sources.anew(job, source), replaces=True)
+        return Standing(source=sources.anew(job, terms, source, stack), replaces=True)
 
 
 def same_run(

@@ -7,6 +7,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -130,9 +131,11 @@ def _set_aside(prepared: Prepared, run: Path, say: Say) -> tuple[Path, Prepared]
     if terms.reuse is not None and terms.reuse.absolute() == run.absolute():
         terms = msgspec.structs.replace(terms, reuse=kept)
     job, standing = prepared.job, prepared.standing
-    if job.input is not None and Path(str(job.input)).parent == run.absolute():
-        # standard input that was kept in the folder is kept again in that of the new run
-        source = sources.from_file(kept / Path(str(job.input)).name, prepared.source)
+    named = [job.input] if isinstance(job.input, str) else job.input or []
+    if named and all(Path(name).parent == run.absolute() for name in named):
+        # what was kept in the folder is kept again in that of the new run
+        paths = [kept / Path(name).name for name in named]
+        source = sources.from_files(paths, prepared.source)
         job = msgspec.structs.replace(job, input="-")
         standing = msgspec.structs.replace(standing, source=source)
     return kept, dataclasses.replace(prepared, terms=terms, job=job, standing=standing)
@@ -151,7 +154,7 @@ def _locked(prepared: Prepared, run: RunFolder, say: Say, stack: ExitStack) -> O
     for line in grown:
         say(line)
     if job.input == "-":
-        job, source = _keep_standard_input(disk, prepared, run)
+        job, source = _keep_input(disk, prepared, run)
     if known is None:
         if prepared.schema is None:
             raise Different(f"{run.path}: the run that was there has just gone")
@@ -170,18 +173,24 @@ def _locked(prepared: Prepared, run: RunFolder, say: Say, stack: ExitStack) -> O
     return Opened(disk, run, now, source, found, layout, log, stood)
 
 
-def _keep_standard_input(disk: Disk, prepared: Prepared, run: RunFolder) -> tuple[spec.Job, Input]:
-    [read] = prepared.source.files
-    path = run.kept_input("".join(Path(read).suffixes))
-    with Path(read).open("rb") as file:
-        disk.put(path, iter(lambda: file.read(1 << 20), b""), run.drafts)
-    job = msgspec.structs.replace(prepared.job, input=str(path.absolute()))
-    return job, sources.from_file(path, prepared.source)
+def _keep_input(disk: Disk, prepared: Prepared, run: RunFolder) -> tuple[spec.Job, Input]:
+    """Keep in the folder what it lacks of standard input, or of data from memory."""
+    paths = []
+    for earlier, name in enumerate(prepared.source.files):
+        path, read = run.kept_input("".join(Path(name).suffixes), earlier), Path(name)
+        if read != path.absolute():
+            with read.open("rb") as file:
+                disk.put(path, iter(partial(file.read, 1 << 20), b""), run.drafts)
+        paths.append(path)
+    named = [str(path.absolute()) for path in paths]
+    job = msgspec.structs.replace(prepared.job, input=named[0] if len(named) == 1 else named)
+    return job, sources.from_files(paths, prepared.source)
 
 
 def _plan(prepared: Prepared, job: spec.Job, source: Input, known: Plan | None) -> Plan:
     tables, prints = spec.tables_of(job), msgspec.to_builtins(source.fingerprints())
     again, reuse = prepared.terms.again, prepared.terms.reuse
+    data = sources.values(prepared.terms.data)
     if known is None:
         return plan.new(
             tables,
@@ -191,6 +200,7 @@ def _plan(prepared: Prepared, job: spec.Job, source: Input, known: Plan | None) 
             prices=price_lists.snapshot(),
             reading=msgspec.to_builtins(source.found()),
             over=dict(job.request.over),
+            data=data,
         )
     # the columns do not change any more
     kept = {key: known.job[key] for key in ("keep",) if key in known.job}
@@ -203,6 +213,7 @@ def _plan(prepared: Prepared, job: spec.Job, source: Input, known: Plan | None) 
         resumed=known.resumed + 1,
         state="running",
         prices=price_lists.snapshot(),
+        data=data or known.data,
         retries=[*known.retries, again] if again else known.retries,
     )
 

@@ -21,6 +21,7 @@ from batch.costs import prices
 from batch.costs.budget import WorstCase
 from batch.costs.prices import Pricer
 from batch.model import Request, Row
+from batch.outcome import FINAL, TRANSIENT
 from batch.outputs import picked
 from batch.planning import begun, cap, checks, comparison, first_rows, result_columns, sources
 from batch.planning.comparison import Standing
@@ -91,9 +92,9 @@ class Prepared:
         """Which finished rows are asked: those that failed for a passing reason, or those a retry
         names.
         """
-        again = self.terms.again
+        again, failed = self.terms.again, self.terms.retry_failed
         if again is None:
-            return Redo()
+            return Redo() if failed is None else Redo(TRANSIENT | FINAL if failed else frozenset())
         return Redo(frozenset(again.classes), frozenset(again.flags), missing=False)
 
     @property

@@ -10,15 +10,20 @@ from pathlib import Path
 from batch import readers
 from batch.errors import InputError, UsageError
 from batch.planning import begun
+from batch.planning.terms import Terms
 from batch.readers import FIRST_BYTES, FIRST_ROWS, Input, TextOptions, files
+from batch.readers.memory import Data
+from batch.run_folder import RunFolder
 from batch.spec import Job
-from batch.store.plan import Plan
+from batch.store.plan import Plan, Values
 
 
-def of(job: Job, stack: ExitStack, known: Plan | None) -> Input:
-    """The input of a job, read as the run `known` reads it, if there is one; standard input is kept
-    until `stack` ends.  Raises UsageError and InputError.
+def of(job: Job, terms: Terms, stack: ExitStack, known: Plan | None) -> Input:
+    """The input of a job, read as the run `known` reads it, if there is one; standard input and data
+    from memory are kept until `stack` ends.  Raises UsageError and InputError.
     """
+    if terms.data is not None:
+        return _from_memory(terms.data, terms.folder, stack, known)
     format_, reading = job.input_format, None
     if known is not None:
         reading = begun.reading(known)
@@ -28,22 +33,59 @@ def of(job: Job, stack: ExitStack, known: Plan | None) -> Input:
         raise UsageError("no input: name a file, or `input` in the job file")
     if job.input != "-":
         return readers.resolve(job.input, Path.cwd(), format_, reading, said(job))
-    kept = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="batchmill-")))
+    kept = _scratch(stack)
     path = files.keep(sys.stdin.buffer, kept, format_)
     return readers.resolve(path, kept, format_, reading, said(job))
 
 
-def anew(job: Job, source: Input) -> Input:
+def _from_memory(data: Data, run: Path | None, stack: ExitStack, known: Plan | None) -> Input:
+    """Data from memory, in the files that the run has of them, with one more for new rows behind
+    those; in a file of its own where they are not what that run was about.
+    """
+    kept, before = _scratch(stack), None if known is None else known.data
+    if (
+        known is None
+        or run is None
+        or before is None
+        or before.rows > data.rows
+        or data.hash(before.rows) != before.hash
+    ):
+        path = RunFolder(kept).kept_input(data.suffix)
+        data.write(path)
+        return readers.resolve(str(path), kept)
+    named = known.job.get("input", [])
+    names = [named] if isinstance(named, str) else named
+    paths = [str(run.absolute() / Path(name).name) for name in names]  # wherever it lies now
+    if data.rows > before.rows:
+        path = RunFolder(kept).kept_input(data.suffix, len(paths))
+        data.write(path, before.rows)
+        paths.append(str(path))
+    return readers.resolve(paths, kept, known.input_format, begun.reading(known))
+
+
+def values(data: Data | None) -> Values | None:
+    """What a plan keeps of data from memory."""
+    return None if data is None else Values(data.rows, data.hash(data.rows))
+
+
+def _scratch(stack: ExitStack) -> Path:
+    return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="batchmill-")))
+
+
+def anew(job: Job, terms: Terms, source: Input, stack: ExitStack) -> Input:
     """The same files, whatever a run was told about them that holds no longer."""
+    if terms.data is not None:
+        return _from_memory(terms.data, None, stack, None)
     if source.format == "run":
         return source
     named = job.input if job.input not in (None, "-") else list(source.files)
     return readers.resolve(named, Path.cwd(), job.input_format, None, said(job))
 
 
-def from_file(path: Path, source: Input) -> Input:
-    """What was standard input, from the file in which it is kept."""
-    return readers.resolve(str(path.absolute()), path.parent, source.format, source.reading)
+def from_files(paths: list[Path], source: Input) -> Input:
+    """What was standard input or in memory, from the files in which it is kept."""
+    named = [str(path.absolute()) for path in paths]
+    return readers.resolve(named, paths[0].parent, source.format, source.reading)
 
 
 def said(job: Job) -> TextOptions:

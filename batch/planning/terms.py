@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 
+from batch.readers.memory import Data
 from batch.store.budget_file import Cap
 from batch.store.plan import Again
 
@@ -16,8 +17,10 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
 
     `bounds` holds requests to what servers accept; `job_file` is named where one of its keys is
     wrong; `same_prompt` tells that the prompt need not name a column; `cap` is what a flag says of
-    the cost; `reuse` is the run whose answers are taken, `again` which finished rows are asked again;
-    a `probe` asks so many rows at most, and leaves the job's own limit as it is; `yes` goes on where
+    the cost; `reuse` is the run whose answers are taken, `again` which finished rows are asked
+    instead of anything else; `retry_failed` asks all that failed besides the rest, None those that
+    failed for a passing reason; `data` is what was in memory, where the job's input is "-"; a
+    `probe` asks so many rows at most, and leaves the job's own limit as it is; `yes` goes on where
     answers are doubtful.
     """
 
@@ -32,6 +35,8 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     new: bool = False
     reuse: Path | None = None
     again: Again | None = None
+    retry_failed: bool | None = None
+    data: Data | None = None
     probe: int | None = None
     yes: bool = False
 

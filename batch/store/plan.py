@@ -56,12 +56,19 @@ class Again(msgspec.Struct, frozen=True):
     settings: dict[str, Any]
 
 
+class Values(msgspec.Struct, frozen=True):
+    """Data that were in memory: so many rows, and the hash of what they hold."""
+
+    rows: int
+    hash: str
+
+
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What run.json says.
 
     `job` holds the tables of the job as last run, without secrets.  `prices` names the price lists of
     the last start.  `reading` is how the input is read.  `over` holds request keys that flags gave:
-    they overrule the bodies that rows bring.
+    they overrule the bodies that rows bring.  `data` tells of an input that was in memory.
     """
 
     run_id: str
@@ -80,6 +87,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     reading: dict[str, Any] = {}
     over: dict[str, Any] = {}
     doubted: list[str] = []
+    data: Values | None = None
     format: int = FORMAT
     batchmill: str = __version__
 

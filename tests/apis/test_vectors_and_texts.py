@@ -138,7 +138,7 @@ def export(folder: Path) -> None:
     """Write the run as OpenAI's Batch API does."""
     file = form.named(str(folder / "x.jsonl"), "openai-batch")
     assert file is not None
-    runs.Run(folder / "run").export(file, io.BytesIO())
+    runs.Run(folder / "run").write(file, io.BytesIO())
 
 
 def batch_line(url: str, body: dict[str, Any]) -> dict[str, Any]:
