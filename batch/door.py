@@ -74,7 +74,7 @@ def run(
     """Send every row to the model; go on where an earlier call ended.
 
         run = batch.run(job, df, to="runs/reviews")
-        polars.from_arrow(run)
+        polars.DataFrame(run)
 
     `to` is the run's folder, or a file for the results (answers.parquet, .jsonl, .csv); by default
     it is runs/ with the name of job or input.  `data` is the input, where the job names none.

@@ -42,7 +42,7 @@ class Run:
 
     `path` is the folder; `stopped` says why the start that gave this Run ended early, and is None
     where it did not, and for a run that was opened.  A Run is an Arrow stream of its results
-    (`pyarrow.table(run)`, `polars.from_arrow(run)`, `duckdb.sql("from run")`), part by part, and
+    (`pyarrow.table(run)`, `polars.DataFrame(run)`, `duckdb.sql("from run")`), part by part, and
     iterates over them as dicts.
     """
 

@@ -13,6 +13,7 @@ from batch.errors import Different, InputError
 from batch.planning import begun, old_rules, sources
 from batch.planning.terms import Terms
 from batch.readers import Input
+from batch.readers.memory import Data
 from batch.run_folder import RunFolder
 from batch.spec import Job
 from batch.store import contents, folder, plan
@@ -44,7 +45,7 @@ def of(job: Job, terms: Terms, stack: ExitStack) -> Standing:
         return Standing(source=sources.of(job, terms, stack, None))
     source = sources.of(job, terms, stack, plan.read(run))
     try:
-        return Standing(source=source, known=same_run(job, run, source))
+        return Standing(source=source, known=same_run(job, run, source, terms.data))
     except Different as different:
         if not terms.asks:
             return Standing(source=sources.anew(job, terms, source, stack), different=different)
@@ -54,7 +55,11 @@ def of(job: Job, terms: Terms, stack: ExitStack) -> Standing:
 
 
 def same_run(
-    job: Job, run_folder: Path, source: Input, say: Callable[[str], None] | None = None
+    job: Job,
+    run_folder: Path,
+    source: Input,
+    data: Data | None,
+    say: Callable[[str], None] | None = None,
 ) -> Plan | None:
     """The plan of the run in the folder, None when there is none.  Raises Different."""
     known = plan.read(run_folder)
@@ -68,12 +73,22 @@ def same_run(
     before = [msgspec.convert(fingerprint, readers.Fingerprint) for fingerprint in known.inputs]
     difference = readers.compare(before, source)
     if difference.kind == "changed":
-        raise Different(f"{run_folder} is the run of another input: {difference.text}")
+        text = difference.text if data is None else _other_values(known, data)
+        raise Different(f"{run_folder} is the run of another input: {text}")
     if known.rules < plan.RULES and (why := old_rules.why_different(job, source, run_folder)):
         raise Different(f"{run_folder} began by the rules of an older version: {why}")
     if difference.kind == "grown":
         _join(run_folder, source, difference.text, say)
     return known
+
+
+def _other_values(known: Plan, data: Data) -> str:
+    """How data from memory differ from what a run was about."""
+    if known.data is None:
+        return "it was a file"
+    before, now = known.data.rows, data.rows
+    sizes = f"{before:,} rows before, {now:,} now" if now < before else f"its first {before:,} rows"
+    return f"data with other values ({sizes})"
 
 
 def _join(run_folder: Path, source: Input, growth: str, say: Callable[[str], None] | None) -> None:

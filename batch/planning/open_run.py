@@ -149,7 +149,7 @@ def _locked(prepared: Prepared, run: RunFolder, say: Say, stack: ExitStack) -> O
     disk.guard(lock.guard(run))
     # once more, now that nobody else can change it
     grown: list[str] = []
-    known = comparison.same_run(job, run.path, source, grown.append)
+    known = comparison.same_run(job, run.path, source, prepared.terms.data, grown.append)
     say(f"{run.path.absolute()} ({'resuming' if known else 'new'})")
     for line in grown:
         say(line)

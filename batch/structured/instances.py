@@ -10,14 +10,59 @@ import msgspec
 
 
 def schema_of(kind: type) -> dict[str, Any]:
-    """The JSON Schema of a type.  Raises TypeError for one that has none."""
-    if hasattr(kind, "model_json_schema"):
-        return dict(kind.model_json_schema())
-    made = msgspec.json.schema(kind)
-    names = made.pop("$ref", "").rpartition("/")[2]
-    if not names:
-        return made
-    return {**made["$defs"][names], **({"$defs": made["$defs"]} if len(made["$defs"]) > 1 else {})}
+    """The JSON Schema of a type, strict as servers want it: every key, and no other.  Raises TypeError
+    for a type that has none.
+    """
+    pydantic = getattr(kind, "model_json_schema", None)
+    made = msgspec.json.schema(kind) if pydantic is None else pydantic()
+    defined = made.pop("$defs", {})
+    if "$ref" in made:
+        made = {**defined[_name(made["$ref"])], **{k: v for k, v in made.items() if k != "$ref"}}
+    strict = _strict(made, defined)
+    named = _names(strict, defined)
+    if named:
+        strict["$defs"] = {name: _strict(defined[name], defined) for name in sorted(named)}
+    return strict  # type: ignore[no-any-return]
+
+
+def _strict(node: Any, defined: dict[str, Any]) -> Any:
+    """Without defaults, which no key that has to be there needs; a reference stands alone."""
+    if isinstance(node, list):
+        return [_strict(each, defined) for each in node]
+    if not isinstance(node, dict):
+        return node
+    if "$ref" in node and len(node) > 1:
+        rest = {key: value for key, value in node.items() if key != "$ref"}
+        return _strict({**defined[_name(node["$ref"])], **rest}, defined)
+    made = {key: _strict(each, defined) for key, each in node.items() if key != "default"}
+    if isinstance(node.get("properties"), dict):
+        made["properties"] = {
+            name: _strict(each, defined) for name, each in node["properties"].items()
+        }
+        made["required"] = list(node["properties"])
+        made.setdefault("additionalProperties", False)
+    return made
+
+
+def _names(node: Any, defined: dict[str, Any]) -> set[str]:
+    """The definitions that are referred to, also by one another."""
+    found: set[str] = set()
+    waiting = [node]
+    while waiting:
+        held = waiting.pop()
+        if isinstance(held, list):
+            waiting += held
+        elif isinstance(held, dict):
+            waiting += held.values()
+            name = _name(held["$ref"]) if isinstance(held.get("$ref"), str) else None
+            if name in defined and name not in found:
+                found.add(name)
+                waiting.append(defined[name])
+    return found
+
+
+def _name(reference: str) -> str:
+    return reference.rpartition("/")[2]
 
 
 def of(kind: type, row: dict[str, Any]) -> Any:

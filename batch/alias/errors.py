@@ -1,0 +1,3 @@
+"""Why a whole run stops."""
+
+from batch.errors import *  # noqa: F403

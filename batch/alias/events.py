@@ -1,0 +1,3 @@
+"""What happens in a run."""
+
+from batch.engine.events import *  # noqa: F403

@@ -1,0 +1,168 @@
+"""Rows in memory, by every way that people have them, and what is the same data."""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import json
+
+import duckdb
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+
+import batch
+from batch.errors import Different, InputError, UsageError
+from tests.fake_api import answer_to
+from tests.reading import completions, texts
+
+FRAMES = {
+    "polars": pl.DataFrame,
+    "pandas": pd.DataFrame,
+    "pyarrow": pa.table,
+    "duckdb": lambda columns: duckdb.from_arrow(pa.table(columns)),
+    "record batches": lambda columns: pa.table(columns).to_reader(max_chunksize=3),
+}
+
+
+def columns(count: int) -> dict[str, list]:
+    return {"text": texts(count), "n": list(range(count))}
+
+
+def records(count: int) -> list[dict]:
+    return [{"text": text, "n": n} for n, text in enumerate(texts(count))]
+
+
+@pytest.mark.parametrize("second", FRAMES)
+@pytest.mark.parametrize("first", FRAMES)
+def test_the_same_data_from_any_library_asks_nothing_again(api, job, first, second):
+    batch.run(job, FRAMES[first](columns(7)), to="run")
+    run = batch.run(job, FRAMES[second](columns(7)), to="run")
+    assert len(api.ledger) == 7
+    assert completions(run.path) == [(n, answer_to(text)) for n, text in enumerate(texts(7))]
+
+
+@pytest.mark.parametrize("kind", [*FRAMES, "records"])
+def test_more_rows_at_the_end_are_growth_and_only_they_are_asked(api, job, kind):
+    def data(count):
+        return records(count) if kind == "records" else FRAMES[kind](columns(count))
+
+    for count, asked in ((5, 5), (5, 5), (8, 8), (8, 8), (9, 9)):
+        run = batch.run(job, data(count), to="run")
+        assert len(api.ledger) == asked
+    assert completions(run.path) == [(n, answer_to(text)) for n, text in enumerate(texts(9))]
+    assert run.verify() == []
+    assert batch.run("run").status().ok == 9  # by its folder alone
+    assert len(api.ledger) == 9
+
+
+@pytest.mark.parametrize("kind", [*FRAMES, "records"])
+def test_other_data_is_another_input_and_changes_nothing(api, job, kind):
+    def data(count, last):
+        changed = [*texts(count)[:-1], last]
+        if kind == "records":
+            return [{"text": text} for text in changed]
+        return FRAMES[kind]({"text": changed})
+
+    run = batch.run(job, data(5, "end"), to="run")
+    before = sorted(path.name for path in run.path.iterdir())
+    for other in (data(5, "other end"), data(4, "end"), data(9, "end")):
+        with pytest.raises(Different, match="another input"):
+            batch.run(job, other, to="run")
+    assert len(api.ledger) == 5
+    assert sorted(path.name for path in run.path.iterdir()) == before
+
+
+def test_other_columns_are_other_data(api, job):
+    batch.run(job, pa.table({"text": ["a"], "n": [1]}), to="run")
+    for other in ({"text": ["a"], "m": [1]}, {"text": ["a"], "n": [1.0]}, {"text": ["a"]}):
+        with pytest.raises(Different):
+            batch.run(job, pa.table(other), to="run")
+
+
+def test_how_data_lie_in_memory_makes_no_difference(api, job):
+    plain = pa.table(
+        {
+            "text": ["a", None, "ccc", "dd"],
+            "large": pa.array(["x", "y", None, "z"], pa.large_string()),
+            "word": pa.array(["x", "y", "x", None]).dictionary_encode(),
+            "raw": [b"\0", None, b"", b"abc"],
+            "yes": [True, False, None, True],
+            "tags": [["a", None], [], None, ["b"]],
+            "pair": [{"x": 1, "y": "b"}, None, {"x": None, "y": "b"}, {"x": 3, "y": None}],
+            "map": pa.array([[("a", 1)], [], None, []], pa.map_(pa.string(), pa.int64())),
+            "day": [datetime.date(2024, 2, 29)] * 4,
+            "price": [decimal.Decimal("1.10"), None, decimal.Decimal("2.00"), None],
+            "nothing": pa.nulls(4),
+        }
+    )
+    chunked = pa.concat_tables([plain.slice(0, 1), plain.slice(1, 2), plain.slice(3)])
+    padded = pa.concat_tables([plain, plain]).slice(4)
+    for data in (plain, chunked, padded):
+        run = batch.run(job, data, to="run", on_bad_row="record")
+    assert run.plan.resumed == 2
+    assert run.plan.data.rows == 4
+
+
+def test_the_index_of_pandas_is_left_out_unless_it_is_named(api, job):
+    frame = pd.DataFrame({"text": ["a", "b"]}, index=[7, 9])
+    run = batch.run(job, frame, to="run")
+    assert "__index_level_0__" not in next(iter(run))
+    assert batch.run(job, frame.reset_index(drop=True), to="run").plan.resumed == 1
+    named = batch.run(job, frame.rename_axis("key"), to="named")
+    assert [row["key"] for row in named] == [7, 9]
+
+
+def test_keys_that_the_first_dict_lacks_are_there(api, job):
+    run = batch.run(job, [{"text": "a"}, {"text": "b", "more": 1}], to="run")
+    assert [row["more"] for row in run] == [None, 1]
+    assert (run.path / "input.jsonl").read_text().splitlines() == [
+        json.dumps(row, separators=(",", ":")) for row in ({"text": "a"}, {"text": "b", "more": 1})
+    ]
+
+
+def test_data_moved_with_its_run_goes_on(api, job, tmp_path):
+    run = batch.run(job, pl.DataFrame(columns(4)), to="run")
+    run.path.rename(tmp_path / "moved")
+    run = batch.run(job, pl.DataFrame(columns(6)), to="moved")
+    assert len(api.ledger) == 6
+    assert run.status().ok == 6
+
+
+def test_a_new_run_of_a_run_of_data_has_its_data(api, job, tmp_path):
+    batch.run(job, pl.DataFrame(columns(3)), to="run")
+    batch.run(job, pl.DataFrame(columns(5)), to="run")
+    run = batch.run("run", new=True)
+    assert len(api.ledger) == 10
+    assert [row["n"] for row in run] == [0, 1, 2, 3, 4]
+    assert (tmp_path / "run~1").is_dir()
+
+
+def test_reuse_takes_answers_for_data_that_changed(api, job):
+    batch.run(job, pl.DataFrame(columns(5)), to="run")
+    changed = pl.DataFrame(columns(6)).reverse()
+    run = batch.run(job, changed, to="other", reuse="run")
+    assert len(api.ledger) == 6
+    assert run.status().reused == 5
+
+
+@pytest.mark.parametrize(
+    "data", [42, {"text": ["a"]}, [1, 2], [{"text": "a"}, ["b"]], object(), b"text"]
+)
+def test_what_is_no_data_is_said_in_words(api, job, data, tmp_path):
+    with pytest.raises(UsageError, match="data: "):
+        batch.run(job, data, to="run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("data", [[], pa.table({"text": pa.array([], pa.string())})])
+def test_no_rows_are_no_input(api, job, data):
+    with pytest.raises(InputError, match="no rows"):
+        batch.run(job, data, to="run")
+
+
+def test_data_without_a_name_needs_a_place(api, job, tmp_path):
+    with pytest.raises(UsageError, match="to="):
+        batch.run(job, [{"text": "a"}])
+    assert list(tmp_path.iterdir()) == []

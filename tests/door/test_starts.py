@@ -1,0 +1,240 @@
+"""A run in a thread of its own: beside loops, other runs and whoever wants it to end."""
+
+from __future__ import annotations
+
+import _thread
+import asyncio
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import polars as pl
+import pytest
+
+import batch
+from batch import events
+from batch.errors import Refused, UsageError
+from tests.door.conftest import tables
+from tests.fake_api import Step
+from tests import reading
+from tests.reading import ROOT, texts
+
+FRAME = pl.DataFrame({"text": texts(40)})
+HANGS = Step(hang=True)
+
+
+def few_at_once(api, **more):
+    return batch.job(**tables(api, limits={"concurrency": 4}, **more))
+
+
+async def until(condition) -> None:
+    await asyncio.to_thread(reading.until, condition)
+
+
+async def test_preparing_and_running_leave_the_callers_loop_free(api, job):
+    turns = 0
+
+    async def turning():
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    other = asyncio.create_task(turning())
+    seen = []
+    run = await batch.arun(job, FRAME, to="run", on_event=lambda event: seen.append(turns))
+    other.cancel()
+    assert run.status().ok == 40
+    assert seen == sorted(seen) and seen[0] < seen[-1]
+
+
+async def test_events_come_in_the_callers_loop_and_end_before_it_goes_on(api, job):
+    loop, seen = asyncio.get_running_loop(), []
+
+    def hear(event):
+        assert asyncio.get_running_loop() is loop
+        seen.append(event)
+
+    await batch.arun(job, FRAME, to="run", on_event=hear)
+    assert isinstance(seen[-1], events.Ended) and seen[-1].exit_code == 0
+    assert sum(len(e.results) for e in seen if isinstance(e, events.RowsDone)) == 40
+
+
+def test_events_come_in_the_runs_thread_where_nobody_has_a_loop(api, job):
+    threads = set()
+    batch.run(job, FRAME, to="run", on_event=lambda _: threads.add(threading.current_thread()))
+    assert len(threads) == 1 and threading.main_thread() not in threads
+
+
+def test_a_consumer_that_fails_changes_nothing_in_the_run(api, job):
+    def fail(event):
+        raise KeyError("mine")
+
+    assert batch.run(job, FRAME, to="run", on_event=fail).status().ok == 40
+
+
+async def test_cancelled_once_what_is_in_flight_is_kept_and_the_next_call_goes_on(api, job):
+    """An answer under way when the caller is cancelled is waited for, written, and not paid again."""
+    slow = few_at_once(api)
+    api.always = Step(delay=0.2)
+    task = asyncio.create_task(batch.arun(slow, FRAME, to="run"))
+    await until(lambda: len(api.ledger) >= 8)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    asked = len(api.ledger)
+    assert asked < 40 and all(each.completed for each in api.ledger)
+    assert batch.open("run").status().ok == asked
+    api.always = None
+    run = await batch.arun(slow, FRAME, to="run")
+    assert (run.status().ok, len(api.ledger)) == (40, 40)
+    assert max(api.prompts().values()) == 1
+
+
+async def test_cancelled_twice_nothing_is_waited_for(api, job):
+    api.always = HANGS
+    task = asyncio.create_task(batch.arun(few_at_once(api), FRAME, to="run"))
+    await until(lambda: len(api.ledger) >= 4)
+    task.cancel()
+    await asyncio.sleep(0.05)
+    assert not task.done()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert len(api.ledger) == 4
+    await until(lambda: not api.in_flight)  # the run left its connections
+
+
+async def test_a_time_limit_of_the_callers_is_one(api, job):
+    api.always = Step(delay=0.1)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.3):
+            await batch.arun(few_at_once(api), FRAME, to="run")
+    assert batch.open("run").status().ok == len(api.ledger) < 40
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_ctrl_c_in_a_script_ends_it_in_good_order(api, job, times):
+    """`times` once drains; twice leaves what hangs."""
+    api.always = Step(delay=0.1) if times == 1 else HANGS
+    pressing = threading.Thread(target=press, args=(api, times))
+    pressing.start()
+    with pytest.raises(KeyboardInterrupt):
+        batch.run(few_at_once(api), FRAME, to="run")
+    pressing.join()
+    done = sum(each.completed for each in api.ledger)
+    assert len(api.ledger) < 40 and (done == len(api.ledger)) == (times == 1)
+    api.always = None
+    assert wait_for_lock(lambda: batch.run("run")).status().ok == 40
+    assert len(api.ledger) == 40 + (0 if times == 1 else 4)
+
+
+def press(api, times):
+    while len(api.ledger) < 4:
+        threading.Event().wait(0.005)
+    for _ in range(times):
+        _thread.interrupt_main()
+        threading.Event().wait(0.3)
+
+
+def wait_for_lock(start):
+    """A run that was left ends by itself soon after."""
+    for _ in range(200):
+        try:
+            return start()
+        except Refused:
+            threading.Event().wait(0.05)
+    raise AssertionError("it holds its lock")
+
+
+def test_an_error_before_anything_is_sent_is_the_callers(api, job):
+    with pytest.raises(UsageError, match="no such file"):
+        batch.run(job, "nothing.csv")
+
+
+def test_two_runs_at_once_in_one_process_are_apart(api, job):
+    frames = [FRAME, pl.DataFrame({"text": [f"other {n}" for n in range(30)]})]
+    with ThreadPoolExecutor() as pool:
+        runs = list(pool.map(lambda n: batch.run(job, frames[n], to=f"run{n}"), (0, 1)))
+    assert [run.status().ok for run in runs] == [40, 30]
+    assert max(api.prompts().values()) == 1
+
+
+async def test_two_runs_at_once_in_one_loop_are_apart(api, job):
+    frames = {"a": FRAME, "b": FRAME}
+    runs = await asyncio.gather(*(batch.arun(job, data, to=to) for to, data in frames.items()))
+    assert [run.status().ok for run in runs] == [40, 40]
+
+
+async def test_one_folder_takes_one_run_at_a_time(api, job):
+    api.always = Step(delay=0.2)
+    first = asyncio.create_task(batch.arun(job, FRAME, to="run"))
+    await until(lambda: api.ledger)
+    with pytest.raises(Refused):
+        await batch.arun(job, FRAME, to="run")
+    assert (await first).status().ok == 40
+    assert len(api.ledger) == 40
+
+
+def test_in_the_loop_of_a_web_framework(api, job):
+    import httpx
+    from fastapi import FastAPI
+
+    app = FastAPI()
+
+    @app.post("/label")
+    async def label(texts: list[str]) -> list[str]:
+        run = await batch.arun(job, [{"text": text} for text in texts], to="run")
+        return [row["completion"] for row in run]
+
+    async def ask() -> httpx.Response:
+        transport = httpx.ASGITransport(app=app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+            return await client.post("/label", json=["a", "b"])
+
+    assert len(asyncio.run(ask()).json()) == 2
+
+
+UNTOUCHED = """
+import asyncio, gc, resource, signal, sys, threading, warnings
+import batch
+from tests.door.conftest import tables
+from tests.fake_api import FakeAPI, Step
+
+def state():
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    return [gc.get_threshold(), gc.get_freeze_count(), resource.getrlimit(resource.RLIMIT_NOFILE),
+            list(warnings.filters), list(sys.meta_path), [signal.getsignal(s) for s in signals],
+            sys.excepthook, threading.excepthook, sys.stdout, sys.stderr]
+
+resource.setrlimit(resource.RLIMIT_NOFILE, (200, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+api = FakeAPI()
+api.always = Step(delay=0.3)
+job = batch.job(**tables(api))
+rows = [{"text": str(n)} for n in range(20)]
+async def main():
+    await batch.arun(job, rows, to="first")  # what is imported late is there
+    before, during = state(), []
+    both = (batch.arun(job, rows, to=to, on_event=lambda _: during.append(state())) for to in "ab")
+    await asyncio.gather(*both)
+    assert state() == before and during and all(each == before for each in during)
+asyncio.run(main())
+api.close()
+"""
+
+
+def test_a_process_is_left_as_it_was_also_meanwhile_and_nothing_is_printed(tmp_path):
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{UNTOUCHED}"
+    ended = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+
+
+def test_a_bar_is_drawn_where_one_is_asked_for(api, job, capfd):
+    batch.run(job, FRAME, to="quiet")
+    assert capfd.readouterr() == ("", "")
+    batch.run(job, FRAME, to="loud", progress=True)
+    out, err = capfd.readouterr()
+    assert out == "" and "loud (new)" in err
