@@ -122,7 +122,9 @@ class Progress:
     def _set_total(self, bar: tqdm[Any], rows: int | None) -> None:
         """A bar of a notebook has to be told apart."""
         if bar.total != rows and hasattr(bar, "container"):
+            done, began = bar.n, bar.start_t
             bar.reset(rows)
+            bar.n, bar.start_t = done, began
         bar.total = rows
 
 

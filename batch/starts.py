@@ -111,7 +111,8 @@ def _consumers(on_event: OnEvent | None, progress: bool | None) -> Iterator[tupl
     if progress or (progress is None and in_notebook):
         from tqdm.auto import tqdm
 
-        bar = Progress(bars=tqdm if in_notebook else None)
+        # a notebook shows stderr in red
+        bar = Progress(sys.stdout, tqdm) if in_notebook else Progress()
     try:
         yield tuple(each for each in (on_event, bar) if each is not None)
     finally:

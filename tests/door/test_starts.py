@@ -15,9 +15,9 @@ import pytest
 import batch
 from batch import events
 from batch.errors import Refused, UsageError
+from tests import reading
 from tests.door.conftest import tables
 from tests.fake_api import Step
-from tests import reading
 from tests.reading import ROOT, texts
 
 FRAME = pl.DataFrame({"text": texts(40)})
