@@ -87,6 +87,9 @@ COMMANDS = [
         )
         for name in ("table", "md", "json", "csv", "html")
     ),
+    ("compare", "runs/in", "runs/in", "--on", "id", "--field", f"c{DRIVING}"),
+    ("compare", "runs/in", "runs/in", "--json", "-o", "page.html"),
+    ("compare", "runs/in", "--against", f"in.jsonl:c{DRIVING}"),
     ("verify", "runs/in", "--input"),
     ("export", "runs/in", "-o", f"out{DRIVING[2:]}.csv"),
     ("estimate", "in.jsonl", "-m", "m\x1b[2J", "-p", "{{ text }}"),
@@ -153,6 +156,7 @@ def test_whatever_the_terminal_encodes_all_is_shown(foreign, tmp_path, env):
             ("report", "runs/in", "--by", "column:text", "--format", f)
             for f in ("table", "md", "csv")
         ),
+        ("compare", "runs/in", "--against", "in.jsonl:text"),
         ("run", "in.jsonl", "-m", "m", "-p", "{{ text }}", "--dry-run"),
         ("validate", "in.jsonl", "-m", "m", "-p", "{{ text }}"),
         ("estimate", "in.jsonl", "-m", "m", "-p", "{{ text }}"),

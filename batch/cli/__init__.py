@@ -27,6 +27,7 @@ COMMANDS = {
     "status": "How far a run is; works beside it.",
     "runs": "The runs below a folder.",
     "report": "What runs cost.",
+    "compare": "How far two runs agree, with each other or with the truth.",
     "verify": "Every row once, hashes, totals.",
     "export": "All results as one file.",
     "estimate": "What a job would cost and how long it would take.",

@@ -43,48 +43,55 @@ def pick(schema: pa.Schema, names: Sequence[str] | None, flat: bool) -> Picked:
         paths = [_path(schema, name) for name in names]
     if flat:
         paths = [leaf for path in paths for leaf in _leaves(schema, path)]
-    titles = [".".join(field.name for field in _walked(schema, path)) for path in paths]
+    titles = [".".join(each.name for each in _walked(schema, path)) for path in paths]
     for title, count in Counter(titles).items():
         if count > 1:
             raise UsageError(f"two columns would be named {title!r}; choose with --columns")
-    fields = [_field(schema, path) for path in paths]
-    fields = [field.with_name(title) for field, title in zip(fields, titles, strict=True)]
+    fields = [
+        field(schema, path).with_name(title) for path, title in zip(paths, titles, strict=True)
+    ]
     return Picked(pa.schema(fields), tuple(paths))
 
 
 def _path(schema: pa.Schema, name: str) -> Path:
-    if (path := _inside(list(schema), name)) is not None:
+    if (path := place(schema, name)) is not None:
         return path
-    known = [".".join(names) for names in _known(list(schema))]
+    known = [".".join(names) for names, _ in inside(list(schema))]
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
     hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(schema.names)}"
     raise UsageError(f"--columns: there is no column {name!r} ({hint})")
 
 
-def _inside(fields: list[pa.Field], name: str) -> Path | None:
-    """The path of a name among `fields` and what they hold; a name may have dots of its own."""
+def place(schema: pa.Schema, name: str) -> Path | None:
+    """The path of a name among columns and what they hold, None where there is none; a name may have
+    dots of its own.
+    """
+    return _place(list(schema), name)
+
+
+def _place(fields: list[pa.Field], name: str) -> Path | None:
     for at, field in enumerate(fields):
         if field.name == name:
             return (at,)
     for at, field in enumerate(fields):
         if name.startswith(f"{field.name}.") and pa.types.is_struct(field.type):
-            rest = _inside(list(field.type), name[len(field.name) + 1 :])
+            rest = _place(list(field.type), name[len(field.name) + 1 :])
             if rest is not None:
                 return (at, *rest)
     return None
 
 
-def _known(fields: list[pa.Field]) -> Iterator[tuple[str, ...]]:
-    """The names of fields and of what they hold."""
-    for field in fields:
-        yield (field.name,)
-        if pa.types.is_struct(field.type):
-            yield from ((field.name, *inner) for inner in _known(list(field.type)))
+def inside(fields: list[pa.Field]) -> Iterator[tuple[tuple[str, ...], pa.DataType]]:
+    """The names and types of fields and of what they hold."""
+    for each in fields:
+        yield (each.name,), each.type
+        if pa.types.is_struct(each.type):
+            yield from (((each.name, *names), kind) for names, kind in inside(list(each.type)))
 
 
 def _leaves(schema: pa.Schema, path: Path) -> Iterator[Path]:
     """The path, or where it leads to a struct of what was parsed, those of its fields."""
-    kind = _field(schema, path).type
+    kind = field(schema, path).type
     if schema.field(path[0]).name == FLATTENED and pa.types.is_struct(kind):
         for at in range(kind.num_fields):
             yield from _leaves(schema, (*path, at))
@@ -95,14 +102,15 @@ def _leaves(schema: pa.Schema, path: Path) -> Iterator[Path]:
 def _walked(schema: pa.Schema, path: Path) -> Iterator[pa.Field]:
     fields: Iterable[pa.Field] = schema
     for at in path:
-        field = list(fields)[at]
-        yield field
-        fields = field.type if pa.types.is_struct(field.type) else ()
+        found = list(fields)[at]
+        yield found
+        fields = found.type if pa.types.is_struct(found.type) else ()
 
 
-def _field(schema: pa.Schema, path: Path) -> pa.Field:
-    *_, field = _walked(schema, path)
-    return field.with_nullable(True)
+def field(schema: pa.Schema, path: Path) -> pa.Field:
+    """What lies there, which may be null."""
+    *_, found = _walked(schema, path)
+    return found.with_nullable(True)
 
 
 def _column(table: pa.Table, path: Path) -> pa.ChunkedArray:

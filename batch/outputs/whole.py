@@ -42,6 +42,15 @@ def opened(file: File, stdout: BinaryIO) -> Iterator[BinaryIO]:
         raise refused(error, path or STANDARD_OUTPUT) from None
 
 
+def put(path: Path, data: bytes) -> None:
+    """Make `data` the whole content of a file.  Raises StorageError."""
+    try:
+        with _draft(path) as draft:
+            draft.write_bytes(data)
+    except OSError as error:
+        raise refused(error, path) from None
+
+
 @contextmanager
 def _draft(path: Path) -> Iterator[Path]:
     """A file beside `path`, which takes its place in the end."""

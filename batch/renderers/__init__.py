@@ -1,4 +1,5 @@
 """How a report is shown.  A renderer is a module with a function `text`; MODULES is the list of them.
+Those of a comparison are `compared_table`, `compared_json` and `compared_html`.
 
 To import this room is cheap: a renderer, and what it needs, is loaded when it is asked for.
 """

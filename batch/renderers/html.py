@@ -1,19 +1,10 @@
-"""A report as one page: no script, nothing from elsewhere, light and dark, to be printed too.
-
-Every word goes into the page through the template, which escapes it.
-"""
+"""A report as one page."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from functools import lru_cache
-from pathlib import Path
 from typing import NamedTuple
 
-import jinja2
-
-from batch import __version__
-from batch.renderers import charts, table, words
+from batch.renderers import charts, pages, table, words
 from batch.renderers.charts import Chart, Point
 from batch.renderers.table import Table
 from batch.reports.groups import Group, Numbers
@@ -22,7 +13,6 @@ from batch.words import Kind, money, short
 
 KIND: Kind = "html"
 
-PAGE = Path(__file__).with_name("page.html")
 MOST_BARS = 12
 MOST_DAYS = 62
 NAME_LENGTH = 30
@@ -44,25 +34,18 @@ class Figure(NamedTuple):
 
 def text(report: Report) -> str:
     """The page."""
-    return _page().render(
+    return pages.page(
+        "report.html",
+        "What it cost",
+        words.heading(report),
         width=f"{charts.WIDTH:.0f}",
         left=f"{charts.PLOT_LEFT:.0f}",
-        heading=words.heading(report),
         facts=words.facts(report)[1:],
         tiles=_tiles(report.totals),
         figures=_figures(report),
         groups=table.groups(report, None) if report.groups else None,
         runs=_runs(report),
-        made=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, batchmill {__version__}",
     )
-
-
-@lru_cache(maxsize=1)
-def _page() -> jinja2.Template:
-    made = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    return made.from_string(PAGE.read_text(encoding="utf-8"))
 
 
 def _tiles(totals: Numbers) -> list[tuple[str, str, str]]:

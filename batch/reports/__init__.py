@@ -1,6 +1,6 @@
-"""What runs are and cost, in values: `report` for any number of runs, `status` for one at work,
-`summary` for one that has just ended.
+"""What runs are, cost and say, in values: `report` for any number of runs, `compared` for two of them or
+the truth, `status` for one at work, `summary` for one that has just ended.
 
-Takes no lock and changes nothing.  Called by `runner`, `runs` and `cli`; `renderers` give a report a
-form.
+Takes no lock and changes nothing.  Called by `runner`, `runs` and `cli`; `renderers` give a report or a
+comparison a form.
 """
