@@ -88,10 +88,17 @@ class Run:
             if differs:
                 yield Finding(f"row {row}: what was asked is not what the input asks")
 
-    def export(self, file: File, stdout: BinaryIO) -> Written:
-        """Write the results to one file (and, for openai-batch, the failed rows to another)."""
+    def export(
+        self, file: File, stdout: BinaryIO, sample: int | None = None, seed: int = 0
+    ) -> Written:
+        """Write the results to one file (and, for openai-batch, the failed rows to another): all, or
+        the rows that a `sample` of so many has.
+        """
         api = self.plan.job.get("request", {}).get("api", DEFAULT_API)
-        return exporting.write(file, self.tables(), self._layout.schema, api, stdout)
+        tables = self.tables()
+        if sample is not None:
+            tables = contents.sampled(self._folder, self._layout, sample, seed)
+        return exporting.write(file, tables, self._layout.schema, api, stdout)
 
     def tables(self) -> Iterator[pa.Table]:
         """The results, a bounded number of rows at a time."""

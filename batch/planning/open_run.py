@@ -150,6 +150,7 @@ def _locked(prepared: Prepared, run: RunFolder, say: Say, stack: ExitStack) -> O
     say(f"{run.path.absolute()} ({'resuming' if known else 'new'})")
     for line in grown:
         say(line)
+    source = comparison.sampled(job, source, known)
     if job.input == "-":
         job, source = _keep_standard_input(disk, prepared, run)
     if known is None:
@@ -183,6 +184,9 @@ def _plan(prepared: Prepared, job: spec.Job, source: Input, known: Plan | None) 
     tables, prints = spec.tables_of(job), msgspec.to_builtins(source.fingerprints())
     again, reuse = prepared.terms.again, prepared.terms.reuse
     if known is None:
+        of_sample: dict[str, int] = {}
+        if source.chosen is not None:
+            of_sample = {"rows": len(source.chosen), "sampled_from": source.chosen.rows}
         return plan.new(
             tables,
             prints,
@@ -191,6 +195,7 @@ def _plan(prepared: Prepared, job: spec.Job, source: Input, known: Plan | None) 
             prices=price_lists.snapshot(),
             reading=msgspec.to_builtins(source.found()),
             over=dict(job.request.over),
+            **of_sample,
         )
     # the columns do not change any more
     kept = {key: known.job[key] for key in ("keep",) if key in known.job}

@@ -11,6 +11,7 @@ from batch import readers
 from batch.errors import InputError, UsageError
 from batch.planning import begun
 from batch.readers import FIRST_BYTES, FIRST_ROWS, Input, TextOptions, files
+from batch.sampling import Chosen
 from batch.spec import Job
 from batch.store.plan import Plan
 
@@ -43,7 +44,8 @@ def anew(job: Job, source: Input) -> Input:
 
 def from_file(path: Path, source: Input) -> Input:
     """What was standard input, from the file in which it is kept."""
-    return readers.resolve(str(path.absolute()), path.parent, source.format, source.reading)
+    kept = readers.resolve(str(path.absolute()), path.parent, source.format, source.reading)
+    return kept.sample(source.chosen)
 
 
 def said(job: Job) -> TextOptions:
@@ -53,7 +55,15 @@ def said(job: Job) -> TextOptions:
 
 def notices(source: Input) -> tuple[str, ...]:
     """Lines about what may be unexpected of the input."""
-    return (*source.notices, *source.column_notices())
+    return (*_of_sample(source.chosen), *source.notices, *source.column_notices())
+
+
+def _of_sample(chosen: Chosen | None) -> list[str]:
+    if chosen is None:
+        return []
+    if chosen.size > chosen.rows:
+        return [f"the sample is all {chosen.rows:,} rows: there are no more"]
+    return [f"a sample of {chosen.size:,} of {chosen.rows:,} rows, by seed {chosen.seed}"]
 
 
 def no_rows(source: Input) -> InputError:
@@ -64,6 +74,8 @@ def rows_in(source: Input, limit: int | None) -> int:
     """About how many rows the input has, `limit` at most: the first ones are counted, the rest goes by
     its share of the bytes.
     """
+    if source.chosen is not None:
+        return min(len(source.chosen), limit or len(source.chosen))
     rows = size = 0
     most = FIRST_ROWS if limit is None else limit
     for batch in source.batches():

@@ -86,5 +86,7 @@ MODULES = {
 READERS = {name: cast(Reader, import_module(f"batch.readers.{MODULES[name]}")) for name in MODULES}
 
 SUFFIXES = {suffix: name for name, reader in READERS.items() for suffix in reader.SUFFIXES}
+SIZED_IN_ROWS = frozenset({"parquet", "arrow"})
+"""Those whose `size` is the number of rows."""
 FORMATS = tuple(name for name in READERS if name != "run")
 """Those that may be asked for by name; a run is one where its folder is named."""
