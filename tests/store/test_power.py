@@ -470,11 +470,20 @@ def _mixed(inode, chance):
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory):
+    return record(tmp_path_factory.mktemp("power"), None)
+
+
+@pytest.fixture(scope="module")
+def recorded_sample(tmp_path_factory):
+    return record(tmp_path_factory.mktemp("power"), Chosen(WHOLE, ROWS))
+
+
+def record(root, sample):
     """Two starts of one run, written down: rows that fail, a limit, a stop, a merge."""
-    root = tmp_path_factory.mktemp("power")
+    numbers = range(ROWS) if sample is None else sample.numbers
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("batch.store.writer.COMMIT_SECONDS", 0.0)
-        run = made(root, fails=frozenset({2, 9, 16}))
+        run = made(root, fails=frozenset(numbers[place] for place in (2, 9, 16)), sample=sample)
         disk = Recording()
         plain = run._done
 
@@ -503,6 +512,14 @@ def moments(log):
     ("what", "every"), [("durable", 4), ("everything", 7), ("mixture", 5), ("mixture again", 7)]
 )
 def test_a_power_cut_after_any_step_loses_no_row_that_was_done(tmp_path, recorded, what, every):
+    cut_power(tmp_path, recorded, what, every)
+
+
+def test_a_power_cut_in_a_sample_loses_no_row_that_was_done(tmp_path, recorded_sample):
+    cut_power(tmp_path, recorded_sample, "mixture", 9)
+
+
+def cut_power(tmp_path, recorded, what, every):
     run, log = recorded
     platter, position = Platter(run.root), 0
     done: dict[int, Result] = {}
@@ -518,7 +535,8 @@ def test_a_power_cut_after_any_step_loses_no_row_that_was_done(tmp_path, recorde
         root.mkdir()
         getattr(platter, what.split()[0])(root, *([chance] if "mixture" in what else []))
         shutil.copytree(run.root / "in", root / "in")
-        later = Run(root, done={**done}, number=10_000, asked=[*run.fails])
+        asked = [*run.fails]
+        later = Run(root, done={**done}, number=10_000, asked=asked, sample=run.sample)
         later.finish()
         shutil.rmtree(root)
     assert position > 200
