@@ -8,7 +8,7 @@ more.  No two rows have one hash, so a small sample lies inside every larger one
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -94,12 +94,3 @@ def _numbers(values: Iterable[int]) -> pa.Array:
 
 def _number(value: int) -> pa.Scalar:
     return pa.scalar(value, pa.uint64())
-
-
-def runs(numbers: Sequence[int]) -> Iterator[slice]:
-    """Where, in a list in order, numbers are that follow one another without a gap."""
-    first = 0
-    for at in range(1, len(numbers) + 1):
-        if at == len(numbers) or numbers[at] != numbers[at - 1] + 1:
-            yield slice(first, at)
-            first = at

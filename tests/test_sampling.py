@@ -76,9 +76,3 @@ def test_of_any_rows_the_same_are_chosen_as_of_all_that_are_there():
     chunks = [pa.array(range(first, first + 50)) for first in range(0, 500, 50)]
     assert sampling.smallest(chunks, 40, 3).to_pylist() == list(Chosen(500, 40, 3).numbers)
     assert sampling.smallest(chunks, 900, 3).to_pylist() == list(range(500))
-
-
-def test_runs_are_cut_where_a_number_is_missing():
-    assert list(sampling.runs([])) == []
-    found = [list(range(10))[run] for run in sampling.runs([0, 1, 2, 5, 7, 8])]
-    assert found == [[0, 1, 2], [3], [4, 5]]

@@ -100,11 +100,8 @@ class Input:
         folder = None if source.is_url(path) else os.path.dirname(path)  # noqa: PTH120  (once a batch)
         if batch.offsets is None:
             return self.reader.rows(batch.table, batch.start, name, first_index, folder)
-
-        def read(table: pa.RecordBatch, start: Position, first: int) -> list[Row]:
-            return self.reader.rows(table, start, name, first, folder)
-
-        return sampled.rows(batch, read)
+        first = batch.start.row
+        return self.reader.rows(batch.table, batch.start, name, first, folder, batch.offsets)
 
     def all_rows(self, limit: int | None = None) -> Iterator[Row]:
         """The rows from the start on, `limit` of them at most.  Raises InputError."""

@@ -51,9 +51,11 @@ class Reader(Protocol):
         name: str,
         first_index: int,
         folder: str | None,
+        offsets: Sequence[int] | None = None,
     ) -> list[Row]:
         """The rows of a batch that starts at `start` in the file, which is in `folder`, and which a
-        message calls `name`.
+        message calls `name`.  `offsets` tells how many rows behind `start` each of them stands, where
+        others were left out.
         """
 
     def size(self, path: str) -> int | None:

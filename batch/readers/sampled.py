@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 import pyarrow as pa
 from msgspec.structs import replace
 
-from batch import sampling
-from batch.model import Batch, Position, Row
+from batch.model import Batch
 from batch.sampling import Chosen
 
 
@@ -26,15 +25,3 @@ def batches(found: Iterable[Batch], chosen: Chosen, row: int) -> Iterator[Batch]
         if end > last:
             return
         row = end
-
-
-def rows(batch: Batch, read: Callable[[pa.RecordBatch, Position, int], list[Row]]) -> list[Row]:
-    """The rows of such a batch; `read` gives those of a table whose rows follow one another, from the
-    position and the number of the first.
-    """
-    start, offsets, found = batch.start, batch.offsets or (), list[Row]()
-    for run in sampling.runs(offsets):
-        offset = offsets[run.start]
-        at = replace(start, skip=start.skip + offset)
-        found += read(batch.table[run], at, start.row + offset)
-    return found
