@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from batch import errors as errors
     from batch.door import arun as arun
+    from batch.door import compare as compare
     from batch.door import job as job
     from batch.door import open as open
     from batch.door import run as run
@@ -27,6 +28,7 @@ _HOMES = {
     "Job": "batch.spec",
     "Run": "batch.runs",
     "arun": "batch.door",
+    "compare": "batch.door",
     "errors": "batch",
     "events": "batch.engine",
     "job": "batch.door",
@@ -34,7 +36,7 @@ _HOMES = {
     "run": "batch.door",
 }
 
-__all__ = ["Job", "Run", "arun", "errors", "events", "job", "open", "run"]
+__all__ = ["Job", "Run", "arun", "compare", "errors", "events", "job", "open", "run"]
 
 
 def __getattr__(name: str) -> Any:

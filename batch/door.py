@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +18,8 @@ from batch import job_toml, spec, starts
 from batch.errors import UsageError
 from batch.planning import place
 from batch.readers import memory
+from batch.reports import compared
+from batch.reports.compared import Comparison
 from batch.reports.summary import Ended
 from batch.runs import Run
 from batch.spec import Job
@@ -63,6 +65,8 @@ def run(
     new: bool = False,
     reuse: str | os.PathLike[str] | None = None,
     max_cost: float | Literal["none"] | None = None,
+    sample: int | None = None,
+    seed: int = 0,
     retry_failed: bool | None = None,
     on_bad_row: Literal["stop", "record"] = "stop",
     preflight: bool = True,
@@ -78,14 +82,14 @@ def run(
 
     `to` is the run's folder, or a file for the results (answers.parquet, .jsonl, .csv); by default
     it is runs/ with the name of job or input.  `data` is the input, where the job names none.
-    `limit` asks the first rows only; `new` starts anew and keeps the run that is there; `reuse`
-    starts anew and takes the answers that still fit from another run.  `max_cost` is in USD, kills
-    included, and holds for later calls, too ("none" lifts it).  Rows that failed for a passing reason
-    are asked again; `retry_failed` says whether all that failed are, or none.  A row that cannot be
-    asked is an error before anything is sent, or with `on_bad_row="record"` a failed row; `yes` goes
-    on where answers look doubtful; without `preflight` parameters are sent that servers usually
-    refuse.  `on_event` is called with events (`batch.events`) in the run's thread; `progress` draws a
-    bar, by default in IPython only.
+    `limit` asks the first rows only, `sample` so many of all, chosen by `seed`; `new` starts anew and
+    keeps the run that is there; `reuse` starts anew and takes the answers that still fit from
+    another run.  `max_cost` is in USD, kills included, and holds for later calls, too ("none" lifts
+    it).  Rows that failed for a passing reason are asked again; `retry_failed` says whether all that
+    failed are, or none.  A row that cannot be asked is an error before anything is sent, or with
+    `on_bad_row="record"` a failed row; `yes` goes on where answers look doubtful; without `preflight`
+    parameters are sent that servers usually refuse.  `on_event` is called with events
+    (`batch.events`) in the run's thread; `progress` draws a bar, by default in IPython only.
 
     A run that stops early (cap, quota, an endpoint that is down) is no exception: `stopped` of the
     Run says why.  Raises BatchError (`batch.errors`) where nothing was begun.  Ctrl-C waits for what
@@ -100,6 +104,8 @@ def run(
         new=new,
         reuse=reuse,
         max_cost=max_cost,
+        sample=sample,
+        seed=seed,
         retry_failed=retry_failed,
         on_bad_row=on_bad_row,
         preflight=preflight,
@@ -119,6 +125,8 @@ async def arun(
     new: bool = False,
     reuse: str | os.PathLike[str] | None = None,
     max_cost: float | Literal["none"] | None = None,
+    sample: int | None = None,
+    seed: int = 0,
     retry_failed: bool | None = None,
     on_bad_row: Literal["stop", "record"] = "stop",
     preflight: bool = True,
@@ -141,6 +149,8 @@ async def arun(
         new=new,
         reuse=reuse,
         max_cost=max_cost,
+        sample=sample,
+        seed=seed,
         retry_failed=retry_failed,
         on_bad_row=on_bad_row,
         preflight=preflight,
@@ -160,6 +170,24 @@ def open(path: str | os.PathLike[str]) -> Run:
     return Run(place.run_folder(Path(path)))
 
 
+def compare(
+    a: Run | str | os.PathLike[str],
+    b: Run | str | os.PathLike[str] | None = None,
+    *,
+    on: str | None = None,
+    fields: Sequence[str] = (),
+    against: str | None = None,
+) -> Comparison:
+    """How far two runs agree, and what each took: `batch.compare(one, other).match`.
+
+    Rows are joined by the column `on`, else by custom_id where both have one, else by row.  `fields`
+    are columns, or fields in them (`parsed.stars`); `against` is the truth, `labels.csv:column`, for
+    which one run will do.  Raises UsageError.
+    """
+    runs = [each if isinstance(each, Run) else open(each) for each in (a, b) if each is not None]
+    return compared.compare(*runs, on=on, fields=fields, against=against)
+
+
 class _Call(msgspec.Struct, frozen=True, kw_only=True):
     """What `run` was asked."""
 
@@ -170,6 +198,8 @@ class _Call(msgspec.Struct, frozen=True, kw_only=True):
     new: bool
     reuse: Any
     max_cost: Any
+    sample: int | None
+    seed: int
     retry_failed: bool | None
     on_bad_row: str
     preflight: bool
@@ -179,14 +209,16 @@ class _Call(msgspec.Struct, frozen=True, kw_only=True):
     def start(self) -> Start:
         """The start that is meant.  Reads the data: to be called in the run's thread."""
         made, folder = _job_of(self.job)
-        data, tables = None, dict[str, Any]()
+        data, tables = None, dict[str, Any](_given(limit=self.limit, sample=self.sample))
+        if self.sample is not None:
+            tables["seed"] = self.seed
         if self.data is not None:
             named, data = _input(self.data)
             tables["input"] = named
         if self.to is not None:
             folder = None
             tables["output"] = {"path": _text(self.to)}
-        made = _with(made, tables, self.limit)
+        made = _with(made, tables)
         if folder is None:
             folder = _folder(made, data)
         file = place.output_file(made)
@@ -239,14 +271,17 @@ def _is_path(value: object) -> bool:
     return isinstance(value, str | os.PathLike)
 
 
-def _with(made: Job, tables: dict[str, Any], limit: int | None) -> Job:
-    """`made` with another input and another place for its results."""
+def _with(made: Job, tables: dict[str, Any]) -> Job:
+    """`made` with other keys at its top, and another place for its results."""
     found = job_toml.absolute(tables, Path.cwd())
-    output, path = made.output, found.get("output", {}).get("path")
-    if path is not None:
-        output = msgspec.structs.replace(output, path=path)
-    changed = {"input": found.get("input", made.input), "limit": limit or made.limit}
-    return msgspec.structs.replace(made, output=output, **changed)
+    if "output" in found:
+        found["output"] = msgspec.structs.replace(made.output, path=found["output"]["path"])
+    changed = msgspec.structs.replace(made, **found)
+    return spec.check(spec.tables_of(changed), given=changed.request.over)
+
+
+def _given(**keys: Any) -> dict[str, Any]:
+    return {key: value for key, value in keys.items() if value is not None}
 
 
 def _folder(made: Job, data: memory.Data | None) -> Path:

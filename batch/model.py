@@ -8,6 +8,7 @@ None of them holds itself, so the garbage collector need not walk them (`gc=Fals
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
@@ -21,28 +22,42 @@ class Position(msgspec.Struct, frozen=True, omit_defaults=True):
 
     `file` counts the input's files, `offset` is bytes into the decompressed text, taken as UTF-8
     (Parquet and Arrow: rows into the file), `line` is the lines before it (JSON documents: rows;
-    Parquet and Arrow: 0), `skip` the rows to pass over from there.
+    Parquet and Arrow: 0), `skip` the rows to pass over from there.  `row` is the number of the row
+    that comes next; only a sample has it.
     """
 
     file: int = 0
     offset: int = 0
     line: int = 0
     skip: int = 0
+    row: int = 0
 
 
 class Batch(msgspec.Struct, frozen=True):
-    """Consecutive rows of one file, as they stand there.  `end` is where the next batch starts."""
+    """Consecutive rows of one file, as they stand there.  `end` is where the next batch starts.  In a
+    sample `offsets` tells how many rows behind `start` each of them stands.
+    """
 
     table: pa.RecordBatch
     start: Position
     end: Position
+    offsets: Sequence[int] | None = None
 
     def cut(self, rows: int) -> tuple[Batch, Batch]:
-        """The first `rows` rows, and the rest."""
-        middle = msgspec.structs.replace(self.start, skip=self.start.skip + rows)
-        return Batch(self.table[:rows], self.start, middle), Batch(
-            self.table[rows:], middle, self.end
+        """The first `rows` rows, and the rest, of which there is one at least."""
+        if self.offsets is None:
+            middle, before, after = self._behind(rows, 0), None, None
+        else:
+            passed = self.offsets[rows]
+            middle, before = self._behind(passed, passed), self.offsets[:rows]
+            after = [offset - passed for offset in self.offsets[rows:]]
+        return Batch(self.table[:rows], self.start, middle, before), Batch(
+            self.table[rows:], middle, self.end, after
         )
+
+    def _behind(self, skip: int, row: int) -> Position:
+        start = self.start
+        return msgspec.structs.replace(start, skip=start.skip + skip, row=start.row + row)
 
 
 class Unreadable(msgspec.Struct, frozen=True):

@@ -96,7 +96,7 @@ async def _ask(
     asked, workers, clock = prepared.asked, slots.most_in_flight(prepared.asked), around.clock
     began, plan, counts = clock(), opened.plan, Counts(opened.held())
     held = counts.now()[0]
-    unanswered = sends.gathered(opened.disk, opened.run, opened.found)
+    unanswered = sends.gathered(opened.disk, opened.run, opened.found, opened.layout.chosen)
     reservations = spending.reservations(prepared, opened, held, unanswered, told.notice)
     questions = open_run.questions(prepared, opened, told.notice)
     told.emit(events.Opened(opened.run.path, plan.run_id, plan.resumed, held))

@@ -107,21 +107,31 @@ class Run:
         format: Format | None = None,
         columns: list[str] | None = None,
         flat: bool = False,
+        sample: int | None = None,
+        seed: int = 0,
     ) -> Written:
         """Write the results to one file, over one that is there: `run.export("answers.csv")`.
 
         `format` says what it holds where its name does not tell; `columns` chooses, and `flat` makes
-        the fields of `parsed` columns of their own.  Raises UsageError and StorageError.
+        the fields of `parsed` columns of their own; a `sample` is of so many rows.  Raises UsageError
+        and StorageError.
         """
         file = form.named(str(to), format, columns=columns, flat=flat)
         if file is None or file.path is None:
             raise UsageError(f"{to}: say format=, or name it *{', *'.join(form.OURS)}")
-        return self.write(file, sys.stdout.buffer)
+        return self.write(file, sys.stdout.buffer, sample, seed)
 
-    def write(self, file: File, stdout: BinaryIO) -> Written:
-        """Write the results to one file (and, for openai-batch, the failed rows to another)."""
+    def write(
+        self, file: File, stdout: BinaryIO, sample: int | None = None, seed: int = 0
+    ) -> Written:
+        """Write the results to one file (and, for openai-batch, the failed rows to another): all, or
+        the rows that a `sample` of so many has.
+        """
         api = self.plan.job.get("request", {}).get("api", DEFAULT_API)
-        return exporting.write(file, self.tables(), self._layout.schema, api, stdout)
+        tables = self.tables()
+        if sample is not None:
+            tables = contents.sampled(self._folder, self._layout, sample, seed)
+        return exporting.write(file, tables, self._layout.schema, api, stdout)
 
     def tables(self) -> Iterator[pa.Table]:
         """The results, a bounded number of rows at a time."""

@@ -23,6 +23,7 @@ from batch.engine.retry import Retry
 from batch.errors import JobError
 from batch.limits.limits import Limits
 from batch.requests.prompts import Prompt, Prompter
+from batch.sampling import MOST_SEED
 from batch.store.plan import Output
 from batch.structured import schema as schemas
 from batch.structured.schema import BadSchema
@@ -43,6 +44,8 @@ class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     id_column: str | None = None
     keep: list[str] | None = None
     limit: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    sample: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    seed: Annotated[int, msgspec.Meta(ge=0, le=MOST_SEED)] = 0
     tags: dict[str, str] = {}
     prompt: Prompt = Prompt()
     request: Parameters = Parameters()
@@ -221,6 +224,8 @@ def tables_of(job: Job) -> dict[str, Any]:
     tables: dict[str, Any] = msgspec.to_builtins(job)
     request = tables.pop("request")
     del request["over"]
+    if job.sample is None:  # there is nothing to choose
+        del tables["seed"]
     named = {key: request[key] for key in OURS if request[key] is not None}
     if "schema" in named:  # it is made anew
         del request["sent"]["response_format"]

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from batch import Job as Job
     from batch import Run as Run
     from batch import arun as arun
+    from batch import compare as compare
     from batch import job as job
     from batch import open as open
     from batch import run as run

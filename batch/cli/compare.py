@@ -38,14 +38,14 @@ def compare(
     """
     import pyarrow as pa
 
-    from batch.cli import jobs
+    from batch.planning import place
     from batch.renderers import compared_html, compared_json, compared_table, pages
     from batch.reports import compared
 
     pa.set_memory_pool(pa.system_memory_pool())  # takes less here than pyarrow's own, as in report
     if output is not None:
         pages.check(output)
-    first, second = jobs.run_folder(a), None if b is None else jobs.run_folder(b)
+    first, second = place.run_folder(a), None if b is None else place.run_folder(b)
     made = compared.compare(first, second, on=on, fields=fields, against=against)
     shown = compared_json if as_json else compared_table
     put(shown.text(made).removesuffix("\n"), shown.KIND)

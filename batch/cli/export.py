@@ -21,11 +21,14 @@ if TYPE_CHECKING:
 @click.argument("run", metavar="RUN", type=options.path)
 @click.option("-o", "--output", metavar="FILE", required=True, type=options.path)
 @options.form
+@options.sample
 @click.option("--excel", is_flag=True,
               help="CSV for a spreadsheet: no cell is a formula, and a BOM says UTF-8.")  # fmt: skip
 @click.option("--force", is_flag=True, help="Write over a file that is there.")
-def export(run: Path, output: Path, force: bool, **more: Any) -> None:
-    """Write all results to one file, in input order; `-o -` is standard output.
+def export(
+    run: Path, output: Path, sample: int | None, seed: int | None, force: bool, **more: Any
+) -> None:
+    """Write all results, or a sample of them, to one file, in input order; `-o -` is standard output.
 
     openai-batch writes the answers as OpenAI's Batch API does, and failed rows, if there are any, to
     *.errors.jsonl beside it.
@@ -43,7 +46,9 @@ def export(run: Path, output: Path, force: bool, **more: Any) -> None:
     if there and not force:
         raise Refused(f"{there[0]} is there already", hint="choose another name, or --force")
     check_terminal(file)
-    made = written(place.run_folder(run), file)
+    if seed is not None and sample is None:
+        raise UsageError("--seed chooses the rows of a --sample")
+    made = written(place.run_folder(run), file, sample, seed or 0)
     for line in [*made.notices, *(f"wrote {path}" for path in made.paths)]:
         say(line)
 
@@ -54,8 +59,10 @@ def check_terminal(file: File) -> None:
         raise UsageError("-o -: Parquet is no text; send it to a file or into a pipe")
 
 
-def written(run: Path, file: File) -> Written:
-    """Write the results of a run to a file or to standard output, whose reader may go."""
+def written(run: Path, file: File, sample: int | None = None, seed: int = 0) -> Written:
+    """Write the results of a run, or a sample of them, to a file or to standard output, whose reader
+    may go.
+    """
     from batch import runs
     from batch.outputs.form import Written
 
@@ -64,7 +71,7 @@ def written(run: Path, file: File) -> Written:
         kind: words.Kind = "text" if file.format == "csv" else "json"
         stdout = cast("BinaryIO", words.Terminal(sys.stdout, kind))
     try:
-        return runs.Run(run).write(file, stdout)
+        return runs.Run(run).write(file, stdout, sample, seed)
     except BrokenPipeError:
         words.let_go(sys.stdout)
         return Written()

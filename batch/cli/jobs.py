@@ -55,6 +55,10 @@ def read(whats: Sequence[str], flags: dict[str, Any]) -> tuple[Job, Path]:
     if flags.get("prompt_file") is not None:
         spec.put(tables, "prompt.file", str(flags["prompt_file"].absolute()))
     made = spec.check(job_toml.absolute(tables, here), source, over)
+    if flags.get("seed") is not None and made.sample is None:
+        raise UsageError(
+            "--seed chooses the rows of a --sample; that of the model is --set request.seed=…"
+        )
     if run is not None and made.output.path != before:
         to = command_line.near(made.output.path or "all.parquet")
         raise UsageError(

@@ -11,6 +11,7 @@ from typing import Any, get_args
 import click
 
 from batch import command_line
+from batch.sampling import MOST_SEED
 from batch.store.plan import Format
 
 KEYS = {
@@ -29,6 +30,8 @@ KEYS = {
     "rpm": "limits.requests_per_minute",
     "tpm": "limits.tokens_per_minute",
     "limit": "limit",
+    "sample": "sample",
+    "seed": "seed",
     "input_format": "input_format",
     "delimiter": "delimiter",
     "encoding": "encoding",
@@ -183,8 +186,22 @@ key = together(
     ),
     env_file,
 )
+sample = together(
+    click.option(
+        "--sample",
+        type=click.IntRange(min=1),
+        help="Only N rows, chosen at random: always the same.",
+    ),
+    click.option(
+        "--seed",
+        metavar="S",
+        type=click.IntRange(0, MOST_SEED),
+        help="Another seed, another sample.  [default: 0]",
+    ),
+)
 rows = together(
     click.option("--limit", type=click.IntRange(min=1), help="Only the first N rows."),
+    sample,
     click.option(
         "--input-format",
         type=InputFormat(),

@@ -36,6 +36,8 @@ def _lines(now: object) -> list[str]:
     of = f" of {now.rows:,}" if now.rows is not None else ""
     if now.limit is not None and (now.rows is None or now.limit < now.rows):
         of = f" of the first {now.limit:,}" + (of and f" ({now.rows:,} in all)")
+    if now.sampled_from is not None:
+        of += f", a sample of {now.sampled_from:,}"
     pending = f", {now.pending:,} to go" if now.pending else ""
     lines = [
         f"{now.run}: {now.state}{by}",

@@ -229,7 +229,7 @@ def steps(
     last: _Reopen | None = None
     for part in found:
         if part.rows is None:
-            last = _last(run, part, redo, limit)
+            last = _last(run, source, part, redo, limit)
             yield last
         elif _needs_work(part, redo):
             yield from _again(run, source, part, redo, limit)
@@ -247,9 +247,9 @@ def _needs_work(part: Found, redo: Redo) -> bool:
     return (redo.missing and not part.footer.complete) or redo.anything_in(part.footer.summary)
 
 
-def _last(run: RunFolder, part: Found, redo: Redo, limit: int | None) -> _Reopen:
+def _last(run: RunFolder, source: Input, part: Found, redo: Redo, limit: int | None) -> _Reopen:
     """The last part, which is still open: its slice is read again, at least up to its last result."""
-    wanted, taken_back, attempts = to_do(run, part, redo)
+    wanted, taken_back, attempts = to_do(run, part, redo, source.chosen)
     return _Reopen(part, _up_to(limit, part, wanted), taken_back, attempts)
 
 
@@ -257,7 +257,7 @@ def _again(
     run: RunFolder, source: Input, part: Found, redo: Redo, limit: int | None
 ) -> Iterator[Step]:
     assert part.rows is not None
-    wanted, taken_back, attempts = to_do(run, part, redo)
+    wanted, taken_back, attempts = to_do(run, part, redo, source.chosen)
     wanted = _up_to(limit, part, wanted)
     if not any(wanted) and not part.generation:
         return

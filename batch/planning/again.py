@@ -14,7 +14,10 @@ from batch.planning import begun
 from batch.spec import Job
 from batch.store.plan import Again
 
-BEYOND = ("prompt", "input", "input_format", "delimiter", "encoding", "output", "keep", "id_column")
+BEYOND = (
+    *("prompt", "input", "input_format", "delimiter", "encoding", "output", "keep", "id_column"),
+    *("sample", "seed"),
+)
 """The keys that a retry cannot change, with all that is in them."""
 
 CAP = "limits.max_cost_usd"

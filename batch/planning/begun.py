@@ -37,7 +37,9 @@ def layout(run: Path, known: Plan) -> Layout:
         carried = columns.by_rules_1(carried)
     keep = known.job.get("keep")
     reader, chosen = readers.READERS[known.input_format], None if keep is None else frozenset(keep)
-    return Layout(schema, own, lambda table: reader.carry(table, carried, chosen))
+    return Layout(
+        schema, own, lambda table: reader.carry(table, carried, chosen), plan.chosen(known)
+    )
 
 
 def reading(known: Plan) -> Reading:

@@ -15,6 +15,7 @@ from batch.planning.terms import Terms
 from batch.readers import Input
 from batch.readers.memory import Data
 from batch.run_folder import RunFolder
+from batch.sampling import Chosen
 from batch.spec import Job
 from batch.store import contents, folder, plan
 from batch.store.plan import Plan
@@ -33,9 +34,26 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def of(job: Job, terms: Terms, stack: ExitStack) -> Standing:
-    """Compare a job with its folder.  Raises Different where it asks, Refused for a folder that is not
-    ours, and what the input's files raise.
+    """Compare a job with its folder; the source is of the job's sample, if it asks for one.  Raises
+    Different where it asks, Refused for a folder that is not ours, and what the input's files raise.
     """
+    found = _of(job, terms, stack)
+    source = sampled(job, found.source, found.known)
+    return msgspec.structs.replace(found, source=source)
+
+
+def sampled(job: Job, source: Input, known: Plan | None) -> Input:
+    """The input of a job that may be a sample of it: chosen when the run `known` began, or else now,
+    after all rows have been counted.
+    """
+    if job.sample is None or (known is None and source.chosen is not None):
+        return source
+    rows = None if known is None else known.sampled_from
+    made = Chosen(source.count() if rows is None else rows, job.sample, job.seed)
+    return source if made == source.chosen else source.sample(made)
+
+
+def _of(job: Job, terms: Terms, stack: ExitStack) -> Standing:
     run = terms.folder
     if run is not None and terms.asks:
         folder.check_ours(run)
@@ -78,7 +96,7 @@ def same_run(
     if known.rules < plan.RULES and (why := old_rules.why_different(job, source, run_folder)):
         raise Different(f"{run_folder} began by the rules of an older version: {why}")
     if difference.kind == "grown":
-        _join(run_folder, source, difference.text, say)
+        _join(run_folder, source, difference.text, known.sampled_from, say)
     return known
 
 
@@ -91,13 +109,22 @@ def _other_values(known: Plan, data: Data) -> str:
     return f"data with other values ({sizes})"
 
 
-def _join(run_folder: Path, source: Input, growth: str, say: Callable[[str], None] | None) -> None:
+def _join(
+    run_folder: Path,
+    source: Input,
+    growth: str,
+    sampled_from: int | None,
+    say: Callable[[str], None] | None,
+) -> None:
     try:
         notices = source.new_file_notices()
     except InputError as error:
         raise Different(f"{run_folder} is the run of another input: {error}") from None
     if say is not None:
-        for line in (f"the input grew ({growth}): its new rows are asked too", *notices):
+        then = "its new rows are asked too"
+        if sampled_from is not None:
+            then = f"the sample stays that of its first {sampled_from:,} rows"
+        for line in (f"the input grew ({growth}): {then}", *notices):
             say(line)
 
 

@@ -153,6 +153,7 @@ def _locked(prepared: Prepared, run: RunFolder, say: Say, stack: ExitStack) -> O
     say(f"{run.path.absolute()} ({'resuming' if known else 'new'})")
     for line in grown:
         say(line)
+    source = comparison.sampled(job, source, known)
     if job.input == "-":
         job, source = _keep_input(disk, prepared, run)
     if known is None:
@@ -192,6 +193,9 @@ def _plan(prepared: Prepared, job: spec.Job, source: Input, known: Plan | None) 
     again, reuse = prepared.terms.again, prepared.terms.reuse
     data = sources.values(prepared.terms.data)
     if known is None:
+        of_sample: dict[str, int] = {}
+        if source.chosen is not None:
+            of_sample = {"rows": len(source.chosen), "sampled_from": source.chosen.rows}
         return plan.new(
             tables,
             prints,
@@ -201,6 +205,7 @@ def _plan(prepared: Prepared, job: spec.Job, source: Input, known: Plan | None) 
             reading=msgspec.to_builtins(source.found()),
             over=dict(job.request.over),
             data=data,
+            **of_sample,
         )
     # the columns do not change any more
     kept = {key: known.job[key] for key in ("keep",) if key in known.job}

@@ -79,6 +79,8 @@ class Prepared:
         """The rows of the input, as far as that is known."""
         if self.known is not None and self.known.rows is not None:
             return self.known.rows
+        if self.source.chosen is not None:
+            return len(self.source.chosen)
         return None if self.first is None else self.first.rows
 
     @property

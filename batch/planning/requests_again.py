@@ -7,7 +7,7 @@ from pathlib import Path
 
 from batch import apis, spec
 from batch.apis import Parameters
-from batch.planning import begun
+from batch.planning import begun, comparison
 from batch.readers import Input
 from batch.requests.prompts import BadRow
 from batch.run_folder import RunFolder
@@ -22,7 +22,8 @@ def differing(run: Path, job: Job, source: Input) -> Iterator[tuple[int, bool]]:
     `source`.
     """
     known, layout = begun.opened(run)
-    hashes = _hashes(job, source, [job.request, *_of_retries(known)])
+    sampled = comparison.sampled(job, source, known)
+    hashes = _hashes(job, sampled, [job.request, *_of_retries(known)])
     index, expected = next(hashes, (None, frozenset()))
     for row, digest in _sent(run, layout):
         while index is not None and index < row:

@@ -14,6 +14,7 @@ from batch.planning.terms import Terms
 from batch.readers import FIRST_BYTES, FIRST_ROWS, Input, TextOptions, files
 from batch.readers.memory import Data
 from batch.run_folder import RunFolder
+from batch.sampling import Chosen
 from batch.spec import Job
 from batch.store.plan import Plan, Values
 
@@ -85,7 +86,8 @@ def anew(job: Job, terms: Terms, source: Input, stack: ExitStack) -> Input:
 def from_files(paths: list[Path], source: Input) -> Input:
     """What was standard input or in memory, from the files in which it is kept."""
     named = [str(path.absolute()) for path in paths]
-    return readers.resolve(named, paths[0].parent, source.format, source.reading)
+    kept = readers.resolve(named, paths[0].parent, source.format, source.reading)
+    return kept.sample(source.chosen)
 
 
 def said(job: Job) -> TextOptions:
@@ -95,7 +97,15 @@ def said(job: Job) -> TextOptions:
 
 def notices(source: Input) -> tuple[str, ...]:
     """Lines about what may be unexpected of the input."""
-    return (*source.notices, *source.column_notices())
+    return (*_of_sample(source.chosen), *source.notices, *source.column_notices())
+
+
+def _of_sample(chosen: Chosen | None) -> list[str]:
+    if chosen is None:
+        return []
+    if chosen.size > chosen.rows:
+        return [f"the sample is all {chosen.rows:,} rows: there are no more"]
+    return [f"a sample of {chosen.size:,} of {chosen.rows:,} rows, by seed {chosen.seed}"]
 
 
 def no_rows(source: Input) -> InputError:
@@ -106,6 +116,8 @@ def rows_in(source: Input, limit: int | None) -> int:
     """About how many rows the input has, `limit` at most: the first ones are counted, the rest goes by
     its share of the bytes.
     """
+    if source.chosen is not None:
+        return min(len(source.chosen), limit or len(source.chosen))
     rows = size = 0
     most = FIRST_ROWS if limit is None else limit
     for batch in source.batches():

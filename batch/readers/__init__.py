@@ -8,6 +8,7 @@ prompt sees and to the typed columns the output carries.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,14 +20,15 @@ import pyarrow as pa
 
 from batch.errors import InputError
 from batch.model import Batch, Position, Row
-from batch.readers import detection, files, fingerprints, hive, jsonl, source
+from batch.readers import detection, files, fingerprints, hive, jsonl, sampled, source
 from batch.readers.fingerprints import Difference, Fingerprint
-from batch.readers.formats import FORMATS, READERS, Reader
+from batch.readers.formats import FORMATS, READERS, SIZED_IN_ROWS, Reader
 from batch.readers.head import Head
 from batch.readers.input_columns import InputColumns
 from batch.readers.notices import notices
 from batch.readers.reading import DEFAULT, OF_RULES_1, UTF8, Reading, TextOptions
 from batch.readers.source import FIRST_BYTES, FIRST_ROWS
+from batch.sampling import Chosen
 
 __all__ = [
     "DEFAULT",
@@ -59,6 +61,8 @@ class Input:
     """What was found out of the files, in words."""
     partitions: tuple[hive.Partition, ...] = ()
     """The values in the names of the folders of each file."""
+    chosen: Chosen | None = None
+    """The rows of a sample: no others are given, and each by its number in the files."""
 
     @property
     def reader(self) -> Reader:
@@ -71,18 +75,33 @@ class Input:
 
     def batches(self, start: Position = Position()) -> Iterator[Batch]:  # noqa: B008  (frozen)
         """The rows from `start` on, with the columns of all files.  Raises InputError."""
-        for batch in self._from_the_start() if start == Position() else self._read(start):
+        for batch in self._from_the_start() if start == Position() else self._wanted(start):
             yield self._columns.fitted(batch)
+
+    def count(self) -> int:
+        """How many rows the files have.  Those that do not say are read.  Raises InputError."""
+        if self.format in SIZED_IN_ROWS:
+            return sum(self.reader.size(path) or 0 for path in self.files)
+        return sum(len(batch.table) for batch in self._read(Position()))
+
+    def sample(self, chosen: Chosen | None) -> Input:
+        """The same files, of which only the chosen rows are given; all where None."""
+        return dataclasses.replace(self, chosen=chosen)
 
     def forget(self) -> None:
         """Hold no first rows any more: nobody looks at them again."""
         self._head.forget()
+        self._wanted_head.forget()
 
     def rows(self, batch: Batch, first_index: int) -> list[Row]:
+        """The rows of a batch; `first_index` is the number of the first, which a sample knows itself."""
         file = batch.start.file
-        path = self.files[file]
+        path, name = self.files[file], self.names[file]
         folder = None if source.is_url(path) else os.path.dirname(path)  # noqa: PTH120  (once a batch)
-        return self.reader.rows(batch.table, batch.start, self.names[file], first_index, folder)
+        if batch.offsets is None:
+            return self.reader.rows(batch.table, batch.start, name, first_index, folder)
+        first = batch.start.row
+        return self.reader.rows(batch.table, batch.start, name, first, folder, batch.offsets)
 
     def all_rows(self, limit: int | None = None) -> Iterator[Row]:
         """The rows from the start on, `limit` of them at most.  Raises InputError."""
@@ -147,10 +166,20 @@ class Input:
     def _head(self) -> Head:
         return Head(self._read)
 
+    @cached_property
+    def _wanted_head(self) -> Head:
+        return self._head if self.chosen is None else Head(self._wanted)
+
     def _from_the_start(self) -> Iterator[Batch]:
-        yield from self._head.batches()
-        if (end := self._head.end()) is not None:
-            yield from self._read(end)
+        head = self._wanted_head
+        yield from head.batches()
+        if (end := head.end()) is not None:
+            yield from self._wanted(end)
+
+    def _wanted(self, start: Position) -> Iterator[Batch]:
+        """The batches from `start` on, of the sample if there is one."""
+        found = self._read(start)
+        return found if self.chosen is None else sampled.batches(found, self.chosen, start.row)
 
     def _read(self, start: Position) -> Iterator[Batch]:
         """The batches from `start` on, as the reader gives them."""

@@ -244,18 +244,23 @@ def _spooled(header: Sequence[str], records: Sequence[Record], reading: Reading)
 
 
 def rows(
-    spooled: pa.RecordBatch, start: Position, name: str, first_index: int, folder: str | None
+    spooled: pa.RecordBatch,
+    start: Position,
+    name: str,
+    first_index: int,
+    folder: str | None,
+    offsets: Sequence[int] | None = None,
 ) -> list[Row]:
     header = spooled.schema.names[:-NOTES]
     *columns, numbers, faults = (column.to_pylist() for column in spooled.columns)
-    found = []
-    for index, (number, fault) in enumerate(zip(numbers, faults, strict=True)):
+    found, behind = [], offsets or range(len(spooled))
+    for index, (at, number, fault) in enumerate(zip(behind, numbers, faults, strict=True)):
         values = (
             {}
             if fault
             else {key: column[index] for key, column in zip(header, columns, strict=True)}
         )
-        found.append(Row(first_index + index, values, f"{name}:{number}", fault, folder))
+        found.append(Row(first_index + at, values, f"{name}:{number}", fault, folder))
     return found
 
 

@@ -51,9 +51,11 @@ class Reader(Protocol):
         name: str,
         first_index: int,
         folder: str | None,
+        offsets: Sequence[int] | None = None,
     ) -> list[Row]:
         """The rows of a batch that starts at `start` in the file, which is in `folder`, and which a
-        message calls `name`.
+        message calls `name`.  `offsets` tells how many rows behind `start` each of them stands, where
+        others were left out.
         """
 
     def size(self, path: str) -> int | None:
@@ -86,5 +88,7 @@ MODULES = {
 READERS = {name: cast(Reader, import_module(f"batch.readers.{MODULES[name]}")) for name in MODULES}
 
 SUFFIXES = {suffix: name for name, reader in READERS.items() for suffix in reader.SUFFIXES}
+SIZED_IN_ROWS = frozenset({"parquet", "arrow"})
+"""Those whose `size` is the number of rows."""
 FORMATS = tuple(name for name in READERS if name != "run")
 """Those that may be asked for by name; a run is one where its folder is named."""

@@ -82,8 +82,12 @@ class InputColumns:
         notes = table.num_columns if self.reader.NOTES is None else self.reader.NOTES
         end = table.num_columns - notes
         held = dict(zip(table.schema.names[:end], table.columns[:end], strict=True))
+        offsets = batch.offsets or range(len(table))
         made = union.fit(
-            held, len(table), self.columns, lambda row: f"{self.names[file]} row {before + row}"
+            held,
+            len(table),
+            self.columns,
+            lambda row: f"{self.names[file]} row {before + offsets[row]}",
         )
         values = self.partition_of(file)
         made += [hive.column(each, values[each.name], len(table)) for each in self.of_folders]

@@ -7,7 +7,7 @@ carried as those of JSON Lines are, and files of either kind may stand side by s
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import msgspec
 import pyarrow as pa
@@ -72,14 +72,19 @@ def _rows(stream: Stream, dialect: Dialect, *, begun: bool) -> Iterator[bytes]:
 
 
 def rows(
-    spooled: pa.RecordBatch, start: Position, name: str, first_index: int, folder: str | None
+    spooled: pa.RecordBatch,
+    start: Position,
+    name: str,
+    first_index: int,
+    folder: str | None,
+    offsets: Sequence[int] | None = None,
 ) -> list[Row]:
     """As of JSON Lines; a row of a document is called `name[7]`, counted from 0 as jq does."""
-    found = jsonl.rows(spooled, start, name, first_index, folder)
+    found = jsonl.rows(spooled, start, name, first_index, folder, offsets)
     if spooled.column(1).null_count == 0:
         return found
     first = start.line + start.skip
     return [
-        msgspec.structs.replace(row, where=f"{name}[{first + index}]")
-        for index, row in enumerate(found)
+        msgspec.structs.replace(row, where=f"{name}[{first + at}]")
+        for at, row in zip(offsets or range(len(found)), found, strict=True)
     ]

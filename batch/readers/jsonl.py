@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import repeat
 from typing import Any, NamedTuple
 
 import msgspec
@@ -66,17 +67,22 @@ def spooled(texts: Sequence[bytes | None], numbers: Sequence[int | None]) -> pa.
 
 
 def rows(
-    spooled: pa.RecordBatch, start: Position, name: str, first_index: int, folder: str | None
+    spooled: pa.RecordBatch,
+    start: Position,
+    name: str,
+    first_index: int,
+    folder: str | None,
+    offsets: Sequence[int] | None = None,
 ) -> list[Row]:
-    found, told = [], _of_folders(spooled).to_pylist()
+    found, told = [], _of_folders(spooled).to_pylist() or repeat(None, len(spooled))
     numbers = spooled.column(spooled.num_columns - 1).to_pylist()
-    for index, (number, (values, fault)) in enumerate(zip(numbers, _objects(spooled), strict=True)):
-        if told and values is not None:
-            values = {
-                **values,
-                **{key: told[index][key] for key in told[index] if key not in values},
-            }
-        found.append(Row(first_index + index, values or {}, f"{name}:{number}", fault, folder))
+    behind = offsets or range(len(spooled))
+    for at, more, number, (values, fault) in zip(
+        behind, told, numbers, _objects(spooled), strict=True
+    ):
+        if more and values is not None:
+            values = {**values, **{key: more[key] for key in more if key not in values}}
+        found.append(Row(first_index + at, values or {}, f"{name}:{number}", fault, folder))
     return found
 
 

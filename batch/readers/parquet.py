@@ -163,12 +163,17 @@ def size(path: str) -> int | None:
 
 
 def rows(
-    spooled: pa.RecordBatch, start: Position, name: str, first_index: int, folder: str | None
+    spooled: pa.RecordBatch,
+    start: Position,
+    name: str,
+    first_index: int,
+    folder: str | None,
+    offsets: Sequence[int] | None = None,
 ) -> list[Row]:
-    before = start.offset + start.skip
+    before, behind = start.offset + start.skip, offsets or range(len(spooled))
     return [
-        Row(first_index + index, held, f"{name} row {before + index}", None, folder, padded=True)
-        for index, held in enumerate(values.seen(spooled))
+        Row(first_index + at, held, f"{name} row {before + at}", None, folder, padded=True)
+        for at, held in zip(behind, values.seen(spooled), strict=True)
     ]
 
 

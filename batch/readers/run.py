@@ -67,10 +67,15 @@ def read(path: str, start: Position, reading: Reading) -> Iterator[Batch]:
 
 
 def rows(
-    spooled: pa.RecordBatch, start: Position, name: str, first_index: int, folder: str | None
+    spooled: pa.RecordBatch,
+    start: Position,
+    name: str,
+    first_index: int,
+    folder: str | None,
+    offsets: Sequence[int] | None = None,
 ) -> list[Row]:
     """As in any Parquet file, with columns as prompts see them."""
-    found = parquet.rows(spooled, start, name, first_index, folder)
+    found = parquet.rows(spooled, start, name, first_index, folder, offsets)
     if not carried.answered(spooled.schema):
         return found if "parsed" not in spooled.schema.names else list(map(_opened, found))
     seen = Carried(spooled.schema)

@@ -23,7 +23,8 @@ RECENT_SECONDS = 60.0
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """`state` is running, interrupted, stopped or finished; `rows` and `pending` are None while
-    unknown; `limit` is how many of the rows the last start was to ask, None for all; `waiting` is
+    unknown; of a sample they count its own rows, chosen from the first `sampled_from` of the input;
+    `limit` is how many of the rows the last start was to ask, None for all; `waiting` is
     what a running one waits for.
     """
 
@@ -47,6 +48,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     flags: dict[str, int]
     failures: dict[str, int]
     open_parts: int
+    sampled_from: int | None = None
     holder: str | None = None
     waiting: str | None = None
 
@@ -85,6 +87,7 @@ def of(run: Path, known: Plan) -> Status:
         flags=summary.flags,
         failures=summary.failures,
         open_parts=opened,
+        sampled_from=known.sampled_from,
         holder=holder,
         waiting=log.waiting(folder) if holder else None,
     )

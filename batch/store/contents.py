@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from batch import columns
+from batch import columns, sampling
 from batch.model import Sent
 from batch.run_folder import RunFolder
 from batch.store import part_results, parts, sends
@@ -27,6 +27,16 @@ def tables(run: RunFolder, layout: Layout) -> Iterator[pa.Table]:
     """All results, a bounded number of rows at a time."""
     for number in run.numbers():
         yield from part(run, number, layout)
+
+
+def sampled(run: RunFolder, layout: Layout, size: int, seed: int) -> Iterator[pa.Table]:
+    """A sample of the results, by their `row`, a bounded number of rows at a time."""
+    import pyarrow.compute as pc  # 50 ms, at every start
+
+    numbers = (chosen(run, number, layout, ["row"])["row"] for number in run.numbers())
+    rows = sampling.smallest((each.combine_chunks() for each in numbers), size, seed)
+    for table in tables(run, layout):
+        yield table.filter(pc.is_in(table["row"], value_set=rows))
 
 
 def part(

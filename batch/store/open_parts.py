@@ -9,6 +9,7 @@ import msgspec
 
 from batch.model import Batch, Position, Result
 from batch.run_folder import RunFolder
+from batch.sampling import Chosen
 from batch.store import journal
 from batch.store.append_files import AppendFiles
 from batch.store.files import Disk
@@ -24,7 +25,15 @@ NO_ATTEMPTS: Mapping[int, int] = {}
 class OpenPart:
     """A part that takes results.  It counts which of its rows are still to do."""
 
-    def __init__(self, number: int, generation: int, start_row: int, start: Position) -> None:
+    def __init__(
+        self,
+        number: int,
+        generation: int,
+        start_row: int,
+        start: Position,
+        chosen: Chosen | None = None,
+    ) -> None:
+        """In a sample, whose rows are `chosen`, `start_row` is a place in it."""
         self.number = number
         self.start_row = start_row
         self.start = start
@@ -35,6 +44,7 @@ class OpenPart:
         """Durable results in its journal, of this start or an earlier one."""
         self.is_on_disk = False
         """Whether its files are there, or are being made."""
+        self._chosen = chosen
         self._generation = generation
         self._end = start
         self._to_do = bytearray()  # a byte a row, 1 where it is to do
@@ -51,10 +61,12 @@ class OpenPart:
         self._new_results: list[Result] = []
 
     @classmethod
-    def of_earlier_start(cls, found: Found, attempts: Mapping[int, int]) -> OpenPart:
+    def of_earlier_start(
+        cls, found: Found, attempts: Mapping[int, int], chosen: Chosen | None = None
+    ) -> OpenPart:
         """A part that an earlier start left; `attempts` are those of its rows that are asked again."""
         generation = found.generation or (found.footer.generation if found.footer else 0) + 1
-        part = cls(found.number, generation, found.start_row, found.start)
+        part = cls(found.number, generation, found.start_row, found.start, chosen)
         part.results = found.results
         part._attempts = attempts
         if found.generation:
@@ -65,6 +77,14 @@ class OpenPart:
     def rows(self) -> int:
         """Rows that have joined."""
         return len(self._to_do)
+
+    @property
+    def span(self) -> range:
+        """The numbers of its rows, and of those between them."""
+        first, end = self.start_row, self.start_row + self.rows
+        if self._chosen is None or first == end:
+            return range(first, end)
+        return range(self._chosen.numbers[first], self._chosen.numbers[end - 1] + 1)
 
     @property
     def least_rows(self) -> int:
@@ -118,7 +138,7 @@ class OpenPart:
 
     def is_to_do(self, row: int) -> bool:
         """Whether `row` has joined, and has no durable result yet."""
-        at = row - self.start_row
+        at = self._place(row)
         return self._to_do[at : at + 1] == b"\1"
 
     def attempts_of(self, row: int) -> int:
@@ -149,7 +169,7 @@ class OpenPart:
     def has_synced(self, results: list[Result]) -> None:
         """One write that was taken is durable, with these results."""
         for result in results:
-            at = result.row - self.start_row
+            at = self._place(result.row)
             self._rows_left -= self._to_do[at]
             self._to_do[at] = 0
         self._unsynced -= 1
@@ -163,6 +183,10 @@ class OpenPart:
     def entries(self) -> Iterable[journal.Entry] | None:
         """What its journal holds; None where only the journal knows."""
         return None if self._index is None else self._index.entries()
+
+    def _place(self, row: int) -> int:
+        """Where in its slice a row is."""
+        return (row if self._chosen is None else self._chosen.place(row)) - self.start_row
 
     def _index_new(self, head: int) -> None:
         """Keep where the new lines will lie, after so many bytes."""
@@ -226,9 +250,10 @@ def sync(disk: Disk, run: RunFolder, written: list[Written]) -> None:
 
 
 class OpenParts:
-    """All of a run, found by number or by row."""
+    """All of a run, found by number or by row; of a sample whose rows are `chosen`, if it is one."""
 
-    def __init__(self) -> None:
+    def __init__(self, chosen: Chosen | None = None) -> None:
+        self._chosen = chosen
         self._parts: dict[int, OpenPart] = {}  # by number
         self._by_start: dict[int, OpenPart] = {}
         self._starts: list[int] = []  # sorted
@@ -255,5 +280,6 @@ class OpenParts:
 
     def of(self, row: int) -> OpenPart | None:
         """The last part that begins with `row` or before it."""
-        at = bisect_right(self._starts, row)
+        place = row if self._chosen is None else self._chosen.place(row)
+        at = bisect_right(self._starts, place)
         return self._by_start[self._starts[at - 1]] if at else None

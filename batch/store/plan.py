@@ -1,7 +1,8 @@
 """run.json: what a run is doing, and whether a job is the same one.
 
-A run's identity is API + prompt + model + request parameters.  The rest of a job (endpoint, limits,
-retry, limit, tags, prices, where the input lies) may change when it is resumed.
+A run's identity is API + prompt + model + request parameters, and its sample if it is one.  The rest
+of a job (endpoint, limits, retry, limit, tags, prices, where the input lies) may change when it is
+resumed.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from batch import __version__
 from batch.errors import Refused, StorageError
 from batch.model import DEFAULT_API
 from batch.run_folder import RunFolder
+from batch.sampling import Chosen
 from batch.store.files import Disk, content, damaged
 
 Format = Literal["jsonl", "csv", "parquet", "openai-batch"]
@@ -68,7 +70,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     `job` holds the tables of the job as last run, without secrets.  `prices` names the price lists of
     the last start.  `reading` is how the input is read.  `over` holds request keys that flags gave:
-    they overrule the bodies that rows bring.  `data` tells of an input that was in memory.
+    they overrule the bodies that rows bring.  `data` tells of an input that was in memory.  A sample was
+    chosen from the first `sampled_from` rows of the input; `rows` counts its own.
     """
 
     run_id: str
@@ -88,6 +91,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     over: dict[str, Any] = {}
     doubted: list[str] = []
     data: Values | None = None
+    sampled_from: int | None = None
     format: int = FORMAT
     batchmill: str = __version__
 
@@ -109,6 +113,14 @@ def new(job: dict[str, Any], inputs: list[dict[str, Any]], input_format: str, **
         rules=RULES,
         **more,
     )
+
+
+def chosen(known: Plan) -> Chosen | None:
+    """The rows of a run that is a sample; None where it is none."""
+    size = known.job.get("sample")
+    if size is None or known.sampled_from is None:
+        return None
+    return Chosen(known.sampled_from, size, known.job.get("seed", 0))
 
 
 def without_secrets(job: dict[str, Any]) -> dict[str, Any]:
@@ -166,7 +178,10 @@ def is_same_run(one: Plan, other: Plan) -> bool:
     """Whether two plans are of one run and agree on what was asked.  One may be that of an earlier
     start.
     """
-    fields = ("run_id", "created_at", "input_format", "rules", "over", "inputs", "reading", "reuse")
+    fields = (
+        *("run_id", "created_at", "input_format", "rules", "over", "inputs", "reading", "reuse"),
+        "sampled_from",
+    )
     same = all(getattr(one, name) == getattr(other, name) for name in fields)
     counted = one.rows == other.rows or None in (one.rows, other.rows)
     return same and counted and identity(one.job) == identity(other.job)
@@ -179,7 +194,10 @@ def identity(job: dict[str, Any], over: Mapping[str, Any] = NOTHING) -> dict[str
     request = dict(job.get("request", {}))
     prompt = job.get("prompt", {})
     flags = {} if prompt.get("user") is not None else over
+    sample = job.get("sample")
     return {
+        "sample": sample,
+        "seed": (sample and job.get("seed")) or None,
         **{f"{_flag(key)} (by a flag)": value for key, value in flags.items()},
         "request.api": request.pop("api", DEFAULT_API),
         "request.model": request.pop("model", None),

@@ -16,6 +16,7 @@ import msgspec
 from batch.model import Position, Result
 from batch.outcome import TRANSIENT
 from batch.run_folder import PartFolder, RunFolder, part_name
+from batch.sampling import Chosen
 from batch.store import journal, part_results, parts, spool
 from batch.store.files import Disk, damaged
 from batch.totals import Summary
@@ -45,7 +46,8 @@ class Redo(msgspec.Struct, frozen=True):
 class Found(msgspec.Struct, frozen=True):
     """One part as it was found.
 
-    `rows` is the length of its slice of the input: None for the last part while it is open, as
+    `start_row` is where its slice of the input begins (in a sample: the place in it), `rows` how long
+    that is: None for the last part while it is open, as
     nobody knows yet.  `generation` is that of its journal, 0 if it has none, and `results` counts the
     lines there.  `spooled` says that its spool covers its slice.
     """
@@ -120,7 +122,9 @@ def set_aside(disk: Disk, run: RunFolder, path: Path) -> Path:
     return next(name for name in names if not os.path.lexists(name))
 
 
-def to_do(run: RunFolder, part: Found, redo: Redo) -> tuple[bytes, Summary, dict[int, int]]:
+def to_do(
+    run: RunFolder, part: Found, redo: Redo, chosen: Chosen | None = None
+) -> tuple[bytes, Summary, dict[int, int]]:
     """Which rows of a part are to be asked: one byte a row, 1 where it is.  Also what these rows' results
     add up to, which is taken back, and the attempts recorded of each.
 
@@ -132,7 +136,8 @@ def to_do(run: RunFolder, part: Found, redo: Redo) -> tuple[bytes, Summary, dict
     attempts: dict[int, int] = {}
     for result in finished(run, part):
         again = redo.wants(result)
-        wanted[result.row - part.start_row] = again
+        place = result.row if chosen is None else chosen.place(result.row)
+        wanted[place - part.start_row] = again
         if again:
             taken_back.add(result)
             attempts[result.row] = result.attempts

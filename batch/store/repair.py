@@ -15,6 +15,7 @@ import pyarrow as pa
 from batch.errors import Damaged, StorageError, UsageError
 from batch.model import Position
 from batch.run_folder import PLAN, PartFolder, RunFolder, is_run, part_name
+from batch.sampling import Chosen
 from batch.store import budget_file, folder, journal, lock, parts, plan, spool, verify
 from batch.store.files import Disk, is_something_else
 from batch.store.recover import keep_damaged_lines, set_aside
@@ -113,13 +114,14 @@ def _files(disk: Disk, run: RunFolder) -> Iterator[str]:
 
 def _sealed(disk: Disk, run: RunFolder, footers: dict[int, parts.Footer]) -> Iterator[str]:
     """Keep the sealed parts that are whole; their footers go to `footers`."""
+    known = plan.read(run.path)
+    of_sample = None if known is None else plan.chosen(known)
     for number, path in run.sealed_parts().items():
-        footer = _whole(number, path)
+        footer = _whole(number, path, of_sample)
         if footer is not None:
             footers[number] = footer
         else:
             yield _away(disk, run, path) + "; its rows are asked again"
-    known = plan.read(run.path)
     if known is not None and not run.open_parts():
         whole = Summary()
         for footer in footers.values():
@@ -127,10 +129,10 @@ def _sealed(disk: Disk, run: RunFolder, footers: dict[int, parts.Footer]) -> Ite
         folder.write_usage(disk, run, known.run_id, whole)
 
 
-def _whole(number: int, path: Path) -> parts.Footer | None:
+def _whole(number: int, path: Path, of_sample: Chosen | None) -> parts.Footer | None:
     try:
         footer = parts.footer(path)
-        whole = footer.part == number and not any(verify.part(path, footer))
+        whole = footer.part == number and not any(verify.part(path, footer, of_sample))
     except StorageError:
         return None
     return footer if whole else None

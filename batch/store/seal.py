@@ -21,6 +21,7 @@ from batch.errors import Damaged
 from batch.lost import log_of
 from batch.model import Position, Result
 from batch.run_folder import PartFolder, RunFolder
+from batch.sampling import Chosen
 from batch.store import journal, parts, spool
 from batch.store.files import Disk, parquet
 from batch.totals import Summary
@@ -51,15 +52,17 @@ class Layout(msgspec.Struct, frozen=True):
     """How results become columns in one run.
 
     `carry` takes a spooled batch to the carried columns, in the order of the schema's first fields.
+    In a sample, whose rows are `chosen`, parts are slices of it and count by places in it.
     """
 
     schema: pa.Schema
     own: tuple[Column, ...]
     carry: Callable[[pa.RecordBatch], list[pa.Array]]
+    chosen: Chosen | None = None
 
 
 class Slice(msgspec.Struct, frozen=True):
-    """The part of the input that is sealed, and the generation the sealed part gets."""
+    """The part of the input (or of its sample) that is sealed, and the generation the sealed part gets."""
 
     part: int
     generation: int
@@ -108,13 +111,13 @@ class Merge:
     ) -> None:
         """`spooled` says that the spool must be whole; otherwise what it lacks is null."""
         self._journal = opened.journal
+        self._layout = layout
         self._entries: dict[int, list[journal.Entry]] = {}
         for entry in entries:
             self._entries.setdefault(entry.row, []).append(entry)
         self._old = None if old is None else _OldPart(old)
-        whole = spooled or _is_whole(opened.spool, max(self._entries, default=-1))
+        whole = spooled or _is_whole(opened.spool, max(self._places([*self._entries]), default=-1))
         self._spool = _SpoolSlices(opened.spool) if whole else None
-        self._layout = layout
         self._extra = [at for at, each in enumerate(layout.schema) if columns.is_extra(each)]
         self._summary = Summary()
         self._rows = sorted(
@@ -186,8 +189,13 @@ class Merge:
         if self._spool is None:
             fields = list(self._layout.schema)[: -len(self._layout.own)]
             return [pa.chunked_array([pa.nulls(len(rows), field.type)]) for field in fields]
-        pieces = [self._layout.carry(table) for table in self._spool.take(rows)]
+        slices = self._spool.take(self._places(rows))
+        pieces = [self._layout.carry(table) for table in slices]
         return [pa.chunked_array(list(arrays)) for arrays in zip(*pieces, strict=True)]
+
+    def _places(self, rows: list[int]) -> list[int]:
+        chosen = self._layout.chosen
+        return rows if chosen is None else [chosen.place(row) for row in rows]
 
 
 def after(earlier: Result, later: Result) -> Result:
@@ -278,7 +286,7 @@ class _SpoolSlices:
         self._batch: pa.RecordBatch | None = None
 
     def take(self, rows: list[int]) -> Iterator[pa.RecordBatch]:
-        """The given rows as read, in order; each call goes on from the last."""
+        """The rows at the given places as read, in order; each call goes on from the last."""
         position = 0
         while position < len(rows):
             batch = self._holding(rows[position])

@@ -24,6 +24,7 @@ import msgspec
 from batch.errors import StorageError
 from batch.model import Result, Sent
 from batch.run_folder import RunFolder
+from batch.sampling import Chosen
 from batch.store import files, journal
 from batch.store.append_files import AppendFiles
 from batch.store.files import Disk
@@ -50,7 +51,9 @@ CountLost = Callable[[Result, Sequence[Sent]], Result]
 """Gives a result that counts lost requests of its row, too."""
 
 
-def gathered(disk: Disk, run: RunFolder, found: list[Found]) -> Unanswered:
+def gathered(
+    disk: Disk, run: RunFolder, found: list[Found], chosen: Chosen | None = None
+) -> Unanswered:
     """What earlier starts sent and never recorded; it is durably in one file then.
 
     To be called under the lock, after `recover`.
@@ -59,8 +62,8 @@ def gathered(disk: Disk, run: RunFolder, found: list[Found]) -> Unanswered:
     if not paths:
         return {}
     lines = read(run)
-    wanted = {row for part in found for row in lines if _holds(part, row)}
-    parts_with = [part for part in found if any(_holds(part, row) for row in wanted)]
+    places = {row: row if chosen is None else chosen.place(row) for row in lines}
+    parts_with = [part for part in found if any(_holds(part, at) for at in places.values())]
     unanswered = unrecorded(lines, _attempts(run, parts_with))
     kept = [sent for row in sorted(unanswered) for sent in unanswered[row]]
     if kept:
@@ -147,9 +150,9 @@ class Sends:
         lost = self._lost.pop(result.row, None)
         return self._count_lost(result, lost) if lost else result
 
-    def has_unanswered(self, first: int, rows: int) -> bool:
+    def has_unanswered(self, rows: range) -> bool:
         """Whether a request for one of these rows is in no result."""
-        return any(first <= row < first + rows and sents for row, sents in self._unanswered.items())
+        return any(row in rows and sents for row, sents in self._unanswered.items())
 
     def close(self, part: int) -> None:
         """Close the file of a part, for which nothing more is expected to leave."""
@@ -183,8 +186,8 @@ def _lines(path: Path) -> Iterator[Sent]:
                 yield _decoder.decode(payload)
 
 
-def _holds(part: Found, row: int) -> bool:
-    return part.start_row <= row and (part.rows is None or row < part.start_row + part.rows)
+def _holds(part: Found, place: int) -> bool:
+    return part.start_row <= place and (part.rows is None or place < part.start_row + part.rows)
 
 
 def _attempts(run: RunFolder, found: Iterable[Found]) -> dict[int, int]:

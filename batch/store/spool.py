@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -30,10 +30,11 @@ class Start(msgspec.Struct, frozen=True):
     position: Position
 
 
-class _Mark(msgspec.Struct):
+class _Mark(msgspec.Struct, omit_defaults=True):
     start: Position
     end: Position
     crc: int
+    offsets: Sequence[int] | None = None
 
 
 class SpoolWriter:
@@ -51,7 +52,7 @@ class SpoolWriter:
             self._schema = batch.table.schema.with_metadata(head)
             self._stream = pa.ipc.new_stream(self._sink, self._schema)
         table = batch.table.replace_schema_metadata(self._schema.metadata)
-        mark = _Mark(batch.start, batch.end, zlib.crc32(table.serialize()))
+        mark = _Mark(batch.start, batch.end, zlib.crc32(table.serialize()), batch.offsets)
         self._stream.write_batch(table, custom_metadata={KEY: msgspec.json.encode(mark)})
         return self._sink.taken()
 
@@ -78,7 +79,7 @@ def _batches(stream: pa.ipc.RecordBatchStreamReader) -> Iterator[Batch]:
             return
         if zlib.crc32(table.serialize()) != mark.crc:
             return
-        yield Batch(table, mark.start, mark.end)
+        yield Batch(table, mark.start, mark.end, mark.offsets)
 
 
 class _Sink(io.RawIOBase):

@@ -15,9 +15,10 @@ import msgspec
 
 from batch.errors import StorageError
 from batch.run_folder import PartFolder, RunFolder
+from batch.sampling import Chosen
 from batch.store import budget_file, folder, journal, parts, seal
 from batch.store.files import is_something_else, parquet
-from batch.store.plan import Plan, is_same_run, kept_twice, read
+from batch.store.plan import Plan, chosen, is_same_run, kept_twice, read
 from batch.totals import Summary
 
 
@@ -38,7 +39,7 @@ def verify(run: RunFolder, plan: Plan) -> Iterator[Finding]:
     for path in run.sealed_files():
         try:
             footer = parts.footer(path)
-            yield from part(path, footer)
+            yield from part(path, footer, chosen(plan))
             whole.merge(footer.summary)
         except StorageError as damage:
             yield Finding(str(damage))
@@ -93,7 +94,7 @@ def _misplaced(run: RunFolder) -> Iterator[Finding]:
             yield Finding(str(damage))
 
 
-def part(path: Path, footer: parts.Footer) -> Iterator[Finding]:
+def part(path: Path, footer: parts.Footer, of_sample: Chosen | None) -> Iterator[Finding]:
     """Everything that is wrong with a sealed part.  Raises StorageError."""
     if not parts.hash_fits(path, footer):
         yield Finding(f"{path}: its bytes have changed since it was sealed")
@@ -111,7 +112,8 @@ def part(path: Path, footer: parts.Footer) -> Iterator[Finding]:
     except ValueError as error:
         yield Finding(f"{path}: cannot be read: {str(error).splitlines()[0]}")
         return
-    planned = range(footer.start_row, footer.start_row + footer.rows_planned)
+    slice_ = slice(footer.start_row, footer.start_row + footer.rows_planned)
+    planned = range(slice_.stop)[slice_] if of_sample is None else of_sample.numbers[slice_]
     if rows != sorted(set(rows)) or not set(rows) <= set(planned):
         yield Finding(f"{path}: a row is there twice, out of order or from another part")
     if len(rows) != footer.rows_present:

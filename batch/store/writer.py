@@ -52,7 +52,7 @@ class Store:
         self._on_done = on_done
         self._sends = sends
         self._disk = sends.disk  # the same: what was refused to one is refused to the other
-        self._open = OpenParts()
+        self._open = OpenParts(layout.chosen)
         self.footers = {part.number: part.footer for part in found if part.footer is not None}
         self._current: OpenPart | None = None
         self._count = len(found)
@@ -75,7 +75,7 @@ class Store:
         return self._open.has_room()
 
     def take_in(self, batch: Batch) -> int:
-        """Add new rows of the input, opening parts as needed.  Gives the ordinal of the first."""
+        """Add new rows of the input, opening parts as needed.  Gives the place of the first."""
         first = self.next_row
         for piece in self._pieces(batch):
             part = self._current
@@ -101,7 +101,7 @@ class Store:
 
         Unless its spool covers its slice, `respool` that; then `filled`.
         """
-        part = OpenPart.of_earlier_start(found, attempts)
+        part = OpenPart.of_earlier_start(found, attempts, self._layout.chosen)
         part.take_whole(to_do, found.end, spooled=found.spooled)
         self._open.add(part)
         return part
@@ -112,7 +112,7 @@ class Store:
         """Open the last part again, which was not full yet: the input is taken in again from its
         start.  `to_do` has one byte a row up to the last that has a result.
         """
-        part = self._current = OpenPart.of_earlier_start(found, attempts)
+        part = self._current = OpenPart.of_earlier_start(found, attempts, self._layout.chosen)
         part.know(to_do)
         self._open.add(part)
 
@@ -218,7 +218,7 @@ class Store:
             yield piece
 
     def _begin(self, start: Position) -> None:
-        self._current = OpenPart(self._count, 1, self.next_row, start)
+        self._current = OpenPart(self._count, 1, self.next_row, start, self._layout.chosen)
         self._count += 1
         self._open.add(self._current)
 
@@ -256,7 +256,7 @@ class Store:
     async def _seal(self, part: OpenPart) -> None:
         loop = asyncio.get_running_loop()
         self._sends.close(part.number)
-        unanswered = self._sends.has_unanswered(part.start_row, part.rows)
+        unanswered = self._sends.has_unanswered(part.span)
         try:
             self.footers[part.number] = await loop.run_in_executor(
                 self._seals, self._seal_now, part, unanswered
@@ -290,7 +290,7 @@ class Store:
     def _forget(self, part: OpenPart) -> None:
         self._commits.close(part.number)
         self._sends.close(part.number)
-        if not self._sends.has_unanswered(part.start_row, part.rows):
+        if not self._sends.has_unanswered(part.span):
             self._sends.remove(part.number)
         folder = self._run.opened(part.number).path
         if folder.is_dir():

@@ -250,3 +250,28 @@ def test_a_key_comes_from_the_environment_that_is_given(api, job):
     assert run.status().ok == 1
     run = batch.run(keyed, [{"text": "a"}], to="other", environment={})
     assert isinstance(run.stopped, Stopped)
+
+
+def test_a_sample_is_chosen_by_its_seed_and_belongs_to_the_run(api, job):
+    frame = pl.DataFrame({"text": texts(50)})
+    run = batch.run(job, frame, to="run", sample=5, seed=3)
+    chosen = [row["row"] for row in run]
+    assert (len(chosen), chosen == sorted(chosen), len(api.ledger)) == (5, True, 5)
+    assert batch.run(job, frame, to="run", sample=5, seed=3).plan.resumed == 1
+    for size, seed in ((None, 0), (6, 3), (5, 4)):
+        with pytest.raises(Different):
+            batch.run(job, frame, to="run", sample=size, seed=seed)
+    grown = pl.DataFrame({"text": texts(60)})
+    assert [row["row"] for row in batch.run(job, grown, to="run", sample=5, seed=3)] == chosen
+    whole = batch.run(job, frame, to="whole", reuse="run")
+    assert (whole.status().ok, whole.status().reused, len(api.ledger)) == (50, 5, 50)
+
+
+def test_two_runs_are_compared(api, job):
+    frame = pl.DataFrame({"text": texts(8)})
+    one = batch.run(job, frame, to="one")
+    api.script = {"text 00003": [Step(content="something else")]}
+    other = batch.run(job, frame, to="other")
+    found = batch.compare(one, "other").match
+    assert (found.joined, found.fields["completion"].agreement) == (8, 7 / 8)
+    assert batch.compare(other, one).match.fields["completion"].agreement == 7 / 8

@@ -42,7 +42,7 @@ def test_every_block_of_a_page_runs_one_after_the_other(page, tmp_path, monkeypa
             asyncio.run(made)
     api.close()
     assert names["labelled"]["sentiment"].to_list() == ["positive", "positive"]
-    assert len(api.ledger) == 2  # however often the pages run it
+    assert len(api.ledger) == 2 + ("again" in names)  # however often a page runs it
 
 
 def test_a_labelled_frame_takes_few_lines():

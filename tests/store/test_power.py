@@ -30,6 +30,7 @@ from batch.engine.feed import Feed
 from batch.errors import StorageError
 from batch.model import Result, Sent
 from batch.run_folder import JOURNAL, SPOOL, RunFolder
+from batch.sampling import Chosen
 from batch.store import folder, journal, plan, sends
 from batch.store.files import Disk
 from batch.store.recover import Damage, Found, Redo, recover, sealed
@@ -39,6 +40,8 @@ from batch.store.writer import Store
 from tests.reading import rows, texts, write
 
 ROWS = 24
+WHOLE = 60
+"""Rows of the input of which ROWS are a sample."""
 PART_ROWS = 7
 FILE_ROWS = 4
 """A file is a batch, so that parts begin and end within batches."""
@@ -81,6 +84,7 @@ class Run:
     done: dict[int, Result] = field(default_factory=dict)
     damages: list[Damage] = field(default_factory=list)
     number: int = 0
+    sample: Chosen | None = None
 
     @property
     def folder(self) -> Path:
@@ -92,18 +96,21 @@ class Run:
 
     def opened(self, disk: Disk) -> tuple[readers.Input, list[Found], Store]:
         """The folder in order, and a store to go on with."""
-        source = readers.resolve(str(self.root / "in"), self.root)
+        source = readers.resolve(str(self.root / "in"), self.root).sample(self.sample)
         carried = source.schema(None)
         schema, _ = columns.schema(carried, columns.COLUMNS)
         layout = Layout(
-            schema, columns.COLUMNS, lambda table: source.reader.carry(table, carried, None)
+            schema,
+            columns.COLUMNS,
+            lambda table: source.reader.carry(table, carried, None),
+            self.sample,
         )
         run = RunFolder(self.folder)
         folder.make(disk, run)
         if not run.schema.exists():
             folder.begin(disk, run, schema)
         found, self.damages = recover(disk, run)
-        unanswered = sends.gathered(disk, run, found)
+        unanswered = sends.gathered(disk, run, found, self.sample)
         store = Store(
             run,
             layout,
@@ -171,18 +178,19 @@ class Run:
                 break
         assert kept.keys().isdisjoint(self.asked[before:]), "asked again"
         output = rows(self.folder)
-        assert [row["row"] for row in output] == list(range(ROWS))
-        assert [row["text"] for row in output] == texts(ROWS)
+        numbers = range(ROWS) if self.sample is None else self.sample.numbers
+        assert [row["row"] for row in output] == list(numbers)
+        assert [row["text"] for row in output] == [texts(WHOLE)[row] for row in numbers]
         assert {row["status"] for row in output} == {"ok"}
         now = {row["row"]: row["completion"] for row in output}
         assert {row: now[row] for row in kept} == kept
         assert {row: now[row] for row in self.kept()} == self.kept()
         assert list((self.folder / "open").iterdir()) == []
-        assert findings(self.folder) == []
+        assert findings(self.folder, self.sample) == []
 
 
 def made(root: Path, **how: Any) -> Run:
-    write_input(root, texts(ROWS))
+    write_input(root, texts(ROWS if how.get("sample") is None else WHOLE))
     return Run(root, **how)
 
 
@@ -192,9 +200,13 @@ def write_input(root: Path, prompts: list[str]) -> None:
         write(root / "in" / f"{number:05d}.jsonl", prompts[number : number + FILE_ROWS])
 
 
-def findings(run: Path) -> list[str]:
+def findings(run: Path, sample: Chosen | None = None) -> list[str]:
+    job = {} if sample is None else {"sample": sample.size, "seed": sample.seed}
     known = msgspec.structs.replace(
-        plan.new({}, [], "jsonl"), run_id="run_of_a_test", rows=ROWS, user="test"
+        plan.new(job, [], "jsonl", sampled_from=None if sample is None else sample.rows),
+        run_id="run_of_a_test",
+        rows=ROWS,
+        user="test",
     )
     return [finding.text for finding in verify(RunFolder(run), known)]
 
@@ -266,8 +278,13 @@ class Failing(Quick):
 
 @pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC])
 @pytest.mark.parametrize("begun", [False, True], ids=["new", "resumed"])
-def test_a_disk_that_fails_once_ends_the_start_and_the_next_one_finishes(tmp_path, code, begun):
-    template = made(tmp_path / "template", fails=frozenset({2, 9, 16}))
+@pytest.mark.parametrize("sample", [None, Chosen(WHOLE, ROWS)], ids=["whole", "sample"])
+def test_a_disk_that_fails_once_ends_the_start_and_the_next_one_finishes(
+    tmp_path, code, begun, sample
+):
+    numbers = range(ROWS) if sample is None else sample.numbers
+    fails = frozenset(numbers[place] for place in (2, 9, 16))
+    template = made(tmp_path / "template", fails=fails, sample=sample)
     if begun:
         template.start(Quick(), stop_after=17)
     for k in itertools.count(1):
@@ -309,7 +326,8 @@ def test_after_a_refused_write_nothing_leaves_that_is_not_written_down(tmp_path)
 
 def copy(run: Run, root: Path) -> Run:
     shutil.copytree(run.root, root)
-    return Run(root, run.fails, run.part_rows, [*run.asked], {**run.done}, [], run.number)
+    asked, done = [*run.asked], {**run.done}
+    return Run(root, run.fails, run.part_rows, asked, done, [], run.number, run.sample)
 
 
 def test_a_disk_that_writes_a_little_at_a_time_writes_everything(tmp_path):
@@ -452,11 +470,20 @@ def _mixed(inode, chance):
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory):
+    return record(tmp_path_factory.mktemp("power"), None)
+
+
+@pytest.fixture(scope="module")
+def recorded_sample(tmp_path_factory):
+    return record(tmp_path_factory.mktemp("power"), Chosen(WHOLE, ROWS))
+
+
+def record(root, sample):
     """Two starts of one run, written down: rows that fail, a limit, a stop, a merge."""
-    root = tmp_path_factory.mktemp("power")
+    numbers = range(ROWS) if sample is None else sample.numbers
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("batch.store.writer.COMMIT_SECONDS", 0.0)
-        run = made(root, fails=frozenset({2, 9, 16}))
+        run = made(root, fails=frozenset(numbers[place] for place in (2, 9, 16)), sample=sample)
         disk = Recording()
         plain = run._done
 
@@ -485,6 +512,14 @@ def moments(log):
     ("what", "every"), [("durable", 4), ("everything", 7), ("mixture", 5), ("mixture again", 7)]
 )
 def test_a_power_cut_after_any_step_loses_no_row_that_was_done(tmp_path, recorded, what, every):
+    cut_power(tmp_path, recorded, what, every)
+
+
+def test_a_power_cut_in_a_sample_loses_no_row_that_was_done(tmp_path, recorded_sample):
+    cut_power(tmp_path, recorded_sample, "mixture", 9)
+
+
+def cut_power(tmp_path, recorded, what, every):
     run, log = recorded
     platter, position = Platter(run.root), 0
     done: dict[int, Result] = {}
@@ -500,7 +535,8 @@ def test_a_power_cut_after_any_step_loses_no_row_that_was_done(tmp_path, recorde
         root.mkdir()
         getattr(platter, what.split()[0])(root, *([chance] if "mixture" in what else []))
         shutil.copytree(run.root / "in", root / "in")
-        later = Run(root, done={**done}, number=10_000, asked=[*run.fails])
+        asked = [*run.fails]
+        later = Run(root, done={**done}, number=10_000, asked=asked, sample=run.sample)
         later.finish()
         shutil.rmtree(root)
     assert position > 200
