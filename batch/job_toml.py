@@ -44,10 +44,14 @@ def absolute(tables: dict[str, Any], folder: Path, source: Path | None = None) -
     if isinstance(prompt := made.get("prompt"), dict):
         _read_in(prompt, folder, source)
     if isinstance(endpoint := made.get("endpoint"), dict):
-        _find_model(endpoint, folder)
-        for key in ("ca_file", "client_cert", "client_key"):
-            if isinstance(endpoint.get(key), str):
-                endpoint[key] = _absolute(endpoint[key], folder)
+        _find_files(endpoint, folder)
+    elif isinstance(endpoint, list):
+        made["endpoint"] = [dict(table) if isinstance(table, dict) else table for table in endpoint]
+        for table in made["endpoint"]:
+            if isinstance(table, dict):
+                _find_files(table, folder)
+    if isinstance(pool := made.get("pool"), dict) and "urls_file" in pool:
+        pool["urls_file"] = _absolute(pool["urls_file"], folder)
     return made
 
 
@@ -73,8 +77,11 @@ def _read_in(prompt: dict[str, Any], folder: Path, source: Path | None) -> None:
         raise JobError(f"{where}[prompt] file: cannot read {file}: {_why(error)}") from None
 
 
-def _find_model(endpoint: dict[str, Any], folder: Path) -> None:
-    """The table `[endpoint]`: `local:` may name the file of a model."""
+def _find_files(endpoint: dict[str, Any], folder: Path) -> None:
+    """A table `[endpoint]`: keys and certificates; `local:` may name the file of a model."""
+    for key in ("ca_file", "client_cert", "client_key"):
+        if isinstance(endpoint.get(key), str):
+            endpoint[key] = _absolute(endpoint[key], folder)
     scheme, colon, path = str(endpoint.get("base_url", "")).partition(":")
     if scheme == "local" and colon:
         endpoint["base_url"] = "local:" + _absolute(path, folder)
@@ -124,7 +131,7 @@ def _line_of(keys: list[str], lines: list[str]) -> int | None:
     table: list[str] = []
     for number, line in enumerate(lines, 1):
         stripped = line.strip()
-        if header := re.match(r"\[\s*([^\[\]]+?)\s*\]", stripped):
+        if header := re.match(r"\[{1,2}\s*([^\[\]]+?)\s*\]", stripped):
             table = _keys(header[1])
             if table == keys:
                 return number

@@ -29,12 +29,13 @@ class Error(msgspec.Struct, frozen=True):
 
 class Maker(msgspec.Struct, frozen=True):
     """Makes the results of a run.  `response` says whether the raw answer is kept; `holds_vectors`
-    tells that the run has a column for vectors.
+    tells that the run has a column for vectors; `aliases` are what endpoints call the job's model.
     """
 
     pricer: Pricer
     response: Literal["auto"] | bool = "auto"
     holds_vectors: bool = True
+    aliases: frozenset[str] = frozenset()
 
     def ended(self, request: Request, attempt: Attempt, judged: Outcome) -> Try:
         """An attempt that has ended so, with what it used and cost."""
@@ -42,7 +43,7 @@ class Maker(msgspec.Struct, frozen=True):
 
     def accepted(self, request: Request, done: tuple[Try, ...], completion: Completion) -> Result:
         """The result of a row whose last try was answered."""
-        flags = _flags(request, completion)
+        flags = self._flags(request, completion)
         first = completion.choices[0] if completion.choices else None
         return Result(
             **_of(request),
@@ -80,7 +81,7 @@ class Maker(msgspec.Struct, frozen=True):
             **_of(request),
             **tries.columns(request, done, self.pricer),
             **why,
-            **_how_answered(request, error.completion),
+            **self._how_answered(request, error.completion),
             usage_json=_json(answer.get("usage")),
             response_json=_text(last) if kept else None,
         )
@@ -88,6 +89,25 @@ class Maker(msgspec.Struct, frozen=True):
     def bearing(self, result: Result, sent: Sequence[Sent]) -> Result:
         """`result`, with what an earlier start sent for its row and lost."""
         return lost.bearing(result, sent, self.pricer)
+
+    def _how_answered(self, request: Request, completion: Completion | None) -> dict[str, Any]:
+        """What is told of an answer that was not wanted; its text is in the raw answer."""
+        if completion is None:
+            return {}
+        return {
+            "flags": self._flags(request, completion),
+            "finish_reason": completion.choices[0].finish_reason if completion.choices else None,
+            "served_model": completion.served_model,
+            "service_tier": completion.service_tier,
+        }
+
+    def _flags(self, request: Request, completion: Completion) -> list[str]:
+        flags, served = completion.flags, completion.served_model
+        if _differs(request.model, served) and served not in self.aliases:
+            flags = [*flags, "model_differs"]
+        if completion.embedding is None and len(completion.choices) < request.choices:
+            flags = [*flags, "choices_missing"]
+        return flags
 
     def _keeps(self, completion: Completion, flags: list[str]) -> bool:
         """Whether the raw answer is kept: as the job says, and where a vector has no column."""
@@ -101,27 +121,6 @@ def invalid(row: int, message: str) -> Result:
     return Result(
         row=row, status="failed", error_class="invalid_row", error_message=message[:MESSAGE_LENGTH]
     )
-
-
-def _how_answered(request: Request, completion: Completion | None) -> dict[str, Any]:
-    """What is told of an answer that was not wanted; its text is in the raw answer."""
-    if completion is None:
-        return {}
-    return {
-        "flags": _flags(request, completion),
-        "finish_reason": completion.choices[0].finish_reason if completion.choices else None,
-        "served_model": completion.served_model,
-        "service_tier": completion.service_tier,
-    }
-
-
-def _flags(request: Request, completion: Completion) -> list[str]:
-    flags = completion.flags
-    if _differs(request.model, completion.served_model):
-        flags = [*flags, "model_differs"]
-    if completion.embedding is None and len(completion.choices) < request.choices:
-        flags = [*flags, "choices_missing"]
-    return flags
 
 
 def _of(request: Request) -> dict[str, Any]:

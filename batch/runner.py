@@ -12,9 +12,9 @@ from typing import Any
 
 import msgspec
 
-from batch import columns
+from batch import pooling
 from batch.costs.budget import Reservations
-from batch.engine import events, logged, loop, presence
+from batch.engine import events, logged, loop
 from batch.engine import feed as feeding
 from batch.engine.counts import Counts
 from batch.engine.engine import Engine
@@ -22,21 +22,19 @@ from batch.engine.events import Consumer, Events
 from batch.engine.extent import Extent
 from batch.engine.feed import Feed
 from batch.engine.gauge import Gauge
-from batch.engine.judge import Judge, Standing
-from batch.engine.sender import Sender
+from batch.engine.judge import Judge
 from batch.engine.waits import reporting
 from batch.errors import StorageError
-from batch.limits.limiter import Limiter
 from batch.planning import confirmation, open_run, slots, spending
 from batch.planning.open_run import Opened
 from batch.planning.prepare import Prepared, prepare
 from batch.planning.terms import Terms
+from batch.pooling import Wiring
 from batch.reports.summary import Ended
-from batch.results import Maker
 from batch.spec import Job
 from batch.store import sends
 from batch.store.sends import Sends
-from batch.transport.client import Client, Hooks
+from batch.transport.client import Hooks
 from batch.transport.endpoint import Target
 
 Interrupt = Callable[[str, int], None]
@@ -65,58 +63,59 @@ def run(job: Job, folder: Path, terms: Terms, around: Surroundings = NOBODY) -> 
         told = Events(*around.consumers)
         prepared = prepare(job, msgspec.structs.replace(terms, folder=folder), stack)
         confirmation.seek(around.agrees, prepared)
-        target = _target(prepared, told, stack)
+        targets = _targets(prepared, told, stack)
         opened = open_run.opened(prepared, folder, told.notice, stack)
         told.add(logged.to(opened.log))
         for source in (prepared.source, opened.source):
             source.forget()
         for line in prepared.first_words:
             told.notice(line)
-        story = partial(_ask, prepared, opened, target, told, around)
+        story = partial(_ask, prepared, opened, targets, told, around)
         return loop.run(story) if around.playing is None else around.playing(story())
 
 
-def _target(prepared: Prepared, told: Events, stack: ExitStack) -> Target:
+def _targets(prepared: Prepared, told: Events, stack: ExitStack) -> tuple[Target, ...]:
     """Where requests go.  Starts the embedded model if that is where."""
-    if prepared.target is not None:
-        return prepared.target
+    if prepared.targets:
+        return prepared.targets
     from batch.local import server
 
     path = (prepared.asked.endpoint.base_url or "").removeprefix("local").removeprefix(":")
     parallel = min(server.PARALLEL, slots.most_in_flight(prepared.asked))
     model = Path(path) if path else None
     served = stack.enter_context(server.serving(model, parallel=parallel, watch=told.fetching))
-    return Target(served.base_url, {"Authorization": f"Bearer {served.api_key}"}, "local")
+    return (Target(served.base_url, {"Authorization": f"Bearer {served.api_key}"}, "local"),)
 
 
 async def _ask(
-    prepared: Prepared, opened: Opened, target: Target, told: Events, around: Surroundings
+    prepared: Prepared,
+    opened: Opened,
+    targets: tuple[Target, ...],
+    told: Events,
+    around: Surroundings,
 ) -> Ended:
     """Ask every row that has no result yet, and leave the folder sealed."""
     asked, workers, clock = prepared.asked, slots.most_in_flight(prepared.asked), around.clock
     began, plan, counts = clock(), opened.plan, Counts(opened.held())
     held = counts.now()[0]
-    unanswered = sends.gathered(opened.disk, opened.run, opened.found, opened.layout.chosen)
+    unanswered = sends.gathered(opened.disk, opened.run, opened.found)
     reservations = spending.reservations(prepared, opened, held, unanswered, told.notice)
     questions = open_run.questions(prepared, opened, told.notice)
     told.emit(events.Opened(opened.run.path, plan.run_id, plan.resumed, held))
-    maker = Maker(prepared.pricer, asked.output.response, columns.EMBEDDING in opened.layout.own)
+    maker = open_run.maker(prepared, opened)
     records = Sends(opened.disk, opened.run, unanswered, maker.bearing)
     store = opened.store(asked.output.part_rows, counts.adding(told), records)
     steps = feeding.steps(opened.run, opened.source, opened.found, prepared.redo, asked.limit)
     feed = Feed(store, opened.source, steps, 2 * workers + 100, counts.take_back, clock)
     extent = Extent(feed, prepared.rows, asked.limit, is_whole=prepared.redo.missing)
-    known = asked.endpoint.local
-    limiter = Limiter(asked.limits, workers, known_slots=known, clock=clock, say=told.notice)
-    standing = Standing(held.rows_ok > 0, prepared.terms.yes, frozenset(plan.doubted))
-    judge = Judge(asked.retry, limiter, maker, standing, prepared.checker, random.random)
     hooks = Hooks(store.write_down, store.room, told.notice)
-    async with Client(asked.endpoint, target, workers, plan.keys, hooks, clock) as client:
-        sender = Sender(client, store, limiter, reservations)
-        gauge = Gauge(counts, feed, sender, reservations, extent, lambda: clock() - began)
-        is_there = partial(presence.is_there, client, target.base_url)
-        engine = Engine(questions, sender, judge, feed, store, told, is_there)
-        async with reporting(told, sender.obstacle, gauge.read, clock):
+    wiring = Wiring(workers, plan.keys, hooks, store, reservations, clock)
+    standing = open_run.standing(prepared, held.rows_ok > 0, plan.doubted)
+    async with pooling.opened(prepared, targets, wiring) as ends:
+        judge = Judge(asked.retry, ends.limiters, maker, standing, prepared.checker, random.random)
+        gauge = Gauge(counts, feed, ends.sender, reservations, extent, lambda: clock() - began)
+        engine = Engine(questions, ends.sender, judge, feed, store, told, ends.is_there)
+        async with reporting(told, ends.sender.obstacle, gauge.read, clock):
             with around.hearing(engine.interrupt):
                 stopped = await engine.run(workers)
     ended = Ended(

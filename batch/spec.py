@@ -16,12 +16,14 @@ from typing import Annotated, Any
 
 import msgspec
 
-from batch import job_toml
+from batch import job_toml, places
 from batch.apis import APIS, Parameters
 from batch.costs.prices import Price
 from batch.engine.retry import Retry
 from batch.errors import JobError
 from batch.limits.limits import Limits
+from batch.limits.pool import Pool, Share
+from batch.places import Place
 from batch.requests.prompts import Prompt, Prompter
 from batch.sampling import MOST_SEED
 from batch.store.plan import Output
@@ -34,7 +36,9 @@ NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What to do.  Paths are absolute."""
+    """What to do.  Paths are absolute.  `endpoint` is the first, or only, one that is asked, `share` what
+    is said of it as one of several; `others` are the rest of these.
+    """
 
     input: str | list[str] | None = None
     input_format: str | None = None
@@ -50,10 +54,23 @@ class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     prompt: Prompt = Prompt()
     request: Parameters = Parameters()
     endpoint: Endpoint = Endpoint()
+    share: Share = Share()
+    others: list[Place] = []
+    pool: Pool = Pool()
     limits: Limits = Limits()
     retry: Retry = Retry()
     output: Output = Output()
     prices: dict[str, Price] = {}
+
+    @property
+    def places(self) -> list[Place]:
+        """All endpoints that the job names."""
+        return [Place(self.endpoint, self.share), *self.others]
+
+    @property
+    def is_pooled(self) -> bool:
+        """Whether several endpoints are asked, or one with limits of its own."""
+        return bool(self.others) or self.pool.urls_file is not None or self.share != Share()
 
     def prompter(self) -> Prompter:
         """What makes questions of this job's rows.  Raises JobError for a template that does not parse."""
@@ -65,12 +82,15 @@ class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
 
 TABLES = {
     "prompt": Prompt,
-    "endpoint": Endpoint,
+    "pool": Pool,
     "limits": Limits,
     "retry": Retry,
     "output": Output,
 }
 
+
+KEYS = tuple(key for key in Job.__struct_fields__ if key not in ("share", "others"))
+"""The keys and tables of a job file."""
 
 OURS = ("api", "model", "schema")
 """The keys of `[request]` that are not sent as they are."""
@@ -83,9 +103,12 @@ def put(tables: dict[str, Any], key: str, value: Any) -> None:
     """Set `table.key` (or a key of the job itself) to `value`, as a flag does.  Raises JobError."""
     *parents, last = key.split(".")
     for parent in parents:
-        tables = tables.setdefault(parent, {})
-        if not isinstance(tables, dict):
+        inner: Any = tables.setdefault(parent, {})
+        if isinstance(inner, list):
+            raise JobError(f"{key}: the job has several tables [[{parent}]]; change it there")
+        if not isinstance(inner, dict):
             raise JobError(f"--set {key}: {parent} is no table")
+        tables = inner
     tables[last] = value
 
 
@@ -107,16 +130,18 @@ def check(
         _check_keys(tables, source)
         _check_prices(tables.get("prices"), source)
         request = _parameters(tables.get("request", {}), given)
-        made = msgspec.convert({**tables, "request": request}, Job)
+        endpoints_of = places.split(tables.get("endpoint", {}))
+        made = msgspec.convert({**tables, **endpoints_of, "request": request}, Job)
     except msgspec.ValidationError as error:
         raise JobError(_explained(str(error), tables, source)) from None
     except BadSchema as error:
         problem = f"schema: {error} - at `$.request`"
         raise JobError(_explained(problem, tables, source)) from None
-    try:
-        endpoints.check(made.endpoint)
-    except JobError as error:
-        raise JobError(f"{job_toml.place(['endpoint', 'base_url'], source)}{error}") from None
+    for place in made.places:
+        try:
+            endpoints.check(place.endpoint)
+        except JobError as error:
+            raise JobError(f"{job_toml.place(['endpoint', 'base_url'], source)}{error}") from None
     if made.endpoint.local:
         _check_local(made, source)
         if made.request.model is None:
@@ -127,7 +152,8 @@ def check(
 
 def _check_keys(tables: dict[str, Any], source: Path | None) -> None:
     """Raises JobError for a key that is none, with those that are."""
-    rooms: list[tuple[list[str], Any, tuple[str, ...]]] = [([], tables, Job.__struct_fields__)]
+    rooms: list[tuple[list[str], Any, tuple[str, ...]]] = [([], tables, KEYS)]
+    rooms += [(["endpoint"], table, places.KEYS) for table in places.tables_of(tables)]
     rooms += [([name], tables.get(name), kind.__struct_fields__) for name, kind in TABLES.items()]
     for parents, given, known in rooms:
         for key in given if isinstance(given, dict) else ():
@@ -229,20 +255,25 @@ def tables_of(job: Job) -> dict[str, Any]:
     named = {key: request[key] for key in OURS if request[key] is not None}
     if "schema" in named:  # it is made anew
         del request["sent"]["response_format"]
-    return {**_without_empty(tables), "request": {**named, **request["sent"]}}
+    tables = _without_empty(places.joined(tables))
+    return {**tables, "request": {**named, **request["sent"]}}
 
 
 def _without_empty(table: dict[str, Any]) -> dict[str, Any]:
-    pruned = {
-        key: _without_empty(value) if isinstance(value, dict) else value
-        for key, value in table.items()
-    }
+    pruned = {key: _pruned(value) for key, value in table.items()}
     return {key: value for key, value in pruned.items() if value is not None and value != {}}
+
+
+def _pruned(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_pruned(each) for each in value]
+    return _without_empty(value) if isinstance(value, dict) else value
 
 
 def _explained(problem: str, tables: dict[str, Any], source: Path | None) -> str:
     """msgspec's words -> `job.toml:10: [limits] concurrency: …`."""
     text, _, path = problem.partition(" - at `$")
+    path = re.sub(r"^\.(others\[\d+\]\.)?(share|endpoint)\b", ".endpoint", path)
     keys = [key for key in re.sub(r"\[.*?\]", "", path).rstrip("`").split(".") if key]
     if named := re.match(r"(\w+): ", text):  # our own checks name the key themselves
         keys.append(named[1])

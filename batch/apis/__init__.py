@@ -215,6 +215,12 @@ def in_standard_tier(request: Request) -> Request:
     return msgspec.structs.replace(request, body=msgspec.json.encode(body))
 
 
+def with_model(body: bytes, name: str) -> bytes:
+    """A body that asks for the model of this name; one that names none, as it is."""
+    asked = msgspec.json.decode(body)
+    return msgspec.json.encode({**asked, "model": name}) if "model" in asked else body
+
+
 def with_response_format(request: Request) -> Request:
     """The same question for llama.cpp, which passes over `text.format` in the responses API and
     obeys `response_format` there.

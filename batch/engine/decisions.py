@@ -31,11 +31,18 @@ class Held(msgspec.Struct, frozen=True):
     done: Try
 
 
+class Leave(msgspec.Struct, frozen=True):
+    """The endpoint of this number is asked no more; there are others."""
+
+    endpoint: int
+    reason: BatchError
+
+
 class Stop(msgspec.Struct, frozen=True):
     """Nothing more is to be asked."""
 
     reason: BatchError
 
 
-Decision = Done | Wait | Held | Stop | Notice
+Decision = Done | Wait | Held | Leave | Stop | Notice
 """A Notice is something that holds for many rows; it is given once."""

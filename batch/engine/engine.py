@@ -12,10 +12,11 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 
-from batch.engine.decisions import Decision, Done, Held, Stop, Wait
+from batch.engine.decisions import Decision, Done, Held, Leave, Stop, Wait
 from batch.engine.events import Events, Notice
 from batch.engine.feed import Feed
 from batch.engine.judge import Judge
+from batch.engine.pooled_sender import PooledSender
 from batch.engine.questions import Questions, Refused
 from batch.engine.sender import Sender, Unsendable
 from batch.engine.task import Task
@@ -42,7 +43,7 @@ class Engine:
     def __init__(
         self,
         questions: Questions,
-        sender: Sender,
+        sender: Sender | PooledSender,
         judge: Judge,
         feed: Feed,
         store: Store,
@@ -180,6 +181,8 @@ class Engine:
                         self._feed.put_back(again.lighter(self._questions.reads_files), seconds)
                 case Held(row, done):
                     self._dropped(row, done)
+                case Leave(endpoint, reason):
+                    self._sender.leave(endpoint, str(reason))
                 case Stop(reason):
                     self._stop(reason)
                 case Notice():

@@ -9,6 +9,7 @@ from batch.engine.counts import Counts
 from batch.engine.events import Progressed
 from batch.engine.extent import Extent
 from batch.engine.feed import Feed
+from batch.engine.pooled_sender import PooledSender
 from batch.engine.sender import Sender
 from batch.words import duration, money
 
@@ -23,7 +24,7 @@ class Gauge:
         self,
         counts: Counts,
         feed: Feed,
-        sender: Sender,
+        sender: Sender | PooledSender,
         reservations: Reservations | None,
         extent: Extent,
         seconds: Callable[[], float],

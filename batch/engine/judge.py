@@ -9,17 +9,17 @@ endpoint is down), `sanity` (the job is wrong).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 
 from batch import apis, outcome
 from batch.apis import APIS
 from batch.engine import retry, stop_reasons
-from batch.engine.decisions import Decision, Done, Held, Stop, Wait
+from batch.engine.decisions import Decision, Done, Held, Leave, Stop, Wait
 from batch.engine.events import Notice
-from batch.engine.outages import Outages
-from batch.engine.refusals import Refusals
+from batch.engine.health import Health, Healths
+from batch.engine.outages import START_PATIENCE
 from batch.engine.retry import Retry
 from batch.engine.sanity import (
     EMPTY_WINDOW,
@@ -48,12 +48,14 @@ ALONE = {403: "blocked", 404: "invalid_request"}
 class Standing(msgspec.Struct, frozen=True):
     """How a run stands when a start begins.  `succeeded`: it holds answers already.  `accepts_all`: a
     person has said that mostly empty, invalid or unfitting answers are all right.  `doubted`: the
-    fingerprints of refusals for which earlier starts stopped.
+    fingerprints of refusals for which earlier starts stopped.  `patience` is how many seconds an
+    endpoint that nothing has ever been heard of has to come up.
     """
 
     succeeded: bool = False
     accepts_all: bool = False
     doubted: frozenset[str] = frozenset()
+    patience: float = START_PATIENCE
 
 
 class Judge:
@@ -62,23 +64,23 @@ class Judge:
     def __init__(
         self,
         policy: Retry,
-        limiter: Limiter,
+        limiters: Sequence[Limiter],
         maker: Maker,
         standing: Standing,
         checker: Checker | None = None,
         jitter: Callable[[], float] = lambda: 0.5,
     ) -> None:
-        """`limiter` hears what becomes of attempts; `checker` holds answers to the job's schema, if it
-        has one; `jitter` draws from [0, 1).
+        """`limiters`, one an endpoint, hear what becomes of attempts; `checker` holds answers to the
+        job's schema, if it has one; `jitter` draws from [0, 1).
         """
         self._policy = policy
-        self._limiter = limiter
         self._maker = maker
         self._checker = checker
         self._jitter = jitter
         self._stopping = False
-        self._refusals = Refusals(policy, limiter, jitter)
-        self._outages = Outages(policy, limiter, succeeded=standing.succeeded)
+        self._healths = Healths(
+            policy, limiters, jitter, succeeded=standing.succeeded, patience=standing.patience
+        )
         self._budget = retry.Budget()
         self._held_back = HeldBack(standing.succeeded, standing.doubted, standing.accepts_all)
         self._invalid_rows = InvalidRows(standing.accepts_all)
@@ -94,7 +96,8 @@ class Judge:
     def ended(self, request: Request, attempt: Attempt) -> tuple[Try, Outcome]:
         """What an attempt used and cost, and what it means by itself."""
         now = attempt.started_at + attempt.latency_s
-        parse, succeeded = APIS[request.api].parse, self._outages.has_answered
+        succeeded = self._healths.of(attempt.member).outages.has_answered
+        parse = APIS[request.api].parse
         judged = outcome.judge(attempt, parse, now, succeeded, request.body)
         if self._checker is not None:
             judged = self._checker.judge(judged)
@@ -121,18 +124,24 @@ class Judge:
                 error = Error(error_class, message, code, judged.completion)
                 yield from self._rejected(Failure(request, task.tries, error), now)
             case outcome.Stop(error_class, message, code):
-                yield Held(request.row, done)
-                yield self._stop(stop_reasons.refused(error_class, message, attempt))
+                reason = stop_reasons.refused(error_class, message, attempt)
+                if self._healths.others_are_there(attempt.member):
+                    yield Leave(attempt.member, reason)
+                    yield Wait(task, 0.0)
+                else:
+                    yield Held(request.row, done)
+                    yield self._stop(reason)
 
     def may_be_the_rows(self, now: float) -> bool:
-        """Whether the endpoint, which seems to be down, may be there, and the rows that are left fail
+        """Whether the endpoints, which seem to be down, may be there, and the rows that are left fail
         always: worth a question, if they are few.
         """
-        return self._outages.may_be_the_rows(now)
+        return all(each.outages.may_be_the_rows(now) for each in self._healths.there())
 
     def try_the_last(self) -> None:
-        """The endpoint is there: the rows that are left are asked a last time, and fail."""
-        self._outages.try_the_last()
+        """An endpoint is there: the rows that are left are asked a last time, and fail."""
+        for each in self._healths.there():
+            each.outages.try_the_last()
 
     def unsendable(self, task: Task, error: Error) -> Iterator[Decision]:
         """A row whose request may never leave."""
@@ -148,12 +157,12 @@ class Judge:
         self._stopping = True
 
     def _accepted(self, task: Task, completion: Completion, now: float) -> Iterator[Decision]:
-        request, took = task.asked, task.tries[-1].attempt.latency_s
-        usage = completion.usage or Usage()
-        self._limiter.accepted(request, usage, took)
+        request, attempt = task.asked, task.tries[-1].attempt
+        took, usage = attempt.latency_s, completion.usage or Usage()
+        at = self._healths.of(attempt.member)
+        at.limiter.accepted(request, usage, took)
         self._budget.earn(now)
-        self._refusals.answered()
-        self._outages.answered()
+        at.answered()
         for failure in self._held_back.answered(now - took):
             yield from self._failed(failure)
         result = self._maker.accepted(request, task.tries, completion)
@@ -169,7 +178,7 @@ class Judge:
         """The flex tier has no room, which says nothing of the endpoint: after some tries the row is
         asked in the standard tier.
         """
-        self._limiter.answered(attempt.latency_s)
+        self._healths.of(attempt.member).limiter.answered(attempt.latency_s)
         chances = task.chances.plus("flex")
         times = chances.of("flex")
         delay = 0.0
@@ -180,26 +189,27 @@ class Judge:
     def _again(
         self, task: Task, attempt: Attempt, again: TryAgain, now: float
     ) -> Iterator[Decision]:
+        at = self._healths.of(attempt.member)
+        refusals, outages = at.refusals, at.outages
         if again.mismatch:  # what does not fit the schema was answered all the same
-            self._refusals.answered()
-            self._outages.answered()
-        again = self._refusals.read(again, attempt.latency_s)
-        others_succeed = self._refusals.others_succeed
-        last_try = self._outages.last_tries and len(task.tries) >= retry.LAST_TRIES
+            at.answered()
+        again = refusals.read(again, attempt.latency_s)
+        others_succeed = refusals.others_succeed
+        last_try = outages.last_tries and len(task.tries) >= retry.LAST_TRIES
         if again.refused or again.wait:
-            held = self._refusals.hold(again, attempt, now)
-            yield from self._stop_if(held.reason)
+            held = refusals.hold(again, attempt, now)
+            yield from self._give_up(at, held.reason)
             others_succeed = others_succeed or not held.back
-        chances = self._outages.noted(task.chances.after(again, others_succeed), now)
+        chances = outages.noted(task.chances.after(again, others_succeed), now)
         delay = retry.delay(self._policy, chances, again, self._jitter(), others_succeed)
-        down = self._outages.is_outage(
+        down = outages.is_outage(
             task.row.index, again, chances, attempt.latency_s, now, last=delay is None
         )
         if down:
-            yield from self._stop_if(self._outages.out_of_patience(now))
+            yield from self._give_up(at, outages.out_of_patience(now))
             chances = chances.forgiven(task.chances)
             delay = retry.delay(self._policy, chances, again, self._jitter(), others_succeed)
-        if last_try and self._outages.last_tries and not again.refused:
+        if last_try and outages.last_tries and not again.refused:
             delay = None
         if delay is None and not self._stopping:
             failure = Failure(task.asked, task.tries, _error(again))
@@ -207,7 +217,7 @@ class Judge:
             yield from self._rejected(failure, now) if again.once else self._failed(failure)
             return
         delay = delay or 0.0
-        if not (again.refused or again.at_once or down or self._outages.last_tries):
+        if not (again.refused or again.at_once or down or outages.last_tries):
             delay = max(delay, self._budget.wait(again, now, self._policy.max_delay))
         yield Wait(msgspec.structs.replace(task, chances=chances), delay)
 
@@ -215,7 +225,7 @@ class Judge:
         """The endpoint takes no `stream_options`: the row is asked again at once, without them, and
         keeps its chances.
         """
-        self._limiter.answered(attempt.latency_s)
+        self._healths.of(attempt.member).limiter.answered(attempt.latency_s)
         yield from self._notice("stream_options", NO_STREAM_OPTIONS)
         request = apis.without_stream_options(task.asked)
         yield Wait(msgspec.structs.replace(task, request=request), 0.0)
@@ -224,8 +234,8 @@ class Judge:
         """What was taken before is turned away: the row waits for the endpoint.  One that is turned
         away again and again while others are answered fails.
         """
-        chances = task.chances
-        if not self._outages.is_down:
+        at, chances = self._healths.of(attempt.member), task.chances
+        if not at.outages.is_down:
             chances = chances.plus("turned_away")
         of_row = ALONE.get(attempt.status or 0)
         if of_row is not None and chances.of("turned_away") >= retry.MOST_TURNED_AWAY:
@@ -233,13 +243,14 @@ class Judge:
             yield from self._failed(Failure(task.asked, task.tries, error))
             return
         why = f"{pause.error_class}, HTTP {attempt.status}"
-        self._outages.turned_away(why, attempt.latency_s)
-        yield from self._stop_if(self._outages.out_of_patience(now))
+        at.outages.turned_away(why, attempt.latency_s)
+        yield from self._give_up(at, at.outages.out_of_patience(now))
         yield Wait(msgspec.structs.replace(task, chances=chances), FIRST_PROBE)
 
     def _rejected(self, failure: Failure, now: float) -> Iterator[Decision]:
         """A refusal that may be the job's fault, or the account's, is held back until that is known."""
-        self._limiter.answered(failure.tries[-1].attempt.latency_s)
+        last = failure.tries[-1].attempt
+        self._healths.of(last.member).limiter.answered(last.latency_s)
         if not self._held_back.holds(failure):
             yield from self._failed(failure)
             return
@@ -269,8 +280,12 @@ class Judge:
             why = stop_reasons.perhaps_unheeded(request.api, error.message)
             yield self._stop(stop_reasons.mostly_misfits(EMPTY_WINDOW, why))
 
-    def _stop_if(self, reason: BatchError | None) -> Iterator[Decision]:
-        if reason is not None:
+    def _give_up(self, at: Health, reason: BatchError | None) -> Iterator[Decision]:
+        """Stop for what would end the run, were this endpoint the only one, if it holds for all."""
+        if reason is None:
+            return
+        at.hopeless = reason
+        if self._healths.all_hopeless():
             yield self._stop(reason)
 
     def _stop(self, reason: BatchError) -> Stop:

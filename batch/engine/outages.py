@@ -22,9 +22,19 @@ SILENCE = 65.0
 class Outages:
     """Blames failures on the endpoint or on their rows."""
 
-    def __init__(self, policy: Retry, limiter: Limiter, *, succeeded: bool = False) -> None:
-        """`succeeded`: the endpoint has answered in an earlier start."""
+    def __init__(
+        self,
+        policy: Retry,
+        limiter: Limiter,
+        *,
+        succeeded: bool = False,
+        patience: float = START_PATIENCE,
+    ) -> None:
+        """`succeeded`: the endpoint has answered in an earlier start; `patience`: seconds in which one
+        that nothing has ever been heard of must come up.
+        """
         self._policy = policy
+        self._patience = patience
         self._limiter = limiter
         self._has_answered = False
         self._succeeded = succeeded
@@ -107,7 +117,7 @@ class Outages:
         circuit = self._limiter.circuit
         longest = self._policy.max_wait
         if not self._has_answered and not self._heard_of:
-            longest = min(longest, START_PATIENCE)
+            longest = min(longest, self._patience)
         if circuit.open_since is None or now - circuit.open_since < longest:
             return None
         return stop_reasons.down(circuit.why, now - circuit.open_since)

@@ -12,8 +12,9 @@ from typing import Any, Protocol
 from batch.costs import token_bounds
 from batch.costs.budget import Boundless, Reservations
 from batch.engine import stop_reasons
+from batch.limits.crossing import Obstacle
 from batch.limits.gate import Gate
-from batch.limits.limiter import Limiter, Obstacle
+from batch.limits.limiter import Limiter
 from batch.limits.token_reservations import TooLarge
 from batch.model import Attempt, Request
 from batch.outcome import Accept, Outcome, Reject
@@ -60,8 +61,8 @@ class Sender:
         """`reservations` holds what may be spent, if that is capped."""
         self._wire = _Wire(client)
         self._limiter = limiter
-        rated = _Rated(_Recorded(self._wire, store), limiter)
-        self._outermost: Layer = rated if reservations is None else _Capped(rated, reservations)
+        rated = _Rated(Recorded(self._wire, store), limiter)
+        self._outermost: Layer = rated if reservations is None else Capped(rated, reservations)
         self.send = self._outermost.send
         """See Layer."""
 
@@ -103,6 +104,9 @@ class Sender:
         """See Layer."""
         self._outermost.settle(request, done, judged)
 
+    def leave(self, endpoint: int, why: str) -> None:
+        """The only endpoint stays."""
+
     def close(self) -> None:
         """Admit nothing more."""
         self._limiter.close()
@@ -129,7 +133,7 @@ class _Wire:
             self._client.leave_out_stream_options()
 
 
-class _Recorded:
+class Recorded:
     """Every request is written down before it leaves."""
 
     def __init__(self, inner: Layer, store: Store) -> None:
@@ -160,11 +164,11 @@ class _Rated:
     def settle(self, request: Request, done: Try, judged: Outcome) -> None:
         self._inner.settle(request, done, judged)
         attempt = done.attempt
-        self._limiter.release(request, _tokens(attempt, judged))
+        self._limiter.release(request, tokens(attempt, judged))
         self._limiter.read_headers(attempt.headers, attempt.started_at + attempt.latency_s)
 
 
-class _Capped:
+class Capped:
     """What a request may cost at most is reserved before it leaves."""
 
     def __init__(self, inner: Layer, reservations: Reservations) -> None:
@@ -194,7 +198,7 @@ class _Capped:
         self._reservations.settle(request, done.attempt, done.spent, done.maybe_billed)
 
 
-def _tokens(attempt: Attempt, judged: Outcome) -> int | None:
+def tokens(attempt: Attempt, judged: Outcome) -> int | None:
     """What an attempt took of the tokens per minute; None when that is unknown."""
     if isinstance(judged, Accept):
         usage = judged.completion.usage

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from batch.engine.events import Events, Progressed, Waiting, WentOn
-from batch.limits.limiter import Obstacle
+from batch.limits.crossing import Obstacle
 
 PATIENCE = 2.0
 """Seconds of waiting that are not worth a line."""

@@ -9,15 +9,14 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 
-import msgspec
-
 from batch.costs.token_bounds import Estimate
 from batch.limits.circuit_breaker import CircuitBreaker
 from batch.limits.concurrency import START, Concurrency
-from batch.limits.gate import Gate
+from batch.limits.crossing import Crossing, Obstacle
 from batch.limits.limits import Limits
 from batch.limits.rates import Rates
 from batch.limits.refusals import RefusalCauses
+from batch.limits.tickets import Ticket
 from batch.limits.token_reservations import NOTHING, TokenReservations
 from batch.model import Request, Usage
 
@@ -31,16 +30,6 @@ first, and when nothing has been answered since the refusal before.
 """
 
 
-class Obstacle(msgspec.Struct, frozen=True):
-    """Why nothing leaves.  `kind` is down, refused or rate; `why` stays the same while it lasts, and
-    `words` may tell for how long.
-    """
-
-    kind: str
-    why: str
-    words: str
-
-
 class Limiter:
     """Lets requests out, one at a time, when they may go: `admit`, and `release` afterwards."""
 
@@ -52,11 +41,17 @@ class Limiter:
         known_slots: bool = False,
         clock: Callable[[], float] = time.monotonic,
         say: Callable[[str], None] = lambda _: None,
+        crossing: Crossing | None = None,
     ) -> None:
-        """`most` requests may be in flight; `known_slots` says that the endpoint takes just those."""
+        """`most` requests may be in flight; `known_slots` says that the endpoint takes just those.
+        Limiters of several endpoints have one `crossing`.
+        """
         self.most = most
         self._clock = clock
-        self.gate = Gate()
+        crossing = crossing or Crossing()
+        self.gate = crossing.gate
+        self.is_gone = False
+        """Whether the endpoint is asked no more."""
         self.circuit = CircuitBreaker()
         self.in_flight = 0
         self.refusals = 0  # episodes since the last answer
@@ -70,7 +65,8 @@ class Limiter:
         self._paused_until = 0.0
         self._reason = ""
         self._episode_began = 0.0
-        self._changed = asyncio.Event()
+        self._changed = crossing.changed
+        self._ticket = Ticket(self._rates, self._changed)
         self._waiting: asyncio.Timeout | None = None  # of the request that waits at the gate
         self._closed = False
 
@@ -231,16 +227,37 @@ class Limiter:
                 return False
             finally:
                 self._waiting = None
+        self._let_out(request, needed)
+        return True
+
+    def when(self, request: Request) -> float | None:
+        """Seconds until this request may leave, 0 where it may now; None where that takes a change of
+        which the `crossing` hears.  For whoever chooses among endpoints, and then `take`s.  Raises
+        TooLarge.
+        """
+        needed = self._needed(request)
+        wait = self._wait(needed)
+        if wait == 0 and not self._ticket.is_paid(needed.likely):
+            return None
+        return wait
+
+    def take(self, request: Request) -> None:
+        """The request leaves, which it may."""
+        needed = self._needed(request)
+        self._ticket.use(needed.likely)
+        self._let_out(request, needed)
+
+    def _let_out(self, request: Request, needed: Estimate) -> None:
         self._tokens.reserve(request.row, needed)
         self.in_flight += 1
         now = self._clock()
         self.circuit.sent(now)
         self._causes.window.sent(now)
-        return True
 
     def close(self) -> None:
         """Let nothing out any more.  Whatever waits at the gate gets False."""
         self._closed = True
+        self._ticket.close()
         waiting, self._waiting = self._waiting, None
         if waiting is not None:
             waiting.reschedule(asyncio.get_running_loop().time())

@@ -11,6 +11,12 @@ PerMinute = Annotated[float, msgspec.Meta(gt=0)]
 USD = Annotated[float, msgspec.Meta(gt=0, le=1_000_000_000)]
 
 
+def check_concurrency(number: int | str) -> None:
+    """Raises ValueError for what is neither a number of requests nor "auto"."""
+    if number != "auto" and (not isinstance(number, int) or isinstance(number, bool) or number < 1):
+        raise ValueError(f'concurrency: expected "auto" or a number of at least 1, not {number!r}')
+
+
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[limits]` of a job."""
 
@@ -21,13 +27,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_cost_usd: USD | None = None
 
     def __post_init__(self) -> None:
-        number = self.concurrency
-        if number != "auto" and (
-            not isinstance(number, int) or isinstance(number, bool) or number < 1
-        ):
-            raise ValueError(
-                f'concurrency: expected "auto" or a number of at least 1, not {number!r}'
-            )
+        check_concurrency(self.concurrency)
 
     def most(self, slots: int | None = None) -> int:
         """Requests that may ever be in flight; `slots` is what the endpoint takes, if it is known."""

@@ -13,14 +13,17 @@ from typing import Any
 
 import msgspec
 
-from batch import spec
+from batch import columns, spec
 from batch.costs import price_lists
+from batch.engine.judge import Standing
+from batch.engine.outages import START_PATIENCE
 from batch.engine.questions import Questions
 from batch.errors import BatchError, Different, Interrupted
 from batch.model import Result
 from batch.planning import begun, comparison, sources
 from batch.planning.prepare import Prepared
 from batch.readers import Input
+from batch.results import Maker
 from batch.run_folder import RunFolder
 from batch.store import budget_file, folder, lock, plan
 from batch.store.files import Disk
@@ -106,6 +109,21 @@ def questions(prepared: Prepared, opened: Opened, say: Say) -> Questions:
     reuse = None if prepared.terms.again else opened.reuse(say)
     request, bounds = prepared.asked.request, prepared.bounds
     return Questions(prepared.prompter, request, bounds, reuse, prepared.checker)
+
+
+def maker(prepared: Prepared, opened: Opened) -> Maker:
+    """What makes results of answers."""
+    asked = prepared.asked
+    names = frozenset(place.endpoint.model for place in asked.places if place.endpoint.model)
+    return Maker(
+        prepared.pricer, asked.output.response, columns.EMBEDDING in opened.layout.own, names
+    )
+
+
+def standing(prepared: Prepared, succeeded: bool, doubted: list[str]) -> Standing:
+    """How the run stands now; `succeeded`: it holds answers."""
+    patience = prepared.asked.pool.wait_ready or START_PATIENCE
+    return Standing(succeeded, prepared.terms.yes, frozenset(doubted), patience)
 
 
 def state(prepared: Prepared, opened: Opened, stopped: BatchError | None) -> str:

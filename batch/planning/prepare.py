@@ -20,10 +20,20 @@ from batch.apis import APIS
 from batch.costs import prices
 from batch.costs.budget import WorstCase
 from batch.costs.prices import Pricer
+from batch.costs.sellers import Pricers
 from batch.model import Request, Row
 from batch.outcome import FINAL, TRANSIENT
 from batch.outputs import picked
-from batch.planning import begun, cap, checks, comparison, first_rows, result_columns, sources
+from batch.planning import (
+    begun,
+    cap,
+    checks,
+    comparison,
+    first_rows,
+    listed,
+    result_columns,
+    sources,
+)
 from batch.planning.comparison import Standing
 from batch.planning.first_rows import Asker, FirstRows, Sample
 from batch.planning.terms import Terms
@@ -36,7 +46,7 @@ from batch.store.plan import Again, Plan
 from batch.store.recover import Redo
 from batch.structured.validator import Checker
 from batch.transport import endpoint, hosts, model_list, paths
-from batch.transport.endpoint import Target
+from batch.transport.endpoint import Endpoint, Target
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -47,8 +57,9 @@ class Prepared:
     """A job before its first request.  `job` is what the folder keeps, `asked` what is asked: with the
     settings of a retry, and under the cap that holds.
 
-    `target` is None for the embedded model, which is not there yet; `schema` is that of a run that
-    begins.  Where nothing asks, `target`, `schema` and `first` are None.
+    `targets` are where the endpoints are, in their order; there are none of the embedded model, which
+    is not there yet, nor where nothing asks.  `schema` is that of a run that begins; where nothing
+    asks, `schema` and `first` are None.
     """
 
     job: Job
@@ -60,7 +71,7 @@ class Prepared:
     bounds: Bounds | None
     cap: Cap | None = None
     notices: tuple[str, ...] = ()
-    target: Target | None = None
+    targets: tuple[Target, ...] = ()
     schema: pa.Schema | None = None
     first: FirstRows | None = None
 
@@ -106,24 +117,42 @@ class Prepared:
 
     @cached_property
     def base_url(self) -> str:
-        """Where the endpoint is; empty for the embedded model.  Raises JobError where that is no URL."""
-        if self.asked.endpoint.local:
-            return ""
-        return endpoint.address(self.asked.endpoint, self.terms.environment)
+        """Where the first endpoint is; empty for the embedded model.  Raises JobError where that is no
+        URL.
+        """
+        return self.url_of(self.asked.endpoint)
+
+    def url_of(self, at: Endpoint) -> str:
+        """Where an endpoint is; empty for the embedded model.  Raises JobError where that is no URL."""
+        return "" if at.local else endpoint.address(at, self.terms.environment)
+
+    @cached_property
+    def pricers(self) -> list[Pricer]:
+        """What prices the answers of each endpoint; those that come later join it.  For a public host
+        the lists are loaded here: 0.3 s.
+        """
+        return [self.pricer_of(place.endpoint) for place in self.asked.places]
 
     @cached_property
     def pricer(self) -> Pricer:
-        """What prices answers.  For a public host the lists are loaded here: 0.3 s."""
-        private = hosts.is_private(endpoint.host_of(self.base_url))
-        at = self.asked.endpoint
-        seller = prices.seller(self.base_url, at.provider, private=private, local=at.local)
+        """What prices answers, whoever gives them."""
+        return Pricers(self.pricers) if self.asked.is_pooled else self.pricers[0]
+
+    def pricer_of(self, at: Endpoint) -> Pricer:
+        """What prices the answers of one endpoint."""
+        url = self.url_of(at)
+        private = hosts.is_private(endpoint.host_of(url))
+        seller = prices.seller(url, at.provider, private=private, local=at.local)
         return Pricer(self.asked.prices, seller)
 
     def place(self, api: str) -> str:
         """Where requests to an API go, for a person."""
         if self.asked.endpoint.local:
             return "the embedded model"
-        return paths.url_of(self.base_url, APIS[api].PATH)
+        found = [
+            paths.url_of(self.url_of(each.endpoint), APIS[api].PATH) for each in self.asked.places
+        ]
+        return found[0] if len(found) == 1 else f"{len(found)} endpoints: {', '.join(found)}"
 
     def requests(self) -> Iterator[tuple[Row, Request | BadRow]]:
         """Every row (as many as the job's limit allows) with its request, or why it has none.  Raises
@@ -149,7 +178,7 @@ def prepare(job: Job, terms: Terms, stack: ExitStack) -> Prepared:
     standing = comparison.of(job, terms, stack)
     goes_on = terms.asks and standing.known is not None
     held = cap.of(job, terms, terms.folder if goes_on else None)
-    asked = held.put_on(changed)
+    asked = listed.with_listed(held.put_on(changed))
     if standing.known is None or (terms.again is not None and terms.again.settings):
         checks.parameters(asked, terms)
     prepared = Prepared(
@@ -169,25 +198,31 @@ def prepare(job: Job, terms: Terms, stack: ExitStack) -> Prepared:
 def _judged(before: Prepared) -> Prepared:
     """What is judged only where something is to be sent."""
     job, terms = before.asked, before.terms
-    target = None if job.endpoint.local else endpoint.target(job.endpoint, terms.environment)
+    targets = _targets(job, terms)
     worst = None if job.limits.max_cost_usd is None else WorstCase(before.pricer)
     notices: tuple[str, ...] = ()
     if before.known is not None:
         first = first_rows.of_begun(before.asker, before.source, terms, worst)
     else:
-        first, notices = _first_of_new(before, target, worst)
+        first, notices = _first_of_new(before, targets[0] if targets else None, worst)
     checks.custom_ids(job, before.source, before.prompter)
     schema, of_columns = _columns(before, first)
     made = dataclasses.replace(
         before,
         asked=_probing(job, terms.probe),
         notices=(*before.notices, *of_columns, *notices),
-        target=target,
+        targets=targets,
         schema=schema,
         first=first,
     )
     assert made.pricer  # so that price lists are read before the folder is locked
     return made
+
+
+def _targets(job: Job, terms: Terms) -> tuple[Target, ...]:
+    if job.endpoint.local:
+        return ()
+    return tuple(endpoint.target(place.endpoint, terms.environment) for place in job.places)
 
 
 def _first_of_new(

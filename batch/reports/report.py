@@ -9,11 +9,14 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
+from batch import places
 from batch.costs import prices
-from batch.costs.prices import Price, Pricer
+from batch.costs.prices import Price, Pricer, Seller
+from batch.costs.sellers import Pricers
 from batch.errors import StorageError, UsageError
 from batch.planning import begun
 from batch.reports import keys
@@ -214,13 +217,16 @@ def _unanswered(path: Path, known: Plan) -> Unanswered:
 
 
 def _pricer(known: Plan) -> Pricer:
-    """By the prices of the run's job and the list of whoever sells at its endpoint."""
-    table = known.job.get("endpoint") or {}
-    url, provider = table.get("base_url") or "", table.get("provider")
+    """By the prices of the run's job and the lists of those who sell at its endpoints."""
     own = msgspec.convert(known.job.get("prices") or {}, dict[str, Price])
+    return Pricers([Pricer(own, _seller(table)) for table in places.tables_of(known.job)])
+
+
+def _seller(table: dict[str, Any]) -> Seller:
+    url, provider = table.get("base_url") or "", table.get("provider")
     private = hosts.is_private(endpoint.host_of(url))
     local = url == "local" or url.startswith("local:")
-    return Pricer(own, prices.seller(url, provider, private=private, local=local))
+    return prices.seller(url, provider, private=private, local=local)
 
 
 def _ordered(groups: list[Group], by: Sequence[str]) -> list[Group]:

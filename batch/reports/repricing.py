@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from batch import places
 from batch.costs import price_lists, prices
 from batch.costs.price_lists import Rates
 from batch.costs.prices import Price, Pricer, Quote, Seller
@@ -74,7 +75,7 @@ def by_lists(own: dict[str, Price], name: str | None) -> Costing:
 def _of_run(run: Plan) -> Quoting:
     """By the prices of the run's job, and the list of whoever sold at the endpoint."""
     own = msgspec.convert(run.job.get("prices") or {}, dict[str, Price])
-    provider = (run.job.get("endpoint") or {}).get("provider")
+    tables = places.tables_of(run.job)
 
     @lru_cache(256)
     def pricer(place: str | None) -> Pricer:
@@ -82,9 +83,20 @@ def _of_run(run: Plan) -> Quoting:
             return Pricer(own, Seller())
         url, local = f"https://{place}", place == "local"
         private = hosts.is_private(endpoint.host_of(url))
+        provider = _provider(tables, place)
         return Pricer(own, prices.seller(url, provider, private=private, local=local))
 
     return lambda names, tier, place, at: pricer(place).quote(names, tier, at)
+
+
+def _provider(tables: list[dict[str, Any]], place: str) -> str | None:
+    """Whose list a job says holds at an endpoint: its only one, or that of this name, or this host."""
+    name, host = place.rpartition("#")[2], endpoint.host_of(f"https://{place}")
+    for table in tables:
+        there = endpoint.host_of(table.get("base_url") or "") == host
+        if len(tables) == 1 or (table.get("name") == name if "#" in place else there):
+            return table.get("provider")
+    return None
 
 
 def _recorded(rows: pa.Table) -> _Costs:

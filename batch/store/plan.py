@@ -125,14 +125,23 @@ def chosen(known: Plan) -> Chosen | None:
 
 def without_secrets(job: dict[str, Any]) -> dict[str, Any]:
     """`job` without the values of its headers, but for those that name an environment variable."""
-    endpoint = job.get("endpoint", {})
-    if not endpoint.get("headers"):
+    found = job.get("endpoint")
+    if found is None:
         return job
+    if isinstance(found, list):
+        return {**job, "endpoint": [_without_values(table) for table in found]}
+    return {**job, "endpoint": _without_values(found)}
+
+
+def _without_values(endpoint: dict[str, Any]) -> dict[str, Any]:
+    """One table, whose headers keep their names."""
+    if not endpoint.get("headers"):
+        return endpoint
     kept = {
         name: value if value.startswith("$") else None
         for name, value in endpoint["headers"].items()
     }
-    return {**job, "endpoint": {**endpoint, "headers": kept}}
+    return {**endpoint, "headers": kept}
 
 
 def read(run: Path) -> Plan | None:

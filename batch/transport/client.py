@@ -17,7 +17,7 @@ import aiohttp
 import yarl
 
 from batch import __version__
-from batch.apis import APIS, with_response_format, without_stream_options
+from batch.apis import APIS, with_model, with_response_format, without_stream_options
 from batch.model import Attempt, Request
 from batch.transport import descriptors, faults, tls
 from batch.transport.answers import AFTER_THE_END, AnswerReader
@@ -69,8 +69,11 @@ class Client:
         keys: str = "",
         hooks: Hooks | None = None,
         clock: Callable[[], float] = time.monotonic,
+        member: int = 0,
     ) -> None:
+        """`member` is the number of the endpoint, where a run asks several."""
         hooks = hooks or Hooks()
+        self._member = member
         self._endpoint = endpoint
         self._target = target
         self._connections = connections
@@ -168,7 +171,10 @@ class Client:
         again = f"-{request.again}" if request.again else ""
         key = f"{self._keys}-{request.row}-{request.hash[:16]}{again}"
         try:
-            with await place.posters[request.api].post(request.body, key) as exchange:
+            body = request.body
+            if self._endpoint.model is not None:
+                body = with_model(body, self._endpoint.model)
+            with await place.posters[request.api].post(body, key) as exchange:
                 status, content = exchange.status, exchange.content
                 if not request.stream and content.is_eof() and content.total_bytes <= LARGE_BODY:
                     answered = self._answers.whole(request, status, content.read_nowait())
@@ -184,6 +190,7 @@ class Client:
                 answered = faults.fault("untrusted", faults.SPEAKS_TLS)
         return Attempt(
             endpoint=place.names[request.api],
+            member=self._member,
             started_at=started,
             latency_s=self._clock() - began,
             status=status,
@@ -220,8 +227,10 @@ class Client:
             )
             for name, url in urls.items()
         }
+        label = f"#{target.label}" if target.label else ""
         names = {
-            name: target.name or f"{url.authority}{url.path.removesuffix(APIS[name].PATH)}"
+            name: (target.name or f"{url.authority}{url.path.removesuffix(APIS[name].PATH)}")
+            + label
             for name, url in urls.items()
         }
         return _Place(posters, names)

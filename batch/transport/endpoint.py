@@ -23,6 +23,7 @@ from batch.transport.paths import AZURE_DEPLOYMENT, unix_socket
 from batch.transport.proxies import Proxy
 
 Seconds = Annotated[float, msgspec.Meta(gt=0)]
+NAME = re.compile(r"[\w.-]{1,100}")
 
 OPENAI = "https://api.openai.com/v1"
 
@@ -37,9 +38,13 @@ class Endpoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     of a stream; `provider` is whose price list holds, by the name that the lists have for it.
     `ca_file` names the authorities to trust in place of the usual, `client_cert` and `client_key` who
     the client is (PEM files; one may hold both).
+
+    `name` tells it from another at the same place, `model` is what it calls the job's model.
     """
 
     base_url: str | None = None
+    name: str | None = None
+    model: str | None = None
     api_key_env: str | None = None
     headers: dict[str, str] = {}
     connect_timeout: Seconds = 10.0
@@ -54,6 +59,8 @@ class Endpoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         if self.client_key is not None and self.client_cert is None:
             raise ValueError("client_key: needs client_cert beside it")
+        if self.name is not None and not NAME.fullmatch(self.name):
+            raise ValueError(f"name: {self.name!r} has more in it than letters, digits, . _ and -")
         if self.provider is not None:
             price_lists.check_provider(self.provider)
 
@@ -74,12 +81,13 @@ class Endpoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Target(msgspec.Struct, frozen=True):
     """Where requests really go: resolved from the endpoint and the environment, with the key in
     it.  Never stored.  `socket` is the path of a unix socket, `name` what to call the place if not by
-    its URL.
+    its URL; `label` is what stands behind that, to tell two at one place apart.
     """
 
     base_url: str
     headers: dict[str, str]
     name: str | None = None
+    label: str | None = None
     secrets: tuple[str, ...] = ()
     proxy: Proxy | None = None
     socket: str | None = None
@@ -118,6 +126,7 @@ def target(endpoint: Endpoint, environment: dict[str, str]) -> Target:
         base_url,
         headers,
         name=socket and f"unix:{socket}",
+        label=endpoint.name,
         secrets=tuple(dict.fromkeys(_bare(secret) for secret in secrets)),
         proxy=proxy,
         socket=socket,

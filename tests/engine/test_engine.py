@@ -82,7 +82,7 @@ async def ask(api: FakeAPI, made: Folder, seen: list[Event], done: list[Result])
         engine = Engine(
             ASKING,
             Sender(client, store, limiter),
-            Judge(Retry(first_delay=0.001), limiter, Maker(PRICER), Standing()),
+            Judge(Retry(first_delay=0.001), [limiter], Maker(PRICER), Standing()),
             made.feed(store),
             store,
             Events(seen.append),
@@ -116,16 +116,16 @@ async def run_of(job: Job, path: Path, *consumers: Consumer) -> Any:
     """Make a run of a job in a folder, out of its parts."""
     with ExitStack() as stack:
         prepared = prepare(job, Terms(environment={}, folder=path, bounds=False), stack)
-        assert prepared.target is not None
+        [target] = prepared.targets
         opened = open_run.opened(prepared, path, lambda _: None, stack)
         told, known = Events(*consumers), open_run.questions(prepared, opened, lambda _: None)
         record = sends.Sends(opened.disk, opened.run)
         store = opened.store(100, Counts(opened.held()).adding(told), record)
         todo = steps(opened.run, opened.source, opened.found, prepared.redo, None)
         feed, limiter = Feed(store, opened.source, todo, 100), Limiter(job.limits, WORKERS)
-        judge = Judge(job.retry, limiter, Maker(prepared.pricer), Standing())
+        judge = Judge(job.retry, [limiter], Maker(prepared.pricer), Standing())
         hooks = Hooks(store.write_down, store.room)
-        async with Client(job.endpoint, prepared.target, WORKERS, hooks=hooks) as client:
+        async with Client(job.endpoint, target, WORKERS, hooks=hooks) as client:
             sender = Sender(client, store, limiter)
             return await Engine(known, sender, judge, feed, store, told).run(WORKERS)
 
@@ -222,7 +222,7 @@ async def send_first(api: FakeAPI, made: Folder, cap: str, limits: Limits) -> An
     hooks = Hooks(store.write_down, store.room)
     async with store, Client(Endpoint(), Target(api.url, {}), 1, hooks=hooks) as client:
         sender = Sender(client, store, limiter, Reservations(budget, PRICER))
-        judge = Judge(Retry(), limiter, Maker(PRICER), Standing())
+        judge = Judge(Retry(), [limiter], Maker(PRICER), Standing())
         try:
             task = await feed.take()
             assert task is not None

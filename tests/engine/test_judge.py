@@ -35,7 +35,7 @@ class Case:
         self.body = b"{}"
         self.limiter = Limiter(Limits(), 8, clock=lambda: self.now)
         maker = Maker(Pricer({}, Seller()))
-        self.judge = Judge(policy or Retry(), self.limiter, maker, Standing(**standing))
+        self.judge = Judge(policy or Retry(), [self.limiter], maker, Standing(**standing))
 
     def decide(self, attempt: Attempt, row: int = 0, task: Task | None = None) -> list[Decision]:
         """All that follows from an attempt at a row, a second later."""

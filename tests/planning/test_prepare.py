@@ -102,7 +102,7 @@ def test_all_that_is_known_before_the_first_request_is_in_one_frozen_value(tmp_p
     path = write(tmp_path / "in.jsonl", texts(3))
     found = prepared(path, folder=tmp_path / "run", limits={"max_cost_usd": 1.0})
     assert found.known is None
-    assert found.target is not None
+    assert len(found.targets) == 1
     assert (found.first.api, found.first.models, found.first.rows) == ("chat", {"m"}, 3)
     assert {"text", "completion", "cost_usd"} <= set(found.schema.names)
     assert found.place("chat") == "http://127.0.0.1:9/v1/chat/completions"
@@ -120,7 +120,7 @@ def test_where_nothing_asks_a_bad_row_is_told_and_not_raised(tmp_path):
     asked = [asked for _, asked in found.requests()]
     assert len(asked) == 4
     assert isinstance(asked[3], BadRow)
-    assert (found.first, found.target, found.schema) == (None, None, None)
+    assert (found.first, found.targets, found.schema) == (None, (), None)
 
 
 def test_where_nothing_asks_a_run_of_another_job_is_told_and_not_raised(api, tmp_path):

@@ -1,0 +1,53 @@
+"""Who is asked: one endpoint, or several."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import NamedTuple
+
+from batch.costs.budget import Reservations
+from batch.engine import presence
+from batch.engine.lanes import Lanes, Way
+from batch.engine.pooled_sender import PooledSender
+from batch.engine.sender import Sender
+from batch.limits.limiter import Limiter
+from batch.store.writer import Store
+from batch.transport.client import Client
+
+
+class Ends(NamedTuple):
+    """What sends to all of them, the limiter of each, and whether any is there, for which nobody is
+    charged.
+    """
+
+    sender: Sender | PooledSender
+    limiters: Sequence[Limiter]
+    is_there: Callable[[], Awaitable[bool]]
+
+
+@asynccontextmanager
+async def alone(
+    client: Client, base_url: str, limiter: Limiter, store: Store, reserved: Reservations | None
+) -> AsyncIterator[Ends]:
+    """One endpoint."""
+    async with client:
+        sender = Sender(client, store, limiter, reserved)
+        yield Ends(sender, [limiter], partial(presence.is_there, client, base_url))
+
+
+@asynccontextmanager
+async def several(lanes: Lanes, ways: Sequence[Way], sender: PooledSender) -> AsyncIterator[Ends]:
+    """Those where the `ways` lead, and whatever joins the `lanes` later."""
+    async with lanes:
+        for way in ways:
+            await lanes.join(way)
+        yield Ends(sender, lanes.limiters, partial(_any_is_there, lanes))
+
+
+async def _any_is_there(lanes: Lanes) -> bool:
+    for lane in lanes.there:
+        if await presence.is_there(lane.client, lane.way.target.base_url):
+            return True
+    return False

@@ -1,0 +1,81 @@
+"""What is known of one endpoint: how fast it takes requests, whether it has room, whether it is there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from batch.engine.outages import START_PATIENCE, Outages
+from batch.engine.refusals import Refusals
+from batch.engine.retry import Retry
+from batch.errors import BatchError
+from batch.limits.limiter import Limiter
+
+
+class Health:
+    """Of one endpoint.  `hopeless` is why the run would end, were it the only one."""
+
+    def __init__(
+        self,
+        policy: Retry,
+        limiter: Limiter,
+        jitter: Callable[[], float],
+        succeeded: bool,
+        patience: float,
+    ) -> None:
+        self.limiter = limiter
+        self.refusals = Refusals(policy, limiter, jitter)
+        self.outages = Outages(policy, limiter, succeeded=succeeded, patience=patience)
+        self.hopeless: BatchError | None = None
+
+    def answered(self) -> None:
+        """It has given an answer."""
+        self.refusals.answered()
+        self.outages.answered()
+        self.hopeless = None
+
+
+class Healths:
+    """Of all endpoints of a run, some of which may come later."""
+
+    def __init__(
+        self,
+        policy: Retry,
+        limiters: Sequence[Limiter],
+        jitter: Callable[[], float],
+        *,
+        succeeded: bool,
+        patience: float = START_PATIENCE,
+    ) -> None:
+        """`succeeded`: there have been answers in earlier starts.  `patience` is how many seconds an
+        endpoint of which nothing has ever been heard has to come up.
+        """
+        self._policy = policy
+        self._limiters = limiters
+        self._jitter = jitter
+        self._succeeded = succeeded
+        self._patience = patience
+        self._healths: list[Health] = []
+
+    def of(self, number: int) -> Health:
+        """That of the endpoint of this number."""
+        while number >= len(self._healths):
+            limiter = self._limiters[len(self._healths)]
+            self._healths.append(
+                Health(self._policy, limiter, self._jitter, self._succeeded, self._patience)
+            )
+        return self._healths[number]
+
+    def there(self) -> list[Health]:
+        """Those of the endpoints that are asked."""
+        return [
+            self.of(number) for number, limiter in enumerate(self._limiters) if not limiter.is_gone
+        ]
+
+    def others_are_there(self, number: int) -> bool:
+        """Whether any endpoint but this one is asked."""
+        others = (each for n, each in enumerate(self._limiters) if n != number)
+        return any(not each.is_gone for each in others)
+
+    def all_hopeless(self) -> bool:
+        """Whether no endpoint is worth waiting for."""
+        return all(each.hopeless is not None for each in self.there())

@@ -1,0 +1,135 @@
+"""The endpoints of a run that asks several, each with its client and its limiter.
+
+One may come or go while the run is under way.  One that goes is asked no more; what it has in flight
+is waited for.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from types import TracebackType
+
+import msgspec
+
+from batch.costs.prices import Pricer
+from batch.limits.crossing import Crossing
+from batch.limits.limiter import Limiter
+from batch.limits.limits import Limits
+from batch.limits.pool import Candidate, Share
+from batch.transport.client import Client
+from batch.transport.endpoint import Endpoint, Target
+
+
+class Way(msgspec.Struct, frozen=True):
+    """An endpoint that may be asked: where it is, its share, and what prices its answers."""
+
+    endpoint: Endpoint
+    target: Target
+    share: Share
+    pricer: Pricer
+
+
+class Lane:
+    """An endpoint that is asked.  `number` is that of its attempts, `name` what a person calls it."""
+
+    def __init__(self, number: int, way: Way, client: Client, limiter: Limiter) -> None:
+        self.number = number
+        self.way = way
+        self.client = client
+        self.limiter = limiter
+        self.name = f"{way.target}"
+        self.weight = way.share.weight
+
+    def candidate(self) -> Candidate:
+        """It, as one to choose."""
+        return Candidate(self.number, self.name, self.weight, self.limiter.in_flight)
+
+    @property
+    def is_down(self) -> bool:
+        """Whether only probes go there."""
+        return self.limiter.circuit.open_since is not None
+
+
+class Lanes:
+    """`async with` them, then `join`."""
+
+    def __init__(
+        self,
+        limits: Limits,
+        most: int,
+        clients: Callable[[int, Way], Client],
+        pricers: list[Pricer],
+        say: Callable[[str], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`limits` are those of the run, `most` may be in flight in all; `clients` makes the client of an
+        endpoint; the price of each joins `pricers`.
+        """
+        self.crossing = Crossing()
+        self.limiters: list[Limiter] = []
+        """Those of all endpoints that ever were, by their numbers."""
+        self._limits = limits
+        self._most = most
+        self._clients = clients
+        self._pricers = pricers
+        self._say = say
+        self._clock = clock
+        self._lanes: list[Lane] = []
+
+    async def __aenter__(self) -> Lanes:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for lane in self._lanes:
+            lane.limiter.close()
+            await lane.client.__aexit__(kind, error, trace)
+
+    @property
+    def there(self) -> list[Lane]:
+        """Those that are asked."""
+        return [lane for lane in self._lanes if not lane.limiter.is_gone]
+
+    @property
+    def all(self) -> list[Lane]:
+        """Those that ever were, by their numbers."""
+        return self._lanes
+
+    async def join(self, way: Way) -> Lane:
+        """Ask one more from now on."""
+        number = len(self._lanes)
+        if number >= len(self._pricers):
+            self._pricers.append(way.pricer)
+        own = way.share.limits(self._limits)
+        limiter = Limiter(
+            own,
+            min(own.most(), self._most),
+            clock=self._clock,
+            say=lambda text: self._say(f"{lane.name}: {text}"),
+            crossing=self.crossing,
+        )
+        client = await self._clients(number, way).__aenter__()
+        lane = Lane(number, way, client, limiter)
+        self._lanes.append(lane)
+        self.limiters.append(limiter)
+        self.crossing.changed.set()
+        return lane
+
+    def leave(self, number: int, why: str) -> None:
+        """Ask it no more; `why` is said once."""
+        limiter = self.limiters[number]
+        if not limiter.is_gone:
+            limiter.is_gone = True
+            self._say(f"{self._lanes[number].name} is asked no more: {why}")
+            self.crossing.changed.set()
+
+    def close(self) -> None:
+        """Nothing leaves any more."""
+        for limiter in self.limiters:
+            limiter.close()
+        self.crossing.changed.set()

@@ -1,0 +1,114 @@
+"""The endpoints of a run, ready to be asked: one as it is, several as a pool."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+
+import msgspec
+
+from batch.costs.budget import Reservations
+from batch.engine import ends
+from batch.engine.ends import Ends
+from batch.engine.lane_file import LaneFile
+from batch.engine.lanes import Lanes, Way
+from batch.engine.pooled_sender import PooledSender
+from batch.limits.limiter import Limiter
+from batch.limits.pool import Listed, Share
+from batch.planning.prepare import Prepared
+from batch.store.writer import Store
+from batch.transport import endpoint, hosts
+from batch.transport.client import Client, Hooks
+from batch.transport.endpoint import Endpoint, Target
+
+
+class Wiring(msgspec.Struct, frozen=True):
+    """What endpoints are asked with.  `workers` requests may be in flight in all; `keys` are how
+    idempotency keys begin.
+    """
+
+    workers: int
+    keys: str
+    hooks: Hooks
+    store: Store
+    reservations: Reservations | None
+    clock: Callable[[], float]
+
+    def client(self, at: Endpoint, target: Target, member: int = 0) -> Client:
+        """The client of one endpoint."""
+        return Client(at, target, self.workers, self.keys, self.hooks, self.clock, member)
+
+
+def opened(
+    prepared: Prepared, targets: tuple[Target, ...], wiring: Wiring
+) -> AbstractAsyncContextManager[Ends]:
+    """The endpoints of a job, while they are asked."""
+    asked = prepared.asked
+    if asked.is_pooled:
+        return _pool(prepared, targets, wiring)
+    known, say = asked.endpoint.local, wiring.hooks.say
+    limiter = Limiter(asked.limits, wiring.workers, known_slots=known, clock=wiring.clock, say=say)
+    client = wiring.client(asked.endpoint, targets[0])
+    return ends.alone(client, targets[0].base_url, limiter, wiring.store, wiring.reservations)
+
+
+@asynccontextmanager
+async def _pool(
+    prepared: Prepared, targets: tuple[Target, ...], wiring: Wiring
+) -> AsyncIterator[Ends]:
+    asked, say = prepared.asked, wiring.hooks.say
+    lanes = Lanes(
+        asked.limits,
+        wiring.workers,
+        lambda number, way: wiring.client(way.endpoint, way.target, number),
+        prepared.pricers,
+        say,
+        wiring.clock,
+    )
+    of_run = Limiter(
+        asked.limits,
+        wiring.workers,
+        known_slots=True,
+        clock=wiring.clock,
+        say=say,
+        crossing=lanes.crossing,
+    )
+    affinity = asked.pool.affinity == "auto" and all(map(_is_private, targets))
+    sender = PooledSender(lanes, wiring.store, of_run, wiring.reservations, affinity=affinity)
+    ways = [
+        Way(place.endpoint, target, place.share, pricer)
+        for place, target, pricer in zip(asked.places, targets, prepared.pricers, strict=True)
+    ]
+    async with ends.several(lanes, ways, sender) as found, asyncio.TaskGroup() as group:
+        following = None
+        if asked.pool.urls_file is not None:
+            file = LaneFile(
+                Path(asked.pool.urls_file),
+                lanes,
+                lambda line: _way(prepared, line),
+                _own(prepared),
+                say,
+            )
+            following = group.create_task(file.follow())
+        yield found
+        if following is not None:
+            following.cancel()
+
+
+def _way(prepared: Prepared, line: Listed) -> Way:
+    """Where a line of the file of URLs leads: all but the URL is as the job says."""
+    at = msgspec.structs.replace(prepared.asked.endpoint, base_url=line.url, name=None)
+    target = endpoint.target(at, prepared.terms.environment)
+    return Way(at, target, Share(weight=line.weight), prepared.pricer_of(at))
+
+
+def _own(prepared: Prepared) -> frozenset[str]:
+    """The URLs that the job itself names."""
+    urls = (place.endpoint.base_url for place in prepared.job.places)
+    return frozenset(url for url in urls if url is not None)
+
+
+def _is_private(target: Target) -> bool:
+    return hosts.is_private(endpoint.host_of(target.base_url))
