@@ -136,7 +136,7 @@ def _journal(part: PartFolder) -> Iterator[Finding]:
     except StorageError as damage:
         yield Finding(str(damage))
         return
-    if scan.header is None:
+    if scan.header is None and scan.entries:  # a kill may leave it empty
         yield Finding(f"{path}: its first line is damaged")
     if scan.bad_lines:
         yield Finding(f"{path}: {scan.bad_lines} lines are damaged; their rows will be asked again")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from batch.run_folder import RunFolder
+from batch.run_folder import RunFolder, part_name
 from tests.damaged_runs import DAMAGES, Damaging, a_fifo, a_folder, a_loop, deleted
 from tests.fake_api import FakeAPI, Step
 from tests.reading import asking, completions, texts, until, write
@@ -109,3 +109,14 @@ def test_a_writer_that_looks_at_no_lock_is_noticed(api, start, batchmill, damagi
     _, said = process.communicate(timeout=60)
     assert process.returncode == 4
     assert "whose file lock was removed" in said
+
+
+@pytest.mark.parametrize("length", [0, 1, 40])
+def test_a_journal_of_which_a_kill_left_only_its_beginning_is_no_damage(
+    batchmill, damaging, tmp_path, length
+):
+    run = RunFolder(damaging.copied(tmp_path) / "runs/in")
+    (number, part), *_ = run.open_parts().items()
+    part.journal.write_bytes(part.journal.read_bytes()[:length])
+    told = batchmill("verify", "runs/in")
+    assert (told.exit_code, f"{part_name(number)}/journal" in told.stderr) == (1, False)
