@@ -18,9 +18,8 @@ import yarl
 
 from batch import __version__
 from batch.apis import APIS, with_response_format, without_stream_options
-from batch.errors import UsageError
 from batch.model import Attempt, Request
-from batch.transport import faults, tls
+from batch.transport import descriptors, faults, tls
 from batch.transport.answers import AFTER_THE_END, AnswerReader
 from batch.transport.body import LARGE_BODY
 from batch.transport.connection import Patience, Poster
@@ -30,10 +29,6 @@ from batch.transport.heads import LONGEST_LINE, MOST_LINES
 from batch.transport.paths import elsewhere, url_of, wire_url
 from batch.transport.pool import RESTING, Pool
 from batch.transport.redaction import Scrubber
-
-SPARE_DESCRIPTORS = 64 + RESTING
-"""Files and sockets a process needs besides the connections it uses."""
-
 
 PROXY_WORDS = (400, 407)
 """Statuses of whoever stands in the way: a proxy, or a port that speaks TLS."""
@@ -93,7 +88,7 @@ class Client:
         self._session: aiohttp.ClientSession
 
     async def __aenter__(self) -> Client:
-        _raise_descriptors(self._connections + SPARE_DESCRIPTORS)
+        descriptors.allow(self._connections + RESTING)
         self._session = self._new_session()
         table = self._endpoint
         connecting = aiohttp.ClientTimeout(
@@ -275,20 +270,3 @@ class Client:
 def _http_proxy(target: Target) -> str | None:
     """The proxy that reads HTTP; one of SOCKS is the connector's affair."""
     return None if target.proxy is None or target.proxy.is_socks else target.proxy.url
-
-
-def _raise_descriptors(needed: int) -> None:
-    """Let the process have as many open files as it needs.  Raises UsageError when it may not."""
-    try:
-        import resource
-    except ImportError:  # Windows has no such limit
-        return
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY or soft >= needed:
-        return
-    if hard != resource.RLIM_INFINITY and hard < needed:
-        raise UsageError(
-            f"this process may have {hard} open files, which is too few for {needed} connections"
-            " and files: lower limits.concurrency, or raise `ulimit -n`"
-        )
-    resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
