@@ -22,6 +22,11 @@ def home(written: str) -> str:
     return os.path.expanduser(written)  # noqa: PTH111  # Path drops the `./` of `./~`, and raises
 
 
+def is_folder(written: str) -> bool:
+    """Whether a path is written as that of a folder."""
+    return written.endswith(("/", os.sep))
+
+
 def of(*words: str | Path) -> str:
     """A command line of ours, to paste into a POSIX shell: what is a Path is read as that path."""
     return " ".join(["batchmill", *map(quoted, words)])

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from batch.command_line import home
+from batch.command_line import home, is_folder
 from batch.errors import JobError
 
 
@@ -39,7 +39,7 @@ def absolute(tables: dict[str, Any], folder: Path, source: Path | None = None) -
     if isinstance(request := made.get("request"), dict) and isinstance(request.get("schema"), str):
         request["schema"] = _schema(request["schema"], folder, source)
     if isinstance(output := made.get("output"), dict) and isinstance(output.get("path"), str):
-        slash = "/" * output["path"].endswith("/")  # by which a folder is told from a file
+        slash = "/" * is_folder(output["path"])  # by which a folder is told from a file
         output["path"] = _absolute(output["path"], folder).removesuffix("/") + slash
     if isinstance(prompt := made.get("prompt"), dict):
         _read_in(prompt, folder, source)

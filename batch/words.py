@@ -7,6 +7,7 @@ Everything that is printed goes through here.
 from __future__ import annotations
 
 import codecs
+import errno
 import io
 import math
 import os
@@ -117,6 +118,11 @@ def put(text: str, stream: TextIO, kind: Kind = "text") -> None:
     """Print `text` and a line break.  Raises OSError where nobody takes it."""
     stream.write(fitting(text, kind, stream.encoding) + "\n")
     stream.flush()
+
+
+def is_gone(error: OSError) -> bool:
+    """Whether whoever read a pipe has gone; Windows calls that an invalid argument."""
+    return isinstance(error, BrokenPipeError) or error.errno == errno.EINVAL
 
 
 def remark(text: str, stream: TextIO) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import os
 import signal
 import subprocess
+import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +17,7 @@ import pytest
 from hypothesis import settings
 
 from batch.local import model_file
-from tests import program
+from tests import program, unix_only
 from tests.fake_api import FakeAPI
 from tests.program import Program
 
@@ -24,6 +26,22 @@ ROOT = program.ROOT
 # a busy machine is no fault of a test; what CI draws is the same at every run of a commit
 settings.register_profile("ours", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("ours")
+
+IS_UNIX = hasattr(os, "fork")
+
+collect_ignore = [
+    str(path)
+    for path in (() if IS_UNIX else Path(__file__).parent.rglob("test_*.py"))
+    if unix_only.used_in(path.read_text(encoding="utf-8"), at_import=True)
+]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Elsewhere tests are skipped that use what only Unix has."""
+    for item in () if IS_UNIX else items:
+        test = getattr(item, "function", None)
+        if test is not None and unix_only.used_in(textwrap.dedent(inspect.getsource(test))):
+            item.add_marker(pytest.mark.skip(reason="for Unix"))
 
 
 @dataclass(frozen=True)
@@ -92,7 +110,10 @@ def _end(process: Program) -> None:
     """Kill it and whatever it started, unless it was waited for, and close its pipes."""
     if process.returncode is None:
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+            if hasattr(os, "killpg"):
+                os.killpg(process.pid, signal.SIGKILL)
+            else:
+                process.kill()
         process.wait()
     for pipe in (process.stdin, process.stdout, process.stderr):
         if pipe is not None:

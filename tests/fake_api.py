@@ -26,7 +26,6 @@ from typing import Any, Literal
 from urllib.parse import unquote
 
 import msgspec
-import uvloop
 
 UNSET: Any = msgspec.UNSET
 REASONS = {status.value: status.phrase for status in HTTPStatus}
@@ -935,6 +934,8 @@ def main() -> None:
         "--rate", type=float, help="requests per second above which the answer is 429"
     )
     flags = parser.parse_args()
+    import uvloop
+
     api = FakeAPI(flags.port, uvloop.new_event_loop)
     api.latency, api.requests_per_second, api.remember = flags.latency, flags.rate, False
     print(api.url, flush=True)

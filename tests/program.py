@@ -60,6 +60,9 @@ def start(
     given = {"PATH": os.environ["PATH"], "HOME": str(folder), **(env or {})}
     options = {"stdin": DEVNULL, "stdout": PIPE, "stderr": PIPE, **options}
     argv = [str(word) for word in words]
+    if "SYSTEMROOT" in os.environ:  # without it there are no sockets on Windows
+        given["SYSTEMROOT"] = os.environ["SYSTEMROOT"]
+    fresh = fresh or not hasattr(os, "fork")
     if not (fresh or "preexec_fn" in options or any(map(_is_read_at_start, given))):
         return _server().start(argv, folder, given, **options)
     return subprocess.Popen(

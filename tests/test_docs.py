@@ -12,7 +12,7 @@ import tomllib
 import click
 import pytest
 
-from batch import cli, columns, errors, outcome, spec
+from batch import cli, columns, errors, outcome, places, spec
 from batch.cli import signals
 from batch.cli.options import KEYS
 from batch.costs import prices
@@ -105,7 +105,8 @@ def keys_of_a_job():
     """`table.key`, or the key alone where it stands in no table."""
     rooms = {name: kind.__struct_fields__ for name, kind in spec.TABLES.items()}
     rooms |= {"request": spec.OURS, "prices": prices.Price.__struct_fields__}
-    plain = {name for name in spec.Job.__struct_fields__ if name not in rooms}
+    rooms["endpoint"] = places.KEYS
+    plain = {name for name in spec.KEYS if name not in rooms}
     return plain | {f"{table}.{key}" for table, keys in rooms.items() for key in keys}
 
 
@@ -113,6 +114,8 @@ def keys_in(example):
     for name, value in tomllib.loads(example).items():
         if name == "prices":
             yield from (f"prices.{key}" for price in value.values() for key in price)
+        elif name == "endpoint" and isinstance(value, list):
+            yield from (f"endpoint.{key}" for table in value for key in table)
         elif isinstance(value, dict) and name != "tags":
             yield from (f"{name}.{key}" for key in value if name != "request" or key in spec.OURS)
         else:

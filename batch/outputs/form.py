@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from batch import command_line
 from batch.errors import UsageError
 from batch.store.plan import Format
 
@@ -97,7 +98,7 @@ def end_of(name: str) -> str:
 
 def is_folder(name: str) -> bool:
     """Whether this is a folder whatever its suffix: it is there, or is written as one."""
-    return name.endswith("/") or Path(name).is_dir()
+    return command_line.is_folder(name) or Path(name).is_dir()
 
 
 def is_stream(path: Path) -> bool:

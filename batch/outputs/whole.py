@@ -13,9 +13,11 @@ from typing import BinaryIO
 
 import pyarrow as pa
 
+from batch import words
 from batch.outputs import form
 from batch.outputs.form import File
 from batch.store.files import refused
+from batch.store.patience import patiently
 
 STANDARD_OUTPUT = Path("standard output")
 
@@ -36,9 +38,9 @@ def opened(file: File, stdout: BinaryIO) -> Iterator[BinaryIO]:
         else:
             with _draft(path) as draft, _opened(draft, file.compression) as taking:
                 yield taking
-    except BrokenPipeError:
-        raise
     except OSError as error:
+        if words.is_gone(error) and (path is None or form.is_stream(path)):
+            raise BrokenPipeError from None
         raise refused(error, path or STANDARD_OUTPUT) from None
 
 
@@ -59,9 +61,9 @@ def _draft(path: Path) -> Iterator[Path]:
         yield draft
         with draft.open("rb+") as written:
             os.fsync(written.fileno())
-        draft.replace(path)
+        patiently(lambda: draft.replace(path))
     finally:
-        draft.unlink(missing_ok=True)
+        patiently(lambda: draft.unlink(missing_ok=True))
 
 
 def _opened(path: Path, compression: str | None) -> AbstractContextManager[BinaryIO]:

@@ -139,8 +139,7 @@ def _set_aside(prepared: Prepared, run: Path, say: Say) -> tuple[Path, Prepared]
     """Keep the run that is in the folder under another name, and reuse it from there if it is
     the one meant.  One that holds nothing is not kept for long, so that is not said of it.
     """
-    with lock.held(RunFolder(run)):
-        kept = folder.set_aside(run)
+    kept = folder.set_aside(run)
     if prepared.standing.replaces:
         say("the run that was there holds no answer and cost nothing: this one replaces it")
     else:

@@ -107,7 +107,8 @@ def _lately(run: RunFolder) -> list[float]:
         try:
             if path.stat().st_mtime < time.time() - RECENT_SECONDS:
                 continue
-            column = parquet(path).read(["finished_at"]).column(0)
+            with parquet(path) as file:
+                column = file.read(["finished_at"]).column(0)
         except (OSError, StorageError):  # sealed anew at this moment
             continue
         found += [micros / 1e6 for micros in column.cast("int64").to_pylist() if micros is not None]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -49,11 +50,13 @@ def part(
     entries = part_results.journalled(run, number)
     if entries:
         old = sealed if os.path.lexists(sealed) else None
-        merge = Merge(run.opened(number), old, entries, layout, spooled=spooled)
-        yield from merge.tables()
+        made = Merge(run.opened(number), old, entries, layout, spooled=spooled)
+        with closing(made) as merge:
+            yield from merge.tables()
     elif os.path.lexists(sealed):  # also when it was sealed while we looked
-        for batch in parquet(sealed).iter_batches(1024):
-            yield pa.Table.from_batches([batch], schema=layout.schema)
+        with parquet(sealed) as file:
+            for batch in file.iter_batches(1024):
+                yield pa.Table.from_batches([batch], schema=layout.schema)
 
 
 def unanswered(run: RunFolder, layout: Layout) -> list[Sent]:
@@ -94,7 +97,8 @@ def _with_all(table: pa.Table, names: Sequence[str]) -> pa.Table:
 
 def _read(sealed: Path, names: Sequence[str]) -> pa.Table:
     try:
-        return parquet(sealed).read(list(names), use_threads=False)
+        with parquet(sealed) as file:
+            return file.read(list(names), use_threads=False)
     except FileNotFoundError:
         raise damaged(sealed, "is missing") from None
 

@@ -9,7 +9,6 @@ was not synced.
 from __future__ import annotations
 
 import errno
-import io
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
@@ -24,6 +23,8 @@ import pyarrow.parquet as pq
 from batch import command_line
 from batch.errors import Damaged, StorageError
 from batch.run_folder import is_run, run_of
+from batch.store.checked_file import CheckedFile
+from batch.store.patience import patiently
 
 T = TypeVar("T")
 
@@ -77,7 +78,7 @@ class Disk:
 
     def create(self, path: Path) -> BinaryIO:
         """A new file to write to piece by piece; `finish` makes it durable."""
-        return _CheckedFile(self, self._open(path, "w+b"))  # type: ignore[return-value]
+        return CheckedFile(self.write_all, self._open(path, "w+b"))  # type: ignore[return-value]
 
     def write_all(self, file: BinaryIO, data: bytes | memoryview) -> None:
         """Add `data` to what `create` opened."""
@@ -92,18 +93,18 @@ class Disk:
 
     def rename(self, old: Path, new: Path) -> None:
         """Move a file within the file system, over whatever was there; durable on return."""
-        self._try(lambda: self._rename(old, new), new)
+        self._try(lambda: patiently(lambda: self._rename(old, new)), new)
         self.sync_folder(new.parent)
 
     def remove(self, path: Path) -> None:
         """Remove a file, if it is there.  Durable with the next sync of its folder."""
-        self._try(lambda: self._unlink(path), path)
+        self._try(lambda: patiently(lambda: self._unlink(path)), path)
 
     def remove_folder(self, folder: Path) -> None:
         """Remove a folder and the files in it; durable on return."""
         for path in sorted(folder.iterdir()):
             self.remove(path)
-        self._try(lambda: self._rmdir(folder), folder)
+        self._try(lambda: patiently(lambda: self._rmdir(folder)), folder)
         self.sync_folder(folder.parent)
 
     def make_folder(self, folder: Path) -> None:
@@ -122,7 +123,7 @@ class Disk:
 
     def sync_folder(self, folder: Path) -> None:
         """Make durable which files `folder` names."""
-        if os.name == "nt":  # Windows has no handle to sync a folder by
+        if not hasattr(os, "O_DIRECTORY"):  # Windows has no handle to sync a folder by
             return
         self._try(lambda: self._fsync_folder(folder), folder)
 
@@ -175,45 +176,6 @@ class Disk:
 
     def _rmdir(self, folder: Path) -> None:
         folder.rmdir()
-
-
-class _CheckedFile(io.RawIOBase):
-    """A file whose writes pass the Disk, for pyarrow to write a Parquet file into."""
-
-    def __init__(self, disk: Disk, file: BinaryIO) -> None:
-        self._disk = disk
-        self._file = file
-        self.name = file.name
-
-    def writable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def readable(self) -> bool:
-        return True
-
-    def write(self, data: object) -> int:
-        view = memoryview(data).cast("B")  # type: ignore[arg-type]
-        self._disk.write_all(self._file, view)
-        return len(view)
-
-    def readinto(self, buffer: object) -> int:
-        return self._file.readinto(buffer)  # type: ignore[attr-defined,no-any-return]
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        return self._file.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self._file.tell()
-
-    def fileno(self) -> int:
-        return self._file.fileno()
-
-    def close(self) -> None:
-        self._file.close()
-        super().close()
 
 
 # Reading, which changes nothing
@@ -295,11 +257,20 @@ def readable(path: Path) -> Iterator[None]:
 
 def _regular(path: str, flags: int) -> int:
     """Open a file and nothing else.  What else lies there (a FIFO, say) is not waited for."""
-    descriptor = os.open(path, flags | getattr(os, "O_NONBLOCK", 0), 0o666)
+    try:
+        descriptor = os.open(path, flags | getattr(os, "O_NONBLOCK", 0), 0o666)
+    except PermissionError:
+        if Path(path).is_dir():  # as Windows says it
+            raise _no_file() from None
+        raise
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise OSError(errno.EISDIR, "is no file")
+        raise _no_file()
     return descriptor
+
+
+def _no_file() -> OSError:
+    return OSError(errno.EISDIR, "is no file")
 
 
 def is_something_else(path: Path) -> bool:
@@ -328,7 +299,13 @@ MISPLACED = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ELOOP, errno.ENXIO
 """What the system says where something else lies in the place of a file or folder."""
 
 
+NAMES_REFUSED = (123, 267)
+"""What Windows says of a name with `:` or `?` in it."""
+
+
 def _way_out(error: OSError) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "free some space, then run the same command again"
+    if error.errno == errno.EINVAL or getattr(error, "winerror", None) in NAMES_REFUSED:
+        return "choose another name with -o, one that this system takes"
     return "mend the disk or choose another folder with -o, then run the same command again"

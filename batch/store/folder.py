@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -13,8 +14,9 @@ import pyarrow.parquet as pq
 
 from batch.errors import Refused
 from batch.run_folder import RunFolder, is_ours, is_run
-from batch.store import parts
+from batch.store import lock, parts
 from batch.store.files import Disk, damaged, is_something_else, refused
+from batch.store.patience import patiently
 from batch.totals import Group, Summary, Totals
 
 
@@ -63,10 +65,16 @@ def free_name(run: Path) -> Path:
 
 
 def set_aside(run: Path) -> Path:
-    """Give the run's folder a free name, and return it."""
+    """Give the run's folder, which nobody works in, a free name, and return it.  Raises what the lock
+    raises.
+    """
     kept = free_name(run)
     try:
-        run.rename(kept)
+        with lock.held(RunFolder(run)), suppress(PermissionError):
+            run.rename(kept)
+            return kept
+        # Windows moves no folder in which a file is open, be it our lock or another's
+        patiently(lambda: run.rename(kept))
     except OSError as error:
         raise refused(error, run) from None
     return kept

@@ -8,6 +8,7 @@ never live longer than a commit.
 
 from __future__ import annotations
 
+import io
 import os
 import socket
 import time
@@ -15,6 +16,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
@@ -24,6 +26,8 @@ from batch.run_folder import RunFolder
 from batch.store import plan
 from batch.store.files import damaged, is_something_else, refused
 from batch.store.writer import COMMIT_SECONDS
+
+T = TypeVar("T")
 
 
 @contextmanager
@@ -98,10 +102,22 @@ def _written(run: RunFolder) -> dict[Path, int]:
 
 
 def _sign(path: Path) -> None:
+    text = f"{os.getpid()} {socket.gethostname()}\n".encode()
     try:
-        path.write_text(f"{os.getpid()} {socket.gethostname()}\n", encoding="utf-8")
+        with path.open("r+b", buffering=0) as file:
+            _beside_the_lock(file, lambda: file.write(text))
+            file.truncate()
     except OSError as error:
         raise refused(error, path) from None
+
+
+def _beside_the_lock(file: io.FileIO, do: Callable[[], T]) -> T:
+    """On Windows a lock is the first byte, which nobody may read or write by another handle."""
+    try:
+        return do()
+    except PermissionError:
+        file.seek(1)
+        return do()
 
 
 def _acquired(run: RunFolder) -> tuple[BaseFileLock, str | None]:
@@ -152,7 +168,9 @@ def _in_use(run: RunFolder) -> Refused:
 
 def _named(run: RunFolder) -> str:
     try:
-        pid, _, host = run.lock.read_text(encoding="utf-8").strip().partition(" ")
+        with run.lock.open("rb", buffering=0) as file:
+            text = _beside_the_lock(file, file.read).decode(errors="replace")
     except OSError:
         return "another process"
+    pid, _, host = text.strip("\0 \n").partition(" ")
     return f"process {pid} on {host}" if host else "another process"

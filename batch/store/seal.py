@@ -9,6 +9,7 @@ wins; what earlier attempts used and cost is added to it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -85,11 +86,12 @@ def seal(
     opened, target = run.opened(piece.part), run.sealed(piece.part)
     if entries is None:
         entries = journal.scan(opened.journal).entries
-    merge = Merge(opened, target if piece.generation > 1 else None, entries, layout)
     draft = run.drafts / target.name
     file = disk.create(draft)
+    old = target if piece.generation > 1 else None
     try:
-        made = parts.write(file, layout.schema, merge.tables(), lambda: merge.footer(piece))
+        with closing(Merge(opened, old, entries, layout)) as merge:
+            made = parts.write(file, layout.schema, merge.tables(), lambda: merge.footer(piece))
         disk.finish(file, draft)
     finally:
         file.close()
@@ -136,6 +138,13 @@ class Merge:
             whole = pa.concat_tables(tables)
             self._summary.misfits += sum(len(whole) - whole[at].null_count for at in self._extra)
             yield whole.sort_by("row") if len(tables) > 1 else whole
+
+    def close(self) -> None:
+        """Let go of what is read: Windows does not replace a file that is open."""
+        if self._old is not None:
+            self._old.close()
+        if self._spool is not None:
+            self._spool.close()
 
     def footer(self, piece: Slice) -> parts.Footer:
         """What has been written, once `tables` is exhausted."""
@@ -233,6 +242,9 @@ class _OldPart:
         rows = self._file.read(columns=["row"]).column("row").to_pylist()
         self.at = {row: position for position, row in enumerate(rows)}
 
+    def close(self) -> None:
+        self._file.close()
+
     def table(self, rows: list[int], names: list[str] | None = None) -> pa.Table:
         """The given rows, in their order."""
         positions = [self.at[row] for row in rows if row in self.at]
@@ -260,8 +272,9 @@ class _OldPart:
 
 def results(path: Path, names: Sequence[str] = COUNTED) -> Iterator[Result]:
     """The results of a sealed part, as far as the columns `names` tell them."""
-    for batch in parquet(path).iter_batches(1024, columns=list(names)):
-        yield from map(columns.result, batch.to_pylist())
+    with parquet(path) as file:
+        for batch in file.iter_batches(1024, columns=list(names)):
+            yield from map(columns.result, batch.to_pylist())
 
 
 def _is_whole(path: Path, last_row: int) -> bool:
@@ -284,6 +297,10 @@ class _SpoolSlices:
         self._path = path
         self._next = start.start_row
         self._batch: pa.RecordBatch | None = None
+
+    def close(self) -> None:
+        self._batches.close()
+        self._batch = None
 
     def take(self, rows: list[int]) -> Iterator[pa.RecordBatch]:
         """The rows at the given places as read, in order; each call goes on from the last."""

@@ -195,7 +195,8 @@ def _attempts(run: RunFolder, found: Iterable[Found]) -> dict[int, int]:
     counted: dict[int, int] = {}
     for part in found:
         if part.footer is not None:
-            table = files.parquet(run.sealed(part.number)).read(["row", "attempts"])
+            with files.parquet(run.sealed(part.number)) as file:
+                table = file.read(["row", "attempts"])
             counted.update(zip(*(column.to_pylist() for column in table.columns), strict=True))
         if part.generation:
             for payload in journal.payloads(run.opened(part.number).journal):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -19,6 +19,8 @@ from batch.model import Batch, Position
 from batch.store import files
 
 KEY = b"batchmill"
+
+Batches = Generator[Batch, None, None]
 
 
 class Start(msgspec.Struct, frozen=True):
@@ -57,9 +59,9 @@ class SpoolWriter:
         return self._sink.taken()
 
 
-def read(path: Path) -> tuple[Start, Iterator[Batch]] | None:
+def read(path: Path) -> tuple[Start, Batches] | None:
     """Where the slice starts and its whole batches, up to the first that is torn; None when
-    there is no whole head.
+    there is no whole head.  The file is mapped until all batches are taken, or `close` is called.
     """
     try:
         stream = pa.ipc.open_stream(files.mapped(path))
@@ -69,7 +71,7 @@ def read(path: Path) -> tuple[Start, Iterator[Batch]] | None:
     return start, _batches(stream)
 
 
-def _batches(stream: pa.ipc.RecordBatchStreamReader) -> Iterator[Batch]:
+def _batches(stream: pa.ipc.RecordBatchStreamReader) -> Batches:
     while True:
         try:
             table, metadata = stream.read_next_batch_with_custom_metadata()

@@ -101,12 +101,12 @@ def part(path: Path, footer: parts.Footer, of_sample: Chosen | None) -> Iterator
         return
     summary = Summary()
     try:
-        file = parquet(path)
-        rows = [
-            row
-            for batch in file.iter_batches(4096, columns=["row"])
-            for row in batch[0].to_pylist()
-        ]
+        with parquet(path) as file:
+            rows = [
+                row
+                for batch in file.iter_batches(4096, columns=["row"])
+                for row in batch[0].to_pylist()
+            ]
         for result in seal.results(path):
             summary.add(result)
     except ValueError as error:
@@ -151,7 +151,8 @@ def _journal(part: PartFolder) -> Iterator[Finding]:
 def _usage(run: RunFolder, plan: Plan, whole: Summary) -> Iterator[Finding]:
     path = run.usage
     try:
-        kept = parquet(path).read()
+        with parquet(path) as file:
+            kept = file.read()
     except FileNotFoundError:
         yield Finding(f"{path}: is missing; the next start writes it", damage=False)
         return

@@ -6,6 +6,7 @@ A library leaves that limit as it is; the command line, whose process it is, rai
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from typing import NamedTuple
 
 from batch.errors import UsageError
@@ -14,9 +15,10 @@ from batch.transport.pool import RESTING
 SPARE = 64 + RESTING
 """Files and sockets a process needs besides the connections it uses."""
 
-
 MOST = 65_536
 """As many as the limit is raised to: more than connections to one address that a machine has ports for."""
+MOST_ON_MACOS = 10_240
+"""OPEN_MAX of <sys/syslimits.h>."""
 
 
 def room() -> int | None:
@@ -38,11 +40,20 @@ def check(connections: int) -> None:
 def raise_limit() -> None:
     """Let the process have as many open files as it may, within reason."""
     limits = _limits()
-    if limits is not None and limits.soft < (wanted := min(limits.hard, MOST)):
+    if limits is None:
+        return
+    try:
         import resource
-
-        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (int(wanted), hard))
+    except ImportError:
+        return
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    for most in (MOST, MOST_ON_MACOS):
+        wanted = int(min(limits.hard, most))
+        if limits.soft >= wanted:
+            return
+        with suppress(ValueError, OSError):  # the system has a limit of its own besides
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+            return
 
 
 class _Limits(NamedTuple):

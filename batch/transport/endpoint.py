@@ -7,6 +7,7 @@ as its author meant it: with or without scheme, version, query, or the path of a
 from __future__ import annotations
 
 import re
+import socket
 import ssl
 from pathlib import Path
 from typing import Annotated
@@ -121,15 +122,15 @@ def target(endpoint: Endpoint, environment: dict[str, str]) -> Target:
     proxy = proxies.of(parts, environment)
     if proxy is not None and (password := urlsplit(proxy.url).password):
         secrets += [password, unquote(password)]
-    socket, _ = unix_socket(parts)
+    path, _ = unix_socket(parts)
     return Target(
         base_url,
         headers,
-        name=socket and f"unix:{socket}",
+        name=path and f"unix:{path}",
         label=endpoint.name,
         secrets=tuple(dict.fromkeys(_bare(secret) for secret in secrets)),
         proxy=proxy,
-        socket=socket,
+        socket=path,
         tls=_tls(endpoint, parts, environment),
     )
 
@@ -232,6 +233,8 @@ def _checked_socket(base_url: str) -> SplitResult:
             "[endpoint] base_url: expected the whole path of a unix socket, as in"
             f" unix:///run/llm.sock, not {base_url!r}"
         )
+    if not hasattr(socket, "AF_UNIX"):
+        raise JobError("[endpoint] base_url: there are no unix sockets on Windows; use http://")
     return parts
 
 

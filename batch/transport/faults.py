@@ -177,6 +177,8 @@ def _unreachable(
 
 
 def _reason(error: OSError) -> str:
+    if getattr(error, "winerror", None):  # which has no errno of its own
+        return error.strerror or "connection failed"
     if error.errno and error.errno > 0:
         return os.strerror(error.errno)
     return "connection failed"

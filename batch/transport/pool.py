@@ -35,6 +35,8 @@ FORGOTTEN = 60.0
 """Seconds after which a server that has closed no connection may keep them: it was being restarted."""
 RESTING = 32
 """Connections to a server that closes them that may rest besides those that are used."""
+MOST = 500
+"""Sockets in one `select`: Windows takes 512."""
 TIMEOUT = re.compile(r"\btimeout\s*=\s*(\d{1,9})(?!\d)", re.I)
 
 
@@ -185,8 +187,9 @@ def speaking(protocols: Iterable[ResponseHandler]) -> set[ResponseHandler]:
 def _readable(sockets: list[int]) -> list[int]:
     if not sockets:
         return []
-    if not hasattr(select, "poll"):  # Windows
-        return select.select(sockets, [], [], 0)[0]
+    if not hasattr(select, "poll"):  # on Windows, where so many are looked at at a time
+        some = (sockets[at : at + MOST] for at in range(0, len(sockets), MOST))
+        return [number for each in some for number in select.select(each, [], [], 0)[0]]
     poll = select.poll()
     for each in sockets:
         poll.register(each, select.POLLIN)
