@@ -218,7 +218,8 @@ class FakeAPI:
     @slots.setter
     def slots(self, slots: int | None) -> None:
         self._slots = slots
-        self._loop.call_soon_threadsafe(self._call_next)
+        if hasattr(self, "_loop"):
+            self._loop.call_soon_threadsafe(self._call_next)
 
     def asked(self, keyword: str) -> int:
         """How many requests had this in their prompt."""

@@ -8,6 +8,7 @@ from batch.engine.outages import START_PATIENCE, Outages
 from batch.engine.refusals import Refusals
 from batch.engine.retry import Retry
 from batch.errors import BatchError
+from batch.limits.circuit_breaker import CircuitBreaker
 from batch.limits.limiter import Limiter
 
 
@@ -19,18 +20,28 @@ class Health:
         policy: Retry,
         limiter: Limiter,
         jitter: Callable[[], float],
+        *,
+        number: int,
         succeeded: bool,
         patience: float,
+        everywhere: CircuitBreaker | None,
     ) -> None:
         self.limiter = limiter
         self.refusals = Refusals(policy, limiter, jitter)
-        self.outages = Outages(policy, limiter, succeeded=succeeded, patience=patience)
+        self.outages = Outages(
+            policy,
+            limiter,
+            number=number,
+            succeeded=succeeded,
+            patience=patience,
+            everywhere=everywhere,
+        )
         self.hopeless: BatchError | None = None
 
-    def answered(self) -> None:
-        """It has given an answer."""
+    def answered(self, now: float, took: float) -> None:
+        """It has given an answer, after so many seconds."""
         self.refusals.answered()
-        self.outages.answered()
+        self.outages.answered(now, took)
         self.hopeless = None
 
 
@@ -54,14 +65,22 @@ class Healths:
         self._jitter = jitter
         self._succeeded = succeeded
         self._patience = patience
+        self._everywhere = CircuitBreaker() if limiters[1:] else None
         self._healths: list[Health] = []
 
     def of(self, number: int) -> Health:
         """That of the endpoint of this number."""
-        while number >= len(self._healths):
-            limiter = self._limiters[len(self._healths)]
+        while number >= (known := len(self._healths)):
             self._healths.append(
-                Health(self._policy, limiter, self._jitter, self._succeeded, self._patience)
+                Health(
+                    self._policy,
+                    self._limiters[known],
+                    self._jitter,
+                    number=known,
+                    succeeded=self._succeeded,
+                    patience=self._patience,
+                    everywhere=self._everywhere,
+                )
             )
         return self._healths[number]
 

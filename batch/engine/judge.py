@@ -162,7 +162,7 @@ class Judge:
         at = self._healths.of(attempt.member)
         at.limiter.accepted(request, usage, took)
         self._budget.earn(now)
-        at.answered()
+        at.answered(now, took)
         for failure in self._held_back.answered(now - took):
             yield from self._failed(failure)
         result = self._maker.accepted(request, task.tries, completion)
@@ -192,7 +192,7 @@ class Judge:
         at = self._healths.of(attempt.member)
         refusals, outages = at.refusals, at.outages
         if again.mismatch:  # what does not fit the schema was answered all the same
-            at.answered()
+            at.answered(now, attempt.latency_s)
         again = refusals.read(again, attempt.latency_s)
         others_succeed = refusals.others_succeed
         last_try = outages.last_tries and len(task.tries) >= retry.LAST_TRIES

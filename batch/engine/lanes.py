@@ -30,6 +30,12 @@ class Way(msgspec.Struct, frozen=True):
     pricer: Pricer
 
 
+def _name(target: Target) -> str:
+    """As the column `endpoint` has it, but for what is below the host's path."""
+    place = target.name or target.base_url.partition("://")[2] or target.base_url
+    return f"{place}#{target.label}" if target.label else place
+
+
 class Lane:
     """An endpoint that is asked.  `number` is that of its attempts, `name` what a person calls it."""
 
@@ -38,7 +44,7 @@ class Lane:
         self.way = way
         self.client = client
         self.limiter = limiter
-        self.name = f"{way.target}"
+        self.name = _name(way.target)
         self.weight = way.share.weight
 
     def candidate(self) -> Candidate:

@@ -8,13 +8,16 @@ from __future__ import annotations
 import msgspec
 
 from batch.engine import stop_reasons
-from batch.engine.retry import Chances, Retry
+from batch.engine.retry import Chances, FirstFailure, Retry
 from batch.errors import BatchError
+from batch.limits.circuit_breaker import CircuitBreaker
 from batch.limits.limiter import Limiter
 from batch.outcome import TryAgain
 
 START_PATIENCE = 30.0
 """Seconds in which an endpoint that nothing has ever been heard of must come up."""
+EVERYWHERE = -1
+"""The number under which a row's first failure at any endpoint is kept."""
 SILENCE = 65.0
 """Seconds without a good answer before the last rows of a run are taken for what they are."""
 
@@ -27,14 +30,19 @@ class Outages:
         policy: Retry,
         limiter: Limiter,
         *,
+        number: int = 0,
         succeeded: bool = False,
         patience: float = START_PATIENCE,
+        everywhere: CircuitBreaker | None = None,
     ) -> None:
-        """`succeeded`: the endpoint has answered in an earlier start; `patience`: seconds in which one
-        that nothing has ever been heard of must come up.
+        """`number` is that of the endpoint.  `succeeded`: it has answered in an earlier start.
+        `patience`: seconds in which one that nothing has ever been heard of must come up.
+        `everywhere` hears of the failures at all endpoints, where there are several.
         """
         self._policy = policy
+        self._number = number
         self._patience = patience
+        self._everywhere = everywhere
         self._limiter = limiter
         self._has_answered = False
         self._succeeded = succeeded
@@ -53,8 +61,10 @@ class Outages:
         """Whether the circuit is open."""
         return self._limiter.circuit.open_since is not None
 
-    def answered(self) -> None:
-        """The endpoint has given an answer."""
+    def answered(self, now: float, took: float) -> None:
+        """The endpoint has given an answer, after so many seconds."""
+        if self._everywhere is not None:
+            self._everywhere.answered(now, now - took)
         self._has_answered = self._succeeded = True
         self._silent_since, self.last_tries = None, False
 
@@ -69,11 +79,13 @@ class Outages:
         self._limiter.rows_fail()
 
     def noted(self, chances: Chances, now: float) -> Chances:
-        """`chances` with the moment of the row's first failure."""
-        if chances.answers_before is not None:
+        """`chances` with the moment of the row's first failure here."""
+        if self._number in chances.firsts:
             return chances
-        answers = self._limiter.circuit.answers
-        return msgspec.structs.replace(chances, answers_before=answers, failed_at=now)
+        firsts = {**chances.firsts, self._number: FirstFailure(self._limiter.circuit.answers, now)}
+        if self._everywhere is not None:
+            firsts.setdefault(EVERYWHERE, FirstFailure(self._everywhere.answers, now))
+        return msgspec.structs.replace(chances, firsts=firsts)
 
     def is_outage(
         self, row: int, again: TryAgain, chances: Chances, took: float, now: float, *, last: bool
@@ -83,6 +95,8 @@ class Outages:
         A row that failed before, while others were answered, proves nothing.  When the `last`
         chance of a row is gone, and other rows fail with it, it is the endpoint.
         """
+        if again.at_once:  # it went to a connection that had been closed, and not to the endpoint
+            self._limiter.circuit.ignore_failure()
         if again.refused or again.at_once:
             return False
         if again.once or again.mismatch:
@@ -95,18 +109,30 @@ class Outages:
             return False
         self.last_tries = False
         circuit = self._limiter.circuit
-        unanswered = chances.answers_before == circuit.answers
-        proves = unanswered or circuit.is_evidence(chances.failed_at, now)
+        first = chances.firsts[self._number]
+        unanswered = first.answers_before == circuit.answers
+        proves = unanswered or circuit.is_evidence(first.at, now)
         why = stop_reasons.excerpt(again.message)
         down = self._limiter.failed(
             row, why, took, unreachable=again.unreachable, is_evidence=proves, unanswered=unanswered
         )
-        many = self._succeeded and circuit.fails_for_many(now)
+        many = self._succeeded and self._fails_for_many(row, why, chances, now, now - took)
         loading = not self._succeeded and again.error_class == "overloaded"
         if not down and last and (many or loading):
             self._limiter.turned_away(why)
             return True
         return down
+
+    def _fails_for_many(
+        self, row: int, why: str, chances: Chances, now: float, sent: float
+    ) -> bool:
+        """Whether other rows fail, too: here, or wherever they go."""
+        here, all_of_them = self._limiter.circuit.fails_for_many(now), self._everywhere
+        if all_of_them is None:
+            return here
+        unanswered = chances.firsts[EVERYWHERE].answers_before == all_of_them.answers
+        all_of_them.failed(row, why, now, sent, unanswered=unanswered)
+        return here or all_of_them.fails_for_many(now)
 
     def turned_away(self, why: str, took: float) -> None:
         """The endpoint refuses what it took before: a key, a path or a model."""

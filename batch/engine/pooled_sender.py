@@ -11,8 +11,8 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from batch.costs.budget import Reservations
-from batch.engine import prefixes
 from batch.engine.lanes import Lane, Lanes
+from batch.engine.prefixes import Prefixes
 from batch.engine.sender import Capped, Layer, Recorded, Unsendable, tokens
 from batch.limits import pool
 from batch.limits.crossing import Obstacle
@@ -122,14 +122,14 @@ class _Chosen:
 
     def __init__(self, lanes: Lanes, affinity: bool) -> None:
         self._lanes = lanes
-        self._affinity = affinity
+        self._prefixes = Prefixes() if affinity else None
         self._at: dict[int, Lane] = {}  # row in flight -> where
         self._failed_at: dict[int, int] = {}  # row that waits -> where it has failed
         self._closed = False
 
     async def admit(self, request: Request) -> bool:
         avoided = self._failed_at.pop(request.row, None)
-        prefix = prefixes.of(request) if self._affinity else None
+        prefix = None if self._prefixes is None else self._prefixes.of(request)
         changed = self._lanes.crossing.changed
         while not self._closed:
             changed.clear()
@@ -233,5 +233,5 @@ class _OfRun:
 
 
 def _shown(lane: Lane) -> str:
-    name = lane.way.endpoint.name or lane.name.partition("://")[2] or lane.name
+    name = lane.way.endpoint.name or lane.name
     return f"{name} down" if lane.is_down else f"{name} {lane.limiter.in_flight}"

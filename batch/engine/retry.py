@@ -91,16 +91,21 @@ LIMITS = (
 )
 
 
+class FirstFailure(NamedTuple):
+    """How many answers an endpoint had given when a row first failed there, and the moment of that."""
+
+    answers_before: int
+    at: float
+
+
 class Chances(msgspec.Struct, frozen=True, gc=False):
     """What a row has used up of its chances: its failures, counted by kind.
 
-    `answers_before` is how many answers the endpoint had given when the row first failed, and
-    `failed_at` the moment of that.
+    `firsts` are its first failures at each endpoint, by the number of that.
     """
 
     used: dict[str, int] = {}
-    answers_before: int | None = None
-    failed_at: float = 0.0
+    firsts: dict[int, FirstFailure] = {}
 
     def of(self, kind: str) -> int:
         """The failures of one kind."""

@@ -14,8 +14,8 @@ from collections import deque
 
 UNREACHABLE = 3
 """Connections in a row that could not be made."""
-FAULTS = 20
-"""Failed attempts in a row, of MANY rows."""
+FAULTS, FAULTS_OF_ONE = 20, 5
+"""Failed attempts in a row, of MANY rows; of one of several endpoints, whose rows go to others."""
 SHARE, WINDOW = 0.8, 100
 """… or this share of the last attempts."""
 MANY = 3
@@ -41,7 +41,9 @@ class CircuitBreaker:
     `answers` have come so far.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, faults: int = FAULTS) -> None:
+        """So many `faults` in a row open it."""
+        self._most_faults = faults
         self.open_since: float | None = None
         self.why = ""
         self.answers = 0
@@ -112,7 +114,9 @@ class CircuitBreaker:
         return self._answered_sent <= failed_at and not self._trouble_lasts(now)
 
     def ignore_failure(self) -> None:
-        """An attempt failed that is no evidence: its row had failed while others were answered."""
+        """An attempt failed that is no evidence: its row had failed while others were answered, or it
+        went to a connection that had been closed.
+        """
         if self._sends:
             self._sends.popleft()
 
@@ -173,6 +177,6 @@ class CircuitBreaker:
         if len(self._failing_rows) < MANY:
             return False
         full = len(self._last_attempts) == WINDOW
-        return self._faults >= FAULTS or (
+        return self._faults >= self._most_faults or (
             full and self._last_attempts.count(False) >= SHARE * WINDOW
         )

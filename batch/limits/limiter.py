@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from batch.costs.token_bounds import Estimate
-from batch.limits.circuit_breaker import CircuitBreaker
+from batch.limits.circuit_breaker import FAULTS, FAULTS_OF_ONE, CircuitBreaker
 from batch.limits.concurrency import START, Concurrency
 from batch.limits.crossing import Crossing, Obstacle
 from batch.limits.limits import Limits
@@ -44,15 +44,16 @@ class Limiter:
         crossing: Crossing | None = None,
     ) -> None:
         """`most` requests may be in flight; `known_slots` says that the endpoint takes just those.
-        Limiters of several endpoints have one `crossing`.
+        Where it is one of several, they have one `crossing`.
         """
         self.most = most
         self._clock = clock
+        faults = FAULTS if crossing is None else FAULTS_OF_ONE
         crossing = crossing or Crossing()
         self.gate = crossing.gate
         self.is_gone = False
         """Whether the endpoint is asked no more."""
-        self.circuit = CircuitBreaker()
+        self.circuit = CircuitBreaker(faults)
         self.in_flight = 0
         self.refusals = 0  # episodes since the last answer
         self._causes = RefusalCauses()

@@ -89,23 +89,21 @@ def pick(
     emptiest = min(others, key=lambda each: each.load)
     if prefix is None:
         return emptiest
-    at_home = home(prefix, names)
-    for each in others:
-        if each.name == at_home and each.load <= BUSIER * emptiest.load + AND / each.weight:
+    by_name = {each.name: each for each in others}
+    for name in homes(prefix, names):
+        each = by_name.get(name)
+        if each is not None and each.load <= BUSIER * emptiest.load + AND / each.weight:
             return each
     return emptiest
 
 
 @lru_cache(10_000)
-def home(prefix: bytes, names: tuple[str, ...]) -> str:
-    """The endpoint where prompts that begin so are at home: that of the highest hash of both, so that
-    one which comes or goes moves no others (rendezvous hashing, Thaler and Ravishankar 1998).
+def homes(prefix: bytes, names: tuple[str, ...]) -> list[str]:
+    """The endpoints where prompts that begin so are at home, the best one first: by the hash of both,
+    so that one which comes or goes moves no others (rendezvous hashing, Thaler and Ravishankar 1998).
     """
-    return max(names, key=lambda name: hashlib.blake2b(name.encode(), key=_key(prefix)).digest())
-
-
-def _key(prefix: bytes) -> bytes:
-    return hashlib.blake2b(prefix, digest_size=32).digest()
+    key = hashlib.blake2b(prefix, digest_size=32).digest()
+    return sorted(names, key=lambda name: hashlib.blake2b(name.encode(), key=key).digest())
 
 
 class Listed(msgspec.Struct, frozen=True):

@@ -38,7 +38,7 @@ class Case:
         """Another row is answered, a second later."""
         self.now += 1.0
         self.limiter.answered(0.2)
-        self.outages.answered()
+        self.outages.answered(self.now, 0.2)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,445 @@
+"""Several endpoints behind one run: who is asked, what a server's faults cost, and what stays true.
+
+Runs and servers have a time of their own, so what is counted is the same on a busy machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import AsyncExitStack
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from batch import runner, spec
+from batch.engine.events import Event, Progressed
+from batch.errors import Stopped
+from batch.planning.terms import Terms
+from batch.reports.summary import Ended
+from batch.runner import Surroundings
+from tests import virtual
+from tests.fake_api import FakeAPI, Step, answer_to
+from tests.reading import completions, rows, texts, write
+
+LATENCY = 0.2
+DEAD = Step(reset=True)
+FULL = Step(429, body={"error": {"message": "no room", "type": "rate_limit_error"}})
+REFUSED_KEY = Step(401, body={"error": {"message": "wrong key", "code": "invalid_api_key"}})
+NO_MODEL = Step(404, body={"error": {"message": "no such model", "code": "model_not_found"}})
+
+
+@pytest.fixture
+def servers() -> Iterator[list[FakeAPI]]:
+    """Four that answer in the loop of the run that asks them."""
+    made = [FakeAPI(in_a_thread=False) for _ in range(4)]
+    for api in made:
+        api.latency = LATENCY
+    yield made
+    for api in made:
+        api.close()
+
+
+class Servers:
+    """A run over servers, and how long it took by its own clock."""
+
+    def __init__(self, servers: list[FakeAPI], folder: Path) -> None:
+        self.servers = servers
+        self.folder = folder
+        self.seconds = 0.0
+        self.said: list[str] = []
+        self.shown: list[str] = []
+
+    def run(
+        self,
+        prompts: list[str],
+        *meanwhile: Callable[[], Coroutine[Any, Any, object]],
+        endpoint: Any = None,
+        environment: dict[str, str] | None = None,
+        **tables: Any,
+    ) -> Ended:
+        """Ask them all, unless `endpoint` says whom; `tables` are those of the job."""
+        made: dict[str, Any] = {
+            "input": str(write(self.folder / "in.jsonl", prompts)),
+            "prompt": {"user": "{{ text }}"},
+            "request": {"model": "m"},
+            "endpoint": endpoint
+            or {"base_url": [api.url for api in self.servers], "api_key_env": ""},
+            "limits": {"concurrency": 32},
+            **tables,
+        }
+        clock = virtual.Clock()
+        around = Surroundings(
+            consumers=(virtual.notices_to(self.said), self._see),
+            clock=clock.read,
+            playing=lambda story: virtual.play(self._served(story, meanwhile), clock),
+        )
+        how = Terms(environment=environment or {}, bounds=False)
+        began = clock.now
+        ended = runner.run(spec.check(made), self.folder / "run", how, around)
+        self.seconds = clock.now - began
+        return ended
+
+    def _see(self, event: Event) -> None:
+        if isinstance(event, Progressed):
+            self.shown.append(event.waiting)
+
+    async def _served(self, story: Any, meanwhile: Any) -> Any:
+        async with AsyncExitStack() as stack:
+            for api in self.servers:
+                await stack.enter_async_context(api.serving())
+            others = [asyncio.create_task(each()) for each in meanwhile]
+            try:
+                return await story
+            finally:
+                for other in others:
+                    other.cancel()
+                await asyncio.gather(*others, return_exceptions=True)
+
+    @property
+    def asked(self) -> list[int]:
+        return [len(api.ledger) for api in self.servers]
+
+
+@pytest.fixture
+def pool(servers: list[FakeAPI], tmp_path: Path) -> Servers:
+    return Servers(servers, tmp_path)
+
+
+def answered(run: Path, prompts: list[str]) -> None:
+    """Every row once, with its own answer."""
+    assert completions(run) == [(row, answer_to(text)) for row, text in enumerate(prompts)]
+
+
+# who is asked
+
+
+def test_servers_that_are_alike_share_alike(pool, tmp_path):
+    prompts = texts(400)
+    assert pool.run(prompts, pool={"affinity": "off"}).exit_code == 0
+    answered(tmp_path / "run", prompts)
+    assert sum(pool.asked) == 400 and max(pool.asked) - min(pool.asked) <= 12
+    ends = {row["endpoint"] for row in rows(tmp_path / "run")}
+    assert ends == {f"127.0.0.1:{api.port}/v1" for api in pool.servers}
+
+
+def test_a_weight_is_a_share(pool):
+    tables = [
+        {"base_url": api.url, "api_key_env": "", "name": f"s{n}", "weight": weight}
+        for n, (api, weight) in enumerate(zip(pool.servers, (1, 1, 2, 4), strict=True))
+    ]
+    assert pool.run(texts(800), endpoint=tables, pool={"affinity": "off"}).exit_code == 0
+    assert pool.asked[3] > 1.6 * pool.asked[2] > 2.5 * pool.asked[0]
+
+
+def test_a_slow_server_one_that_dies_and_returns_and_one_that_joins_fail_no_row(
+    pool, servers, tmp_path
+):
+    """The four-server case: wall time at most 1.15 of the ideal split of their slots."""
+    prompts, urls = texts(3_000), tmp_path / "servers.txt"
+    urls.write_text("".join(f"{api.url}\n" for api in servers[:3]))
+    for api in servers:
+        api.slots = 8
+    servers[1].latency = 2 * LATENCY
+
+    async def dies_and_returns():
+        await asyncio.sleep(4)
+        servers[2].always = DEAD
+        await asyncio.sleep(6)
+        servers[2].always = None
+
+    async def joins():
+        await asyncio.sleep(6)
+        urls.write_text(urls.read_text() + f"{servers[3].url}\n")
+
+    ended = pool.run(
+        prompts,
+        dies_and_returns,
+        joins,
+        endpoint={"api_key_env": ""},
+        pool={"urls_file": str(urls), "affinity": "off"},
+        limits={"concurrency": 64},
+    )
+    assert ended.exit_code == 0
+    answered(tmp_path / "run", prompts)
+    a, b, slow = 8 / LATENCY, 8 / (2 * LATENCY), 3_000
+    # what each could answer in a second, while it was there
+    ideal = next(
+        t / 10
+        for t in range(1, 10_000)
+        if a * t / 10 + b * t / 10 + a * max(0, t / 10 - 6) + a * max(0, t / 10 - 10) >= slow
+    )
+    assert pool.seconds <= 1.15 * ideal + 1
+    assert any("is asked, too" in line for line in pool.said)
+
+
+def test_a_server_that_leaves_the_file_is_drained(pool, servers, tmp_path):
+    urls = tmp_path / "servers.txt"
+    urls.write_text("".join(f"{api.url} 1  # gpu\n\n" for api in servers))
+    seen = []
+
+    async def leaves():
+        await asyncio.sleep(3)
+        urls.write_text("".join(f"{api.url}\n" for api in servers[1:]))
+        await asyncio.sleep(3)
+        seen.append((len(servers[0].ledger), servers[0].in_flight))
+
+    prompts = texts(2_000)
+    listed = {"urls_file": str(urls), "affinity": "off"}
+    assert pool.run(prompts, leaves, endpoint={"api_key_env": ""}, pool=listed).exit_code == 0
+    answered(tmp_path / "run", prompts)
+    assert [(len(servers[0].ledger), 0)] == seen
+    assert all(each.completed for each in servers[0].ledger)
+    assert sum("is asked no more" in line for line in pool.said) == 1
+
+
+def test_a_file_that_is_spoilt_changes_nothing_and_is_told_once(pool, servers, tmp_path):
+    urls = tmp_path / "servers.txt"
+    urls.write_text("".join(f"{api.url}\n" for api in servers))
+
+    async def spoils():
+        await asyncio.sleep(3)
+        urls.write_text("http://a b c\n")
+        await asyncio.sleep(11)
+        urls.unlink()
+
+    prompts = texts(3_000)
+    listed = {"urls_file": str(urls), "affinity": "off"}
+    assert pool.run(prompts, spoils, endpoint={"api_key_env": ""}, pool=listed).exit_code == 0
+    answered(tmp_path / "run", prompts)
+    assert sum("line 1" in line for line in pool.said) == 1
+
+
+# limits
+
+
+def test_the_rate_of_a_run_is_that_of_all_its_servers_together(pool):
+    assert pool.run(texts(300), limits={"requests_per_minute": 600}).exit_code == 0
+    assert 29 <= pool.seconds <= 34
+
+
+def test_each_server_keeps_the_limits_of_its_own(pool, servers, tmp_path):
+    """Used to 98 %, and nothing is refused."""
+    for api, rate in zip(servers, (5, 10), strict=False):
+        api.requests_per_second = rate
+    tables = [
+        {
+            "base_url": api.url,
+            "api_key_env": "",
+            "name": f"k{rate}",
+            "requests_per_minute": rate * 60,
+        }
+        for api, rate in zip(servers, (5, 10), strict=False)
+    ]
+    pool.servers = servers[:2]
+    prompts = texts(600)
+    assert pool.run(prompts, endpoint=tables).exit_code == 0
+    answered(tmp_path / "run", prompts)
+    assert {each.status for api in pool.servers for each in api.ledger} == {200}
+    assert pool.seconds <= 600 / 15 / 0.98 + 2
+    assert {row["endpoint"].partition("#")[2] for row in rows(tmp_path / "run")} == {"k5", "k10"}
+
+
+def test_the_concurrency_of_one_is_its_own(pool, servers):
+    tables = [
+        {"base_url": api.url, "api_key_env": "", "name": f"s{n}", "concurrency": 2 + n}
+        for n, api in enumerate(servers)
+    ]
+    assert pool.run(texts(300), endpoint=tables).exit_code == 0
+    assert [api.peak_in_flight for api in servers] == [2, 3, 4, 5]
+
+
+# faults
+
+
+@pytest.mark.parametrize("share", [0.5, 1.0])
+def test_a_server_without_room_is_its_own_matter(pool, servers, tmp_path, share):
+    """Wall time at most 1.2 of three good ones."""
+    prompts = texts(1_500)
+    for api in servers:
+        api.slots = 8
+    if share == 1.0:
+        servers[0].always = FULL
+    else:
+        servers[0].script = {text: [FULL] for text in prompts[::2]}
+    assert pool.run(prompts, pool={"affinity": "off"}).exit_code == 0
+    answered(tmp_path / "run", prompts)
+    assert pool.seconds <= 1.2 * 1_500 * LATENCY / 24
+    assert all(row["status"] == "ok" for row in rows(tmp_path / "run"))
+
+
+def test_all_down_for_a_while_is_one_outage_and_fails_no_row(pool, servers, tmp_path):
+    async def outage():
+        await asyncio.sleep(2)
+        for api in servers:
+            api.always = Step(502)
+        await asyncio.sleep(20)
+        for api in servers:
+            api.always = None
+
+    prompts = texts(2_000)
+    assert pool.run(prompts, outage).exit_code == 0
+    answered(tmp_path / "run", prompts)
+    assert pool.seconds <= 2_000 * LATENCY / 32 + 20 + 8
+
+
+@pytest.mark.parametrize("refusal", [REFUSED_KEY, NO_MODEL])
+def test_a_server_that_refuses_key_or_model_leaves_with_one_line(pool, servers, tmp_path, refusal):
+    servers[0].always = servers[1].always = refusal
+    prompts = texts(300)
+    assert pool.run(prompts).exit_code == 0
+    answered(tmp_path / "run", prompts)
+    gone = [line for line in pool.said if "is asked no more" in line]
+    assert len(gone) == 2 and all(str(api.port) in " ".join(gone) for api in servers[:2])
+    assert max(pool.asked[:2]) <= 32
+
+
+def test_the_run_stops_when_none_is_left(pool, servers, tmp_path):
+    for api in servers:
+        api.always = REFUSED_KEY
+    ended = pool.run(texts(100))
+    assert ended.exit_code == 3 and isinstance(ended.stopped, Stopped)
+    assert rows(tmp_path / "run") == []
+
+
+def test_a_row_tried_again_prefers_another_server(pool, servers, tmp_path):
+    servers[0].always = Step(500)
+    prompts = texts(60)
+    assert pool.run(prompts, pool={"affinity": "off"}, limits={"concurrency": 4}).exit_code == 0
+    answered(tmp_path / "run", prompts)
+    for row in rows(tmp_path / "run"):
+        for earlier, later in pairwise(row["attempt_log"] or []):
+            assert earlier["endpoint"] != later["endpoint"]
+
+
+def test_an_endpoint_that_never_comes_up_ends_the_run_after_wait_ready(pool, servers):
+    urls = [f"http://127.0.0.1:{port}" for port in (9, 11)]  # nobody is there
+    ended = pool.run(
+        texts(50), endpoint={"base_url": urls, "api_key_env": ""}, pool={"wait_ready": 100}
+    )
+    assert ended.exit_code == 3
+    assert 100 <= pool.seconds <= 130
+
+
+# prefixes
+
+
+def hits(ledger: list[Any], held: int = 60) -> tuple[int, int]:
+    """How many prompts began as one of the last `held` beginnings did at this server."""
+    cache: OrderedDict[str, None] = OrderedDict()
+    found = 0
+    for asked in ledger:
+        begins = asked.body["messages"][0]["content"]
+        found += begins in cache
+        cache[begins] = None
+        cache.move_to_end(begins)
+        if len(cache) > held:
+            cache.popitem(last=False)
+    return found, len(ledger)
+
+
+@pytest.mark.parametrize(("affinity", "least", "most"), [("auto", 0.8, 1.0), ("off", 0.0, 0.5)])
+def test_prompts_that_begin_alike_go_to_one_server(pool, servers, affinity, least, most):
+    """200 beginnings, and servers that remember 60 each."""
+    prompts, chance = texts(3_000), random.Random(3)
+    for api in servers:
+        api.script = {text: [Step(delay=chance.uniform(0.1, 0.5))] for text in prompts}
+    path = pool.folder / "rows.jsonl"
+    order = sorted(range(3_000), key=lambda n: n * 7919 % 3_001)
+    path.write_text(
+        "".join(
+            json.dumps({"text": prompts[n], "about": f"document {n % 200} " * 40}) + "\n"
+            for n in order
+        )
+    )
+    ended = pool.run(
+        [],
+        input=str(path),
+        prompt={"system": "{{ about }}", "user": "{{ text }}"},
+        pool={"affinity": affinity},
+        limits={"concurrency": 128},
+    )
+    assert ended.exit_code == 0
+    found = [hits(api.ledger) for api in servers]
+    share = sum(hit for hit, _ in found) / sum(asked for _, asked in found)
+    assert least <= share <= most
+    assert max(pool.asked) <= 1.1 * 3_000 / 4
+
+
+# identity, money, names
+
+
+def test_a_run_goes_on_with_other_servers_and_keeps_no_header_value(pool, servers, tmp_path):
+    tables = [
+        {
+            "base_url": api.url,
+            "api_key_env": "",
+            "name": f"s{n}",
+            "headers": {"X-Team": f"secret{n}"},
+        }
+        for n, api in enumerate(servers[:2])
+    ]
+    prompts = texts(100)
+    assert pool.run(prompts, endpoint=tables, limit=40).exit_code == 0
+    kept = (tmp_path / "run" / "run.json").read_text()
+    assert "secret" not in kept and "X-Team" in kept
+    assert {each.headers["x-team"] for each in servers[0].ledger} == {"secret0"}
+    others = [{"base_url": servers[3].url, "api_key_env": ""}]
+    assert pool.run(prompts, endpoint=others).exit_code == 0
+    answered(tmp_path / "run", prompts)
+    assert (sum(pool.asked), len(servers[3].ledger)) == (100, 60)
+
+
+def test_each_server_has_its_key_and_its_name_for_the_model(pool, servers, tmp_path):
+    for api, key in zip(servers, "abcd", strict=True):
+        api.key = key
+    tables = [
+        {
+            "base_url": api.url,
+            "api_key_env": f"KEY_{key}",
+            "name": key,
+            "model": f"model-{key}",
+        }
+        for api, key in zip(servers, "abcd", strict=True)
+    ]
+    keys = {f"KEY_{key}": key for key in "abcd"}
+    prompts = texts(40)
+    assert pool.run(prompts, endpoint=tables, environment=keys).exit_code == 0
+    for api, key in zip(servers, "abcd", strict=True):
+        assert {each.body["model"] for each in api.ledger} == {f"model-{key}"}
+    made = rows(tmp_path / "run")
+    assert {
+        (row["model"], row["served_model"] == f"model-{row['endpoint'][-1]}") for row in made
+    } == {("m", True)}
+    assert not any("model_differs" in row["flags"] for row in made)
+    assert len({row["request_hash"] for row in made}) == 40
+
+
+def test_a_cap_counts_the_dearest(pool, servers, tmp_path):
+    """Prices by the name that each gives: one in a thousand of the other."""
+    ended = pool.run(
+        texts(200),
+        request={"model": "m", "max_tokens": 10},
+        prices={"m": {"input": 1000, "output": 1000}},
+        limits={"max_cost_usd": 1.0, "concurrency": 16},
+    )
+    assert ended.exit_code == 3
+    charged = sum(
+        (each.input_tokens + each.output_tokens) / 1000 for api in servers for each in api.ledger
+    )
+    assert 0.5 < charged <= 1.0
+
+
+def test_what_each_has_in_flight_is_shown(pool, servers):
+    async def outage():
+        await asyncio.sleep(2)
+        servers[0].always = DEAD
+
+    assert pool.run(texts(2_000), outage).exit_code == 0
+    down = f"127.0.0.1:{servers[0].port}/v1 down"
+    assert any(down in words and f"{servers[1].port}/v1 " in words for words in pool.shown)
