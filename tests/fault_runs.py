@@ -90,11 +90,14 @@ def one(api: FakeAPI, folder: Path, seed: int) -> Told:
 
 def _tables(api: FakeAPI, folder: Path, chance: random.Random) -> dict[str, Any]:
     request: dict[str, Any] = {"model": "m", "max_tokens": CAP, "stream": chance.random() < 0.3}
+    urls: str | list[str] = api.url
+    if chance.random() < 0.4:  # two endpoints, which one ledger knows
+        urls = [api.url, api.url.replace("127.0.0.1", "localhost")]
     return {
         "input": str(folder / "in.jsonl"),
         "prompt": {"user": "{{ text }}"},
         "request": request,
-        "endpoint": {"base_url": api.url, "api_key_env": "", "total_timeout": 0.5},
+        "endpoint": {"base_url": urls, "api_key_env": "", "total_timeout": 0.5},
         "limits": {"concurrency": chance.choice([1, 4, 16])},
         "retry": {"first_delay": 0.01, "max_delay": 0.05, "max_wait": 5, "max_attempts": 4},
         "output": {"part_rows": chance.choice([1, 5, 100])},
