@@ -16,7 +16,7 @@ from batch.errors import BatchError, CapReached, Doubtful
 from batch.outcome import TRANSIENT
 from batch.run_folder import RunFolder
 from batch.totals import Summary, Totals
-from batch.words import duration, money
+from batch.words import UP, duration, money
 
 MEANINGS = {
     "rate_limited": "the server kept refusing for want of room; run again later or lower concurrency",
@@ -170,7 +170,7 @@ def _cost(totals: Totals) -> str:
         if totals.unconfirmed_unpriced_rows:
             most = f"an unknown cost ({most})"
         elif totals.unconfirmed_cost_usd:
-            most = f"{money(totals.unconfirmed_cost_usd)} ({most})"
+            most = f"{money(totals.unconfirmed_cost_usd, UP)} ({most})"
         said += f"; at most {most} more may have been billed without being reported"
     if totals.unbounded_attempts:
         said += f"; {totals.unbounded_attempts:,} unreported attempts have no bound (no max_tokens)"
