@@ -105,6 +105,11 @@ codecs.register_error(_ESCAPED, _escaped)
 codecs.register_error(_OURS_TOO, _escaped_or_ours)
 
 
+def encoded(text: str, kind: Kind) -> bytes:
+    """`text` as a file of ours holds it."""
+    return fitting(text, kind, "utf-8").encode("utf-8", _ESCAPED)
+
+
 def stream(given: TextIO | None) -> TextIO:
     """`given`, which from now on refuses no character; nowhere, where a service or a window without
     a console has no such stream.

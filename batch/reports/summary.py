@@ -5,6 +5,7 @@ are, what to do next.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from pathlib import Path
 
@@ -145,6 +146,16 @@ def next_step(ended: Ended, again: str, cap_flag: str = "--max-cost ") -> str | 
     return None
 
 
+def prices(ended: Ended, own: Iterable[str]) -> list[str]:
+    """What is to be said of prices: models that have none, and names among the job's `own` that no row
+    has asked or had an answer of.
+    """
+    groups = [group for group, _ in ended.whole.rows()]
+    models = {name for group in groups for name in (group.model, group.served_model) if name}
+    unused = sorted(set(own) - models) if models and ended.stopped is None else []
+    return [*unpriced(ended), *unused_prices(unused)]
+
+
 def unpriced(ended: Ended) -> list[str]:
     """A line for every model that has no price, most rows first; its rows are in no total."""
     rows: dict[str, int] = {}
@@ -157,6 +168,15 @@ def unpriced(ended: Ended) -> list[str]:
         " put it under [prices]"
         for name, count in named[:MOST_UNPRICED]
     ] + [f"… and for {len(named) - MOST_UNPRICED:,} more models"] * (len(named) > MOST_UNPRICED)
+
+
+def unused_prices(names: Sequence[str]) -> list[str]:
+    """A line on prices that no row has had a use for."""
+    if not names:
+        return []
+    more = f" and {len(names) - MOST_UNPRICED:,} more" if len(names) > MOST_UNPRICED else ""
+    said = f"{', '.join(map(repr, names[:MOST_UNPRICED]))}{more}"
+    return [f"prices that match no model of these rows (a name has to be the whole name): {said}"]
 
 
 def _cost(totals: Totals) -> str:
