@@ -30,6 +30,10 @@ class Column(NamedTuple):
     holds: Callable[[Numbers], object] = lambda numbers: True
 
 
+def _most(usd: float | None) -> str:
+    return f"≤ {money(usd, UP)}"
+
+
 COLUMNS = (
     Column("rows", 0, lambda n: words.count(n.rows_ok + n.rows_failed)),
     Column("failed", 4, lambda n: words.count(n.rows_failed), lambda n: n.rows_failed),
@@ -57,7 +61,7 @@ COLUMNS = (
     Column(
         "unconfirmed",
         14,
-        lambda n: f"≤ {money(n.unconfirmed_cost_usd, UP)}",
+        lambda n: words.NOTHING if n.unconfirmed_cost_usd == 0 else _most(n.unconfirmed_cost_usd),
         lambda n: n.unconfirmed_cost_usd,
     ),
     Column("lost", 9, lambda n: words.share(n.lost_tokens_share), lambda n: n.lost_tokens),
