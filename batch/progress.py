@@ -14,7 +14,7 @@ from tqdm import tqdm
 from batch import words
 from batch.engine.events import Ended, Event, Fetching, Notice, Opened, Progressed, Waiting, WentOn
 from batch.totals import Totals
-from batch.words import duration, money, short
+from batch.words import at_least, duration, money, short
 
 FETCHING = "fetching the embedded model, once"
 PLAIN_SECONDS = 30.0
@@ -149,12 +149,12 @@ def _money(now: Progressed) -> str:
     spent, unpriced = held.cost_usd + asked.cost_usd, held.unpriced_rows + asked.unpriced_rows
     if not spent:
         return "cost unknown" if unpriced else ""
-    least = "≥ " if unpriced else ""
+    said = at_least(spent) if unpriced else money(spent)
     priced = _priced(held) + _priced(asked)
     if now.rows is None or now.rows <= now.done or not priced:
-        return f"{least}{money(spent)}"
+        return said
     projected = spent * (1 + (now.rows - now.done) / priced)
-    return f"{least}{money(spent)} of about {money(projected)}"
+    return f"{said} of about {money(projected)}"
 
 
 def _line(now: Progressed) -> str:

@@ -13,11 +13,14 @@ import math
 import os
 import re
 from contextlib import suppress
-from decimal import Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
 Kind = Literal["text", "json", "html"]
+
+DOWN, UP = ROUND_FLOOR, ROUND_CEILING
+"""How a lower bound is rounded, and an upper one."""
 
 _DRIVING = re.compile(
     "["
@@ -34,7 +37,7 @@ _HALF = re.compile("[\ud800-\udfff]")
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
-_OURS = {"─": "-", "…": "...", "→": "->", "≥": ">=", "–": "-", "•": "*"}
+_OURS = {"─": "-", "…": "...", "→": "->", "≥": ">=", "≤": "<=", "–": "-", "•": "*"}
 """What stands for characters of our own where a stream has none."""
 
 
@@ -101,6 +104,11 @@ def _escaped_or_ours(error: UnicodeError) -> tuple[str, int]:
 _ESCAPED, _OURS_TOO = "batchmill.escaped", "batchmill.escaped-or-ours"
 codecs.register_error(_ESCAPED, _escaped)
 codecs.register_error(_OURS_TOO, _escaped_or_ours)
+
+
+def encoded(text: str, kind: Kind) -> bytes:
+    """`text` as a file of ours holds it."""
+    return fitting(text, kind, "utf-8").encode("utf-8", _ESCAPED)
 
 
 def stream(given: TextIO | None) -> TextIO:
@@ -173,17 +181,24 @@ def short(count: int) -> str:
     return str(count)
 
 
-def money(usd: float | Decimal | None) -> str:
+def money(usd: float | Decimal | None, rounding: str = ROUND_HALF_EVEN) -> str:
     """12.3 -> $12.30, 0.00123456 -> $0.00123: cents, and below a dollar three digits of at most
-    six decimals.
+    six decimals.  A bound is rounded DOWN or UP, so that it stays one.
     """
     if usd is None:
         return "unknown"
-    if 0 < usd < 1e-6:
+    if 0 < usd < 1e-6 and rounding == ROUND_HALF_EVEN:
         return "<$0.000001"
     decimals = 2 if usd == 0 or usd >= 1 else min(6, max(2, 2 - math.floor(math.log10(usd))))
-    whole, _, cents = f"{usd:,.{decimals}f}".partition(".")
+    exact = Decimal(usd) if rounding == ROUND_HALF_EVEN else Decimal(f"{usd:.12f}")
+    rounded = exact.quantize(Decimal(1).scaleb(-decimals), rounding)
+    whole, _, cents = f"{rounded:,f}".partition(".")
     return f"${whole}.{cents[:2]}{cents[2:].rstrip('0')}"
+
+
+def at_least(usd: float | Decimal) -> str:
+    """A lower bound, which is never above the amount."""
+    return f"≥ {money(usd, DOWN)}"
 
 
 def duration(seconds: float) -> str:

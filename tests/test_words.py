@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import pytest
 
-from batch.words import duration, money, printable, short
+from batch.words import UP, at_least, duration, money, printable, short
 
 
 @pytest.mark.parametrize(
@@ -24,6 +26,24 @@ from batch.words import duration, money, printable, short
 )
 def test_money_has_as_many_decimals_as_it_needs(usd, said):
     assert money(usd) == said
+
+
+@pytest.mark.parametrize(
+    ("usd", "least", "most"),
+    [
+        (0.0, "≥ $0.00", "$0.00"),
+        (12.345, "≥ $12.34", "$12.35"),
+        (12.341, "≥ $12.34", "$12.35"),
+        (0.06, "≥ $0.06", "$0.06"),
+        (0.1 + 0.2, "≥ $0.30", "$0.30"),
+        (0.9999, "≥ $0.999", "$1.00"),
+        (0.0000129, "≥ $0.000012", "$0.000013"),
+        (0.0000001, "≥ $0.00", "$0.000001"),
+        (Decimal("7.999"), "≥ $7.99", "$8.00"),
+    ],
+)
+def test_a_bound_stays_one_when_it_is_rounded(usd, least, most):
+    assert (at_least(usd), money(usd, UP)) == (least, most)
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ def compare(
     import pyarrow as pa
 
     from batch.planning import place
-    from batch.renderers import compared_html, compared_json, compared_table, pages
+    from batch.renderers import compared_html, compared_json, compared_table, files, pages
     from batch.reports import compared
 
     pa.set_memory_pool(pa.system_memory_pool())  # takes less here than pyarrow's own, as in report
@@ -50,5 +50,5 @@ def compare(
     shown = compared_json if as_json else compared_table
     put(shown.text(made).removesuffix("\n"), shown.KIND)
     if output is not None:
-        pages.write(output, compared_html.text(made))
+        files.write(output, compared_html.text(made), compared_html.KIND)
         say(f"wrote {output}")

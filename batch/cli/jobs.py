@@ -73,12 +73,24 @@ def _to_go_on(whats: Sequence[str], flags: dict[str, Any], said: dict[str, Any])
     input.
     """
     known = plan.read(Path(whats[0]))
-    prompt = flags.get("prompt") or flags.get("prompt_file") or "prompt.user" in said
+    prompt = _prompts(flags, said)
     if known is not None and whats[1:] and not prompt:
         raise UsageError(
             f"{whats[0]} is a run: name it alone to go on with it, or say with -p what to ask of it"
         )
     return None if prompt else known
+
+
+def _prompts(flags: dict[str, Any], said: dict[str, Any]) -> bool:
+    """Whether flags say what is asked."""
+    return bool(flags.get("prompt") or flags.get("prompt_file") or "prompt.user" in said)
+
+
+def apart(whats: Sequence[str], flags: dict[str, Any]) -> list[Sequence[str]]:
+    """What makes a job each: job files and runs alone, inputs together."""
+    prompts = _prompts(flags, settings(flags["settings"]))
+    jobs = [_is_job_file(what) or (is_run(Path(what)) and not prompts) for what in whats]
+    return [[what] for what in whats] if all(jobs) else [whats]
 
 
 def cap_given(flags: dict[str, Any]) -> Cap | None:
@@ -102,12 +114,16 @@ def endpoint(what: str | None, flags: dict[str, Any]) -> Endpoint:
 
 def job_file(whats: Sequence[str]) -> Path | None:
     """The job file, where that is named.  Raises UsageError where something else is, too."""
-    named = [what for what in whats if Path(what).suffix == ".toml"]
+    named = [what for what in whats if _is_job_file(what)]
     if named and whats[1:]:
         raise UsageError(
             f"{named[0]} is a job file, which stands alone; its `input` names files, or a list"
         )
     return Path(named[0]) if named else None
+
+
+def _is_job_file(what: str) -> bool:
+    return Path(what).suffix == ".toml"
 
 
 def runs(whats: Iterable[Path]) -> Iterator[Path]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,19 +13,23 @@ from batch.cli import options, put, say
 from batch.errors import UsageError
 
 if TYPE_CHECKING:
+    from batch.reports.aggregate import Period
     from batch.reports.counts import Costing
+
+BELOW = Path("runs")
+"""Where runs lie unless somebody says otherwise."""
 
 
 @click.command()
-@click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=options.path)
+@click.argument("runs", metavar="[RUN...]", nargs=-1, type=options.path)
 @click.option("--by", metavar="KEY", multiple=True, default=("model",), show_default=True,
-              help="model, endpoint, status, day, month, run, a tag or a column; repeatable.")  # fmt: skip
-@click.option(
-    "--since", metavar="WHEN", help="Only rows sent from then on: a date or ISO moment, UTC."
-)
-@click.option(
-    "--until", metavar="WHEN", help="Only rows sent before then; a date is taken in whole."
-)
+              help="model, endpoint, status, hour, day, week, month, run, a tag or a column;"
+              " repeatable.")  # fmt: skip
+@click.option("--since", metavar="WHEN",
+              help="Only rows sent from then on: 2026-11, 2026-11-05, yesterday, 7d (days ago), 24h, a"
+              " moment; UTC.")  # fmt: skip
+@click.option("--until", metavar="WHEN",
+              help="Only rows sent before then; a day, a week or a month is taken in whole.")  # fmt: skip
 @click.option("--prices", "file", metavar="FILE", type=options.path,
               help="Costs anew by the table [prices] of a TOML file.")  # fmt: skip
 @click.option("--reprice", is_flag=True,
@@ -37,6 +41,8 @@ if TYPE_CHECKING:
     default="table",
     show_default=True,
 )
+@click.option("-o", "--output", metavar="FILE", type=options.file,
+              help="Write it to a file, too: *.html, *.md, *.csv or *.json.")  # fmt: skip
 def report(
     runs: tuple[Path, ...],
     by: tuple[str, ...],
@@ -45,8 +51,10 @@ def report(
     file: Path | None,
     reprice: bool,
     format_: str,
+    output: Path | None,
 ) -> int:
-    """What runs cost: tokens, money, time and failures, of one run, several, or all below a folder.
+    """What runs cost: tokens, money, time and failures, of one run, several, or all below a folder
+    (default: runs).
 
     Works at any time, also while a run is under way; a run given twice counts once. A cost that is
     not known is said to be unknown. `--by tag:NAME` and `--by column:NAME` tell a tag from a column
@@ -55,16 +63,23 @@ def report(
     import pyarrow as pa
 
     from batch.cli import jobs
+    from batch.renderers import files
     from batch.reports import report as reporting
-    from batch.reports.aggregate import Period
+    from batch.reports import summary
 
     pa.set_memory_pool(pa.system_memory_pool())  # a third less memory here than pyarrow's own
-    period = Period(_moment("--since", since), _moment("--until", until, end=True))
-    costing = _costing(file, reprice)
-    folders, keys = list(jobs.runs(runs)), tuple(dict.fromkeys(by))
-    made, damages = reporting.of_folders(folders, keys, period, costing)
+    written = None if output is None else files.renderer(output)
+    folders, keys = list(jobs.runs(runs or [BELOW])), tuple(dict.fromkeys(by))
+    made, damages = reporting.of_folders(
+        folders, keys, _period(since, until), _costing(file, reprice)
+    )
     shown = renderers.renderer(format_)
     put(shown.text(made).removesuffix("\n"), shown.KIND)
+    if output is not None and written is not None:
+        files.write(output, written.text(made), written.KIND)
+        say(f"wrote {output}")
+    for line in summary.unused_prices(made.unused_prices):
+        say(line)
     for damage in damages:
         say(f"not in this report: {damage}")
         if damage.hint:
@@ -84,22 +99,22 @@ def _costing(file: Path | None, reprice: bool) -> Costing:
     return counts.RECORDED if name is None else repricing.by_file(own, name)
 
 
-def _moment(flag: str, text: str | None, end: bool = False) -> datetime | None:
-    """The moment meant by a date (its beginning, or its end) or by an ISO moment."""
+def _period(since: str | None, until: str | None) -> Period:
+    from batch.reports.aggregate import Period
+
+    now = datetime.now(UTC)
+    return Period(_moment("--since", since, now), _moment("--until", until, now, end=True))
+
+
+def _moment(flag: str, text: str | None, now: datetime, end: bool = False) -> datetime | None:
+    from batch.reports import moments
+
     if text is None:
         return None
     try:
-        moment = datetime.fromisoformat(text)
+        return moments.moment(text, now, end=end)
     except ValueError:
-        raise UsageError(f"{flag} {text}: expected a date (2026-01-31) or an ISO moment") from None
-    if end and _is_date(text):
-        moment += timedelta(days=1)
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-
-
-def _is_date(text: str) -> bool:
-    try:
-        date.fromisoformat(text)
-    except ValueError:
-        return False
-    return True
+        raise UsageError(
+            f"{flag} {text}: expected a day (2026-01-31), a month (2026-01), today, yesterday, 7d or 24h"
+            " (ago), or an ISO moment"
+        ) from None

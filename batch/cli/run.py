@@ -138,7 +138,7 @@ def _carried_out(job: Job, folder: Path, quiet: bool, asking: bool, **how: Any) 
         return _different(error, folder, again=terms.again is not None)
     finally:
         progress.close()
-    _tell(ended, folder, file, terms, quiet)
+    _tell(ended, job, file, terms, quiet)
     return ended.exit_code
 
 
@@ -164,7 +164,7 @@ def _different(error: Different, folder: Path, *, again: bool) -> int:
     return error.exit_code
 
 
-def _tell(ended: Ended, folder: Path, file: File | None, terms: Terms, quiet: bool) -> None:
+def _tell(ended: Ended, job: Job, file: File | None, terms: Terms, quiet: bool) -> None:
     """Write the file that was asked for, and say how the run went and what to do next."""
     from batch.cli.export import written
     from batch.reports import summary
@@ -172,7 +172,7 @@ def _tell(ended: Ended, folder: Path, file: File | None, terms: Terms, quiet: bo
     path, whole = None if file is None else file.path, ended.stopped is None
     lines: list[str] = []
     if file is not None and whole and terms.probe is None:
-        lines += written(folder, file).notices
+        lines += written(ended.run.path, file).notices
     lines += summary.lines(ended, path if whole else None)
     for line in () if quiet else lines:
         say(line)
@@ -180,7 +180,7 @@ def _tell(ended: Ended, folder: Path, file: File | None, terms: Terms, quiet: bo
         say(summary.unwritten(ended, path))
     if ended.stopped is not None:
         say(f"error: {summary.reason(ended.stopped, ended.run)}")
-    for line in () if quiet else summary.unpriced(ended):
+    for line in () if quiet else summary.prices(ended, job.prices):
         say(line)
     again = terms.again is not None
     cap_flag = "--set limits.max_cost_usd=" if again else "--max-cost "

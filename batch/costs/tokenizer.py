@@ -3,6 +3,7 @@ vocabularies are those of the model.
 
 Which model has which: https://github.com/openai/tiktoken (tiktoken/model.py).  What a chat adds to
 its texts: https://developers.openai.com/cookbook/examples/how_to_count_tokens_with_tiktoken
+A JSON Schema is read as input, too, and counts as the JSON that is sent.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ VOCABULARIES = (
 A_MESSAGE, THE_ANSWER = 3, 3
 """Tokens around every message, and before the answer."""
 
-BEYOND_TEXT = ("tools", "functions", "response_format", "previous_response_id", "prediction")
+BEYOND_TEXT = ("tools", "functions", "previous_response_id", "prediction")
 """Fields that are read, too, in a form that only the server knows."""
 
 Count = Callable[[Sequence[Request]], list[int | None]]
@@ -80,9 +81,19 @@ def _texts(request: Request, api: Spoken) -> tuple[list[str], int] | None:
     body = msgspec.json.decode(request.body)
     if any(body.get(name) for name in BEYOND_TEXT):
         return None
-    if isinstance(text := body.get("text"), dict) and text.get("format"):
-        return None
-    return _said(api, body)
+    said = _said(api, body)
+    return said if said is None else ([*said[0], *_schema(body)], said[1])
+
+
+def _schema(body: dict[str, Any]) -> list[str]:
+    """The format that answers are held to, where it is a schema, in the words of either API."""
+    text = body.get("text")
+    formats = (body.get("response_format"), text.get("format") if isinstance(text, dict) else None)
+    return [
+        msgspec.json.encode(each).decode()
+        for each in formats
+        if isinstance(each, dict) and each.get("type") == "json_schema"
+    ]
 
 
 def _said(api: Spoken, body: dict[str, Any]) -> tuple[list[str], int] | None:

@@ -1,5 +1,6 @@
 """How a report is shown.  A renderer is a module with a function `text`; MODULES is the list of them.
-Those of a comparison are `compared_table`, `compared_json` and `compared_html`.
+Those of a comparison are `compared_table`, `compared_json` and `compared_html`; that of estimates is
+`estimated`.
 
 To import this room is cheap: a renderer, and what it needs, is loaded when it is asked for.
 """

@@ -17,6 +17,10 @@ MOST_FACTS_OF_FIELDS = 3
 """Fields whose agreement stands in a tile."""
 
 
+LABEL_WIDTH = 40
+"""Characters of a value in a title; the rows that differ have the whole."""
+
+
 class Part(NamedTuple):
     """What is said of two sides; `confusions` are tables with the field they are of."""
 
@@ -65,7 +69,7 @@ def _part(pair: Shown) -> Part:
         pair.title,
         side_by_side.agreements(match),
         [
-            (words.line(name), side_by_side.confusion(pair, found.confusion))
+            (words.line(name), side_by_side.confusion(pair, found.confusion, LABEL_WIDTH))
             for name, found in match.fields.items()
             if found.confusion
         ],

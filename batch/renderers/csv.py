@@ -13,6 +13,7 @@ from batch.reports.report import Report
 from batch.words import Kind, guarded, printable
 
 KIND: Kind = "text"
+OURS = b"rows_ok,rows_failed,rows_reused,attempts,"
 
 
 def text(report: Report) -> str:

@@ -11,12 +11,14 @@ from batch.reports.report import Report
 from batch.words import Kind
 
 KIND: Kind = "json"
+OURS = b'"generator": "batchmill"'
 
 
 def text(report: Report) -> str:
     """`totals`, `groups`, `failures`, and what they are of: `runs`, `by`, `since`, `until`."""
     since, until = report.period
     made = {
+        "generator": "batchmill",
         "runs": report.runs,
         "by": report.by,
         "since": since,
@@ -28,6 +30,7 @@ def text(report: Report) -> str:
         "groups": [_group(group) for group in report.groups],
         "failures": report.failures,
         "costing": report.costing or "recorded",
+        "unused_prices": report.unused_prices,
     }
     return msgspec.json.format(msgspec.json.encode(made), indent=2).decode() + "\n"
 

@@ -10,6 +10,7 @@ from batch.reports.report import Report
 from batch.words import Kind
 
 KIND: Kind = "text"
+OURS = b"# What it cost\n\n* **runs** "
 
 _MARKDOWN = re.compile(r"[\\`*_\[\]|~#]")
 

@@ -13,14 +13,14 @@ from typing import Any
 import jinja2
 
 from batch import __version__
-from batch.errors import Refused, StorageError, UsageError
-from batch.outputs import whole
+from batch.errors import UsageError
+from batch.renderers import files
 
 TEMPLATES = Path(__file__).parent
 SUFFIXES = (".html", ".htm")
 
 OURS = b'<meta name="generator" content="batchmill">'
-"""Stands in the first KiB of each page, and of no other file."""
+"""Stands near the beginning of each page, and of no other file."""
 
 
 def page(template: str, title: str, heading: str, **values: Any) -> str:
@@ -31,26 +31,10 @@ def page(template: str, title: str, heading: str, **values: Any) -> str:
 
 
 def check(path: Path) -> None:
-    """Raises UsageError for a file that is called no page, and Refused for one that is there and none of
-    ours.
-    """
+    """Raises UsageError for a file that is called no page, and what `files.check` raises."""
     if path.suffix.lower() not in SUFFIXES:
         raise UsageError(f"-o {path}: a page is written there; name it *.html")
-    if path.exists() and OURS not in _beginning(path):
-        raise Refused(f"{path} is there already, and no page of ours", hint="choose another name")
-
-
-def _beginning(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(1024)
-    except OSError as error:
-        raise StorageError(f"{path}: {error.strerror}") from None
-
-
-def write(path: Path, text: str) -> None:
-    """Make a page the whole content of a file, all or nothing.  Raises StorageError."""
-    whole.put(path, text.encode())
+    files.check(path, OURS)
 
 
 @lru_cache(maxsize=1)

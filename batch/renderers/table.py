@@ -10,7 +10,7 @@ from typing import NamedTuple
 from batch.renderers import words
 from batch.reports.groups import Group, Numbers
 from batch.reports.report import Report
-from batch.words import Kind, money
+from batch.words import UP, Kind, money
 
 KIND: Kind = "text"
 
@@ -28,6 +28,10 @@ class Column(NamedTuple):
     rank: int
     cell: Callable[[Numbers], str]
     holds: Callable[[Numbers], object] = lambda numbers: True
+
+
+def _most(usd: float | None) -> str:
+    return f"≤ {money(usd, UP)}"
 
 
 COLUMNS = (
@@ -57,7 +61,7 @@ COLUMNS = (
     Column(
         "unconfirmed",
         14,
-        lambda n: f"≤ {money(n.unconfirmed_cost_usd)}",
+        lambda n: words.NOTHING if n.unconfirmed_cost_usd == 0 else _most(n.unconfirmed_cost_usd),
         lambda n: n.unconfirmed_cost_usd,
     ),
     Column("lost", 9, lambda n: words.share(n.lost_tokens_share), lambda n: n.lost_tokens),

@@ -6,7 +6,7 @@ from datetime import date
 
 from batch.reports.groups import Group, Numbers
 from batch.reports.report import Report, Unanswered
-from batch.words import money, printable
+from batch.words import DOWN, UP, at_least, money, printable
 
 NOTHING = "–"
 MODELS_NAMED = 4
@@ -26,7 +26,7 @@ def cost(numbers: Numbers, unknown: str = "unknown") -> str:
     """What is known of a cost: a part of it is a lower bound."""
     if numbers.cost_usd is None:
         return unknown
-    return f"{'≥ ' if numbers.unpriced_rows else ''}{money(numbers.cost_usd)}"
+    return at_least(numbers.cost_usd) if numbers.unpriced_rows else money(numbers.cost_usd)
 
 
 def count(number: int | None) -> str:
@@ -113,7 +113,7 @@ def _sent(unanswered: Unanswered) -> str:
     number = unanswered.requests
     requests = f"{number:,} request{'' if number == 1 else 's'}"
     usd = unanswered.cost_usd
-    price = "an unknown cost" if usd is None else money(usd)
+    price = "an unknown cost" if usd is None else money(usd, UP)
     bound = f"at most {price} ({unanswered.tokens:,} tokens) for them"
     if unanswered.unbounded:
         bound += f", {unanswered.unbounded:,} of which set no bound (no max_tokens)"
@@ -165,7 +165,7 @@ def unconfirmed(numbers: Numbers) -> str:
     words = ""
     if numbers.unconfirmed_tokens:
         usd = numbers.unconfirmed_cost_usd
-        price = "an unknown cost" if usd is None else money(usd)
+        price = "an unknown cost" if usd is None else money(usd, UP)
         words = f"at most {price} ({numbers.unconfirmed_tokens:,} tokens)"
     if not numbers.unbounded_attempts:
         return words
@@ -181,8 +181,9 @@ def _known(totals: Numbers, missing: str) -> str:
     if len(sources) == 1:
         sources = [SOURCES.get(name, line(name)) for name, _ in prices]
     from_ = f", {', '.join(sources)}" if sources else ""
-    at_least = "at least " if missing else ""
-    return f"{at_least}{money(totals.cost_usd)}{from_}{f' ({missing})' if missing else ''}"
+    if not missing:
+        return f"{money(totals.cost_usd)}{from_}"
+    return f"at least {money(totals.cost_usd, DOWN)}{from_} ({missing})"
 
 
 def _missing(report: Report) -> str:

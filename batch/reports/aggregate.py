@@ -48,11 +48,14 @@ ALWAYS = Period()
 
 
 class Aggregation:
-    """Sums by key, latencies by key, failures by class, of all that was added."""
+    """Sums by key, latencies by key, failures by class, of all that was added; `models` that were asked
+    or have answered, at whatever time.
+    """
 
     def __init__(self, by: Sequence[str], period: Period, costing: Costing) -> None:
         self.failures: dict[str, int] = {}
         self.examples: dict[str, str] = {}
+        self.models: set[str] = set()
         self._by, self._period, self._costing = tuple(by), period, costing
         self._sums = _KeyedSums([(name, "sum") for name in SUMS])
         self._latencies = _KeyedSums([("rows", "sum")])
@@ -65,6 +68,7 @@ class Aggregation:
         names.update(name for key in wanted.values() if key for name in key.columns)
         held: list[pa.Table] = []
         for rows in _ahead(run, sorted(names)):
+            self.models.update(counts.models(rows))
             held.append(self._period.of(rows))
             if sum(map(len, held)) >= HELD_ROWS:
                 self._count(run.known, held, wanted)

@@ -7,7 +7,7 @@ from html import escape
 from batch.reports.groups import Numbers
 from batch.reports.report import Failure, Report
 from batch.reports.status import Status
-from batch.words import money
+from batch.words import at_least, money
 
 
 def html(status: Status, report: Report, stopped: str | None) -> str:
@@ -36,7 +36,7 @@ def _rows(status: Status) -> str:
 def _cost(numbers: Numbers) -> str:
     if numbers.cost_usd is None:
         return "unknown"
-    return f"{'≥ ' if numbers.unpriced_rows else ''}{money(numbers.cost_usd)}"
+    return at_least(numbers.cost_usd) if numbers.unpriced_rows else money(numbers.cost_usd)
 
 
 def _failure(failure: Failure) -> str:

@@ -38,12 +38,13 @@ TIMES = ("latency_s", "ttft_s")
 
 class Costing(NamedTuple):
     """Where costs come from: the columns it looks at; cost in USD and its source, row by row of a
-    run; and, where that is not what was recorded, a word on it.
+    run; where that is not what was recorded, a word on it, and the names that a file has prices of.
     """
 
     columns: tuple[str, ...]
     of: Callable[[pa.Table, Plan], tuple[pa.ChunkedArray, pa.ChunkedArray]]
     words: str | None = None
+    priced: frozenset[str] = frozenset()
 
 
 RECORDED = Costing(
@@ -104,6 +105,13 @@ def _facts(rows: pa.Table, cost: pa.ChunkedArray) -> Facts:
         "open_ended": pc.and_(most, pc.is_null(rows["unconfirmed_cost_usd"])),
     }
     return Facts(**{name: _Mask(column) for name, column in columns.items()})
+
+
+def models(rows: pa.Table) -> Iterator[str]:
+    """Every model that was asked or has answered, attempts that were tried again among them."""
+    tries = pc.list_flatten(rows["attempt_log"].combine_chunks())
+    for names in (rows["model"], rows["served_model"], pc.struct_field(tries, "served_model")):
+        yield from pc.unique(names.drop_null()).to_pylist()
 
 
 def flagged(rows: pa.Table) -> pa.Array:

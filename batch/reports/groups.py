@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
 import msgspec
@@ -138,10 +138,13 @@ class Groups:
 
 
 def _plain(column: str, value: Any) -> str | None:
-    """A key as it is shown; a month is kept as its first day."""
-    if isinstance(value, date):
-        return value.isoformat()[:7] if column == "by.month" else value.isoformat()
-    return None if value is None else str(value)
+    """A key as it is shown; a month or a week is kept as its first day."""
+    if isinstance(value, datetime):
+        return value.isoformat(timespec="minutes")
+    if not isinstance(value, date):
+        return None if value is None else str(value)
+    formats = {"by.month": "%Y-%m", "by.week": "%G-W%V"}
+    return f"{value:{formats.get(column, '%Y-%m-%d')}}"
 
 
 def _numbers(

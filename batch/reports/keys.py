@@ -33,14 +33,28 @@ def _month(rows: pa.Table) -> pa.ChunkedArray:
     return pc.floor_temporal(_day(rows), unit="month")
 
 
+def _week(rows: pa.Table) -> pa.ChunkedArray:
+    return pc.floor_temporal(_day(rows), unit="week")
+
+
+def _hour(rows: pa.Table) -> pa.ChunkedArray:
+    moments = rows["started_at"].cast(pa.timestamp("us"))  # UTC, without a zone to look up
+    return pc.floor_temporal(moments, unit="hour")
+
+
 BUILT_IN = {
     "model": Key(("served_model", "model"), _model),
     "endpoint": Key(("endpoint",), lambda rows: rows["endpoint"]),
     "status": Key(("status",), lambda rows: rows["status"]),
+    "hour": Key(("started_at",), _hour),
     "day": Key(("started_at",), _day),
+    "week": Key(("started_at",), _week),
     "month": Key(("started_at",), _month),
 }
-"""Model: the one that answered, else the one asked for; days and months are UTC."""
+"""Model: the one that answered, else the one asked for; times are UTC, and a week begins on Monday."""
+
+TIMES = ("hour", "day", "week", "month")
+"""Those of the built-in keys that are times, the finest first."""
 
 OWN_KEYS = {"model": BUILT_IN["model"], "day": BUILT_IN["day"]}
 """Always there, as `of.model` and `of.day`."""

@@ -64,9 +64,19 @@ class Run(msgspec.Struct, frozen=True):
     unanswered: Unanswered = Unanswered()
 
 
+class Charted(msgspec.Struct, frozen=True):
+    """What a chart shows: groups, and the keys they are by."""
+
+    by: tuple[str, ...]
+    groups: list[Group]
+
+
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that a report shows; `unpriced_models` maps a model to its rows that tell tokens
-    and have no cost, and to those tokens.  `costing` says so when costs are not those recorded.
+    and have no cost, and to those tokens.  `costing` says so when costs are not those recorded, and
+    `unused_prices` are names for which a job or a file has prices and that no model of the runs has.
+    `kinds` are groups by the keys of `by` that are no times (else by model), `times` by the finest
+    that is one (else by day).
     """
 
     by: tuple[str, ...]
@@ -74,11 +84,13 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     runs: list[Run]
     totals: Numbers
     groups: list[Group]
-    models: list[Group]
+    kinds: Charted
+    times: Charted
     days: list[Group]
     failures: list[Failure]
     unpriced_models: dict[str, tuple[int, int]]
     costing: str | None
+    unused_prices: list[str]
     latencies: Spread
 
 
@@ -136,14 +148,14 @@ def of(
     for run in chosen:
         sums.add(run)
     groups = Groups(sums.sums(), sums.latencies())
-    models = groups.by({"model": "of.model"})
     return Report(
         by=tuple(by),
         period=period,
         runs=[_run(path, known, copies) for path, known, copies in counted],
         totals=groups.by({})[0].numbers,
         groups=_ordered(groups.by({name: f"by.{name}" for name in by}), by) if by else [],
-        models=_ordered(models, ("model",)),
+        kinds=_kinds(groups, by),
+        times=_times(groups, by),
         days=_ordered(groups.by({"day": "of.day"}), ("day",)),
         failures=[
             Failure(name, rows, sums.examples[name])
@@ -151,8 +163,27 @@ def of(
         ],
         unpriced_models=groups.unpriced_models(),
         costing=costing.words,
+        unused_prices=_unused_prices(chosen, costing, sums.models),
         latencies=groups.spread("latency_s"),
     )
+
+
+def _kinds(groups: Groups, by: Sequence[str]) -> Charted:
+    names = tuple(name for name in by if name not in keys.TIMES)
+    columns = {name: f"by.{name}" for name in names} or {"model": "of.model"}
+    return Charted(tuple(columns), _ordered(groups.by(columns), tuple(columns)))
+
+
+def _times(groups: Groups, by: Sequence[str]) -> Charted:
+    name = next((name for name in keys.TIMES if name in by), None)
+    columns = {"day": "of.day"} if name is None else {name: f"by.{name}"}
+    return Charted(tuple(columns), _ordered(groups.by(columns), tuple(columns)))
+
+
+def _unused_prices(runs: Iterable[ChosenRun], costing: Costing, models: set[str]) -> list[str]:
+    """Names that have prices and no rows; none where no row was sent yet."""
+    priced = {name for run in runs for name in run.known.job.get("prices") or {}} | costing.priced
+    return sorted(priced - models) if models else []
 
 
 def _once(runs: Iterable[tuple[Path, Plan]]) -> list[tuple[Path, Plan, list[str]]]:
@@ -231,7 +262,7 @@ def _seller(table: dict[str, Any]) -> Seller:
 
 def _ordered(groups: list[Group], by: Sequence[str]) -> list[Group]:
     """By time where time is a key, else what cost most first; unknown keys last."""
-    if not {"day", "month"}.isdisjoint(by):
+    if not set(keys.TIMES).isdisjoint(by):
         return sorted(groups, key=lambda group: [(v is None, v or "") for v in group.by.values()])
     return sorted(
         groups,

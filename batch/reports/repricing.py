@@ -47,7 +47,8 @@ def by_file(own: dict[str, Price], name: str) -> Costing:
         source = pc.if_else(pc.equal(found.source, "job"), "file", found.source)
         return _where(_priced(found), found._replace(source=source), _recorded(rows))
 
-    return Costing(COLUMNS, of, f"anew by {name}, as recorded where that names no price")
+    words = f"anew by {name}, as recorded where that names no price"
+    return Costing(COLUMNS, of, words, frozenset(own))
 
 
 def by_lists(own: dict[str, Price], name: str | None) -> Costing:
@@ -69,7 +70,7 @@ def by_lists(own: dict[str, Price], name: str | None) -> Costing:
 
     first = "" if name is None else f"{name} and "
     words = f"anew by {first}{price_lists.snapshot()}, for the moment of each request"
-    return Costing(COLUMNS, of, words)
+    return Costing(COLUMNS, of, words, frozenset(own))
 
 
 def _of_run(run: Plan) -> Quoting:

@@ -5,6 +5,7 @@ are, what to do next.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from batch.errors import BatchError, CapReached, Doubtful
 from batch.outcome import TRANSIENT
 from batch.run_folder import RunFolder
 from batch.totals import Summary, Totals
-from batch.words import duration, money
+from batch.words import UP, duration, money
 
 MEANINGS = {
     "rate_limited": "the server kept refusing for want of room; run again later or lower concurrency",
@@ -145,6 +146,16 @@ def next_step(ended: Ended, again: str, cap_flag: str = "--max-cost ") -> str | 
     return None
 
 
+def prices(ended: Ended, own: Iterable[str]) -> list[str]:
+    """What is to be said of prices: models that have none, and names among the job's `own` that no row
+    has asked or had an answer of.
+    """
+    groups = [group for group, _ in ended.whole.rows()]
+    models = {name for group in groups for name in (group.model, group.served_model) if name}
+    unused = sorted(set(own) - models) if models and ended.stopped is None else []
+    return [*unpriced(ended), *unused_prices(unused)]
+
+
 def unpriced(ended: Ended) -> list[str]:
     """A line for every model that has no price, most rows first; its rows are in no total."""
     rows: dict[str, int] = {}
@@ -159,6 +170,15 @@ def unpriced(ended: Ended) -> list[str]:
     ] + [f"… and for {len(named) - MOST_UNPRICED:,} more models"] * (len(named) > MOST_UNPRICED)
 
 
+def unused_prices(names: Sequence[str]) -> list[str]:
+    """A line on prices that no row has had a use for."""
+    if not names:
+        return []
+    more = f" and {len(names) - MOST_UNPRICED:,} more" if len(names) > MOST_UNPRICED else ""
+    said = f"{', '.join(map(repr, names[:MOST_UNPRICED]))}{more}"
+    return [f"prices that match no model of these rows (a name has to be the whole name): {said}"]
+
+
 def _cost(totals: Totals) -> str:
     """What is known, and what is not: never $0 for unknown."""
     nothing = totals.unpriced_rows and not totals.cost_usd
@@ -170,7 +190,7 @@ def _cost(totals: Totals) -> str:
         if totals.unconfirmed_unpriced_rows:
             most = f"an unknown cost ({most})"
         elif totals.unconfirmed_cost_usd:
-            most = f"{money(totals.unconfirmed_cost_usd)} ({most})"
+            most = f"{money(totals.unconfirmed_cost_usd, UP)} ({most})"
         said += f"; at most {most} more may have been billed without being reported"
     if totals.unbounded_attempts:
         said += f"; {totals.unbounded_attempts:,} unreported attempts have no bound (no max_tokens)"

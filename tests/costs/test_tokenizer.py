@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
-import msgspec
 import pytest
 
 from batch import apis
 from batch.apis import APIS, Parameters
 from batch.costs.tokenizer import counter
-from batch.model import Request
 from batch.requests.prompts import Question
 
 SYSTEM = {"role": "system", "content": "You are a helpful assistant."}
@@ -52,7 +51,6 @@ def test_special_tokens_in_a_prompt_are_text():
     [
         ({"model": "claude-sonnet-4-5"}, USER),
         ({"tools": [{"type": "function", "function": {"name": "f"}}]}, USER),
-        ({"response_format": {"type": "json_object"}}, USER),
         ({}, {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "u"}}]}),
         ({}, {"role": "user", "name": "Ann", "content": "hi"}),
     ],
@@ -61,12 +59,32 @@ def test_what_only_the_server_can_count_is_not_counted(parameters, message):
     assert counted(parameters, message) is None
 
 
-def test_a_schema_in_the_words_of_responses_is_not_counted():
-    count = counter(APIS)
-    assert count is not None
-    body = {"model": "gpt-5.4", "input": "hi", "text": {"format": {"type": "json_object"}}}
-    request = Request(0, None, "responses", "gpt-5.4", msgspec.json.encode(body), "")
-    assert count([request]) == [None]
+SCHEMA = {
+    "name": "answer",
+    "strict": True,
+    "schema": {
+        "type": "object",
+        "properties": {"mood": {"enum": ["good", "bad"]}},
+        "required": ["mood"],
+        "additionalProperties": False,
+    },
+}
+
+
+@pytest.mark.parametrize("api", ["chat", "responses"])
+def test_a_schema_counts_as_the_json_that_is_sent(api):
+    wanted = {"type": "json_schema", "json_schema": SCHEMA}
+    sent = wanted if api == "chat" else {"type": "json_schema", **SCHEMA}
+    text = json.dumps(sent, separators=(",", ":"))
+    alone = counted({}, {"role": "user", "content": text}, api=api)
+    found = counted({"response_format": wanted}, USER, api=api)
+    assert alone is not None
+    assert found == 3 + 1 + 2 + 3 + (alone - 3 - 1 - 3)
+
+
+@pytest.mark.parametrize("api", ["chat", "responses"])
+def test_a_format_without_a_schema_adds_nothing(api):
+    assert counted({"response_format": {"type": "json_object"}}, USER, api=api) == 3 + 1 + 2 + 3
 
 
 def test_requests_counted_together_keep_their_own_counts():

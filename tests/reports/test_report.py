@@ -20,7 +20,7 @@ from click.testing import CliRunner
 
 from batch import columns
 from batch.cli import batchmill as program
-from batch.errors import Damaged, JobError, UsageError
+from batch.errors import Damaged, JobError, Refused, UsageError
 from batch.model import Attempt, AttemptRecord, Position, Result
 from batch.renderers import MODULES, charts, renderer
 from batch.renderers.charts import Point
@@ -454,6 +454,11 @@ SPREAD = [
         ("status", {"ok": 3, "failed": 1}),
         ("day", {"2026-01-31": 1, "2026-02-01": 2, None: 1}),
         ("month", {"2026-01": 1, "2026-02": 2, None: 1}),
+        ("week", {"2026-W05": 3, None: 1}),
+        (
+            "hour",
+            {"2026-01-31T23:00": 1, "2026-02-01T00:00": 1, "2026-02-01T01:00": 1, None: 1},
+        ),
         ("team", {"search": 4}),
         ("tag:customer", {"tagged": 4}),
         ("customer", {"tagged": 4}),
@@ -488,6 +493,9 @@ def test_a_key_that_no_run_has_is_refused_with_what_is_near(tmp_path):
         (("--since", "2026-02-01T02:00:00+01:00"), 1),
         (("--since", "2026-02-01T00:00:01"), 1),
         (("--since", "2027-01-01"), 0),
+        (("--since", "2026-01", "--until", "2026-01"), 1),
+        (("--since", "2026-02"), 2),
+        (("--until", "2026"), 3),
     ],
 )
 def test_only_rows_of_a_period_count(tmp_path, period, rows):
@@ -498,8 +506,22 @@ def test_only_rows_of_a_period_count(tmp_path, period, rows):
 
 
 def test_a_moment_that_is_none_is_refused(tmp_path):
-    with pytest.raises(UsageError, match=r"--until yesterday: expected a date"):
-        shown(recorded(tmp_path / "run", SPREAD), "--until", "yesterday")
+    with pytest.raises(UsageError, match=r"--until someday: expected a day"):
+        shown(recorded(tmp_path / "run", SPREAD), "--until", "someday")
+
+
+def test_a_period_may_be_told_from_now(tmp_path):
+    """Rows of a minute ago and of 40 days ago: neither is near an end of what is asked."""
+    now = datetime.now(UTC).timestamp()
+    rows = [answered(started_at=now - ago) for ago in (60, 60, 40 * 24 * HOUR)]
+    run = recorded(tmp_path / "run", rows)
+    for period, count in (
+        (("--since", "7d"), 2),
+        (("--since", "24h"), 2),
+        (("--until", "7d"), 1),
+        (("--since", "9w", "--until", "30d"), 1),
+    ):
+        assert as_json(run, *period)["totals"]["rows_ok"] == count
 
 
 def test_runs_below_a_folder_count_once_each_and_copies_do_not(tmp_path, monkeypatch):
@@ -725,6 +747,115 @@ def test_every_chart_of_the_page_has_a_title_a_description_and_a_table(tmp_path)
         assert "<table>" in chart
     for rule in ("prefers-color-scheme: dark", "@media print", "width=device-width"):
         assert rule in made
+
+
+@pytest.mark.parametrize(
+    ("by", "titles"),
+    [
+        ((), ["model", "day"]),
+        (("customer",), ["customer", "day"]),
+        (("week",), ["model", "week"]),
+        (("hour", "customer", "status"), ["customer, status", "hour"]),
+        (("month", "hour"), ["model", "hour"]),
+    ],
+)
+def test_charts_are_by_what_the_report_is_by(tmp_path, by, titles):
+    rows = [answered(started_at=JANUARY + day * 40 * 24 * HOUR) for day in range(3)]
+    run = recorded(tmp_path / "run", rows, None, ["acme", "acme", "other"])
+    made = shown(run, "--format", "html", *(word for key in by for word in ("--by", key)))
+    found = re.findall(r"<h2>(?:Cost|Tokens) by (.*?)</h2>", made)
+    assert found == [title for title in titles for _ in range(2)]
+    kind, time = (chart.partition("</svg>")[0] for chart in made.split("<svg ")[1:4:2])
+    assert ("acme" in kind) == ("customer" in by)
+    assert ("01-31 23:00" in time) == ("hour" in by)
+
+
+def test_a_chart_of_many_bars_says_that_it_shows_the_first(tmp_path):
+    names = [f"customer {n:02d}" for n in range(20)]
+    run = recorded(tmp_path / "run", [answered()] * 20, None, names)
+    made = shown(run, "--format", "html", "--by", "customer")
+    assert "the first 12 of 20" in made
+
+
+def test_prices_of_models_that_no_row_has_are_named(api, batchmill, tmp_path):
+    write(tmp_path / "in.jsonl", texts(3))
+    prices = [f"prices.{name}={{input=1,output=1}}" for name in ("m", "gpt-x")]
+    flags = asking(api, *(word for each in prices for word in ("--set", each)))
+    told = "prices that match no model of these rows (a name has to be the whole name): 'gpt-x'"
+    assert batchmill("run", "in.jsonl", *flags).stderr.splitlines().count(told) == 1
+    reported = batchmill("report", "runs/in")
+    assert reported.stderr.splitlines() == [told]
+    assert as_json(tmp_path / "runs/in")["unused_prices"] == ["gpt-x"]
+    (tmp_path / "p.toml").write_text("[prices]\nm = {input=1, output=1}\nmm = {input=1, output=1}")
+    reported = batchmill("report", "runs/in", "--prices", "p.toml", "--format", "csv")
+    assert reported.stderr.splitlines() == [f"{told}, 'mm'"]
+
+
+def test_prices_that_a_row_of_another_time_or_an_attempt_has_are_in_use(tmp_path):
+    log = [
+        AttemptRecord("h", JANUARY, 1.0, "first-x", 200, "cut_off", 100, 50, cost_usd=0.01),
+        AttemptRecord("h", JANUARY, 1.0, "m", 200, None, 100, 50, cost_usd=0.01),
+    ]
+    run = recorded(tmp_path / "run", [answered(attempts=2, attempt_log=log), answered()])
+    names = ("m", "asked", "first-x")
+    file = tmp_path / "p.toml"
+    file.write_text("[prices]\n" + "".join(f"{n} = {{input=1, output=1}}\n" for n in names))
+    for period in ((), ("--since", "2030")):
+        assert as_json(run, "--prices", file, *period)["unused_prices"] == []
+    empty = recorded(tmp_path / "empty", [])
+    assert as_json(empty, "--prices", file)["unused_prices"] == []
+
+
+# where it goes
+
+
+def test_without_a_run_it_is_of_those_in_runs(batchmill, tmp_path):
+    none = batchmill("report")
+    assert (none.exit_code, none.stdout) == (2, "")
+    assert "runs is no run" in none.stderr
+    recorded(tmp_path / "runs/a", [answered()])
+    recorded(tmp_path / "runs/b", [answered()])
+    assert batchmill("report").stdout == batchmill("report", "runs/").stdout
+    assert "2 runs" in batchmill("report").stdout
+
+
+@pytest.mark.parametrize("suffix", ["html", "HTM", "md", "csv", "json"])
+def test_a_file_holds_the_format_that_its_name_tells_and_is_written_again(tmp_path, suffix):
+    run, file = recorded(tmp_path / "run", [answered()]), tmp_path / f"cost.{suffix}"
+    by = ("--by", "customer", "--by", "day")
+    name = "html" if suffix == "HTM" else suffix
+    for _ in range(2):
+        assert shown(run, *by, "-o", file) == shown(run, *by)
+        made, told = file.read_text("utf-8"), shown(run, *by, "--format", name)
+        assert _without_its_minute(made) == _without_its_minute(told)
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == [file.name]
+
+
+def _without_its_minute(made):
+    return re.sub("Made .*", "", made).strip()
+
+
+@pytest.mark.parametrize("suffix", ["html", "md", "csv", "json"])
+@pytest.mark.parametrize("there", ["", "mine", "# What it cost\n\nmuch", "rows,cost\n", "{}"])
+def test_a_file_that_is_not_ours_stays_as_it_is(tmp_path, suffix, there):
+    run, file = recorded(tmp_path / "run", [answered()]), tmp_path / f"cost.{suffix}"
+    file.write_text(there)
+    with pytest.raises(Refused, match="not written by us"):
+        shown(run, "-o", file)
+    assert file.read_text() == there
+
+
+def test_a_report_of_one_format_is_not_written_over_by_another(tmp_path):
+    run, file = recorded(tmp_path / "run", [answered()]), tmp_path / "cost.md"
+    file.write_text(shown(run, "--format", "html"))
+    with pytest.raises(Refused):
+        shown(run, "-o", file)
+
+
+@pytest.mark.parametrize("name", ["cost", "cost.txt", "cost.parquet", "-", "none/cost.html"])
+def test_a_name_that_tells_no_format_or_folder_is_refused_before_anything_is_read(tmp_path, name):
+    with pytest.raises(UsageError, match="-o "):
+        shown(tmp_path / "no run", "-o", tmp_path / name if name != "-" else "-")
 
 
 def test_the_page_says_that_a_cost_is_unknown_where_its_chart_would_be(tmp_path):
