@@ -49,7 +49,9 @@ def _lines(now: object) -> list[str]:
         lines.append(f"rate      {now.rows_per_second:,.1f} rows/s{left}")
     if now.waiting is not None:
         lines.append(f"waiting   {now.waiting}")
-    for name, counts in (("flags", now.flags), ("failures", now.failures)):
+    endpoints = now.endpoints if len(now.endpoints) > 1 else {}
+    several = (("flags", now.flags), ("failures", now.failures), ("endpoints", endpoints))
+    for name, counts in several:
         if counts:
             lines.append(
                 f"{name:<9} {', '.join(f'{key} {count:,}' for key, count in counts.items())}"
