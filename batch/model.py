@@ -138,7 +138,8 @@ class Attempt(msgspec.Struct, frozen=True, gc=False):
     `fault` names a failure below HTTP: an error class, `reused_socket` (a kept-alive connection had
     been closed) or `untrusted` (TLS or a proxy refuses).  `maybe_billed` tells that the server may
     have computed, and charged for, an answer nobody has seen; `unreachable` that there was no
-    connection at all; `repaired` that broken text in the answer was mended.
+    connection at all; `repaired` that broken text in the answer was mended; `without_key` that no
+    key went with it.
     """
 
     endpoint: str
@@ -154,6 +155,7 @@ class Attempt(msgspec.Struct, frozen=True, gc=False):
     unreachable: bool = False
     ttft_s: float | None = None
     repaired: bool = False
+    without_key: bool = False
 
 
 class Usage(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):

@@ -6,7 +6,6 @@ file, line and key.  Precedence: flag > job file > environment > default.
 
 from __future__ import annotations
 
-import difflib
 import re
 import tomllib
 from collections.abc import Mapping
@@ -16,7 +15,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from batch import job_toml
+from batch import job_keys, job_toml
 from batch.apis import APIS, Parameters
 from batch.costs.prices import Price
 from batch.engine.retry import Retry
@@ -75,6 +74,13 @@ TABLES = {
 OURS = ("api", "model", "schema")
 """The keys of `[request]` that are not sent as they are."""
 
+KEYS = {
+    job_keys.TOP: Job.__struct_fields__,
+    **{name: kind.__struct_fields__ for name, kind in TABLES.items()},
+    "request": OURS,
+}
+"""The keys of each table; `[request]` takes any other, too."""
+
 SYSTEM = "prompt.system"
 """Beside the keys of `[request]`, the one key of a flag that rows with their own messages obey."""
 
@@ -89,11 +95,17 @@ def put(tables: dict[str, Any], key: str, value: Any) -> None:
     tables[last] = value
 
 
-def value_of(text: str) -> Any:
-    """The value in `--set key=value`: TOML where it is TOML, else the text itself."""
+def value_of(text: str, *, json: bool = False) -> Any:
+    """The value in `--set key=value`: TOML where it is TOML, an object or a list where it is `json`
+    and may be so, else the text itself.
+    """
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except (tomllib.TOMLDecodeError, RecursionError):
+        pass
+    try:
+        return msgspec.json.decode(text) if json and text.lstrip().startswith(("{", "[")) else text
+    except (msgspec.DecodeError, RecursionError):
         return text
 
 
@@ -127,14 +139,14 @@ def check(
 
 def _check_keys(tables: dict[str, Any], source: Path | None) -> None:
     """Raises JobError for a key that is none, with those that are."""
-    rooms: list[tuple[list[str], Any, tuple[str, ...]]] = [([], tables, Job.__struct_fields__)]
-    rooms += [([name], tables.get(name), kind.__struct_fields__) for name, kind in TABLES.items()]
-    for parents, given, known in rooms:
-        for key in given if isinstance(given, dict) else ():
-            if key not in known:
-                where = job_toml.place([*parents, key], source)
-                table = "".join(f"[{name}] " for name in parents)
-                raise JobError(f"{where}{table}unknown key {key!r} {_known(known, key)}")
+    for name in KEYS:
+        given = tables.get(name) if name else tables
+        for key in given if isinstance(given, dict) and name != "request" else ():
+            if key not in KEYS[name]:
+                where = job_toml.place([name, key] if name else [key], source)
+                table = f"[{name}] " if name else ""
+                meant = job_keys.meant(key, name, KEYS, dotted=source is None)
+                raise JobError(f"{where}{table}unknown key {key!r} {meant}")
 
 
 def _check_local(made: Job, source: Path | None) -> None:
@@ -252,10 +264,3 @@ def _explained(problem: str, tables: dict[str, Any], source: Path | None) -> str
         text = f"{keys[0]}: {text}"
     table = f"[{keys[0]}] " if len(keys) > 1 else ""
     return f"{job_toml.place(keys, source)}{table}{text.replace('`', '')}"
-
-
-def _known(fields: tuple[str, ...], wrong: str) -> str:
-    near = difflib.get_close_matches(wrong, fields, n=3, cutoff=0.5)
-    if near:
-        return f"(did you mean {' or '.join(near)}?)"
-    return f"(known: {', '.join(fields)})"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from batch.cli import options, put
+from batch.cli.request_flags import Asking
 from batch.errors import UsageError
 from batch.words import one_line
 
@@ -18,7 +19,7 @@ MODEL_WIDTH = 30
 """Characters of a model's name in the table."""
 
 
-@click.command(no_args_is_help=True)
+@click.command(cls=Asking, no_args_is_help=True)
 @options.inputs
 @options.question
 @options.output
@@ -39,6 +40,10 @@ def estimate(
     """Tokens, money and time that a job would take, or what is left of its run.
 
     Every row is rendered; nothing is sent (but for --probe) and no key is needed.
+
+    \b
+    batchmill estimate reviews.toml
+    batchmill estimate reviews.toml --probe 20
     """
     import msgspec
 
