@@ -6,6 +6,7 @@ import pytest
 
 from batch import cli
 from batch.cli.options import KEYS
+from tests.reading import texts, write
 
 
 def slips(word: str) -> dict[str, str]:
@@ -107,6 +108,31 @@ def test_the_key_of_a_flag_names_the_flag(batchmill, key):
     flag = next(flag for flag, of in KEYS.items() if of == key).replace("_", "-")
     if name not in KEYS and name != flag:
         assert f"--{flag}" in said_of(batchmill, "run", "x", f"--{name}", "3")
+
+
+@pytest.mark.parametrize(
+    ("setting", "meant"),
+    [
+        ("temperature=0", "did you mean request.temperature?"),
+        ("max_attempts=3", "did you mean retry.max_attempts?"),
+        ("limits.rpm=3", "did you mean requests_per_minute?"),
+        ("limits.limit=3", "did you mean limit?"),
+    ],
+)
+def test_a_setting_in_the_wrong_place_names_the_right_one(batchmill, tmp_path, setting, meant):
+    write(tmp_path / "in.csv", texts(1))
+    asked = ["in.csv", "-m", "m", "-p", "{{ text }}"]
+    assert meant in said_of(batchmill, "run", *asked, "--dry-run", "--set", setting)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_misspelt_column_names_the_nearest(batchmill, tmp_path, kind):
+    (tmp_path / "in.csv").write_text("id,Review\n1,good\n")
+    for typed in (slips("Review")[kind], "review", "REVIEW"):
+        said = said_of(
+            batchmill, "run", "in.csv", "-m", "m", "-p", f"{{{{ {typed} }}}}", "--dry-run"
+        )
+        assert "did you mean {{ Review }}?" in said
 
 
 def test_a_secret_is_not_repeated(batchmill):
