@@ -14,7 +14,12 @@ from batch.cli import options, put
 @click.argument("run", metavar="RUN", type=options.path)
 @options.as_json
 def status(run: Path, as_json: bool) -> None:
-    """Counts, rate and time left; works beside the process that is at it."""
+    """Counts, rate and time left; works beside the process that is at it.
+
+    \b
+    batchmill status runs/reviews
+    batchmill status runs/reviews --json
+    """
     import msgspec
 
     from batch import runs
