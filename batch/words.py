@@ -119,10 +119,10 @@ def put(text: str, stream: TextIO, kind: Kind = "text") -> None:
     stream.flush()
 
 
-def remark(text: str, stream: TextIO) -> None:
+def remark(text: str, stream: TextIO, kind: Kind = "text") -> None:
     """Print `text` for whoever is watching; that nobody is any more is no reason to stop."""
     try:
-        put(text, stream)
+        put(text, stream, kind)
     except OSError:
         let_go(stream)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from batch.cli import options, put
+from batch.cli.manner import Manner
 from batch.errors import UsageError
 from batch.words import one_line
 
@@ -33,6 +34,7 @@ MODEL_WIDTH = 30
 @click.option("--probe", metavar="N", type=click.IntRange(min=1),
               help="Ask the first N rows and learn from them; they stay in the run.")  # fmt: skip
 @options.as_json
+@options.progress
 def estimate(
     whats: tuple[str, ...], as_json: bool, no_preflight: bool, probe: int | None, **flags: Any
 ) -> int:
@@ -58,7 +60,9 @@ def estimate(
     if probe is not None:
         if job.input == "-":
             raise UsageError("--probe: standard input is read once; name a file")
-        code = carry_out(job, folder, quiet=as_json, probe=probe, cap=jobs.cap_given(flags), **how)
+        manner = Manner(flags["progress"] == "json", as_json)
+        cap = jobs.cap_given(flags)
+        code = carry_out(job, folder, manner=manner, probe=probe, cap=cap, **how)
         if code > 1:
             return code
     found = estimating.of(job, Terms(folder=folder, asks=False, **how))

@@ -108,7 +108,17 @@ settings = click.option(
     metavar="KEY=VALUE",
     help="Any key of the job, as table.key=value.",
 )
-quiet = click.option("--quiet", is_flag=True, help="Only errors and the last line.")
+quiet = click.option(
+    "--quiet",
+    is_flag=True,
+    help="One line at the end, where something went wrong or is left to do.",
+)
+progress = click.option(
+    "--progress",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    help="What stderr gets: words, or events as JSON lines and nothing else.  [default: text]",
+)
 as_json = click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 
 question = together(

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from batch.cli import options
+from batch.cli.manner import Manner
 
 
 @click.command()
@@ -29,9 +30,8 @@ from batch.cli import options
     "--yes", is_flag=True, help="Go on where answers are mostly empty, invalid or misfits."
 )
 @options.quiet
-def retry(
-    run: Path, quiet: bool, yes: bool, env_file: Path | None, no_preflight: bool, **wanted: Any
-) -> int:
+@options.progress
+def retry(run: Path, yes: bool, env_file: Path | None, no_preflight: bool, **wanted: Any) -> int:
     """Ask chosen rows of a run again; nothing else is asked.
 
     \b
@@ -49,7 +49,7 @@ def retry(
     return carry_out(
         job,
         run,
-        quiet=quiet,
+        manner=Manner(wanted["progress"] == "json", wanted["quiet"]),
         yes=yes,
         environment=jobs.environment(env_file),
         again=chosen,

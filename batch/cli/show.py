@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from batch import words
-from batch.cli import options, put
+from batch.cli import options, pager
 from batch.errors import UsageError
+
+if TYPE_CHECKING:
+    from batch.reports.exchange import Exchange
 
 LONGEST = 2_000
 """Characters of a prompt or a completion that are shown."""
@@ -31,7 +34,7 @@ def show(
 ) -> None:
     """Look at rows: prompt, completion, tokens, attempts, error.
 
-    Works at any time, also while the run is under way.
+    Works at any time, also while the run is under way.  A terminal gets it page by page.
     """
     from batch import columns, runs
     from batch.planning import place
@@ -40,15 +43,16 @@ def show(
         raise UsageError(f"--flag: there is no flag {flag!r} (known: {', '.join(columns.FLAGS)})")
     found = runs.Run(place.run_folder(run))
     wanted = found.rows(failed=failed, flag=flag, row=row, seen=not as_json)
+    if as_json:
+        pager.put_all(map(runs.as_json, islice(wanted, count)), "json")
+        return
     exchange = found.exchange
-    for values in islice(wanted, count):
-        if as_json:
-            read = put(runs.as_json(values), "json")
-        else:
-            prompt, answer = exchange.prompt(values), exchange.last_answer(values)
-            read = put("\n".join(_shown(values, prompt, answer)))
-        if not read:
-            return
+    texts = (_text(exchange, values) for values in islice(wanted, count))
+    pager.put_all(texts, "text")
+
+
+def _text(exchange: Exchange, values: dict[str, Any]) -> str:
+    return "\n".join(_shown(values, exchange.prompt(values), exchange.last_answer(values)))
 
 
 def _shown(values: dict[str, Any], prompt: str | None, answer: str | None) -> Iterator[str]:
