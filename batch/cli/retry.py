@@ -9,6 +9,7 @@ import click
 
 from batch.cli import options
 from batch.cli.manner import Manner
+from batch.cli.scraped import Scraped
 
 
 @click.command()
@@ -31,6 +32,7 @@ from batch.cli.manner import Manner
 )
 @options.quiet
 @options.progress
+@options.metrics
 def retry(run: Path, yes: bool, env_file: Path | None, no_preflight: bool, **wanted: Any) -> int:
     """Ask chosen rows of a run again; nothing else is asked.
 
@@ -50,6 +52,7 @@ def retry(run: Path, yes: bool, env_file: Path | None, no_preflight: bool, **wan
         job,
         run,
         manner=Manner(wanted["progress"] == "json", wanted["quiet"]),
+        scraped=Scraped.at(wanted),
         yes=yes,
         environment=jobs.environment(env_file),
         again=chosen,

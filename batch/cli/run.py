@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,10 +13,12 @@ import click
 from batch import command_line, words
 from batch.cli import options, put, say
 from batch.cli.manner import Manner
+from batch.cli.scraped import Scraped
 from batch.errors import CapReached, Different, Interrupted
 
 if TYPE_CHECKING:
     from batch.cli.endings import Ending
+    from batch.engine.events import Consumer
     from batch.outputs.form import File
     from batch.planning.terms import Terms
     from batch.reports.summary import Ended
@@ -56,6 +58,7 @@ if TYPE_CHECKING:
 )
 @options.quiet
 @options.progress
+@options.metrics
 def run(whats: tuple[str, ...], **flags: Any) -> int:
     """Send every row to the model; resume where an earlier start ended.
 
@@ -86,6 +89,7 @@ def run(whats: tuple[str, ...], **flags: Any) -> int:
         record_bad_rows=flags["on_bad_row"] == "record",
         yes=flags["yes"],
         asking=not flags["yes"],
+        scraped=Scraped.at(flags),
         new=flags["new"],
         reuse=None if flags["reuse"] is None else place.run_folder(flags["reuse"]),
         cap=jobs.cap_given(flags),
@@ -105,18 +109,28 @@ def _agrees(question: str) -> bool:
         raise Interrupted("interrupted; nothing was sent") from None
 
 
-def carry_out(job: Job, folder: Path, *, manner: Manner, asking: bool = False, **how: Any) -> int:
+def carry_out(
+    job: Job,
+    folder: Path,
+    *,
+    manner: Manner,
+    asking: bool = False,
+    scraped: Scraped = Scraped(),  # noqa: B008  (frozen)
+    **how: Any,
+) -> int:
     """Run `job`, say in this manner how it went, and give the exit code.  The keywords are those of
     Terms; with `asking`, the person at the terminal may be asked whether it is not too dear.
     A signal is heard to the end: what it left to say and to write is small.
     """
     from batch.cli import signals
 
-    with signals.interruptible():
-        return _carried_out(job, folder, manner, asking, **how)
+    with signals.interruptible(), scraped.consumers(job) as told:
+        return _carried_out(job, folder, manner, told, asking=asking, **how)
 
 
-def _carried_out(job: Job, folder: Path, manner: Manner, asking: bool, **how: Any) -> int:
+def _carried_out(
+    job: Job, folder: Path, manner: Manner, told: Sequence[Consumer], *, asking: bool, **how: Any
+) -> int:
     from batch import runner
     from batch.cli import endings
     from batch.cli.export import check_terminal
@@ -133,7 +147,7 @@ def _carried_out(job: Job, folder: Path, manner: Manner, asking: bool, **how: An
     terms = Terms(**how)
     progress = Lines(sys.stderr) if manner.as_json else Progress()
     around = runner.Surroundings(
-        consumers=() if manner.quiet else (progress,),
+        consumers=(*told,) if manner.quiet else (progress, *told),
         agrees=someone() if asking and not manner.as_json else None,
         hearing=_hearing,
     )
