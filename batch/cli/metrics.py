@@ -44,7 +44,7 @@ def served(job: Job, host: str, port: int) -> Iterator[Metrics]:
     """Meanwhile whoever asks there gets the metrics of a run, which are told of its events.  Raises
     UsageError where nothing can listen there.
     """
-    disable_created_metrics()  # a series more for each, which nobody asks for
+    disable_created_metrics()  # type: ignore[no-untyped-call]  # a series more for each
     registry = CollectorRegistry()
     metrics = Metrics(registry, job)
     try:
