@@ -140,14 +140,18 @@ def _carried_out(job: Job, folder: Path, quiet: bool, asking: bool, **how: Any) 
 
 def _different(error: Different, folder: Path, *, again: bool) -> int:
     """Say what to do with a folder that holds another run."""
+    say(f"error: {error}; nothing was changed")
+    _ways_to_start_anew(folder, again=again)
+    return error.exit_code
+
+
+def _ways_to_start_anew(folder: Path, *, again: bool) -> None:
     from batch.store.folder import free_name
 
-    say(f"error: {error}; nothing was changed")
     run = command_line.quoted(folder)
     anew = command_line.of("run", folder) if again else again_command()
     say(f"to start anew, keeping it as {free_name(folder)}: {anew} --new")
     say(f"the same, taking from it the answers that still fit: {anew} --reuse {run}")
-    return error.exit_code
 
 
 def _tell(ended: Ended, folder: Path, file: File | None, terms: Terms, quiet: bool) -> None:
@@ -169,6 +173,8 @@ def _tell(ended: Ended, folder: Path, file: File | None, terms: Terms, quiet: bo
     for line in () if quiet else summary.unpriced(ended):
         say(line)
     again = terms.again is not None
+    if isinstance(ended.stopped, Different):
+        _ways_to_start_anew(folder, again=again)
     cap_flag = "--set limits.max_cost_usd=" if again else "--max-cost "
     left_out = ["--max-cost"] if isinstance(ended.stopped, CapReached) else []
     if last := summary.next_step(ended, again_command(*left_out), cap_flag):

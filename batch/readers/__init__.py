@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from batch.errors import InputError
 from batch.model import Batch, Position, Row
-from batch.readers import detection, files, fingerprints, hive, jsonl, source
+from batch.readers import detection, files, fingerprints, hive, jsonl, source, watched
 from batch.readers.fingerprints import Difference, Fingerprint
 from batch.readers.formats import FORMATS, READERS, Reader
 from batch.readers.head import Head
@@ -27,6 +27,7 @@ from batch.readers.input_columns import InputColumns
 from batch.readers.notices import notices
 from batch.readers.reading import DEFAULT, OF_RULES_1, UTF8, Reading, TextOptions
 from batch.readers.source import FIRST_BYTES, FIRST_ROWS
+from batch.readers.watched import Changed, Seen, Watched
 
 __all__ = [
     "DEFAULT",
@@ -36,12 +37,14 @@ __all__ = [
     "OF_RULES_1",
     "READERS",
     "Batch",
+    "Changed",
     "Difference",
     "Fingerprint",
     "Input",
     "Reader",
     "Reading",
     "TextOptions",
+    "Watched",
     "compare",
     "contradicted",
     "resolve",
@@ -59,6 +62,10 @@ class Input:
     """What was found out of the files, in words."""
     partitions: tuple[hive.Partition, ...] = ()
     """The values in the names of the folders of each file."""
+    seen: Seen = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "seen", watched.seen(self.files, self.reader.GROWS))
 
     @property
     def reader(self) -> Reader:

@@ -12,7 +12,7 @@ import msgspec
 
 from batch import command_line
 from batch.command_line import near
-from batch.errors import BatchError, CapReached, Doubtful
+from batch.errors import BatchError, CapReached, Different, Doubtful
 from batch.outcome import TRANSIENT
 from batch.run_folder import RunFolder
 from batch.totals import Summary, Totals
@@ -135,6 +135,8 @@ def next_step(ended: Ended, again: str, cap_flag: str = "--max-cost ") -> str | 
         return f"to go on all the same: {again} --yes"
     if isinstance(ended.stopped, CapReached):
         return f"to go on with a higher cap: {again} {cap_flag}{ended.stopped.higher:.12g}"
+    if isinstance(ended.stopped, Different):
+        return f"to go on, once the input is again what it was: {again}"
     if ended.stopped is not None:
         return f"to go on: {again}"
     transient = sum(count for name, count in ended.whole.failures.items() if name in TRANSIENT)
