@@ -18,7 +18,7 @@ from batch.outputs import form
 from batch.outputs.form import File
 from batch.planning import begun
 from batch.reports import status
-from batch.run_folder import PLAN, RunFolder, is_run
+from batch.run_folder import PLAN, is_run
 from batch.spec import Job
 from batch.store import plan
 from batch.store.budget_file import Cap
@@ -130,7 +130,7 @@ def folder_of(made: Job, what: Path) -> Path:
     if file is None and made.output.path is not None:
         return Path(made.output.path)
     name = made.name or ("stdin" if str(what) == "-" else _stem(what.absolute()))
-    if made.name is None and RunFolder(what).plan.exists():
+    if made.name is None and is_run(what):
         name = _next(name)
     if not name or "/" in name or name.startswith("."):
         raise JobError(f"name: {name!r} cannot be a folder's name")
@@ -171,7 +171,7 @@ def run_folder(what: Path) -> Path:
             what,
         )
     beside = Path(f"{what}.run")
-    return beside if not RunFolder(what).plan.exists() and beside.is_dir() else what
+    return beside if not is_run(what) and beside.is_dir() else what
 
 
 def runs(whats: Iterable[Path]) -> Iterator[Path]:

@@ -184,10 +184,10 @@ def _tell(ended: Ended, folder: Path, file: File | None, terms: Terms, quiet: bo
 def _check_ours(file: File, folder: Path) -> None:
     """Raises Refused where files are that no run in `folder` has written."""
     from batch.outputs import export
-    from batch.run_folder import RunFolder
+    from batch.run_folder import is_run
 
     there = [path for path in export.paths(file) if path.exists()]
-    if there and not RunFolder(folder).plan.exists():
+    if there and not is_run(folder):
         hint = "choose another name with -o"
         raise Refused(f"{there[0]} is there already, and no run of ours", hint=hint)
 

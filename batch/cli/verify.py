@@ -27,9 +27,9 @@ def verify(run: Path, with_input: bool, repair: bool, as_json: bool) -> int:
 
     from batch import runs
     from batch.cli import jobs
+    from batch.damage import way_out_of
     from batch.run_folder import RunFolder
     from batch.store import repair as repairing
-    from batch.store.files import way_out_of
 
     run = jobs.run_folder(run)
     if repair:

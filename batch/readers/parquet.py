@@ -190,6 +190,12 @@ def united(paths: Sequence[str], found: Sequence[pa.Schema]) -> pa.Schema:
     return whole
 
 
+def schema_of(path: str) -> pa.Schema:
+    """The columns of one file with all that its writer noted of each."""
+    with _open(path) as file:
+        return file.parquet.schema_arrow
+
+
 def columns_of(path: str) -> pa.Schema:
     """The columns of one file, and what its writer noted of them."""
     with _open(path) as file:

@@ -21,8 +21,8 @@ from typing import Any, BinaryIO, TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from batch import command_line
-from batch.errors import Damaged, StorageError
+from batch.damage import damaged
+from batch.errors import StorageError
 from batch.run_folder import is_run, run_of
 
 T = TypeVar("T")
@@ -305,16 +305,6 @@ def _regular(path: str, flags: int) -> int:
 def is_something_else(path: Path) -> bool:
     """Whether what lies there is no file."""
     return os.path.lexists(path) and not path.is_file()
-
-
-def damaged(path: Path, why: str) -> Damaged:
-    """What is wrong with a file of a run, and the way out."""
-    return Damaged(f"{path}: {why}", hint=way_out_of(run_of(path)))
-
-
-def way_out_of(run: Path) -> str:
-    """What to do about a damaged run."""
-    return f"set aside what is damaged with: {command_line.of('verify', '--repair', run)}"
 
 
 def refused(error: OSError, path: Path) -> StorageError:

@@ -16,6 +16,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from batch.damage import damaged
 from batch.model import Position
 from batch.store import files
 from batch.totals import Summary
@@ -67,11 +68,11 @@ def read_schema(path: Path) -> pa.Schema:
     try:
         known = None if noted is None else msgspec.json.decode(noted, type=_Hash)
     except ValueError:
-        raise files.damaged(path, "its footer is damaged") from None
+        raise damaged(path, "its footer is damaged") from None
     if known is not None and not hash_fits(path, known):
-        raise files.damaged(path, "its bytes have changed since it was written")
+        raise damaged(path, "its bytes have changed since it was written")
     if "row" not in schema.names:
-        raise files.damaged(path, "holds no columns of a run")
+        raise damaged(path, "holds no columns of a run")
     return schema
 
 
@@ -112,9 +113,9 @@ def footer(path: Path) -> Footer:
         found = msgspec.json.decode(metadata[KEY], type=Footer)
     except (FileNotFoundError, KeyError, ValueError) as error:
         why = f"no part of a run, or damaged ({type(error).__name__})"
-        raise files.damaged(path, why) from None
+        raise damaged(path, why) from None
     if found.rows_present != rows:
-        raise files.damaged(path, f"has {rows} rows, its footer says {found.rows_present}")
+        raise damaged(path, f"has {rows} rows, its footer says {found.rows_present}")
     return found
 
 

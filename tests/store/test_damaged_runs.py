@@ -109,3 +109,42 @@ def test_a_writer_that_looks_at_no_lock_is_noticed(api, start, batchmill, damagi
     _, said = process.communicate(timeout=60)
     assert process.returncode == 4
     assert "whose file lock was removed" in said
+
+
+@pytest.mark.parametrize("damage", [deleted, a_folder, a_fifo, a_loop], ids=lambda d: d.__name__)
+@pytest.mark.parametrize(
+    "name",
+    ["run.json", "completions/part-00000001.parquet", "completions/part-00000003.parquet"],
+)
+def test_a_damaged_run_as_input_is_named_and_not_waited_for(
+    batchmill, damaging, tmp_path, name, damage
+):
+    folder = damaging.copied(tmp_path)
+    damage(folder / "runs/in" / name, None)
+    flags = asking(damaging.api, "-p", "{{ completion }}")
+    (folder / "next.toml").write_text(
+        f'input = "runs/in"\nprompt.user = "{{{{ completion }}}}"\nrequest.model = "m"\n'
+        f'endpoint.base_url = "{damaging.api.url}"\n'
+    )
+    damaging.api.reset_ledger()
+    commands = [("run", "next.toml"), ("run", "runs/in", "runs/neighbour", *flags, "-o", "out")]
+    for command in (*commands, ("validate", "next.toml"), ("estimate", "next.toml")):
+        told = batchmill(*command, timeout=30)
+        assert told.exit_code == 5, told.stderr
+        assert "runs/in/completions" in told.stderr or "runs/in/run.json" in told.stderr
+        assert "verify --repair" in told.stderr
+    assert not damaging.api.ledger
+    assert not (folder / "out").exists()
+
+
+@pytest.mark.parametrize("damage", [deleted, a_folder, a_fifo, a_loop], ids=lambda d: d.__name__)
+def test_a_damaged_run_in_a_folder_is_left_out_as_a_whole_one_is(
+    batchmill, damaging, tmp_path, damage
+):
+    folder = damaging.copied(tmp_path)
+    damage(folder / "runs/in/run.json", None)
+    write(folder / "runs/more.jsonl", ["one"])
+    damaging.api.reset_ledger()
+    told = batchmill("run", "runs", *asking(damaging.api, "-o", "out"))
+    assert told.exit_code == 0, told.stderr
+    assert damaging.api.prompts() == {"one": 1}
