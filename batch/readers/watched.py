@@ -79,7 +79,7 @@ class Watched:
             try:
                 batch = next(batches, None)
             except InputError:
-                self.look_again()
+                self._look_at_all()
                 raise
             if batch is None:
                 return
@@ -94,9 +94,15 @@ class Watched:
                 self._compare(file, status)
 
     def look_again(self) -> None:
-        """Compare the content of files whose status has changed since.  Raises Changed."""
-        self._idle_until = self._clock()
-        for file in range(len(self.source.files) if self._was_read else 0):
+        """Compare the content of files whose status has changed since, if any was read.  Raises
+        Changed.
+        """
+        if self._was_read:
+            self._look_at_all()
+
+    def _look_at_all(self) -> None:
+        for file in range(len(self.source.files)):
+            self._idle_until = self._clock()
             self._look(file)
 
     def _look(self, file: int) -> None:

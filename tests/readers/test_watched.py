@@ -362,6 +362,25 @@ def test_a_file_that_keeps_growing_is_not_compared_all_the_time(tmp_path):
         next(batches)
 
 
+def test_a_touched_file_does_not_hide_another_that_changed(tmp_path):
+    first, last = (write(tmp_path / f"{name}.jsonl", PROMPTS) for name in "ab")
+    watched = Watched(resolve("*.jsonl", tmp_path), Clock())
+    assert list(watched.batches(Position()))
+    touched(first, first)
+    overwritten(last, last)
+    with pytest.raises(Changed, match=r"^b\.jsonl differs"):
+        watched.look_again()
+
+
+def test_a_file_that_can_no_longer_be_read_is_told_as_changed(tmp_path):
+    write(tmp_path / "in.jsonl", PROMPTS).rename(tmp_path / "in.json")
+    watched = Watched(resolve("in.json", tmp_path))
+    batches = watched.batches(Position())
+    os.truncate(tmp_path / "in.json", 100)
+    with pytest.raises(Changed):
+        next(batches)
+
+
 def test_a_change_that_no_status_tells_is_found_at_the_end(tmp_path):
     path = write(tmp_path / "in.jsonl", PROMPTS)
     before = resolve("in.jsonl", tmp_path).fingerprints()
