@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 import pyarrow as pa
 
-from batch import command_line
+from batch import command_line, footer_hash
 from batch.damage import damaged
 from batch.errors import InputError
 from batch.model import Batch, Position, Row
@@ -70,8 +70,11 @@ def _plan(path: Path) -> _Plan:
 
 def _rows(path: Path) -> int:
     try:
+        with source.open_seekable(str(path)) as file:
+            if not footer_hash.fits(file):
+                raise damaged(path, "its footer is damaged")
         return parquet.size(str(path)) or 0
-    except InputError as error:
+    except (InputError, OSError) as error:
         raise damaged(path, str(error).removeprefix(f"{path.name}: ")) from None
 
 

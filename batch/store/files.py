@@ -21,6 +21,7 @@ from typing import Any, BinaryIO, TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from batch import footer_hash
 from batch.damage import damaged
 from batch.errors import StorageError
 from batch.run_folder import is_run, run_of
@@ -251,7 +252,9 @@ def parquet(path: Path) -> pq.ParquetFile:
     """A Parquet file to read, page by page, against its checksums.  Opening and reading it raise what
     `stored` raises, and Damaged.
     """
-    stored(path).close()
+    with stored(path) as file, readable(path):
+        if not footer_hash.fits(file):
+            raise damaged(path, "its footer is damaged")
     with readable(path):
         return _Parquet(path, pre_buffer=False, page_checksum_verification=True)
 

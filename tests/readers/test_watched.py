@@ -18,6 +18,7 @@ from batch.errors import InputError
 from batch.model import Position
 from batch.readers import Changed, resolve
 from batch.readers.watched import SHARE, Watched
+from batch.store import parts
 from tests.fake_api import FakeAPI, answer_to
 from tests.reading import asking, completions, rows, texts, tree, until, write
 
@@ -147,7 +148,9 @@ class Held:
             found = pq.ParquetFile(self.path).read()
             at = found.schema.names.index("completion")
             others = pa.array(["another"] * len(found))
-            pq.write_table(found.set_column(at, "completion", others), self.folder / "other")
+            changed, footer = found.set_column(at, "completion", others), parts.footer(self.path)
+            with (self.folder / "other").open("wb+") as file:
+                parts.write(file, changed.schema, iter([changed]), lambda: footer)
             return self.folder / "other"
         self._write(self.folder / "others", MORE)
         return self.folder / "others" / self.case.files[self.case.changes]

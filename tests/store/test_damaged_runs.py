@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from batch import readers
+from batch.errors import Damaged
+from batch.planning import begun
 from batch.run_folder import RunFolder
+from batch.store import contents, parts
 from tests.damaged_runs import DAMAGES, Damaging, a_fifo, a_folder, a_loop, deleted
 from tests.fake_api import FakeAPI, Step
 from tests.reading import asking, completions, texts, until, write
@@ -135,6 +139,48 @@ def test_a_damaged_run_as_input_is_named_and_not_waited_for(
         assert "verify --repair" in told.stderr
     assert not damaging.api.ledger
     assert not (folder / "out").exists()
+
+
+def test_a_footer_that_changed_is_damage_wherever_the_bit_was(damaging, tmp_path):
+    run = RunFolder(damaging.copied(tmp_path) / "runs/in")
+    _, layout = begun.opened(run.path)
+    good = run.sealed(1).read_bytes()
+    start = len(good) - 8 - int.from_bytes(good[-8:-4], "little")
+    ways = (
+        lambda: contents.chosen(run, 1, layout, ["output_tokens"]),
+        lambda: parts.footer(run.sealed(1)),
+        lambda: list(contents.tables(run, layout)),
+        lambda: readers.resolve(str(run.path), tmp_path),
+    )
+    for at in range(start, len(good) - 8, 97):
+        content = bytearray(good)
+        content[at] ^= 1 << at % 8
+        run.sealed(1).write_bytes(content)
+        for way in ways:
+            with pytest.raises(Damaged):
+                way()
+    run.sealed(1).write_bytes(good)
+    for way in ways:
+        way()
+
+
+@pytest.mark.parametrize("name", [b"output_tokens", b"row", b"status"])
+def test_a_part_whose_columns_are_called_otherwise_is_named(batchmill, damaging, tmp_path, name):
+    part = damaging.copied(tmp_path) / "runs/in/completions/part-00000001.parquet"
+    head, mark, rest = part.read_bytes().rpartition(b"ARROW:schema")
+    part.write_bytes(head.replace(name, name.upper()) + mark + rest)
+    damaging.api.reset_ledger()
+    for command in (
+        ("show", "-n", "100", "runs/in"),
+        ("report", "runs/in"),
+        ("export", "runs/in", "-o", "x.csv"),
+    ):
+        told = batchmill(*command)
+        assert told.exit_code == 5, told.stderr
+        assert "part-00000001.parquet: its footer is damaged" in told.stderr
+    assert batchmill("verify", "--repair", "runs/in").exit_code == 1
+    assert batchmill(*damaging.command).exit_code == 0
+    assert damaging.api.prompts() == dict.fromkeys(texts(24)[6:12], 1)
 
 
 @pytest.mark.parametrize("damage", [deleted, a_folder, a_fifo, a_loop], ids=lambda d: d.__name__)
