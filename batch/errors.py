@@ -84,7 +84,9 @@ class Refused(BatchError):
 
 
 class Different(Refused):
-    """The folder holds the run of another job or another input."""
+    """The folder holds the run of another job or another input, or its input has become
+    another while it was read.
+    """
 
 
 class StorageError(BatchError):

@@ -26,6 +26,9 @@ OURS = frozenset(
 )
 """What lies in a run's folder; and its own copy of what came on standard input, `input.*`."""
 
+DEEPEST = 3
+"""Levels at which the files of a run lie: `open/part-00000000/journal.jsonl` is at the third."""
+
 PART = re.compile(r"part-(\d{8})(?:\.parquet)?$")
 
 
@@ -35,9 +38,11 @@ def is_ours(name: str) -> bool:
 
 
 def run_of(path: Path) -> Path:
-    """The folder of the run in which a file of it lies."""
-    inner = [each for each in path.parents if each.name in (COMPLETIONS, OPEN, DRAFTS)]
-    return (inner[0] if inner else path).parent
+    """The folder of the run in which a file of it lies, also where nothing tells that it is one."""
+    near = list(path.parents)[:DEEPEST]
+    inner = [each for each in near[: DEEPEST - 1] if each.name in (COMPLETIONS, OPEN, DRAFTS)]
+    known = [run for run in near if is_run(run) and not (run.name == DRAFTS and is_run(run.parent))]
+    return known[0] if known else (inner[0] if inner else path).parent
 
 
 def is_run(folder: Path) -> bool:

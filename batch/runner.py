@@ -14,8 +14,7 @@ import msgspec
 
 from batch import pooling
 from batch.costs.budget import Reservations
-from batch.engine import events, logged, loop
-from batch.engine import feed as feeding
+from batch.engine import events, logged, loop, steps
 from batch.engine.counts import Counts
 from batch.engine.engine import Engine
 from batch.engine.events import Consumer, Events
@@ -66,7 +65,7 @@ def run(job: Job, folder: Path, terms: Terms, around: Surroundings = NOBODY) -> 
         targets = _targets(prepared, told, stack)
         opened = open_run.opened(prepared, folder, told.notice, stack)
         told.add(logged.to(opened.log))
-        for source in (prepared.source, opened.source):
+        for source in (prepared.source, opened.watched.source):
             source.forget()
         for line in prepared.first_words:
             told.notice(line)
@@ -105,8 +104,8 @@ async def _ask(
     maker = open_run.maker(prepared, opened)
     records = Sends(opened.disk, opened.run, unanswered, maker.bearing)
     store = opened.store(asked.output.part_rows, counts.adding(told), records)
-    steps = feeding.steps(opened.run, opened.source, opened.found, prepared.redo, asked.limit)
-    feed = Feed(store, opened.source, steps, 2 * workers + 100, counts.take_back, clock)
+    todo = steps.of(opened.run, opened.watched, opened.found, prepared.redo, asked.limit)
+    feed = Feed(store, opened.watched, todo, 2 * workers + 100, counts.take_back, clock)
     extent = Extent(feed, prepared.rows, asked.limit, is_whole=prepared.redo.missing)
     hooks = Hooks(store.write_down, store.room, told.notice)
     wiring = Wiring(workers, plan.keys, hooks, store, reservations, clock)

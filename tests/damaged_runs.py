@@ -1,8 +1,8 @@
 """`python -m tests.damaged_runs [RUNS] [SEED]`: run folders with a random file damaged at random; every
-command looks at them, `verify --repair` mends them, and `run` finishes them.
+command looks at them, another run reads them, `verify --repair` mends them, and `run` finishes them.
 
 No command may hang or call it a bug.  What a healthy file held is there in the end, and is not asked
-again.
+again.  What is read from a damaged run is all of it, or nothing.
 """
 
 from __future__ import annotations
@@ -107,6 +107,7 @@ class Damaging:
         self.api = api
         self.folder = folder
         self.command = ("run", "in.jsonl", *asking(api, "--set", f"output.part_rows={PART_ROWS}"))
+        self.reading = ("run", "runs/in", *asking(api, "-p", "{{ completion }}", "-o", "out"))
         self.templates = (self._finished(), self._killed())
 
     def _finished(self) -> Template:
@@ -171,6 +172,9 @@ class Damaging:
             assert code in (0, 1) or "error" in output or "damaged" in output, (command, output)
             if "runs" in command:
                 assert "neighbour" in output or command[0] == "report", output
+        code, output = said(self.reading, folder)
+        assert code in (0, 2, 5), (self.reading, code, output)
+        assert code or len(rows(folder / "out")) == ROWS, (self.reading, output)
         if at_once:
             code, output = said(self.command, folder)
             assert code in (0, 2, 4, 5), (code, output)

@@ -13,7 +13,7 @@ Struct = dict[int, list[Any]]
 
 NUM_ROWS, ROW_GROUPS = 3, 4
 OF_GROUP = {"columns": 1, "rows": 3}
-META_DATA, NUM_VALUES = 3, 5
+META_DATA, NUM_VALUES, SIZES, OF_LEVELS = 3, 5, 16, 3
 
 TRUE, FALSE, BYTE, INTEGERS, DOUBLE, BINARY, LISTS, STRUCT = 1, 2, 3, (4, 5, 6), 7, 8, (9, 10), 12
 
@@ -43,6 +43,12 @@ def rows_of_group(footer: Struct, group: int, count: int) -> None:
 def values(footer: Struct, group: int, column: int, count: int) -> None:
     """Let a column of a row group say that it has so many values."""
     columns(footer, group)[column][META_DATA][1][NUM_VALUES][1] = count
+
+
+def level_more(footer: Struct, group: int, column: int) -> None:
+    """Let a column of a row group count the values of a level that it has not."""
+    about = columns(footer, group)[column][META_DATA][1]
+    about[SIZES][1][OF_LEVELS][1][1].append(5)
 
 
 def columns(footer: Struct, group: int) -> list[Struct]:

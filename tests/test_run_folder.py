@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from batch.run_folder import RunFolder, is_ours
+import pytest
+
+from batch.run_folder import RunFolder, is_ours, run_of
 
 RUN = RunFolder(Path("runs/in"))
 
@@ -29,6 +31,19 @@ def test_a_run_lies_where_it_always_lay():
     assert {path: RUN.path / name for path, name in lies.items()} == {path: path for path in lies}
     assert all(is_ours(Path(name).parts[0]) for name in lies.values())
     assert not is_ours("notes.txt")
+
+
+@pytest.mark.parametrize("name", ["in", "tmp/in", "open/deep/in", "completions", "tmp"])
+@pytest.mark.parametrize("begun", [True, False])
+def test_the_run_of_a_file_is_known_whatever_the_folders_above_are_called(tmp_path, name, begun):
+    run = RunFolder(tmp_path / "tmp" / name)
+    for path in (run.completions, run.drafts, run.opened(7).path):
+        path.mkdir(parents=True)
+    lies = [run.sealed(7), run.schema, run.opened(7).journal, run.sent(7), run.drafts / "run.json"]
+    if begun:
+        run.plan.touch()
+        lies += [run.plan, run.lock, run.completions, run.opened(7).path]
+    assert {run_of(path) for path in lies} == {run.path}
 
 
 def test_parts_are_found_by_number_and_nothing_else_is_a_part(tmp_path):

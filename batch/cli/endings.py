@@ -18,7 +18,8 @@ from batch.reports.summary import Ended, Step
 
 class Ending(msgspec.Struct, frozen=True, kw_only=True):
     """`file` is what the results were to be written to, if anything, and `notices` tell of that;
-    `prices` are the models for which the job has some; `step` is what to do next.
+    `prices` are the models for which the job has some; `ways` to start anew, where the input has changed;
+    `step` is what to do next.
     """
 
     ended: Ended
@@ -26,6 +27,7 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
     file: File | None
     notices: tuple[str, ...]
     prices: tuple[str, ...]
+    ways: tuple[str, ...]
     step: Step | None
 
     @property
@@ -48,7 +50,7 @@ def tell(ending: Ending, manner: Manner) -> None:
 
 def _lines(ending: Ending) -> list[str]:
     lines = [*ending.notices, *summary.lines(ending.ended, ending.path)]
-    lines += [*reversed(_error(ending)), *summary.prices(ending.ended, ending.prices)]
+    lines += [*reversed(_error(ending)), *ending.ways, *summary.prices(ending.ended, ending.prices)]
     return [*lines, str(ending.step)] if ending.step else lines
 
 

@@ -176,19 +176,23 @@ def _hearing(interrupt: Interrupt) -> Iterator[None]:
 
 def _different(error: Different, folder: Path, manner: Manner, *, again: bool) -> int:
     """Say what to do with a folder that holds another run."""
-    from batch.store.folder import free_name
-
-    run = command_line.quoted(folder)
-    anew = command_line.of("run", folder) if again else command_line.of(*again_words())
-    ways = (
-        f"to start anew, keeping it as {free_name(folder)}: {anew} --new",
-        f"the same, taking from it the answers that still fit: {anew} --reuse {run}",
-    )
+    ways = _ways_to_start_anew(folder, again=again)
     if any(manner):
         raise Different(f"{error}; nothing was changed", hint="; ".join(ways))
     for line in (f"error: {error}; nothing was changed", *ways):
         say(line)
     return error.exit_code
+
+
+def _ways_to_start_anew(folder: Path, *, again: bool) -> tuple[str, ...]:
+    from batch.store.folder import free_name
+
+    run = command_line.quoted(folder)
+    anew = command_line.of("run", folder) if again else command_line.of(*again_words())
+    return (
+        f"to start anew, keeping it as {free_name(folder)}: {anew} --new",
+        f"the same, taking from it the answers that still fit: {anew} --reuse {run}",
+    )
 
 
 def _ending(ended: Ended, job: Job, file: File | None, terms: Terms) -> Ending:
@@ -203,12 +207,16 @@ def _ending(ended: Ended, job: Job, file: File | None, terms: Terms) -> Ending:
         notices = tuple(written(ended.run.path, file).notices)
     cap = "--max-cost {}" if terms.again is None else "--set limits.max_cost_usd={}"
     left_out = ["--max-cost"] if isinstance(ended.stopped, CapReached) else []
+    ways: tuple[str, ...] = ()
+    if isinstance(ended.stopped, Different):
+        ways = _ways_to_start_anew(ended.run.path, again=terms.again is not None)
     return Ending(
         ended=ended,
         exit_code=0 if probes and ended.exit_code == 1 else ended.exit_code,
         file=None if probes else file,
         notices=notices,
         prices=tuple(job.prices),
+        ways=ways,
         step=summary.next_step(ended, again_words(*left_out), cap),
     )
 

@@ -30,10 +30,10 @@ def verify(run: Path, with_input: bool, repair: bool, as_json: bool) -> int:
     import msgspec
 
     from batch import runs
+    from batch.damage import way_out_of
     from batch.planning import place
     from batch.run_folder import RunFolder
     from batch.store import repair as repairing
-    from batch.store.files import way_out_of
 
     run = place.run_folder(run)
     if repair:

@@ -20,7 +20,7 @@ from batch.engine.pooled_sender import PooledSender
 from batch.engine.questions import Questions, Refused
 from batch.engine.sender import Sender, Unsendable
 from batch.engine.task import Task
-from batch.errors import BatchError, InputError, Interrupted, Stopped, StorageError
+from batch.errors import BatchError, Different, InputError, Interrupted, Stopped, StorageError
 from batch.model import Request
 from batch.outcome import Accept
 from batch.store.writer import Store
@@ -114,7 +114,7 @@ class Engine:
                 decided = self._judge.decide(task, done, judged, now)
                 self._carry_out(task, *decided)
                 await self._store.room()
-        except (StorageError, InputError) as error:
+        except (StorageError, InputError, Different) as error:
             self._stop(error)
 
     async def _doubt(self) -> None:

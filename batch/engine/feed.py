@@ -12,42 +12,17 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
-import msgspec
-
+from batch.engine import stop_reasons
 from batch.engine.retry import Waiting
+from batch.engine.steps import Filled, Reopen, Slice, Step
 from batch.engine.task import Task
-from batch.model import Batch, Row
-from batch.readers import Input
-from batch.run_folder import RunFolder
-from batch.store import spool
+from batch.model import Row
+from batch.readers import Changed, Watched
 from batch.store.open_parts import OpenPart
-from batch.store.recover import Found, Redo, end_of, to_do
 from batch.store.writer import Store
 from batch.totals import Summary
-
-
-class _Reopen(msgspec.Struct, frozen=True):
-    found: Found
-    to_do: bytes
-    taken_back: Summary
-    attempts: dict[int, int]  # recorded of the rows that are taken back
-
-
-class _Slice(msgspec.Struct, frozen=True):
-    """A batch of the reopened part that was `found`, or of new input (None)."""
-
-    batch: Batch
-    found: Found | None = None
-    first_row: int = 0
-
-
-class _Filled(msgspec.Struct, frozen=True):
-    found: Found
-
-
-Step = _Reopen | _Slice | _Filled
-"""One thing to do: open a part again, ask the rows of a batch, or end the part's slice."""
 
 
 class Feed:
@@ -56,18 +31,19 @@ class Feed:
     def __init__(
         self,
         store: Store,
-        source: Input,
+        watched: Watched,
         steps: Iterator[Step],
         window: int,
         on_taken_back: Callable[[Summary], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`steps` is what is to be done, as `steps` below gives it.  New rows are taken while fewer
+        """`steps` is what is to be done, as `steps.of` gives it.  New rows are taken while fewer
         than `window` are on their way.  `on_taken_back` hears of rows that had a result and are
         asked again.
         """
         self._store = store
-        self._source = source
+        self._watched = watched
+        self._source = watched.source
         self._window = window
         self._on_taken_back = on_taken_back
         self._clock = clock
@@ -89,7 +65,7 @@ class Feed:
     async def take(self) -> Task | None:
         """The next row to ask; None when there will be no more.  `finish` or `put_back` it.
 
-        Raises StorageError once nothing can be written any more.
+        Raises StorageError once nothing can be written any more, Different for a changed input.
         """
         while not self._stopped:
             if self._store.failure is not None:
@@ -99,6 +75,7 @@ class Feed:
                 self._in_flight += 1
                 return task
             if self.ended and not (self._in_flight or self._waiting or self._ahead):
+                await self._look_again()
                 break
             await self._change()
         self._wake()
@@ -193,7 +170,7 @@ class Feed:
                     return Task(row)
             if self.ended or not self._fetched.done() or not self._store.has_room():
                 return None
-            step = self._fetched.result()
+            step = self._step()
             if step is None:
                 self.ended = True
                 self._store.input_ended()
@@ -201,93 +178,38 @@ class Feed:
             self._fetched = self._fetch()
             self._take_step(step)
 
+    def _step(self) -> Step | None:
+        """The one that was fetched.  Raises Different where the input has changed meanwhile."""
+        with self._telling_changes():
+            return self._fetched.result()
+
+    async def _look_again(self) -> None:
+        """Whether the input is the same now that all is answered.  Raises Different."""
+        with self._telling_changes():
+            await asyncio.get_running_loop().run_in_executor(self._reader, self._watched.look_again)
+
+    @contextmanager
+    def _telling_changes(self) -> Iterator[None]:
+        try:
+            yield
+        except Changed as change:
+            raise stop_reasons.changed(self.rows, str(change), change.until) from None
+
     def _take_step(self, step: Step) -> None:
         match step:
-            case _Reopen(found, wanted, taken_back, attempts):
+            case Reopen(found, wanted, taken_back, attempts):
                 if found.rows is None:
                     self._store.resume_last(found, wanted, attempts)
                 else:
                     self._parts[found.number] = self._store.reopen(found, wanted, attempts)
                 self._on_taken_back(taken_back)
-            case _Slice(batch, None, _):
+            case Slice(batch, None, _):
                 first = self._store.take_in(batch)
                 self._rows = iter(self._source.rows(batch, first))
-            case _Slice(batch, found, first):
+            case Slice(batch, found, first):
                 assert found is not None
                 if not found.spooled:
                     self._store.respool(self._parts[found.number], batch)
                 self._rows = iter(self._source.rows(batch, first))
-            case _Filled(found):
+            case Filled(found):
                 self._store.filled(self._parts.pop(found.number))
-
-
-def steps(
-    run: RunFolder, source: Input, found: list[Found], redo: Redo, limit: int | None
-) -> Iterator[Step]:
-    """All that is to be done, in input order.  Runs in the reader's thread."""
-    position, next_row = end_of(found)
-    last: _Reopen | None = None
-    for part in found:
-        if part.rows is None:
-            last = _last(run, source, part, redo, limit)
-            yield last
-        elif _needs_work(part, redo):
-            yield from _again(run, source, part, redo, limit)
-    known = len(last.to_do) if last else 0
-    left = None if limit is None else max(known, limit - next_row)
-    if not redo.missing:
-        left = known
-    for batch in _first(source.batches(position), left):
-        yield _Slice(batch)
-
-
-def _needs_work(part: Found, redo: Redo) -> bool:
-    if part.generation > 0 or part.footer is None:
-        return True
-    return (redo.missing and not part.footer.complete) or redo.anything_in(part.footer.summary)
-
-
-def _last(run: RunFolder, source: Input, part: Found, redo: Redo, limit: int | None) -> _Reopen:
-    """The last part, which is still open: its slice is read again, at least up to its last result."""
-    wanted, taken_back, attempts = to_do(run, part, redo, source.chosen)
-    return _Reopen(part, _up_to(limit, part, wanted), taken_back, attempts)
-
-
-def _again(
-    run: RunFolder, source: Input, part: Found, redo: Redo, limit: int | None
-) -> Iterator[Step]:
-    assert part.rows is not None
-    wanted, taken_back, attempts = to_do(run, part, redo, source.chosen)
-    wanted = _up_to(limit, part, wanted)
-    if not any(wanted) and not part.generation:
-        return
-    yield _Reopen(part, wanted, taken_back, attempts)
-    first = part.start_row
-    for batch in _slice_of(run, source, part):
-        yield _Slice(batch, part, first)
-        first += len(batch.table)
-    yield _Filled(part)
-
-
-def _up_to(limit: int | None, part: Found, to_do: bytes) -> bytes:
-    """`to_do`, nothing being to do from row `limit` on."""
-    kept = len(to_do) if limit is None else max(0, limit - part.start_row)
-    return to_do[:kept].ljust(len(to_do), b"\0")
-
-
-def _slice_of(run: RunFolder, source: Input, part: Found) -> Iterator[Batch]:
-    if part.spooled:
-        found = spool.read(run.opened(part.number).spool)
-        return found[1] if found else iter(())
-    return _first(source.batches(part.start), part.rows)
-
-
-def _first(batches: Iterator[Batch], rows: int | None) -> Iterator[Batch]:
-    """The first `rows` rows; all of them when None."""
-    for batch in batches:
-        if rows is not None and rows <= len(batch.table):
-            if rows:
-                yield batch if rows == len(batch.table) else batch.cut(rows)[0]
-            return
-        yield batch
-        rows = None if rows is None else rows - len(batch.table)

@@ -8,7 +8,7 @@ from decimal import ROUND_UP, Decimal
 
 from batch.apis import APIS
 from batch.engine.sanity import DOUBTED
-from batch.errors import CapReached, Doubtful, Stopped
+from batch.errors import CapReached, Different, Doubtful, Stopped
 from batch.model import Attempt
 from batch.words import money
 
@@ -55,9 +55,21 @@ def out_of_patience(wait: float, message: str, longest: float) -> Stopped:
     over = "for longer than retry.max_wait" if wait > longest else "and retry.max_wait is over"
     hint = "come back later: it does not say when"
     if wait and math.isfinite(wait):
-        when = time.strftime("%Y-%m-%d %H:%M:%S %Z", time.localtime(time.time() + wait))
-        hint = f"come back after {when}"
+        hint = f"come back after {_moment(time.time() + wait)}"
     return Stopped(f"the server has no room {over}: {message}", hint=hint)
+
+
+def _moment(at: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S %Z", time.localtime(at))
+
+
+def changed(rows: int, how: str, until: float) -> Different:
+    """`rows` of the input were taken from it as it was, which is sure `until` then."""
+    return Different(
+        f"the input was changed while it was read: {how}; its first {rows:,} rows were read before,"
+        f" until {_moment(until)}, and none since",
+        hint="what was answered is kept",
+    )
 
 
 def down(why: str, seconds: float) -> Stopped:

@@ -22,7 +22,7 @@ from batch.errors import BatchError, Different, Interrupted
 from batch.model import Result
 from batch.planning import begun, comparison, sources
 from batch.planning.prepare import Prepared
-from batch.readers import Input
+from batch.readers import Fingerprint, Input, Watched
 from batch.results import Maker
 from batch.run_folder import RunFolder
 from batch.store import budget_file, folder, lock, plan
@@ -45,7 +45,7 @@ class Opened(msgspec.Struct, frozen=True):
     disk: Disk
     run: RunFolder
     plan: Plan
-    source: Input
+    watched: Watched
     found: list[Found]
     layout: Layout
     log: Log
@@ -173,11 +173,12 @@ def _locked(prepared: Prepared, run: RunFolder, say: Say, stack: ExitStack) -> O
     source = comparison.sampled(job, source, known)
     if job.input == "-":
         job, source = _keep_input(disk, prepared, run)
+    watched = Watched(source)
     if known is None:
         if prepared.schema is None:
             raise Different(f"{run.path}: the run that was there has just gone")
         folder.begin(disk, run, prepared.schema)
-    now = _plan(prepared, job, source, known)
+    now = _plan(prepared, job, source, watched.fingerprints, known)
     layout = begun.layout(run.path, now)
     found, damages = recover(disk, run)
     for damage in damages:
@@ -188,7 +189,7 @@ def _locked(prepared: Prepared, run: RunFolder, say: Say, stack: ExitStack) -> O
         "start", batchmill=now.batchmill, run_id=now.run_id, resumed=now.resumed, parts=len(found)
     )
     stood = None if known is None else known.state
-    return Opened(disk, run, now, source, found, layout, log, stood)
+    return Opened(disk, run, now, watched, found, layout, log, stood)
 
 
 def _keep_input(disk: Disk, prepared: Prepared, run: RunFolder) -> tuple[spec.Job, Input]:
@@ -205,8 +206,14 @@ def _keep_input(disk: Disk, prepared: Prepared, run: RunFolder) -> tuple[spec.Jo
     return job, sources.from_files(paths, prepared.source)
 
 
-def _plan(prepared: Prepared, job: spec.Job, source: Input, known: Plan | None) -> Plan:
-    tables, prints = spec.tables_of(job), msgspec.to_builtins(source.fingerprints())
+def _plan(
+    prepared: Prepared,
+    job: spec.Job,
+    source: Input,
+    fingerprints: list[Fingerprint],
+    known: Plan | None,
+) -> Plan:
+    tables, prints = spec.tables_of(job), msgspec.to_builtins(fingerprints)
     again, reuse = prepared.terms.again, prepared.terms.reuse
     data = sources.values(prepared.terms.data)
     if known is None:

@@ -9,7 +9,7 @@ from batch import job_toml, spec
 from batch.errors import JobError, Refused, UsageError
 from batch.outputs import export, form
 from batch.outputs.form import File
-from batch.run_folder import RunFolder
+from batch.run_folder import is_run
 from batch.spec import Job
 
 
@@ -23,7 +23,7 @@ def folder_of(made: Job, what: Path) -> Path:
     if file is None and made.output.path is not None:
         return Path(made.output.path)
     name = made.name or ("stdin" if str(what) == "-" else stem(what.absolute()))
-    if made.name is None and RunFolder(what).plan.exists():
+    if made.name is None and is_run(what):
         name = _next(name)
     if not name or "/" in name or name.startswith("."):
         raise JobError(f"name: {name!r} cannot be a folder's name")
@@ -64,12 +64,12 @@ def run_folder(what: Path) -> Path:
             what,
         )
     beside = Path(f"{what}.run")
-    return beside if not RunFolder(what).plan.exists() and beside.is_dir() else what
+    return beside if not is_run(what) and beside.is_dir() else what
 
 
 def check_ours(file: File, folder: Path) -> None:
     """Raises Refused where files are that no run in `folder` has written."""
     there = [path for path in export.paths(file) if path.exists()]
-    if there and not RunFolder(folder).plan.exists():
+    if there and not is_run(folder):
         hint = "choose another name with -o"
         raise Refused(f"{there[0]} is there already, and no run of ours", hint=hint)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from batch.errors import InputError
 from batch.model import Batch, Position, Row
-from batch.readers import detection, files, fingerprints, hive, jsonl, sampled, source
+from batch.readers import detection, files, fingerprints, hive, jsonl, sampled, source, watched
 from batch.readers.fingerprints import Difference, Fingerprint
 from batch.readers.formats import FORMATS, READERS, SIZED_IN_ROWS, Reader
 from batch.readers.head import Head
@@ -28,6 +28,7 @@ from batch.readers.input_columns import InputColumns
 from batch.readers.notices import notices
 from batch.readers.reading import DEFAULT, OF_RULES_1, UTF8, Reading, TextOptions
 from batch.readers.source import FIRST_BYTES, FIRST_ROWS
+from batch.readers.watched import Changed, Seen, Watched
 from batch.sampling import Chosen
 
 __all__ = [
@@ -38,12 +39,14 @@ __all__ = [
     "OF_RULES_1",
     "READERS",
     "Batch",
+    "Changed",
     "Difference",
     "Fingerprint",
     "Input",
     "Reader",
     "Reading",
     "TextOptions",
+    "Watched",
     "compare",
     "contradicted",
     "resolve",
@@ -63,6 +66,10 @@ class Input:
     """The values in the names of the folders of each file."""
     chosen: Chosen | None = None
     """The rows of a sample: no others are given, and each by its number in the files."""
+    seen: Seen = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "seen", watched.seen(self.files, self.reader.GROWS))
 
     @property
     def reader(self) -> Reader:

@@ -40,7 +40,7 @@ def read(path: str, start: Position, reading: Reading) -> Iterator[Batch]:
             begin, first = max(start.offset - first, 0), first + len(whole)
             for cut in _cut(whole, begin):
                 end = Position(start.file, at.offset + len(cut))
-                yield Batch(_as(cut, kept), at, end)
+                yield Batch(_copied(_as(cut, kept)), at, end)
                 at = end
 
 
@@ -50,6 +50,14 @@ def _as(batch: pa.RecordBatch, kept: pa.Schema) -> pa.RecordBatch:
         for column, field in zip(batch.columns, kept, strict=True)
     ]
     return pa.RecordBatch.from_arrays(columns, schema=kept)
+
+
+def _copied(rows: pa.RecordBatch) -> pa.RecordBatch:
+    """The same rows, whatever is written over the file that is mapped."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, rows.schema) as stream:
+        stream.write_batch(rows)
+    return pa.ipc.open_stream(sink.getvalue()).read_next_batch()
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from batch import command_line
 from batch.errors import InputError
 from batch.readers import encodings, folders, hive, kinds, run, source
 from batch.readers.formats import FORMATS, READERS, SUFFIXES
-from batch.run_folder import RunFolder
+from batch.run_folder import is_run
 
 _KNOWN = f"{' '.join(SUFFIXES)}, text also with {' '.join(source.COMPRESSIONS)}"
 
@@ -53,7 +53,7 @@ def find(entries: Sequence[str], base: Path, format: str | None, deep: bool = Tr
     files = tuple(path for entry in found for path in entry.files)
     if not files:
         raise InputError("the input names no file")
-    if all(RunFolder(base / entry).plan.exists() for entry in entries):
+    if all(is_run(base / entry) for entry in entries):
         return Found(files, "run")
     if format == "run":
         raise InputError("the input was the folder of a run, which it is no more")
@@ -82,7 +82,7 @@ def _expand(entry: str, base: Path, deep: bool) -> _Entry:
         return _expand_url(entry, deep)
     entry = command_line.home(entry)
     path = Path(os.path.normpath(base / entry))
-    if RunFolder(path).plan.exists():
+    if is_run(path):
         return _Entry(run.parts(path), str(path))
     if path.is_dir():
         return _below(entry, path, deep)
@@ -130,7 +130,7 @@ def _matching(entry: str, base: Path, deep: bool) -> _Entry:
     root = os.path.normpath(base / _above_pattern(entry))
     if chosen:
         return _Entry(chosen, root)
-    below = [folders.walk(path) for path in paths if deep and not RunFolder(path).plan.exists()]
+    below = [folders.walk(path) for path in paths if deep and not is_run(path)]
     files = [path for each in below for path in each.files]
     if not files:
         raise InputError(f"no file matches {entry} (looked in {base})")

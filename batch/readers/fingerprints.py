@@ -67,13 +67,12 @@ def compare(
     if len(paths) < len(old):
         return Difference("changed", f"{len(old)} files before, {len(paths)} now")
     growth = []
-    for before, path, partition in zip(old, paths, partitions, strict=False):
+    for number, (before, path, partition) in enumerate(zip(old, paths, partitions, strict=False)):
         if before.told != partition:
             return Difference(
                 "changed", f"{source.basename(path)}: the folders say {_shown(partition)}"
             )
-        may_grow = before is old[-1] and before.ends_line and grows
-        found = _compare(before, path, may_grow)
+        found = compare_file(old, number, path, grows)
         if found.kind == "changed":
             return found
         if found.kind == "grown":
@@ -85,8 +84,10 @@ def compare(
     return Difference("grown", "; ".join(growth)) if growth else Difference("same")
 
 
-def _compare(before: Fingerprint, path: str, may_grow: bool) -> Difference:
-    name = source.basename(path)
+def compare_file(old: Sequence[Fingerprint], number: int, path: str, grows: bool) -> Difference:
+    """How one file of an input differs from what it was.  Raises InputError."""
+    before, name = old[number], source.basename(path)
+    may_grow = number == len(old) - 1 and before.ends_line and grows
     try:
         with source.open_seekable(path) as file:
             size = file.size()

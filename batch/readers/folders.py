@@ -15,7 +15,7 @@ from pyarrow import fs
 
 from batch.errors import InputError
 from batch.readers import source
-from batch.run_folder import PLAN, RunFolder
+from batch.run_folder import PLAN, is_run
 
 
 class Below(NamedTuple):
@@ -59,7 +59,7 @@ def _walk(folder: Path, deep: bool, seen: _Seen, found: Below) -> None:
         if path.is_file():
             found.files.append(str(path))
         elif deep and path.is_dir() and not (path.is_symlink() and seen.leads_back(path)):
-            if RunFolder(path).plan.exists():
+            if is_run(path):
                 found.runs.append(str(path))
             else:
                 _walk(path, deep, seen, found)

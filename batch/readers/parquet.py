@@ -103,7 +103,7 @@ def _group(
     file: _File, group: int, first: int, columns: Sequence[str] | None
 ) -> Iterator[pa.RecordBatch]:
     about, done = file.parquet.metadata.row_group(group), 0
-    _refuse_encrypted(file, group)
+    _refuse_unreadable(file, group, first)
     _refuse_contradiction(file, group)
     most = source.about(file.parquet.metadata.num_columns)
     size = min(max(most * about.num_rows // max(about.total_byte_size, 1), 1), source.ROWS)
@@ -122,13 +122,16 @@ def _group(
         raise _damaged(file, f"row group {group} says {about.num_rows} rows, its pages hold {done}")
 
 
-def _refuse_encrypted(file: _File, group: int) -> None:
-    """To be called before a column is asked about: pyarrow aborts at one that is encrypted."""
+def _refuse_unreadable(file: _File, group: int, first: int) -> None:
+    """To be called before a column is asked about: pyarrow aborts at one that is encrypted, or whose
+    part of the footer is damaged.
+    """
     try:
         next(file.parquet.iter_batches(batch_size=1, row_groups=[group]), None)
     except source.READ_FAULTS as error:
         if "decrypt" in str(error).lower():
             raise InputError(f"{file.name}: {source.cause(error)}") from error
+        raise _damaged(file, f"{source.cause(error)}, near row {first}") from error
 
 
 def _refuse_contradiction(file: _File, group: int) -> None:
@@ -195,6 +198,12 @@ def united(paths: Sequence[str], found: Sequence[pa.Schema]) -> pa.Schema:
     return whole
 
 
+def schema_of(path: str) -> pa.Schema:
+    """The columns of one file with all that its writer noted of each."""
+    with _open(path) as file:
+        return file.parquet.schema_arrow
+
+
 def columns_of(path: str) -> pa.Schema:
     """The columns of one file, and what its writer noted of them."""
     with _open(path) as file:
@@ -231,7 +240,7 @@ def _narrows(before: pa.DataType, after: pa.DataType) -> bool:
 def _refuse_rounding(file: _File, name: str, narrower: set[str], whole: pa.Schema) -> None:
     metadata, leaves = file.parquet.metadata, []
     if metadata.num_row_groups:
-        _refuse_encrypted(file, 0)
+        _refuse_unreadable(file, 0, 0)
     for field in file.parquet.schema_arrow:
         after = whole.field(field.name).type if field.name in narrower else field.type
         leaves += [(field.name, *pair) for pair in common_type.leaves(field.type, after)]

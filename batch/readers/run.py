@@ -10,12 +10,12 @@ from pathlib import Path
 
 import msgspec
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from batch import command_line
+from batch import command_line, footer_hash
+from batch.damage import damaged
 from batch.errors import InputError
 from batch.model import Batch, Position, Row
-from batch.readers import carried, parquet
+from batch.readers import carried, parquet, source
 from batch.readers.carried import Carried
 from batch.readers.reading import Reading
 from batch.run_folder import RunFolder
@@ -33,29 +33,55 @@ NOTES = parquet.NOTES
 
 class _Plan(msgspec.Struct, frozen=True):
     state: str
+    rows: int | None = None
 
 
 def parts(run: Path) -> list[str]:
-    """The files of the run in a folder.  Raises InputError while it is not finished."""
+    """The files of the run in a folder.  Raises InputError while it is not finished, and Damaged, also
+    where one of them is missing.
+    """
     folder = RunFolder(run)
-    try:
-        state = msgspec.json.decode(folder.plan.read_bytes(), type=_Plan).state
-    except (msgspec.DecodeError, OSError) as error:
-        raise InputError(f"{folder.plan}: is damaged: {error}") from None
-    if state != "finished":
-        known = "is under way or was killed" if state == "running" else f"is {state}"
+    plan = _plan(folder.plan)
+    if plan.state != "finished":
+        known = "is under way or was killed" if plan.state == "running" else f"is {plan.state}"
         hint = f"finish it first: {command_line.of('run', command_line.near(run))}"
         raise InputError(f"{run}: {known}; not all of its rows were asked", hint=hint)
-    found = list(map(str, folder.sealed_files()))
+    found = folder.sealed_parts()
+    for number, part in enumerate(found):
+        if part != number:
+            raise damaged(folder.sealed(number), "is missing")
+    held = sum(map(_rows, found.values()))
+    if held < (plan.rows or 0):
+        raise damaged(folder.completions, f"holds {held:,} of {plan.rows:,} rows")
     if not found:
         raise InputError(f"{run}: holds no results yet")
-    return found
+    return list(map(str, found.values()))
+
+
+def _plan(path: Path) -> _Plan:
+    try:
+        with source.open_seekable(str(path)) as file:
+            return msgspec.json.decode(file.read(), type=_Plan)
+    except FileNotFoundError:
+        raise damaged(path, "is missing") from None
+    except (ValueError, OSError) as error:
+        raise damaged(path, source.cause(error)) from None
+
+
+def _rows(path: Path) -> int:
+    try:
+        with source.open_seekable(str(path)) as file:
+            if not footer_hash.fits(file):
+                raise damaged(path, "its footer is damaged")
+        return parquet.size(str(path)) or 0
+    except (InputError, OSError) as error:
+        raise damaged(path, str(error).removeprefix(f"{path.name}: ")) from None
 
 
 def read(path: str, start: Position, reading: Reading) -> Iterator[Batch]:
     import pyarrow.compute as pc  # 50 ms, at every start
 
-    schema = _columns(pq.read_schema(path), reading)
+    schema = _columns(parquet.schema_of(path), reading)
     since = start
     for batch in parquet.read_columns(path, start, [*schema.names, "status"]):
         answered = batch.table.filter(pc.equal(batch.table["status"], "ok"))
@@ -103,7 +129,7 @@ def schema(paths: Sequence[str], reading: Reading, first: Iterable[Batch]) -> pa
 
 def _columns_of(path: str, reading: Reading) -> pa.Schema:
     noted = parquet.columns_of(path).metadata
-    return _columns(pq.read_schema(path), reading).with_metadata(noted)
+    return _columns(parquet.schema_of(path), reading).with_metadata(noted)
 
 
 def _columns(schema: pa.Schema, reading: Reading) -> pa.Schema:

@@ -124,11 +124,16 @@ def locate(path: str) -> tuple[Any, str]:
     return filesystem, inner
 
 
+def _located(path: str) -> tuple[Any, str]:
+    """The same of a file that is to be opened.  What else lies there (a FIFO, say) is not waited for."""
+    if not is_url(path) and Path(path).exists() and not Path(path).is_file():
+        raise OSError("is no file")
+    return locate(path)
+
+
 def open_seekable(path: str) -> Any:
     """The bytes as stored, as a pyarrow file with `size()`, `seek` and `read`."""
-    filesystem, inner = locate(path)
-    if not is_url(path) and Path(path).is_fifo():
-        raise OSError("a pipe cannot be read twice")
+    filesystem, inner = _located(path)
     return filesystem.open_input_file(inner)
 
 
@@ -149,7 +154,7 @@ def open_text(path: str, offset: int, encoding: str = UTF8) -> io.BufferedReader
 def _decompressed(path: str) -> io.BufferedReader:
     if not compression(path):
         return io.BufferedReader(open_seekable(path), BYTES)
-    filesystem, inner = locate(path)
+    filesystem, inner = _located(path)
     return io.BufferedReader(filesystem.open_input_stream(inner, compression=_codec(path)), BYTES)
 
 

@@ -13,7 +13,7 @@ import msgspec
 
 from batch import command_line
 from batch.command_line import near
-from batch.errors import BatchError, CapReached, Doubtful, Stopped
+from batch.errors import BatchError, CapReached, Different, Doubtful, Stopped
 from batch.outcome import TRANSIENT
 from batch.run_folder import RunFolder
 from batch.totals import Summary, Totals
@@ -146,6 +146,8 @@ def next_step(ended: Ended, again: tuple[str, ...], cap: str = "--max-cost {}") 
     if isinstance(ended.stopped, CapReached):
         flags = cap.format(f"{ended.stopped.higher:.12g}").split()
         return Step("to go on with a higher cap", (*again, *flags))
+    if isinstance(ended.stopped, Different):
+        return Step("to go on, once the input is again what it was", again)
     if ended.stopped is not None:
         once = ended.stopped.once if isinstance(ended.stopped, Stopped) else None
         return Step(f"to go on{f', once {once}' if once else ''}", again)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import msgspec
 
+from batch.damage import damaged
 from batch.run_folder import RunFolder
-from batch.store.files import Disk, content, damaged
+from batch.store.files import Disk, content
 
 
 class Cap(msgspec.Struct, frozen=True):

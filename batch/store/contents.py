@@ -16,10 +16,11 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from batch import columns, sampling
+from batch.damage import damaged
 from batch.model import Sent
 from batch.run_folder import RunFolder
 from batch.store import part_results, parts, sends
-from batch.store.files import damaged, parquet
+from batch.store.files import parquet
 from batch.store.seal import Layout, Merge
 from batch.totals import Summary
 

@@ -20,8 +20,9 @@ from typing import Any, BinaryIO, TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from batch import command_line
-from batch.errors import Damaged, StorageError
+from batch import footer_hash
+from batch.damage import damaged
+from batch.errors import StorageError
 from batch.run_folder import is_run, run_of
 from batch.store.checked_file import CheckedFile
 from batch.store.patience import patiently
@@ -213,7 +214,9 @@ def parquet(path: Path) -> pq.ParquetFile:
     """A Parquet file to read, page by page, against its checksums.  Opening and reading it raise what
     `stored` raises, and Damaged.
     """
-    stored(path).close()
+    with stored(path) as file, readable(path):
+        if not footer_hash.fits(file):
+            raise damaged(path, "its footer is damaged")
     with readable(path):
         return _Parquet(path, pre_buffer=False, page_checksum_verification=True)
 
@@ -276,16 +279,6 @@ def _no_file() -> OSError:
 def is_something_else(path: Path) -> bool:
     """Whether what lies there is no file."""
     return os.path.lexists(path) and not path.is_file()
-
-
-def damaged(path: Path, why: str) -> Damaged:
-    """What is wrong with a file of a run, and the way out."""
-    return Damaged(f"{path}: {why}", hint=way_out_of(run_of(path)))
-
-
-def way_out_of(run: Path) -> str:
-    """What to do about a damaged run."""
-    return f"set aside what is damaged with: {command_line.of('verify', '--repair', run)}"
 
 
 def refused(error: OSError, path: Path) -> StorageError:

@@ -12,10 +12,11 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from batch.damage import damaged
 from batch.errors import Refused
 from batch.run_folder import RunFolder, is_ours, is_run
 from batch.store import lock, parts
-from batch.store.files import Disk, damaged, is_something_else, refused
+from batch.store.files import Disk, is_something_else, refused
 from batch.store.patience import patiently
 from batch.totals import Group, Summary, Totals
 

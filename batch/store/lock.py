@@ -21,10 +21,11 @@ from typing import TypeVar
 from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
 from batch import command_line
+from batch.damage import damaged
 from batch.errors import BatchError, Refused, StorageError
 from batch.run_folder import RunFolder
 from batch.store import plan
-from batch.store.files import damaged, is_something_else, refused
+from batch.store.files import is_something_else, refused
 from batch.store.writer import COMMIT_SECONDS
 
 T = TypeVar("T")

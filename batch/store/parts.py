@@ -1,12 +1,11 @@
 """Sealed parts: Parquet files that say in their footer what they hold.
 
 A part's whole-file hash is taken with its own 32 digits blanked, so that it can stand in the
-footer.
+footer.  What is read of a part is checked by its pages' checksums and by the hash of the footer.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from hashlib import blake2b
 from pathlib import Path
@@ -16,20 +15,25 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from batch import footer_hash
+from batch.damage import damaged
+from batch.footer_hash import BLANK
 from batch.model import Position
 from batch.store import files
 from batch.totals import Summary
 
 KEY = b"batchmill"
-BLANK = b"0" * 32
-
 FORMAT = 1
 
 
 class _Hash(msgspec.Struct, frozen=True):
-    """The part of a footer that every file has."""
+    """The part of a footer that every file has; `footer_hash` is empty in those of older versions."""
 
     hash: str = BLANK.decode()
+    footer_hash: str = ""
+
+
+_BLANK = _Hash(footer_hash=BLANK.decode())
 
 
 class Footer(msgspec.Struct, frozen=True):
@@ -48,13 +52,14 @@ class Footer(msgspec.Struct, frozen=True):
     summary: Summary
     format: int = FORMAT
     hash: str = BLANK.decode()
+    footer_hash: str = ""
 
 
 def write_schema(file: BinaryIO, schema: pa.Schema) -> None:
     """Write a Parquet file of no rows, with its hash."""
     with pq.ParquetWriter(pa.PythonFile(file, mode="w"), schema) as writer:
-        writer.add_key_value_metadata({KEY: msgspec.json.encode(_Hash())})
-    _put_hash(file)
+        writer.add_key_value_metadata({KEY: msgspec.json.encode(_BLANK)})
+    _put_hashes(file)
 
 
 def read_schema(path: Path) -> pa.Schema:
@@ -67,11 +72,11 @@ def read_schema(path: Path) -> pa.Schema:
     try:
         known = None if noted is None else msgspec.json.decode(noted, type=_Hash)
     except ValueError:
-        raise files.damaged(path, "its footer is damaged") from None
+        raise damaged(path, "its footer is damaged") from None
     if known is not None and not hash_fits(path, known):
-        raise files.damaged(path, "its bytes have changed since it was written")
+        raise damaged(path, "its bytes have changed since it was written")
     if "row" not in schema.names:
-        raise files.damaged(path, "holds no columns of a run")
+        raise damaged(path, "holds no columns of a run")
     return schema
 
 
@@ -91,17 +96,22 @@ def write(
     ) as writer:
         for table in tables:
             writer.write_table(table, row_group_size=max(1, len(table)))
-        made = footer()
+        made = msgspec.structs.replace(footer(), **msgspec.structs.asdict(_BLANK))
         writer.add_key_value_metadata({KEY: msgspec.json.encode(made)})
-    return msgspec.structs.replace(made, hash=_put_hash(file))
+    return msgspec.structs.replace(made, **msgspec.structs.asdict(_put_hashes(file)))
 
 
-def _put_hash(file: BinaryIO) -> str:
-    digest = _digest(file, None)
-    at = _position(file, BLANK)
-    file.seek(at)
-    file.write(digest.encode())
-    return digest
+def _put_hashes(file: BinaryIO) -> _Hash:
+    of_footer = footer_hash.digest(footer_hash.of(file)[1])
+    _put(file, "footer_hash", of_footer)
+    of_whole = _digest(file, None)
+    _put(file, "hash", of_whole)
+    return _Hash(of_whole, of_footer)
+
+
+def _put(file: BinaryIO, key: str, digits: str) -> None:
+    file.seek(_position(file, key, BLANK.decode()))
+    file.write(digits.encode())
 
 
 def footer(path: Path) -> Footer:
@@ -112,29 +122,25 @@ def footer(path: Path) -> Footer:
         found = msgspec.json.decode(metadata[KEY], type=Footer)
     except (FileNotFoundError, KeyError, ValueError) as error:
         why = f"no part of a run, or damaged ({type(error).__name__})"
-        raise files.damaged(path, why) from None
+        raise damaged(path, why) from None
     if found.rows_present != rows:
-        raise files.damaged(path, f"has {rows} rows, its footer says {found.rows_present}")
+        raise damaged(path, f"has {rows} rows, its footer says {found.rows_present}")
     return found
 
 
 def hash_fits(path: Path, known: Footer | _Hash) -> bool:
     """Whether the file's bytes are those that were sealed."""
     with files.stored(path) as file, files.readable(path):
-        at = _position(file, known.hash.encode())
+        at = _position(file, "hash", known.hash)
         return at >= 0 and _digest(file, at) == known.hash
 
 
-def _position(file: BinaryIO, digits: bytes) -> int:
-    """Where the hash stands in the file's Parquet footer, -1 if it does not."""
-    size = file.seek(0, os.SEEK_END)
-    file.seek(max(0, size - 8))
-    length = int.from_bytes(file.read(4), "little") + 8
-    start = max(0, size - length)
-    file.seek(start)
-    tag = b'"hash":"'
-    found = file.read().rfind(tag + digits)
-    return -1 if found < 0 else start + found + len(tag)
+def _position(file: BinaryIO, key: str, digits: str) -> int:
+    """Where a hash stands in the file's Parquet footer, -1 if it does not."""
+    start, found = footer_hash.of(file)
+    tag = f'"{key}":"'
+    at = found.rfind(f"{tag}{digits}".encode())
+    return -1 if at < 0 else start + at + len(tag)
 
 
 def _digest(file: BinaryIO, blanked_at: int | None) -> str:

@@ -18,11 +18,12 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from batch import __version__
+from batch.damage import damaged
 from batch.errors import Refused, StorageError
 from batch.model import DEFAULT_API
 from batch.run_folder import RunFolder
 from batch.sampling import Chosen
-from batch.store.files import Disk, content, damaged
+from batch.store.files import Disk, content
 
 Format = Literal["jsonl", "csv", "parquet", "openai-batch"]
 """What a file of results holds."""

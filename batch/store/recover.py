@@ -13,12 +13,13 @@ from pathlib import Path
 
 import msgspec
 
+from batch.damage import damaged
 from batch.model import Position, Result
 from batch.outcome import TRANSIENT
 from batch.run_folder import PartFolder, RunFolder, part_name
 from batch.sampling import Chosen
 from batch.store import journal, part_results, parts, spool
-from batch.store.files import Disk, damaged
+from batch.store.files import Disk
 from batch.totals import Summary
 
 

@@ -14,10 +14,11 @@ from batch import columns, readers, spec
 from batch.apis import Parameters
 from batch.costs.budget import Budget, Reservations
 from batch.costs.prices import Price, Pricer, Seller
+from batch.engine import steps
 from batch.engine.counts import Counts
 from batch.engine.engine import Engine
 from batch.engine.events import Consumer, Event, Events, Notice, RowsDone
-from batch.engine.feed import Feed, steps
+from batch.engine.feed import Feed
 from batch.engine.judge import Judge, Standing
 from batch.engine.questions import Questions, Refused
 from batch.engine.retry import Retry
@@ -71,7 +72,8 @@ class Folder:
         return Store(self.run, self.layout, [], part_rows=10, on_done=done.extend, sends=record)
 
     def feed(self, store: Store) -> Feed:
-        return Feed(store, self.source, steps(self.run, self.source, [], Redo(), None), 100)
+        watched = readers.Watched(self.source)
+        return Feed(store, watched, steps.of(self.run, watched, [], Redo(), None), 100)
 
 
 async def ask(api: FakeAPI, made: Folder, seen: list[Event], done: list[Result]) -> Any:
@@ -121,8 +123,8 @@ async def run_of(job: Job, path: Path, *consumers: Consumer) -> Any:
         told, known = Events(*consumers), open_run.questions(prepared, opened, lambda _: None)
         record = sends.Sends(opened.disk, opened.run)
         store = opened.store(100, Counts(opened.held()).adding(told), record)
-        todo = steps(opened.run, opened.source, opened.found, prepared.redo, None)
-        feed, limiter = Feed(store, opened.source, todo, 100), Limiter(job.limits, WORKERS)
+        todo = steps.of(opened.run, opened.watched, opened.found, prepared.redo, None)
+        feed, limiter = Feed(store, opened.watched, todo, 100), Limiter(job.limits, WORKERS)
         judge = Judge(job.retry, [limiter], Maker(prepared.pricer), Standing())
         hooks = Hooks(store.write_down, store.room)
         async with Client(job.endpoint, target, WORKERS, hooks=hooks) as client:

@@ -57,6 +57,7 @@ LIES: dict[str, Callable[[Struct], object]] = {
     "fewer rows, and all columns say so": lambda footer: all_of(footer, 0, 7),
     "more rows, and all columns say so": lambda footer: all_of(footer, 1, 33),
     "a column that is not there": lambda footer: footers.columns(footer, 0).pop(),
+    "a level that a column has not": lambda footer: footers.level_more(footer, 1, 0),
 }
 
 

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from batch import readers
+from batch.errors import Damaged
+from batch.planning import begun
 from batch.run_folder import RunFolder, part_name
+from batch.store import contents, parts
 from tests.damaged_runs import DAMAGES, Damaging, a_fifo, a_folder, a_loop, deleted
 from tests.fake_api import FakeAPI, Step
 from tests.reading import asking, completions, texts, until, write
@@ -115,8 +119,89 @@ def test_a_writer_that_looks_at_no_lock_is_noticed(api, start, batchmill, damagi
 def test_a_journal_of_which_a_kill_left_only_its_beginning_is_no_damage(
     batchmill, damaging, tmp_path, length
 ):
-    run = RunFolder(damaging.copied(tmp_path) / "runs/in")
+    run = RunFolder(damaging.copied(tmp_path, killed=True) / "runs/in")
     (number, part), *_ = run.open_parts().items()
     part.journal.write_bytes(part.journal.read_bytes()[:length])
     told = batchmill("verify", "runs/in")
     assert (told.exit_code, f"{part_name(number)}/journal" in told.stderr) == (1, False)
+
+
+@pytest.mark.parametrize("damage", [deleted, a_folder, a_fifo, a_loop], ids=lambda d: d.__name__)
+@pytest.mark.parametrize(
+    "name",
+    ["run.json", "completions/part-00000001.parquet", "completions/part-00000003.parquet"],
+)
+def test_a_damaged_run_as_input_is_named_and_not_waited_for(
+    batchmill, damaging, tmp_path, name, damage
+):
+    folder = damaging.copied(tmp_path)
+    damage(folder / "runs/in" / name, None)
+    flags = asking(damaging.api, "-p", "{{ completion }}")
+    (folder / "next.toml").write_text(
+        f'input = "runs/in"\nprompt.user = "{{{{ completion }}}}"\nrequest.model = "m"\n'
+        f'endpoint.base_url = "{damaging.api.url}"\n'
+    )
+    damaging.api.reset_ledger()
+    commands = [("run", "next.toml"), ("run", "runs/in", "runs/neighbour", *flags, "-o", "out")]
+    for command in (*commands, ("validate", "next.toml"), ("estimate", "next.toml")):
+        told = batchmill(*command, timeout=30)
+        assert told.exit_code == 5, told.stderr
+        assert "runs/in/completions" in told.stderr or "runs/in/run.json" in told.stderr
+        assert "verify --repair" in told.stderr
+    assert not damaging.api.ledger
+    assert not (folder / "out").exists()
+
+
+def test_a_footer_that_changed_is_damage_wherever_the_bit_was(damaging, tmp_path):
+    run = RunFolder(damaging.copied(tmp_path) / "runs/in")
+    _, layout = begun.opened(run.path)
+    good = run.sealed(1).read_bytes()
+    start = len(good) - 8 - int.from_bytes(good[-8:-4], "little")
+    ways = (
+        lambda: contents.chosen(run, 1, layout, ["output_tokens"]),
+        lambda: parts.footer(run.sealed(1)),
+        lambda: list(contents.tables(run, layout)),
+        lambda: readers.resolve(str(run.path), tmp_path),
+    )
+    for at in range(start, len(good) - 8, 97):
+        content = bytearray(good)
+        content[at] ^= 1 << at % 8
+        run.sealed(1).write_bytes(content)
+        for way in ways:
+            with pytest.raises(Damaged):
+                way()
+    run.sealed(1).write_bytes(good)
+    for way in ways:
+        way()
+
+
+@pytest.mark.parametrize("name", [b"output_tokens", b"row", b"status"])
+def test_a_part_whose_columns_are_called_otherwise_is_named(batchmill, damaging, tmp_path, name):
+    part = damaging.copied(tmp_path) / "runs/in/completions/part-00000001.parquet"
+    head, mark, rest = part.read_bytes().rpartition(b"ARROW:schema")
+    part.write_bytes(head.replace(name, name.upper()) + mark + rest)
+    damaging.api.reset_ledger()
+    for command in (
+        ("show", "-n", "100", "runs/in"),
+        ("report", "runs/in"),
+        ("export", "runs/in", "-o", "x.csv"),
+    ):
+        told = batchmill(*command)
+        assert told.exit_code == 5, told.stderr
+        assert "part-00000001.parquet: its footer is damaged" in told.stderr
+    assert batchmill("verify", "--repair", "runs/in").exit_code == 1
+    assert batchmill(*damaging.command).exit_code == 0
+    assert damaging.api.prompts() == dict.fromkeys(texts(24)[6:12], 1)
+
+
+@pytest.mark.parametrize("damage", [deleted, a_folder, a_fifo, a_loop], ids=lambda d: d.__name__)
+def test_a_damaged_run_in_a_folder_is_left_out_as_a_whole_one_is(
+    batchmill, damaging, tmp_path, damage
+):
+    folder = damaging.copied(tmp_path)
+    damage(folder / "runs/in/run.json", None)
+    write(folder / "runs/more.jsonl", ["one"])
+    damaging.api.reset_ledger()
+    told = batchmill("run", "runs", *asking(damaging.api, "-o", "out"))
+    assert told.exit_code == 0, told.stderr
+    assert damaging.api.prompts() == {"one": 1}

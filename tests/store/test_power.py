@@ -25,7 +25,7 @@ import msgspec
 import pytest
 
 from batch import columns, readers
-from batch.engine import feed as feeding
+from batch.engine import steps
 from batch.engine.feed import Feed
 from batch.errors import StorageError
 from batch.model import Result, Sent
@@ -123,8 +123,9 @@ class Run:
 
     async def _start(self, disk: Disk, limit: int | None, stop_after: int | None) -> bool:
         source, found, store = self.opened(disk)
-        steps = feeding.steps(RunFolder(self.folder), source, found, Redo(), limit)
-        feed = Feed(store, source, steps, 100)
+        watched = readers.Watched(source)
+        todo = steps.of(RunFolder(self.folder), watched, found, Redo(), limit)
+        feed = Feed(store, watched, todo, 100)
         self._left = stop_after
         if stop_after == 0:
             feed.stop()
