@@ -34,6 +34,7 @@ COMMANDS = {
     "validate": "Render and check every row; send nothing.",
     "models": "What the endpoint offers.",
     "serve": "Serve the embedded model on this machine.",
+    "docs": "The documentation, page by page.",
 }
 
 
