@@ -54,7 +54,13 @@ class InputError(UsageError):
 
 
 class Stopped(BatchError):
+    """`once` is what has to be different before the same command goes on; None where nothing has."""
+
     exit_code = 3
+
+    def __init__(self, message: str, *, hint: str | None = None, once: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.once = once
 
 
 class Doubtful(Stopped):

@@ -249,7 +249,8 @@ def location(headers: Mapping[str, str]) -> str | None:
 
 def reported_cost(headers: Mapping[str, str]) -> float | None:
     """USD that a proxy says an answer cost; not judged here."""
-    return _number(headers.get(COST))
+    said = headers.get(COST)
+    return None if said is None else _number(said)
 
 
 def _number(text: str | None) -> float | None:

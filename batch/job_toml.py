@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ def read(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise JobError(f"no such job file: {path}") from None
     except tomllib.TOMLDecodeError as error:
-        raise JobError(_placed(path, text, str(error))) from None
+        raise _no_toml(path, text, str(error)) from None
     except (OSError, UnicodeDecodeError) as error:
         raise JobError(f"{path}: cannot be read: {error}") from None
     return tables
@@ -113,14 +114,38 @@ def _absolute(path: Any, folder: Path) -> Any:
     return str(folder.absolute() / home(path))
 
 
-def _placed(path: Path, text: str, problem: str) -> str:
+def _no_toml(path: Path, text: str, problem: str) -> JobError:
     """tomllib's `… (at line 3, column 5)` -> `job.toml:3: not TOML: …`; what it finds at the end is
     placed in the last line.
     """
     why, _, place = problem.rpartition(" (at ")
-    found = re.match(r"line (\d+)", place)
-    line = found[1] if found else len(text.splitlines())
-    return f"{path}:{line}: not TOML: {why or problem}"
+    found, lines = re.match(r"line (\d+)", place), text.splitlines()
+    number = int(found[1]) if found else len(lines)
+    hint = _way_out(lines[number - 1]) if number <= len(lines) else None
+    return JobError(f"{path}:{number}: not TOML: {why or problem}", hint=hint)
+
+
+def _way_out(line: str) -> str | None:
+    """What to write for a line that is no TOML by itself; None where nobody knows."""
+    with suppress(tomllib.TOMLDecodeError):
+        tomllib.loads(line)
+        return None
+    key, equals, value = (part.strip() for part in re.sub(r"\s#.*", "", line).partition("="))
+    if re.match(r"[\w-]+\s*:", line.strip()):
+        return f"a key is set by =, as in {line.split(':')[0].strip()} = …"
+    if not equals or value.startswith(("[", "{")):
+        return None
+    if value in ("True", "False"):
+        return f"write {key} = {value.lower()}"
+    if value in ("", "None", "null"):
+        return f"leave {key} out, or give it a value"
+    if value.startswith('"') and "\\" in value:
+        return (
+            "a backslash is doubled between double quotes, and stays as it is between single ones"
+        )
+    if value.startswith(('"', "'")):
+        return f'text of several lines, or with quotes in it, stands between three: {key} = """…"""'
+    return f'text stands in quotes: {key} = "…"'
 
 
 def _line_of(keys: list[str], lines: list[str]) -> int | None:

@@ -136,10 +136,10 @@ class Attempt(msgspec.Struct, frozen=True, gc=False):
 
     `answer` is the decoded body (a stream: folded to the blocking shape), None when it was no JSON.
     `fault` names a failure below HTTP: an error class, `reused_socket` (a kept-alive connection had
-    been closed) or `untrusted` (TLS or a proxy refuses).  `member` is the number of the endpoint, where
-    a run asks several.  `maybe_billed` tells that the server may
+    been closed) or `untrusted` (TLS or a proxy refuses).  `maybe_billed` tells that the server may
     have computed, and charged for, an answer nobody has seen; `unreachable` that there was no
-    connection at all; `repaired` that broken text in the answer was mended.
+    connection at all; `repaired` that broken text in the answer was mended; `without_key` that no
+    key went with it.  `member` is the number of the endpoint, where a run asks several.
     """
 
     endpoint: str
@@ -156,6 +156,7 @@ class Attempt(msgspec.Struct, frozen=True, gc=False):
     ttft_s: float | None = None
     repaired: bool = False
     member: int = 0
+    without_key: bool = False
 
 
 class Usage(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):

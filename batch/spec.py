@@ -6,7 +6,6 @@ file, line and key.  Precedence: flag > job file > environment > default.
 
 from __future__ import annotations
 
-import difflib
 import re
 import tomllib
 from collections.abc import Mapping
@@ -16,7 +15,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from batch import job_toml, places
+from batch import job_keys, job_toml, places
 from batch.apis import APIS, Parameters
 from batch.costs.prices import Price
 from batch.engine.retry import Retry
@@ -89,11 +88,16 @@ TABLES = {
 }
 
 
-KEYS = tuple(key for key in Job.__struct_fields__ if key not in ("share", "others"))
-"""The keys and tables of a job file."""
-
 OURS = ("api", "model", "schema")
 """The keys of `[request]` that are not sent as they are."""
+
+KEYS = {
+    job_keys.TOP: tuple(key for key in Job.__struct_fields__ if key not in ("share", "others")),
+    **{name: kind.__struct_fields__ for name, kind in TABLES.items()},
+    "request": OURS,
+    "endpoint": places.KEYS,
+}
+"""The keys of each table; `[request]` takes any other, too."""
 
 SYSTEM = "prompt.system"
 """Beside the keys of `[request]`, the one key of a flag that rows with their own messages obey."""
@@ -112,11 +116,17 @@ def put(tables: dict[str, Any], key: str, value: Any) -> None:
     tables[last] = value
 
 
-def value_of(text: str) -> Any:
-    """The value in `--set key=value`: TOML where it is TOML, else the text itself."""
+def value_of(text: str, *, json: bool = False) -> Any:
+    """The value in `--set key=value`: TOML where it is TOML, an object or a list where it is `json`
+    and may be so, else the text itself.
+    """
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except (tomllib.TOMLDecodeError, RecursionError):
+        pass
+    try:
+        return msgspec.json.decode(text) if json and text.lstrip().startswith(("{", "[")) else text
+    except (msgspec.DecodeError, RecursionError):
         return text
 
 
@@ -152,15 +162,21 @@ def check(
 
 def _check_keys(tables: dict[str, Any], source: Path | None) -> None:
     """Raises JobError for a key that is none, with those that are."""
-    rooms: list[tuple[list[str], Any, tuple[str, ...]]] = [([], tables, KEYS)]
-    rooms += [(["endpoint"], table, places.KEYS) for table in places.tables_of(tables)]
-    rooms += [([name], tables.get(name), kind.__struct_fields__) for name, kind in TABLES.items()]
-    for parents, given, known in rooms:
-        for key in given if isinstance(given, dict) else ():
-            if key not in known:
-                where = job_toml.place([*parents, key], source)
-                table = "".join(f"[{name}] " for name in parents)
-                raise JobError(f"{where}{table}unknown key {key!r} {_known(known, key)}")
+    for name, keys in KEYS.items():
+        for given in _given_tables(tables, name):
+            for key in given if isinstance(given, dict) and name != "request" else ():
+                if key not in keys:
+                    where = job_toml.place([name, key] if name else [key], source)
+                    table = f"[{name}] " if name else ""
+                    meant = job_keys.meant(key, name, KEYS, dotted=source is None)
+                    raise JobError(f"{where}{table}unknown key {key!r} {meant}")
+
+
+def _given_tables(tables: dict[str, Any], name: str) -> list[Any]:
+    """The tables of a name, of which there may be several; without a name, the job itself."""
+    if name == "endpoint":
+        return list(places.tables_of(tables))
+    return [tables.get(name) if name else tables]
 
 
 def _check_local(made: Job, source: Path | None) -> None:
@@ -283,10 +299,3 @@ def _explained(problem: str, tables: dict[str, Any], source: Path | None) -> str
         text = f"{keys[0]}: {text}"
     table = f"[{keys[0]}] " if len(keys) > 1 else ""
     return f"{job_toml.place(keys, source)}{table}{text.replace('`', '')}"
-
-
-def _known(fields: tuple[str, ...], wrong: str) -> str:
-    near = difflib.get_close_matches(wrong, fields, n=3, cutoff=0.5)
-    if near:
-        return f"(did you mean {' or '.join(near)}?)"
-    return f"(known: {', '.join(fields)})"

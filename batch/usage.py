@@ -206,7 +206,8 @@ def reported_cost(answer: Any, answered: Mapping[str, str]) -> float | None:
             return said
         if (count := _usd(ticks)) is not None:
             return count / TICKS
-    return _usd(headers.reported_cost(answered))
+    said = headers.reported_cost(answered)
+    return None if said is None else _usd(said)
 
 
 def _usd(value: Any) -> float | None:

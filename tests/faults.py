@@ -310,8 +310,8 @@ def http() -> Iterator[Fault]:
     parse = refusal(400, error("We could not parse the JSON body of your request."))
     yield Fault("H4", "400, a proxy cut the request", both(parse), heals())
     yield Fault("H4", "the same for ever", always(parse), fails("invalid_request", 2))
-    yield Fault("H5", "401 from the start", always(401), RunStops("refuses the key (HTTP 401)"))
-    yield Fault("H5", "403 from the start", always(403), RunStops("refuses the key (HTTP 403)"))
+    yield Fault("H5", "401 from the start", always(401), RunStops("without a key (HTTP 401)"))
+    yield Fault("H5", "403 from the start", always(403), RunStops("without a key (HTTP 403)"))
     yield Fault("H7", "402", always(402), RunStops("no credit"))
     yield Fault("H8", "403 of a firewall", always(page(403)), fails("blocked"))
     yield Fault("H9", "404 from the start", always(404), RunStops("no such model or path"))
@@ -869,7 +869,7 @@ def accounts() -> Iterator[Fault]:
     for name, step in NO_CREDIT.items():
         yield Fault("A1", f"no credit: {name}", always(step), RunStops("no credit"))
     for name, step in BAD_KEY.items():
-        yield Fault("A2", f"a bad key: {name}", always(step), RunStops("refuses the key"))
+        yield Fault("A2", f"a bad key: {name}", always(step), RunStops("without a key"))
     for name, step in FILTERED.items():
         yield Fault("A3", f"filtered: {name}", always(step), fails("content_filter"))
     for name, step in TOO_LONG.items():

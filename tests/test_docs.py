@@ -43,6 +43,14 @@ def flags(command):
     return [{*one.opts, *one.secondary_opts} for one in options]
 
 
+def flags_of_requests(command):
+    """Those that are no flags of ours, but parameters of requests."""
+    of = COMMANDS[command]
+    assert of is not None
+    hidden = [one for one in of.get_params(click.Context(of)) if getattr(one, "hidden", False)]
+    return {name for one in hidden for name in one.opts}
+
+
 def flags_shown():
     """Those of the program that stand in code font, and in its commands in blocks."""
     texts = [span for span in docs.spans() if not span.startswith(("pip ", "python "))]
@@ -65,6 +73,7 @@ def test_every_flag_is_documented(command):
 
 def test_every_flag_that_is_documented_is_there():
     real = {name for command in COMMANDS for names in flags(command) for name in names}
+    real |= flags_of_requests("run")
     invented = flags_shown() - real - EVERYWHERE
     assert not invented, f"flags that are documented and not there: {', '.join(sorted(invented))}"
 
@@ -73,6 +82,7 @@ def test_every_flag_that_is_documented_is_there():
 def test_a_command_that_is_shown_takes_its_flags(call):
     _, command, *words = call.partition(" #")[0].split()
     known = {name for names in flags(command) for name in names} | EVERYWHERE
+    known |= flags_of_requests(command)
     given = {found[0] for word in words if (found := FLAG.match(word))}
     assert given <= known, f"{command} has no {', '.join(sorted(given - known))}"
 
@@ -106,7 +116,7 @@ def keys_of_a_job():
     rooms = {name: kind.__struct_fields__ for name, kind in spec.TABLES.items()}
     rooms |= {"request": spec.OURS, "prices": prices.Price.__struct_fields__}
     rooms["endpoint"] = places.KEYS
-    plain = {name for name in spec.KEYS if name not in rooms}
+    plain = {name for name in spec.KEYS[""] if name not in rooms}
     return plain | {f"{table}.{key}" for table, keys in rooms.items() for key in keys}
 
 

@@ -101,5 +101,59 @@ def test_quiet_says_errors_and_what_to_do_next(api, batchmill, tmp_path):
     ended = batchmill("run", "in.jsonl", *asking(api, "--quiet"))
     first, last = ended.stderr.splitlines()
     assert ended.exit_code == 3
-    assert first.startswith("error: ") and "refuses the key" in first
-    assert last.startswith("to go on: batchmill run in.jsonl")
+    assert first.startswith("error: ") and "without a key" in first
+    assert last.startswith("to go on, once there is a key: batchmill run in.jsonl")
+
+
+def test_nothing_to_show_is_said_with_what_there_is(api, batchmill, tmp_path):
+    write(tmp_path / "in.jsonl", texts(3))
+    api.script = {texts(3)[1]: [Step(finish_reason="length")]}
+    assert batchmill("run", "in.jsonl", *asking(api)).exit_code == 0
+    told = {
+        ("--failed",): "no row failed: 3 rows are ok, 0 failed",
+        ("--flag", "empty"): "no row has the flag empty: length 1",
+        ("--flag", "length", "--failed"): "no row that failed has the flag length: length 1",
+        ("--row", 7): "row 7 is not among those wanted, or not done: 3 rows are ok",
+    }
+    for flags, said in told.items():
+        shown = batchmill("show", "runs/in", *flags)
+        assert (shown.exit_code, shown.stdout) == (0, "")
+        assert shown.stderr.startswith(said)
+
+
+def test_a_run_without_rows_yet_says_so(api, batchmill, tmp_path):
+    write(tmp_path / "in.jsonl", texts(1))
+    api.key = "sk-right"
+    assert batchmill("run", "in.jsonl", *asking(api)).exit_code == 3
+    assert batchmill("show", "runs/in").stderr.startswith("no row is done yet: ")
+
+
+@pytest.mark.parametrize("command", [("run", "--dry-run"), ("run",), ("estimate",), ("validate",)])
+@pytest.mark.parametrize("content", ["", "text\n"])
+def test_an_input_without_rows_is_named(api, batchmill, tmp_path, command, content):
+    (tmp_path / "in.csv").write_text(content)
+    refused = batchmill(*command, "in.csv", *asking(api))
+    assert (refused.exit_code, refused.stderr) == (2, "error: in.csv: no rows\n")
+
+
+@pytest.mark.parametrize(
+    ("step", "once"),
+    [
+        (404, "`model` or base_url is another"),
+        (402, "the account has credit"),
+        (Step(301, headers={"Location": "https://elsewhere.example/v1"}), "base_url is another"),
+        (401, "the key is another"),
+        (400, "that is changed"),
+    ],
+)
+def test_what_has_to_change_first_is_said_before_the_command_that_goes_on(
+    api, batchmill, tmp_path, step, once
+):
+    write(tmp_path / "in.jsonl", texts(30))
+    api.script = {"text": [step] * 100}
+    key = {"KEY": "sk-wrong"}
+    ended = batchmill("run", "in.jsonl", *asking(api, "--api-key-env", "KEY"), env=key)
+    assert ended.exit_code == 3, ended.stderr
+    assert ended.stderr.splitlines()[-1].startswith(
+        f"to go on, once {once}: batchmill run in.jsonl"
+    )

@@ -85,6 +85,34 @@ def test_defaults_are_those_the_documentation_names():
         ),
         ("[endpoint]\napi_key = 'k'", "job.toml:2: [endpoint] unknown key 'api_key' (did you mean"),
         ("[prompt]\nusr = 'x'", "job.toml:2: [prompt] unknown key 'usr' (did you mean user?)"),
+        (
+            "temperature = 0",
+            "job.toml:1: unknown key 'temperature' (did you mean temperature in [request]?)",
+        ),
+        (
+            "[prompt]\ntemprature = 0",
+            "job.toml:2: [prompt] unknown key 'temprature' (did you mean temperature",
+        ),
+        (
+            "[limits]\nrpm = 5",
+            "job.toml:2: [limits] unknown key 'rpm' (did you mean requests_per_minute?)",
+        ),
+        (
+            "[limits]\nmax_tokens = 5",
+            "job.toml:2: [limits] unknown key 'max_tokens' (did you mean max_tokens in",
+        ),
+        (
+            "[endpoint]\nurl = 'x'",
+            "job.toml:2: [endpoint] unknown key 'url' (did you mean base_url?)",
+        ),
+        (
+            "[prompt]\nlimit = 5",
+            "job.toml:2: [prompt] unknown key 'limit' (did you mean limit, which stands",
+        ),
+        (
+            "[limits]\ntimeout = 5",
+            "job.toml:2: [limits] unknown key 'timeout' (did you mean total_timeout in",
+        ),
         ("[output]\nresponse = 'never'", "job.toml:2: [output] response: "),
         ("name = ]", "job.toml:1: not TOML: "),
         ("[retry]\n[retry]", "job.toml:2: not TOML: "),
@@ -110,6 +138,31 @@ def test_what_the_embedded_model_cannot_do_is_refused(tmp_path, text, said):
     assert complaint(tmp_path, f"[endpoint]\nbase_url = 'local'\n{text}").startswith(said)
     path = save(tmp_path, text)
     assert not spec.check(job_toml.read(path), path).endpoint.local
+
+
+@pytest.mark.parametrize(
+    ("line", "way_out"),
+    [
+        ("input = r.csv", 'text stands in quotes: input = "…"'),
+        ("model = gpt-5.4-mini  # the model", 'text stands in quotes: model = "…"'),
+        ("api_key_env = sk-secret", 'text stands in quotes: api_key_env = "…"'),
+        ("allow_http = True", "write allow_http = true"),
+        ("name =", "leave name out, or give it a value"),
+        ("name = None", "leave name out, or give it a value"),
+        ("input: 'r.csv'", "a key is set by ="),
+        ('input = "C:\\data\\r.csv"', "a backslash is doubled"),
+        ('user = "one\ntwo"', 'user = """…"""'),
+        ("limit = 5\nlimit = 6", None),
+        ("keep = [", None),
+    ],
+)
+def test_a_line_that_is_no_toml_says_what_to_write(tmp_path, line, way_out):
+    path = save(tmp_path, line)
+    with pytest.raises(JobError, match=r"job\.toml:\d: not TOML: ") as refused:
+        job_toml.read(path)
+    hint = refused.value.hint
+    assert hint is None if way_out is None else way_out in (hint or "")
+    assert "secret" not in f"{refused.value} {hint}"
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path):

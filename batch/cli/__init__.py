@@ -13,14 +13,18 @@ import traceback
 from importlib.abc import MetaPathFinder
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from batch import __version__, words
 from batch.errors import BatchError, Interrupted, StorageError
 
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
 COMMANDS = {
+    "init": "Write a job file for the columns of a file.",
     "run": "Start, resume or finish a run: always the same command.",
     "retry": "Ask chosen rows again.",
     "show": "Look at rows of a run.",
@@ -34,8 +38,20 @@ COMMANDS = {
     "validate": "Render and check every row; send nothing.",
     "models": "What the endpoint offers.",
     "serve": "Serve the embedded model on this machine.",
+    "schema": "The JSON Schema of a job file, for editors.",
+    "completion": "What makes a shell complete commands and flags.",
     "docs": "The documentation, page by page.",
 }
+
+FIRST_WORDS = """\
+batchmill sends every row of a file to an LLM API, exactly once, and gives you Parquet.
+
+  batchmill init reviews.csv             writes reviews.toml, a job for the columns of your file
+  batchmill run reviews.toml --dry-run   shows the first requests; needs no key and sends nothing
+  batchmill run reviews.toml             sends them; killed or stopped, the same command goes on
+
+All commands: batchmill --help"""
+"""What is said where nothing is asked for."""
 
 
 BUG = 70
@@ -65,6 +81,15 @@ class Commands(click.Group):
         assert isinstance(command, click.Command)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in COMMANDS and not ctx.resilient_parsing:
+            from batch.cli import unknown
+
+            raise click.UsageError(unknown.command(args), ctx)
+        return super().resolve_command(ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Ctrl-C is said in words, and not with click's empty line."""
         try:
@@ -72,20 +97,39 @@ class Commands(click.Group):
         except KeyboardInterrupt:
             raise Interrupted("interrupted") from None
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
+        from click.shell_completion import CompletionItem
+
+        named = [item for item in COMMANDS.items() if item[0].startswith(incomplete)]
+        flags = click.Command.shell_complete(self, ctx, incomplete)
+        return [*(CompletionItem(name, help=said) for name, said in named), *flags]
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
 
 @click.command(
-    cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+    cls=Commands,
+    invoke_without_command=True,
+    subcommand_metavar="COMMAND [ARGS]...",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(__version__, prog_name="batchmill")
-def batchmill() -> None:
+@click.pass_context
+def batchmill(ctx: click.Context) -> int:
     """Send every row of a file to an LLM API, exactly once, and get Parquet.
 
     Kill it, run the same command again: nothing is lost and nothing is paid twice.
+
+    \b
+    batchmill init reviews.csv
+    batchmill run reviews.toml
     """
+    if ctx.invoked_subcommand is None:
+        words.remark(FIRST_WORDS, sys.stderr)
+        return 2
+    return 0
 
 
 def main() -> None:
@@ -140,7 +184,12 @@ def _refuse(error: click.ClickException) -> None:
     if context is not None:
         words.remark(context.get_usage(), sys.stderr)
         say(f"Try '{context.command_path} --help' for help.")
-    say(f"error: {error.format_message()}")
+    said = error.format_message()
+    if isinstance(error, click.NoSuchOption) and context is not None:
+        from batch.cli import unknown
+
+        said = unknown.flag(error.option_name, context)
+    say(f"error: {said}")
 
 
 def _bug(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -35,6 +35,10 @@ def compare(
     Compares every scalar field of `parsed`, or `completion` where there is none. Rows that failed in
     either run, and values that are null, enter no agreement. Works at any time, also while the runs
     are under way.
+
+    \b
+    batchmill compare runs/short runs/long
+    batchmill compare runs/short --against labels.csv:sentiment -o page.html
     """
     import pyarrow as pa
 

@@ -13,8 +13,12 @@ from batch.cli import put
 PAGES = Path(__file__).parent.parent / "docs"
 
 
+def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    return [name for name in topics() if name.startswith(incomplete)]
+
+
 @click.command()
-@click.argument("topic", metavar="[TOPIC]", required=False)
+@click.argument("topic", metavar="[TOPIC]", required=False, shell_complete=_complete)
 def docs(topic: str | None) -> None:
     """Show a page of the documentation, or list them all.
 

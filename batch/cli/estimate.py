@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from batch.cli import options, put
+from batch.cli.request_flags import Asking
 from batch.errors import UsageError
 
 if TYPE_CHECKING:
     from batch.planning.estimate import Estimate
 
 
-@click.command(no_args_is_help=True)
+@click.command(cls=Asking, no_args_is_help=True)
 @options.inputs
 @options.question
 @options.output
@@ -36,6 +37,10 @@ def estimate(
     or runs a line each, and their sum.
 
     Every row is rendered; nothing is sent (but for --probe) and no key is needed.
+
+    \b
+    batchmill estimate reviews.toml
+    batchmill estimate reviews.toml --probe 20
     """
     import msgspec
 

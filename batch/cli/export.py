@@ -32,6 +32,10 @@ def export(
 
     openai-batch writes the answers as OpenAI's Batch API does, and failed rows, if there are any, to
     *.errors.jsonl beside it.
+
+    \b
+    batchmill export runs/reviews -o answers.csv
+    batchmill export runs/reviews -o answers.jsonl --columns id,completion
     """
     from batch.cli import say
     from batch.errors import Refused

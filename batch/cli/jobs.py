@@ -147,7 +147,7 @@ def _setting(text: str) -> tuple[str, Any]:
     key, given, value = text.partition("=")
     if not given:
         raise UsageError(f"--set {text}: expected table.key=value")
-    return key.strip(), spec.value_of(value)
+    return key.strip(), spec.value_of(value, json=key.strip().startswith("request."))
 
 
 def environment(env_file: Path | None) -> dict[str, str]:

@@ -6,13 +6,16 @@ import csv
 from collections.abc import Callable, Sequence
 from functools import lru_cache, reduce
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
 from batch import command_line
 from batch.sampling import MOST_SEED
 from batch.store.plan import Format
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 KEYS = {
     "model": "request.model",
@@ -46,6 +49,11 @@ class InputFormat(click.ParamType):  # type: ignore[type-arg]  # it is generic o
 
     name = "format"
 
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        return _formats().shell_complete(ctx, param, incomplete)
+
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str | None:
         return _formats().get_metavar(param, ctx)
 
@@ -54,9 +62,16 @@ class InputFormat(click.ParamType):  # type: ignore[type-arg]  # it is generic o
 
 
 class Name(click.ParamType):  # type: ignore[type-arg]
-    """What is read, as its name is written; `~` is home."""
+    """What is read or written, as its name is written; `~` is home."""
 
     name = "text"
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem
+
+        return [CompletionItem(incomplete, type="file")]
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         return command_line.home(value)
@@ -127,7 +142,10 @@ question = together(
     ),
     click.option("--api", help="Which API: chat, responses, completions or embeddings."),
     click.option(
-        "--schema", metavar="FILE|JSON", help="What answers must look like; fills `parsed`."
+        "--schema",
+        metavar="FILE|JSON",
+        type=Name(),
+        help="What answers must look like; fills `parsed`.",
     ),
 )
 same_prompt = click.option(
@@ -139,6 +157,7 @@ output = click.option(
     "-o",
     "--output",
     metavar="FOLDER|FILE|-",
+    type=Name(),
     help="The run's folder [default: runs/NAME]; a file: *.parquet, *.jsonl, *.csv (.gz, .zst); or"
     " standard output.",
 )
@@ -208,9 +227,7 @@ sample = together(
         help="Another seed, another sample.  [default: 0]",
     ),
 )
-rows = together(
-    click.option("--limit", type=click.IntRange(min=1), help="Only the first N rows."),
-    sample,
+reading = together(
     click.option(
         "--input-format",
         type=InputFormat(),
@@ -226,4 +243,9 @@ rows = together(
         metavar="NAME",
         help="That of text, as Python names it (cp1252).  [default: UTF-8, or found out]",
     ),
+)
+rows = together(
+    click.option("--limit", type=click.IntRange(min=1), help="Only the first N rows."),
+    sample,
+    reading,
 )

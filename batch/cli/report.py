@@ -59,6 +59,10 @@ def report(
     Works at any time, also while a run is under way; a run given twice counts once. A cost that is
     not known is said to be unknown. `--by tag:NAME` and `--by column:NAME` tell a tag from a column
     of the same name. A run that is damaged is told of, and the others are reported: exit code 5.
+
+    \b
+    batchmill report runs/reviews
+    batchmill report runs --by day --by model --format html > costs.html
     """
     import pyarrow as pa
 

@@ -8,9 +8,10 @@ from typing import Any
 import click
 
 from batch.cli import options
+from batch.cli.request_flags import Asking
 
 
-@click.command()
+@click.command(cls=Asking)
 @click.argument("run", metavar="RUN", type=options.path)
 @click.option(
     "--class",
@@ -37,7 +38,7 @@ def retry(
     \b
     batchmill retry runs/cities                                          every failed row
     batchmill retry runs/cities --class context_length --set request.model=gpt-5.4
-    batchmill retry runs/cities --flag length --set request.max_tokens=2000
+    batchmill retry runs/cities --flag length --max-tokens 2000
     """
     from batch.cli import jobs
     from batch.cli.run import carry_out

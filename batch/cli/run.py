@@ -12,6 +12,7 @@ import click
 
 from batch import command_line, words
 from batch.cli import options, put, say
+from batch.cli.request_flags import Asking
 from batch.errors import CapReached, Different, Interrupted
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from batch.spec import Job
 
 
-@click.command(no_args_is_help=True)
+@click.command(cls=Asking, no_args_is_help=True)
 @options.inputs
 @options.question
 @options.output

@@ -18,6 +18,10 @@ def runs(root: Path, as_json: bool) -> int:
     """List the runs below a folder (default: runs).
 
     Exit code: 0, or 5 where one of them is damaged.
+
+    \b
+    batchmill runs
+    batchmill runs /data/experiments --json
     """
     import msgspec
 

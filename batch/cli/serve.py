@@ -33,6 +33,9 @@ def serve(
 
     It listens on 127.0.0.1 only, and asks for no key unless --api-key-env names one.  Without a key
     it answers no web page of another site.
+
+    \b
+    batchmill serve --port 8000
     """
     from batch.local import server as local
     from batch.model import EMBEDDED_MODEL

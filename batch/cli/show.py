@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from batch import words
-from batch.cli import options, put
+from batch.cli import options, put, say
 from batch.errors import UsageError
+
+if TYPE_CHECKING:
+    from batch.reports.status import Status
 
 LONGEST = 2_000
 """Characters of a prompt or a completion that are shown."""
@@ -32,6 +35,10 @@ def show(
     """Look at rows: prompt, completion, tokens, attempts, error.
 
     Works at any time, also while the run is under way.
+
+    \b
+    batchmill show runs/reviews
+    batchmill show runs/reviews --failed
     """
     from batch import columns, runs
     from batch.planning import place
@@ -40,8 +47,8 @@ def show(
         raise UsageError(f"--flag: there is no flag {flag!r} (known: {', '.join(columns.FLAGS)})")
     found = runs.Run(place.run_folder(run))
     wanted = found.rows(failed=failed, flag=flag, row=row, seen=not as_json)
-    exchange = found.exchange
-    for values in islice(wanted, count):
+    exchange, shown = found.exchange, 0
+    for shown, values in enumerate(islice(wanted, count), 1):  # noqa: B007
         if as_json:
             read = put(runs.as_json(values), "json")
         else:
@@ -49,6 +56,21 @@ def show(
             read = put("\n".join(_shown(values, prompt, answer)))
         if not read:
             return
+    if not shown:
+        say(_nothing(found.status(), failed, flag, row))
+
+
+def _nothing(now: Status, failed: bool, flag: str | None, row: int | None) -> str:
+    """That no row is what was wanted, and what there is."""
+    there = f"{now.ok:,} rows are ok, {now.failed:,} failed"
+    if not now.ok + now.failed:
+        return f"no row is done yet: {now.run} is {now.state}"
+    if row is not None:
+        return f"row {row} is not among those wanted, or not done: {there}; the first is row 0"
+    if flag is not None:
+        flags = ", ".join(f"{name} {count:,}" for name, count in now.flags.items())
+        return f"no row{' that failed' * failed} has the flag {flag}: {flags or 'no row has any'}"
+    return f"no row failed: {there}"
 
 
 def _shown(values: dict[str, Any], prompt: str | None, answer: str | None) -> Iterator[str]:

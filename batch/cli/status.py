@@ -14,7 +14,12 @@ from batch.cli import options, put
 @click.argument("run", metavar="RUN", type=options.path)
 @options.as_json
 def status(run: Path, as_json: bool) -> None:
-    """Counts, rate and time left; works beside the process that is at it."""
+    """Counts, rate and time left; works beside the process that is at it.
+
+    \b
+    batchmill status runs/reviews
+    batchmill status runs/reviews --json
+    """
     import msgspec
 
     from batch import runs
@@ -49,7 +54,9 @@ def _lines(now: object) -> list[str]:
         lines.append(f"rate      {now.rows_per_second:,.1f} rows/s{left}")
     if now.waiting is not None:
         lines.append(f"waiting   {now.waiting}")
-    for name, counts in (("flags", now.flags), ("failures", now.failures)):
+    endpoints = now.endpoints if len(now.endpoints) > 1 else {}
+    several = (("flags", now.flags), ("failures", now.failures), ("endpoints", endpoints))
+    for name, counts in several:
         if counts:
             lines.append(
                 f"{name:<9} {', '.join(f'{key} {count:,}' for key, count in counts.items())}"

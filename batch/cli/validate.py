@@ -9,12 +9,13 @@ import click
 
 from batch import words
 from batch.cli import options, put
+from batch.cli.request_flags import Asking
 
 if TYPE_CHECKING:
     from batch.planning.validity import Validity
 
 
-@click.command(no_args_is_help=True)
+@click.command(cls=Asking, no_args_is_help=True)
 @options.inputs
 @options.question
 @options.place
@@ -37,6 +38,10 @@ def validate(
     """Render every row and check it against the bounds of servers; nothing is sent, no key needed.
 
     Exit code: 0 all is well, 1 some rows are bad, 2 the job or its input is.
+
+    \b
+    batchmill validate reviews.toml
+    batchmill validate reviews.csv -m gpt-5.4-mini -p 'Translate to French: {{ text }}'
     """
     import msgspec
 

@@ -22,6 +22,10 @@ def verify(run: Path, with_input: bool, repair: bool, as_json: bool) -> int:
     --repair never removes what is damaged: it moves it into the run's folder damaged/.
 
     Exit code: 0 all is well, 1 rows are missing, 5 something is damaged.
+
+    \b
+    batchmill verify runs/reviews
+    batchmill verify runs/reviews --repair
     """
     import msgspec
 

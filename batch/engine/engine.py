@@ -22,6 +22,7 @@ from batch.engine.sender import Sender, Unsendable
 from batch.engine.task import Task
 from batch.errors import BatchError, InputError, Interrupted, Stopped, StorageError
 from batch.model import Request
+from batch.outcome import Accept
 from batch.store.writer import Store
 from batch.tries import Try
 
@@ -107,7 +108,8 @@ class Engine:
                 attempt = await self._sender.send(request)
                 done, judged = self._judge.ended(request, attempt)
                 self._sender.settle(request, done, judged)
-                if self._judge.may_be_the_rows(now := self._sender.now()):
+                now = self._sender.now()
+                if not isinstance(judged, Accept) and self._judge.may_be_the_rows(now):
                     await self._doubt()
                 decided = self._judge.decide(task, done, judged, now)
                 self._carry_out(task, *decided)

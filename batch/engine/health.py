@@ -70,6 +70,8 @@ class Healths:
 
     def of(self, number: int) -> Health:
         """That of the endpoint of this number."""
+        if number < len(self._healths):
+            return self._healths[number]
         while number >= (known := len(self._healths)):
             self._healths.append(
                 Health(

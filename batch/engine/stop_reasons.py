@@ -15,8 +15,23 @@ from batch.words import money
 EXCERPT = 60
 """Characters of a server's words that are said of a wait."""
 
+ONCE = {
+    "auth": "the key is another",
+    "quota": "the account has credit",
+    "not_found": "`model` or base_url is another",
+    "redirect": "base_url is another",
+}
+"""What has to be different, by the class of the error, before the same command goes on."""
+
 
 def refused(error_class: str, message: str, attempt: Attempt) -> Stopped:
+    if error_class == "auth" and attempt.without_key:
+        return Stopped(
+            f"{attempt.endpoint} refuses requests without a key (HTTP {attempt.status}): {message}",
+            hint="name the environment variable that holds it: --api-key-env NAME, or api_key_env in"
+            " [endpoint]",
+            once="there is a key",
+        )
     said = {
         "auth": f"{attempt.endpoint} refuses the key (HTTP {attempt.status}): {message}",
         "quota": f"{attempt.endpoint} says the account has no credit: {message}",
@@ -28,7 +43,9 @@ def refused(error_class: str, message: str, attempt: Attempt) -> Stopped:
         "not_found": "check `model` and base_url",
         "redirect": "set base_url to where the API really is",
     }
-    return Stopped(said.get(error_class, message), hint=hints.get(error_class))
+    return Stopped(
+        said.get(error_class, message), hint=hints.get(error_class), once=ONCE.get(error_class)
+    )
 
 
 def out_of_patience(wait: float, message: str, longest: float) -> Stopped:
@@ -47,6 +64,7 @@ def down(why: str, seconds: float) -> Stopped:
     return Stopped(
         f"the endpoint has been down for {seconds:.0f} s: {why}",
         hint="check base_url and the server; rows that were not answered stay pending",
+        once="it is up",
     )
 
 
@@ -63,6 +81,7 @@ def all_invalid(status: int | None, message: str) -> Stopped:
     return Stopped(
         f"the server rejects every request (HTTP {status}): {message}",
         hint="change the parameter it names in [request]; no row was recorded as failed",
+        once="that is changed",
     )
 
 

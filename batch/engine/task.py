@@ -22,8 +22,11 @@ class Task(msgspec.Struct, frozen=True, gc=False):
     @property
     def asked(self) -> Request:
         """The request of a row that has one, as it is to be sent now."""
-        assert self.request is not None
-        return apis.in_standard_tier(self.request) if self._leaves_flex else self.request
+        request = self.request
+        assert request is not None
+        if not self.chances.used:
+            return request
+        return apis.in_standard_tier(request) if self._leaves_flex else request
 
     @property
     def _leaves_flex(self) -> bool:

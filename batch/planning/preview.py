@@ -25,6 +25,8 @@ def of(job: Job, terms: Terms, rows: int = 3) -> Iterator[str]:
     with ExitStack() as stack:
         prepared = prepare(job, terms, stack)
         asked = list(islice(prepared.requests(), rows))
+        if not asked:
+            raise sources.no_rows(prepared.source)
         yield from (f"# {notice}" for notice in sources.notices(prepared.source))
         for row, request in asked:
             if not isinstance(request, Request):

@@ -7,6 +7,7 @@ rows as for a thousand of the last ones.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from pathlib import Path
 
 import msgspec
@@ -16,6 +17,7 @@ from batch.run_folder import PLAN, PLAN_COPY, RunFolder
 from batch.store import contents, lock, log
 from batch.store.files import parquet
 from batch.store.plan import Plan
+from batch.totals import Group, Summary
 
 RECENT_SECONDS = 60.0
 """The rate is that of the last minute."""
@@ -25,7 +27,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     """`state` is running, interrupted, stopped or finished; `rows` and `pending` are None while
     unknown; of a sample they count its own rows, chosen from the first `sampled_from` of the input;
     `limit` is how many of the rows the last start was to ask, None for all; `waiting` is
-    what a running one waits for.
+    what a running one waits for; `endpoints` are the rows that each has answered.
     """
 
     run: str
@@ -47,10 +49,21 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     attempts: int
     flags: dict[str, int]
     failures: dict[str, int]
+    endpoints: dict[str, int]
     open_parts: int
     sampled_from: int | None = None
     holder: str | None = None
     waiting: str | None = None
+
+
+def _endpoints(summary: Summary) -> dict[str, int]:
+    """How many rows each endpoint has answered, the busiest first."""
+    found: Counter[str] = Counter()
+    for key, totals in summary.groups.items():
+        group = msgspec.json.decode(key, type=Group)
+        if group.endpoint is not None:
+            found[group.endpoint] += totals.rows_ok
+    return dict(found.most_common())
 
 
 def of(run: Path, known: Plan) -> Status:
@@ -86,6 +99,7 @@ def of(run: Path, known: Plan) -> Status:
         attempts=totals.attempts,
         flags=summary.flags,
         failures=summary.failures,
+        endpoints=_endpoints(summary),
         open_parts=opened,
         sampled_from=known.sampled_from,
         holder=holder,

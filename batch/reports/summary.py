@@ -13,7 +13,7 @@ import msgspec
 
 from batch import command_line
 from batch.command_line import near
-from batch.errors import BatchError, CapReached, Doubtful
+from batch.errors import BatchError, CapReached, Doubtful, Stopped
 from batch.outcome import TRANSIENT
 from batch.run_folder import RunFolder
 from batch.totals import Summary, Totals
@@ -137,7 +137,8 @@ def next_step(ended: Ended, again: str, cap_flag: str = "--max-cost ") -> str | 
     if isinstance(ended.stopped, CapReached):
         return f"to go on with a higher cap: {again} {cap_flag}{ended.stopped.higher:.12g}"
     if ended.stopped is not None:
-        return f"to go on: {again}"
+        once = ended.stopped.once if isinstance(ended.stopped, Stopped) else None
+        return f"to go on{f', once {once}' if once else ''}: {again}"
     transient = sum(count for name, count in ended.whole.failures.items() if name in TRANSIENT)
     if transient:
         return f"to ask {transient:,} failed rows again: {again}"

@@ -194,6 +194,7 @@ class Client:
             started_at=started,
             latency_s=self._clock() - began,
             status=status,
+            without_key=not self._target.has_key,
             **answered,
         )
 

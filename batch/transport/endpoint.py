@@ -94,6 +94,11 @@ class Target(msgspec.Struct, frozen=True):
     socket: str | None = None
     tls: ssl.SSLContext | None = None
 
+    @property
+    def has_key(self) -> bool:
+        """Whether a key goes with requests."""
+        return _has_authorization(self.headers)
+
     def __repr__(self) -> str:
         return f"Target({self.base_url})"
 
