@@ -49,8 +49,8 @@ UNDER_WAY = re.compile(rb" [1-5]\d\d/600 ")
 _OBEYED = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
-def main() -> None:
-    FOLDER.mkdir(exist_ok=True)
+def main(to: Path = FOLDER) -> None:
+    to.mkdir(exist_ok=True)
     api = FakeAPI()
     api.latency = 0.4
     api.models = ["gpt-5.4-mini"]
@@ -64,9 +64,9 @@ def main() -> None:
         for typed in TYPED:
             said = _typed(typed.split(), folder, env, interrupted=typed is TYPED[0])
             lines += [f"$ batchmill {typed}", *screen(said.replace(f"{made}/", "")), ""]
-        (FOLDER / "terminal.svg").write_text(svg(lines[:-1]), encoding="utf-8")
+        (to / "terminal.svg").write_text(svg(lines[:-1]), encoding="utf-8")
         _typed(["report", "--by", "customer", "-o", "cost.html"], folder, env)
-        _seen(folder / "cost.html", FOLDER / "report.png", folder)
+        _seen(folder / "cost.html", to / "report.png", folder)
     api.close()
 
 

@@ -96,7 +96,7 @@ def _lines(kind: str, block: str) -> Iterator[str]:
     elif kind == "crontab":
         yield from (line.split(maxsplit=5)[5] for line in block.splitlines())
     else:
-        yield from (step["run"] for step in yaml.safe_load(block))
+        yield from (step["run"] for step in yaml.safe_load(block))  # of a CI's job
 
 
 class World:

@@ -13,7 +13,7 @@ from tests import docs, shell_blocks
 from tests.conftest import ROOT
 
 PAGES = [page for page in docs.PAGES if shell_blocks.commands(page)]
-OF_A_SHELL = re.compile(r" \| | && | > |\$|^(?!batchmill )")
+OF_A_SHELL = re.compile(r"[|&<>$]|^(?!batchmill )")
 
 
 @pytest.fixture
