@@ -133,10 +133,10 @@ def is_gone(error: OSError) -> bool:
     return isinstance(error, BrokenPipeError) or error.errno == errno.EINVAL
 
 
-def remark(text: str, stream: TextIO) -> None:
+def remark(text: str, stream: TextIO, kind: Kind = "text") -> None:
     """Print `text` for whoever is watching; that nobody is any more is no reason to stop."""
     try:
-        put(text, stream)
+        put(text, stream, kind)
     except OSError:
         let_go(stream)
 

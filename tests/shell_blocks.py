@@ -8,6 +8,7 @@ import base64
 import json
 import re
 import shlex
+import socket
 import stat
 import sys
 from collections.abc import Iterator
@@ -40,6 +41,7 @@ CODES: dict[tuple[str, str], int] = {}
 """Commands of a page that end with another code than 0, and why."""
 
 URL = re.compile(r"https?://[\w.-]+(?::\d+)?(?:/v1)?(?=[\s\"',/]|$)", re.MULTILINE)
+LISTENS = re.compile(r"(?<=--metrics-port )\d+")
 KEYS = ("OPENAI_API_KEY", "GATEWAY_KEY")
 ANSWER = {"sentiment": "positive", "stars": 5}
 CITIES = ("Oslo", "Lima", "Kyiv", "Rome", "Bonn", "Cairo")
@@ -117,8 +119,8 @@ class World:
         (folder / "reviews").symlink_to(folder)  # $HOME/reviews
 
     def here(self, text: str) -> str:
-        """The text with servers on localhost in place of those that it names."""
-        return URL.sub(lambda url: self._server(url[0]), text)
+        """The text with servers on localhost in place of those that it names, and any port to listen at."""
+        return LISTENS.sub(str(_free_port()), URL.sub(lambda url: self._server(url[0]), text))
 
     def script(self, line: str) -> list[str]:
         """How a shell carries a command out, with `batchmill` and `duckdb` being what they are here."""
@@ -140,6 +142,13 @@ class World:
             api.always = Step(content=json.dumps(ANSWER))
             api.models = ["gpt-5.4-mini", "qwen3-8b", "qwen3:8b", "team/mini"]
         return self._servers[name].url
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
 
 
 if __name__ == "__main__":  # what `duckdb -c SQL` does

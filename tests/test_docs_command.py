@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pty
 
 import pytest
 
@@ -49,6 +48,8 @@ def test_an_unknown_topic_names_the_nearest_or_all(name, said, batchmill):
 
 
 def test_a_terminal_gets_a_pager(start, tmp_path):
+    import pty
+
     pager = tmp_path / "pager"
     pager.write_text("#!/bin/sh\necho paged\ncat\n")
     pager.chmod(0o700)

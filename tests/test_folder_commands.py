@@ -351,7 +351,7 @@ def test_status_says_what_a_running_run_waits_for(api, start, batchmill, tmp_pat
     assert "waiting   429" in batchmill("status", "runs/in").stdout
     process.send_signal(signal.SIGINT)
     stderr = process.communicate(timeout=30)[1]
-    assert re.search(r"^429 .*: until \d\d:\d\d:\d\d$", stderr, re.MULTILINE)
+    assert re.search(r"^\d\d:\d\d:\d\d  429 .*: until \d\d:\d\d:\d\d$", stderr, re.MULTILINE)
     assert status(batchmill)["waiting"] is None
 
 

@@ -23,6 +23,7 @@ def world(tmp_path, request):
     made.close()
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="a shell of Unix carries them out")
 @pytest.mark.parametrize(
     ("page", "world"),
     [(page, page) for page in PAGES],

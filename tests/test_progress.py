@@ -1,15 +1,16 @@
-"""What the bar says of money."""
+"""What the bar and the plain lines say of money and time."""
 
 from __future__ import annotations
 
 import io
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from batch.engine.counts import Counts
-from batch.engine.events import Opened, Progressed
+from batch.engine.events import Notice, Opened, Progressed, Waiting, WentOn
 from batch.model import Result
 from batch.progress import Progress
 from batch.totals import Summary
@@ -61,3 +62,22 @@ def test_the_bar_shows_what_is_spent_and_what_it_will_come_to(held, results, tot
 
 def test_what_costs_nothing_is_not_mentioned():
     assert "$" not in last_words([], [priced(0, 0.0)], 4)
+
+
+def test_plain_lines_tell_the_time():
+    stream, counts = io.StringIO(), Counts(Summary())
+    counts.add([priced(0, 0.5), priced(1, 0.5)])
+    at = time.mktime((2026, 3, 1, 14, 3, 20, 0, 0, -1))
+    progress = Progress(stream, moment=lambda: at)
+    progress(Notice("/runs/in (new)"))
+    progress(Progressed(29.0, 10, *counts.now(), 0))
+    progress(Progressed(40.0, 10, *counts.now(), 0))
+    progress(Waiting("down", "endpoint down"))
+    progress(WentOn("down", 20.0))
+    folder, *lines = stream.getvalue().splitlines()
+    assert folder == "/runs/in (new)"
+    assert lines == [
+        "14:03:20  2/10 rows, 3.0/min, 3 min left, 20→10 tok, $1.00 of about $5.00",
+        "14:03:20  endpoint down",
+        "14:03:20  the endpoint is back after 20 s",
+    ]

@@ -1,12 +1,21 @@
-"""Looking: at rows of a run, at the requests before there is one, and at little with --quiet."""
+"""Looking: at rows of a run, at a run under way, at the requests before there is one, and at little
+with --quiet.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import pty
 import re
+import signal
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from batch.cli.status import EVERY, watched
 from tests.fake_api import Step, answer_to
 from tests.reading import asking, texts, until, write
 
@@ -76,6 +85,53 @@ def test_shows_rows_while_the_run_is_under_way(api, start, batchmill, tmp_path):
     assert shown(batchmill("show", "runs/in")) == ["row 0: ok", "row 1: ok"]
 
 
+def on_a_terminal(start, *args):
+    """What the program and its pager show on a terminal, which has 24 lines."""
+    ours, its = pty.openpty()
+    process = start(*args, stdin=its, stdout=its, env={"PAGER": "sed s/^/paged:/"})
+    os.close(its)
+    shown = b""
+    with contextlib.suppress(OSError):  # as the other end is closed
+        while piece := os.read(ours, 65536):
+            shown += piece
+    os.close(ours)
+    assert process.wait(30) == 0
+    return shown.decode().replace("\r\n", "\n").splitlines()
+
+
+def test_a_terminal_gets_page_by_page_what_it_has_no_room_for(twelve, start):
+    assert on_a_terminal(start, "show", "runs/in", "-n", 1)[0] == "── row 0: ok"
+    lines = on_a_terminal(start, "show", "runs/in", "-n", 12)
+    assert {line[:6] for line in lines} == {"paged:"}
+    assert sum(line.startswith("paged:── row ") for line in lines) == 12
+    assert not CONTROLS.search("".join(lines))
+
+
+def test_a_run_is_watched_until_it_is_under_way_no_more():
+    looks: Any = (SimpleNamespace(state=each) for each in ("running", "running", "finished"))
+    slept: list[float] = []
+    seen = watched(lambda: next(looks), slept.append)
+    assert [now.state for now in seen] == ["running", "running", "finished"]
+    assert slept == [EVERY, EVERY]
+
+
+def test_ctrl_c_leaves_the_watch_and_not_the_run(api, start, batchmill, tmp_path):
+    write(tmp_path / "in.jsonl", texts(2))
+    api.script = {"text 00001": [Step(hang=True)]}
+    process = start("run", "in.jsonl", *asking(api))
+    until(lambda: len(api.ledger) == 2, process)
+    watch = start("status", "runs/in", "--watch", "--json")
+    assert json.loads(watch.stdout.readline())["state"] == "running"
+    watch.send_signal(signal.SIGINT)
+    assert (watch.wait(30), watch.stderr.read()) == (0, "")
+    assert process.poll() is None
+    process.kill()
+    process.wait()
+    ended = batchmill("status", "runs/in", "--watch")
+    assert (ended.exit_code, ended.stderr) == (0, "")
+    assert "runs/in: interrupted" in ended.stdout
+
+
 def test_a_dry_run_shows_the_requests_and_sends_nothing(api, batchmill, tmp_path):
     write(tmp_path / "in.jsonl", texts(12))
     more = ("-s", "Be brief.", "--set", "request.temperature=0.5", "--dry-run")
@@ -95,14 +151,40 @@ def test_quiet_says_nothing_when_all_is_well(api, batchmill, tmp_path):
     assert (ended.exit_code, ended.stdout, ended.stderr) == (0, "", "")
 
 
-def test_quiet_says_errors_and_what_to_do_next(api, batchmill, tmp_path):
+def test_quiet_says_in_one_line_what_went_wrong_and_what_to_do_next(api, batchmill, tmp_path):
     write(tmp_path / "in.jsonl", texts(5))
     api.key = "sk-right"
     ended = batchmill("run", "in.jsonl", *asking(api, "--quiet"))
-    first, last = ended.stderr.splitlines()
+    [line] = ended.stderr.splitlines()
     assert ended.exit_code == 3
-    assert first.startswith("error: ") and "without a key" in first
-    assert last.startswith("to go on, once there is a key: batchmill run in.jsonl")
+    assert line.startswith("error: ") and "without a key" in line
+    assert "; to go on, once there is a key: batchmill run in.jsonl" in line
+
+
+def test_quiet_says_in_one_line_what_is_left_to_do(api, batchmill, tmp_path):
+    write(tmp_path / "in.jsonl", texts(5))
+    api.script = {"text 00003": [Step(400)]}
+    ended = batchmill("run", "in.jsonl", *asking(api, "--quiet"))
+    assert (ended.exit_code, ended.stdout) == (1, "")
+    assert ended.stderr == "to see what failed: batchmill show runs/in --failed\n"
+
+
+@pytest.mark.parametrize(
+    ("flags", "code"),
+    [
+        (("--nothing",), 2),
+        (("--set", "request.temperature=7"), 2),
+        (("-p", "{{ nothing }}"), 2),
+        (("-p", "Other: {{ text }}"), 4),
+    ],
+)
+def test_quiet_says_one_line_where_no_run_begins(api, batchmill, tmp_path, flags, code):
+    write(tmp_path / "in.jsonl", texts(2))
+    if code == 4:
+        assert batchmill("run", "in.jsonl", *asking(api)).exit_code == 0
+    ended = batchmill("run", "in.jsonl", *asking(api), *flags, "--quiet")
+    [line] = ended.stderr.splitlines()
+    assert (ended.exit_code, line[:7]) == (code, "error: ")
 
 
 def test_nothing_to_show_is_said_with_what_there_is(api, batchmill, tmp_path):

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from batch import __version__, words
+from batch.cli import manner
+from batch.cli.manner import Manner
 from batch.errors import BatchError, Interrupted, StorageError
 
 if TYPE_CHECKING:
@@ -56,6 +58,7 @@ All commands: batchmill --help"""
 
 BUG = 70
 """The exit code of what nobody expected."""
+OURS = "this is a bug in batchmill; what was answered is kept, and the same command goes on"
 
 
 class NotNeeded(MetaPathFinder):
@@ -163,16 +166,34 @@ def _exit_code() -> int:
     try:
         code = batchmill.main(prog_name="batchmill", standalone_mode=False)
     except click.ClickException as error:
+        if any(_asked()):
+            return _failed(2, error.format_message())
         _refuse(error)
         return 2
     except (click.Abort, KeyboardInterrupt):
-        return 130
+        return 130 if not _asked().as_json else _failed(130, "interrupted")
     except BatchError as error:
-        say(f"error: {error}")
-        if error.hint:
-            say(f"       {error.hint}")
-        return error.exit_code
+        return _failed(error.exit_code, str(error), error.hint)
     return int(code or 0)
+
+
+def _asked() -> Manner:
+    return manner.of(sys.argv[1:])
+
+
+def _failed(exit_code: int, error: str, hint: str | None = None) -> int:
+    """Say in the manner that is asked for why the command fails."""
+    if _asked().as_json:
+        from batch.cli.json_lines import Lines
+
+        Lines(sys.stderr).failed(exit_code, error, hint)
+    elif _asked().quiet:
+        say("; ".join(filter(None, (f"error: {error}", hint))))
+    else:
+        say(f"error: {error}")
+        if hint:
+            say(f"       {hint}")
+    return exit_code
 
 
 def _refuse(error: click.ClickException) -> None:
@@ -194,8 +215,15 @@ def _refuse(error: click.ClickException) -> None:
 
 def _bug(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Show the traceback of what nobody expected, and leave with 70; what is durable stays so."""
-    words.remark("".join(traceback.format_exception(kind, error, trace)).rstrip(), sys.stderr)
-    say("this is a bug in batchmill; what was answered is kept, and the same command goes on")
+    text = "".join(traceback.format_exception(kind, error, trace)).rstrip()
+    if _asked().as_json:
+        from batch.cli.json_lines import Lines
+
+        Lines(sys.stderr).notice(text)
+        _failed(BUG, f"{kind.__name__}: {error}", OURS)
+    else:
+        words.remark(text, sys.stderr)
+        say(OURS)
     os._exit(BUG)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from batch.cli import options, put
+from batch.cli.manner import Manner
 from batch.cli.request_flags import Asking
 from batch.errors import UsageError
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 @click.option("--probe", metavar="N", type=click.IntRange(min=1),
               help="Ask the first N rows and learn from them; they stay in the run.")  # fmt: skip
 @options.as_json
+@options.progress
 def estimate(
     whats: tuple[str, ...], as_json: bool, no_preflight: bool, probe: int | None, **flags: Any
 ) -> int:
@@ -94,7 +96,8 @@ def _probe(
     if job.input == "-":
         raise UsageError("--probe: standard input is read once; name a file")
     how = _terms(whats, no_preflight, flags)
-    return carry_out(job, folder, quiet=quiet, probe=rows, cap=jobs.cap_given(flags), **how)
+    manner = Manner(flags["progress"] == "json", quiet)
+    return carry_out(job, folder, manner=manner, probe=rows, cap=jobs.cap_given(flags), **how)
 
 
 def _terms(whats: Sequence[str], no_preflight: bool, flags: dict[str, Any]) -> dict[str, Any]:

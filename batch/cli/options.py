@@ -123,7 +123,26 @@ settings = click.option(
     metavar="KEY=VALUE",
     help="Any key of the job, as table.key=value.",
 )
-quiet = click.option("--quiet", is_flag=True, help="Only errors and the last line.")
+quiet = click.option(
+    "--quiet",
+    is_flag=True,
+    help="One line at the end, where something went wrong or is left to do.",
+)
+progress = click.option(
+    "--progress",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    help="What stderr gets: words, or events as JSON lines and nothing else.  [default: text]",
+)
+metrics = together(
+    click.option(
+        "--metrics-port",
+        metavar="N",
+        type=click.IntRange(1, 65535),
+        help="Tell Prometheus of the run, at /metrics of this port, while it lasts.",
+    ),
+    click.option("--metrics-host", metavar="HOST", help="Where that is.  [default: 127.0.0.1]"),
+)
 as_json = click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 
 question = together(

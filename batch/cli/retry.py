@@ -8,7 +8,9 @@ from typing import Any
 import click
 
 from batch.cli import options
+from batch.cli.manner import Manner
 from batch.cli.request_flags import Asking
+from batch.cli.scraped import Scraped
 
 
 @click.command(cls=Asking)
@@ -30,9 +32,9 @@ from batch.cli.request_flags import Asking
     "--yes", is_flag=True, help="Go on where answers are mostly empty, invalid or misfits."
 )
 @options.quiet
-def retry(
-    run: Path, quiet: bool, yes: bool, env_file: Path | None, no_preflight: bool, **wanted: Any
-) -> int:
+@options.progress
+@options.metrics
+def retry(run: Path, yes: bool, env_file: Path | None, no_preflight: bool, **wanted: Any) -> int:
     """Ask chosen rows of a run again; nothing else is asked.
 
     \b
@@ -50,7 +52,8 @@ def retry(
     return carry_out(
         job,
         run,
-        quiet=quiet,
+        manner=Manner(wanted["progress"] == "json", wanted["quiet"]),
+        scraped=Scraped.at(wanted),
         yes=yes,
         environment=jobs.environment(env_file),
         again=chosen,

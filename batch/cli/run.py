@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,10 +12,14 @@ import click
 
 from batch import command_line, words
 from batch.cli import options, put, say
+from batch.cli.manner import Manner
 from batch.cli.request_flags import Asking
+from batch.cli.scraped import Scraped
 from batch.errors import CapReached, Different, Interrupted
 
 if TYPE_CHECKING:
+    from batch.cli.endings import Ending
+    from batch.engine.events import Consumer
     from batch.outputs.form import File
     from batch.planning.terms import Terms
     from batch.reports.summary import Ended
@@ -54,6 +58,8 @@ if TYPE_CHECKING:
     help="Go on where answers are mostly empty, invalid or do not fit the schema, or it is dear.",
 )
 @options.quiet
+@options.progress
+@options.metrics
 def run(whats: tuple[str, ...], **flags: Any) -> int:
     """Send every row to the model; resume where an earlier start ended.
 
@@ -80,10 +86,11 @@ def run(whats: tuple[str, ...], **flags: Any) -> int:
     return carry_out(
         job,
         folder,
-        quiet=flags["quiet"],
+        manner=Manner(flags["progress"] == "json", flags["quiet"]),
         record_bad_rows=flags["on_bad_row"] == "record",
         yes=flags["yes"],
         asking=not flags["yes"],
+        scraped=Scraped.at(flags),
         new=flags["new"],
         reuse=None if flags["reuse"] is None else place.run_folder(flags["reuse"]),
         cap=jobs.cap_given(flags),
@@ -103,20 +110,32 @@ def _agrees(question: str) -> bool:
         raise Interrupted("interrupted; nothing was sent") from None
 
 
-def carry_out(job: Job, folder: Path, *, quiet: bool, asking: bool = False, **how: Any) -> int:
-    """Run `job`, say how it went, and give the exit code.  The keywords are those of Terms; with
-    `asking`, the person at the terminal may be asked whether it is not too dear.
+def carry_out(
+    job: Job,
+    folder: Path,
+    *,
+    manner: Manner,
+    asking: bool = False,
+    scraped: Scraped = Scraped(),  # noqa: B008  (frozen)
+    **how: Any,
+) -> int:
+    """Run `job`, say in this manner how it went, and give the exit code.  The keywords are those of
+    Terms; with `asking`, the person at the terminal may be asked whether it is not too dear.
     A signal is heard to the end: what it left to say and to write is small.
     """
     from batch.cli import signals
 
-    with signals.interruptible():
-        return _carried_out(job, folder, quiet, asking, **how)
+    with signals.interruptible(), scraped.consumers(job) as told:
+        return _carried_out(job, folder, manner, told, asking=asking, **how)
 
 
-def _carried_out(job: Job, folder: Path, quiet: bool, asking: bool, **how: Any) -> int:
+def _carried_out(
+    job: Job, folder: Path, manner: Manner, told: Sequence[Consumer], *, asking: bool, **how: Any
+) -> int:
     from batch import runner
+    from batch.cli import endings
     from batch.cli.export import check_terminal
+    from batch.cli.json_lines import Lines
     from batch.planning import place
     from batch.planning.terms import Terms
     from batch.progress import Progress
@@ -126,20 +145,22 @@ def _carried_out(job: Job, folder: Path, quiet: bool, asking: bool, **how: Any) 
     if file is not None:
         check_terminal(file)
         place.check_ours(file, folder)
-    terms, progress = Terms(**how), Progress()
+    terms = Terms(**how)
+    progress = Lines(sys.stderr) if manner.as_json else Progress()
     around = runner.Surroundings(
-        consumers=() if quiet else (progress,),
-        agrees=someone() if asking else None,
+        consumers=(*told,) if manner.quiet else (progress, *told),
+        agrees=someone() if asking and not manner.as_json else None,
         hearing=_hearing,
     )
     descriptors.raise_limit()
     try:
         ended = runner.run(job, folder, terms, around)
     except Different as error:
-        return _different(error, folder, again=terms.again is not None)
+        return _different(error, folder, manner, again=terms.again is not None)
     finally:
-        progress.close()
-    _tell(ended, job, file, terms, quiet)
+        if isinstance(progress, Progress):
+            progress.close()
+    endings.tell(_ending(ended, job, file, terms), manner)
     return ended.exit_code
 
 
@@ -153,44 +174,46 @@ def _hearing(interrupt: Interrupt) -> Iterator[None]:
         yield
 
 
-def _different(error: Different, folder: Path, *, again: bool) -> int:
+def _different(error: Different, folder: Path, manner: Manner, *, again: bool) -> int:
     """Say what to do with a folder that holds another run."""
     from batch.store.folder import free_name
 
-    say(f"error: {error}; nothing was changed")
     run = command_line.quoted(folder)
-    anew = command_line.of("run", folder) if again else again_command()
-    say(f"to start anew, keeping it as {free_name(folder)}: {anew} --new")
-    say(f"the same, taking from it the answers that still fit: {anew} --reuse {run}")
+    anew = command_line.of("run", folder) if again else command_line.of(*again_words())
+    ways = (
+        f"to start anew, keeping it as {free_name(folder)}: {anew} --new",
+        f"the same, taking from it the answers that still fit: {anew} --reuse {run}",
+    )
+    if any(manner):
+        raise Different(f"{error}; nothing was changed", hint="; ".join(ways))
+    for line in (f"error: {error}; nothing was changed", *ways):
+        say(line)
     return error.exit_code
 
 
-def _tell(ended: Ended, job: Job, file: File | None, terms: Terms, quiet: bool) -> None:
-    """Write the file that was asked for, and say how the run went and what to do next."""
+def _ending(ended: Ended, job: Job, file: File | None, terms: Terms) -> Ending:
+    """Write the file that was asked for, and see what to do next."""
+    from batch.cli.endings import Ending
     from batch.cli.export import written
     from batch.reports import summary
 
-    path, whole = None if file is None else file.path, ended.stopped is None
-    lines: list[str] = []
-    if file is not None and whole and terms.probe is None:
-        lines += written(ended.run.path, file).notices
-    lines += summary.lines(ended, path if whole else None)
-    for line in () if quiet else lines:
-        say(line)
-    if file is not None and not whole:
-        say(summary.unwritten(ended, path))
-    if ended.stopped is not None:
-        say(f"error: {summary.reason(ended.stopped, ended.run)}")
-    for line in () if quiet else summary.prices(ended, job.prices):
-        say(line)
-    again = terms.again is not None
-    cap_flag = "--set limits.max_cost_usd=" if again else "--max-cost "
+    probes = terms.probe is not None
+    notices: tuple[str, ...] = ()
+    if file is not None and ended.stopped is None and not probes:
+        notices = tuple(written(ended.run.path, file).notices)
+    cap = "--max-cost {}" if terms.again is None else "--set limits.max_cost_usd={}"
     left_out = ["--max-cost"] if isinstance(ended.stopped, CapReached) else []
-    if last := summary.next_step(ended, again_command(*left_out), cap_flag):
-        say(last)
+    return Ending(
+        ended=ended,
+        exit_code=0 if probes and ended.exit_code == 1 else ended.exit_code,
+        file=None if probes else file,
+        notices=notices,
+        prices=tuple(job.prices),
+        step=summary.next_step(ended, again_words(*left_out), cap),
+    )
 
 
-def again_command(*without: str) -> str:
+def again_words(*without: str) -> tuple[str, ...]:
     """The command that goes on where this one ended: the same, without what starts anew, nor the
     flags `without` and their values.  Flags may be written behind it.
     """
@@ -208,4 +231,4 @@ def again_command(*without: str) -> str:
             next(words, None)
         elif word != "--new" and word.partition("=")[0] not in left_out:
             kept.append(word)
-    return command_line.of(*kept)
+    return tuple(kept)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from batch import words
-from batch.cli import options, put, say
+from batch.cli import options, pager, say
 from batch.errors import UsageError
 
 if TYPE_CHECKING:
+    from batch.reports.exchange import Exchange
     from batch.reports.status import Status
 
 LONGEST = 2_000
@@ -34,7 +35,7 @@ def show(
 ) -> None:
     """Look at rows: prompt, completion, tokens, attempts, error.
 
-    Works at any time, also while the run is under way.
+    Works at any time, also while the run is under way.  A terminal gets it page by page.
 
     \b
     batchmill show runs/reviews
@@ -47,17 +48,17 @@ def show(
         raise UsageError(f"--flag: there is no flag {flag!r} (known: {', '.join(columns.FLAGS)})")
     found = runs.Run(place.run_folder(run))
     wanted = found.rows(failed=failed, flag=flag, row=row, seen=not as_json)
-    exchange, shown = found.exchange, 0
-    for shown, values in enumerate(islice(wanted, count), 1):  # noqa: B007
-        if as_json:
-            read = put(runs.as_json(values), "json")
-        else:
-            prompt, answer = exchange.prompt(values), exchange.last_answer(values)
-            read = put("\n".join(_shown(values, prompt, answer)))
-        if not read:
-            return
-    if not shown:
+    chosen = islice(wanted, count)
+    first = next(chosen, None)
+    if first is None:
         say(_nothing(found.status(), failed, flag, row))
+        return
+    there = chain([first], chosen)
+    if as_json:
+        pager.put_all(map(runs.as_json, there), "json")
+        return
+    exchange = found.exchange
+    pager.put_all((_text(exchange, values) for values in there), "text")
 
 
 def _nothing(now: Status, failed: bool, flag: str | None, row: int | None) -> str:
@@ -71,6 +72,10 @@ def _nothing(now: Status, failed: bool, flag: str | None, row: int | None) -> st
         flags = ", ".join(f"{name} {count:,}" for name, count in now.flags.items())
         return f"no row{' that failed' * failed} has the flag {flag}: {flags or 'no row has any'}"
     return f"no row failed: {there}"
+
+
+def _text(exchange: Exchange, values: dict[str, Any]) -> str:
+    return "\n".join(_shown(values, exchange.prompt(values), exchange.last_answer(values)))
 
 
 def _shown(values: dict[str, Any], prompt: str | None, answer: str | None) -> Iterator[str]:

@@ -2,41 +2,73 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from batch import words
 from batch.cli import options, put
 
+if TYPE_CHECKING:
+    from batch.reports.status import Status
+
+EVERY = 2.0
+"""Seconds between two looks at a run that is watched."""
+
 
 @click.command()
 @click.argument("run", metavar="RUN", type=options.path)
 @options.as_json
-def status(run: Path, as_json: bool) -> None:
+@click.option("--watch", is_flag=True, help="Look again every 2 s until the run ends, or Ctrl-C.")
+def status(run: Path, as_json: bool, watch: bool) -> None:
     """Counts, rate and time left; works beside the process that is at it.
 
     \b
     batchmill status runs/reviews
-    batchmill status runs/reviews --json
+    batchmill status runs/reviews --watch
     """
-    import msgspec
-
     from batch import runs
     from batch.planning import place
 
-    now = runs.Run(place.run_folder(run)).status()
+    folder = place.run_folder(run)
+    looks = watched(lambda: runs.Run(folder).status())
+    try:
+        for now in looks:
+            if watch and not as_json:
+                click.clear()  # of a terminal
+            if not _put(now, as_json) or not watch:
+                return
+    except KeyboardInterrupt:
+        if not watch:
+            raise
+
+
+def watched(
+    look: Callable[[], Status], sleep: Callable[[float], object] = time.sleep
+) -> Iterator[Status]:
+    """The status of a run again and again, until it is under way no more."""
+    while True:
+        now = look()
+        yield now
+        if now.state != "running":
+            return
+        sleep(EVERY)
+
+
+def _put(now: Status, as_json: bool) -> bool:
+    import msgspec
+
     if as_json:
-        put(msgspec.json.encode(now), "json")
-    else:
-        put("\n".join(map(words.one_line, _lines(now))))
+        return put(msgspec.json.encode(now), "json")
+    return put("\n".join(map(words.one_line, _lines(now))))
 
 
-def _lines(now: object) -> list[str]:
-    from batch.reports.status import Status
+def _lines(now: Status) -> list[str]:
     from batch.words import duration
 
-    assert isinstance(now, Status)
     by = f" by {now.holder}" if now.holder else ""
     of = f" of {now.rows:,}" if now.rows is not None else ""
     if now.limit is not None and (now.rows is None or now.limit < now.rows):

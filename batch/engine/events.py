@@ -7,6 +7,7 @@ goes on.
 from __future__ import annotations
 
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 
 import msgspec
@@ -48,7 +49,8 @@ class Progressed(msgspec.Struct, frozen=True):
 
     `rows` are all that are to be asked, None while unknown.  `held` are the totals of rows done
     before this start, `asked` those of this start.  `waiting` says what the run waits for, and is
-    empty when it does not.
+    empty when it does not.  `in_flight` are the rows on their way, `cap_left` the USD that may still
+    be spent, None where nothing caps them.
     """
 
     seconds: float
@@ -57,6 +59,8 @@ class Progressed(msgspec.Struct, frozen=True):
     asked: Totals
     retries: int
     waiting: str = ""
+    in_flight: int = 0
+    cap_left: Decimal | None = None
 
     @property
     def failed(self) -> int:
@@ -67,6 +71,18 @@ class Progressed(msgspec.Struct, frozen=True):
     def done(self) -> int:
         """Rows that have their result."""
         return self.held.rows_ok + self.asked.rows_ok + self.failed
+
+    @property
+    def per_second(self) -> float:
+        """Rows a second in this start."""
+        return (self.asked.rows_ok + self.asked.rows_failed) / max(self.seconds, 1e-9)
+
+    @property
+    def seconds_left(self) -> float | None:
+        """How long the rest takes at that rate; None while that is unknown."""
+        if self.rows is None or not self.per_second:
+            return None
+        return max(0, self.rows - self.done) / self.per_second
 
 
 class Waiting(msgspec.Struct, frozen=True):

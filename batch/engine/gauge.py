@@ -11,7 +11,7 @@ from batch.engine.extent import Extent
 from batch.engine.feed import Feed
 from batch.engine.pooled_sender import PooledSender
 from batch.engine.sender import Sender
-from batch.words import duration, money
+from batch.words import duration
 
 A_WHILE = 5.0
 """Seconds for which the last answers are waited for without a word."""
@@ -41,17 +41,15 @@ class Gauge:
         """As it is now."""
         held, asked = self._counts.now()
         return Progressed(
-            self._seconds(), self._extent.to_ask(), held, asked, self._feed.retries, self._waiting()
+            self._seconds(),
+            self._extent.to_ask(),
+            held,
+            asked,
+            self._feed.retries,
+            self._sender.words() or self._last_answers(),
+            self._sender.under_way,
+            None if self._reservations is None else self._reservations.budget.left,
         )
-
-    def _waiting(self) -> str:
-        left = (
-            ""
-            if self._reservations is None
-            else f"cap left {money(self._reservations.budget.left)}"
-        )
-        words = (left, self._sender.words() or self._last_answers())
-        return ", ".join(word for word in words if word)
 
     def _last_answers(self) -> str:
         """What the end of the run waits for, once that takes a while."""

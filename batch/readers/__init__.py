@@ -81,7 +81,7 @@ class Input:
     def count(self) -> int:
         """How many rows the files have.  Those that do not say are read.  Raises InputError."""
         if self.format in SIZED_IN_ROWS:
-            return sum(self.reader.size(path) or 0 for path in self.files)
+            return sum(self._sizes)
         return sum(len(batch.table) for batch in self._read(Position()))
 
     def sample(self, chosen: Chosen | None) -> Input:
@@ -114,21 +114,29 @@ class Input:
                 return
 
     def share_before(self, position: Position) -> float | None:
-        """Which share of the input lies before `position`, by bytes (Parquet: rows); None when
-        that is unknown.
+        """Which share of the input lies before `position`, by bytes as stored (Parquet: rows); None
+        while that is unknown.
         """
-        known = [size for size in self._sizes if size is not None]
-        whole = sum(known)
-        if len(known) < len(self.files) or not whole:
+        whole, text = sum(self._sizes), self._text_shares.get(position.file)
+        if not whole or not text:
             return None
-        return (sum(known[: position.file]) + position.offset) / whole
+        share = (sum(self._sizes[: position.file]) + position.offset / text) / whole
+        return min(share, 1.0) if share < 1.1 else None  # the first bytes did not tell the truth
 
     @cached_property
-    def _sizes(self) -> list[int | None]:
-        return [
-            self.reader.size(path) if self.reading.dialect(file).encoding == UTF8 else None
-            for file, path in enumerate(self.files)
-        ]
+    def _sizes(self) -> list[int]:
+        return list(map(self.reader.size, self.files))
+
+    @cached_property
+    def _text_shares(self) -> dict[int, float | None]:
+        """How much a stored byte holds of what positions count, of the files that were opened."""
+        return {}
+
+    def _text_share(self, file: int) -> float | None:
+        path, encoding = self.files[file], self.reading.dialect(file).encoding
+        if encoding == UTF8 and not source.compression(path):
+            return 1.0
+        return source.text_share(path, encoding)
 
     def schema(self, keep: tuple[str, ...] | None) -> pa.Schema:
         """The columns to carry: all, or those in `keep`.  Two have one name when JSONL has a key
@@ -187,6 +195,8 @@ class Input:
         at = Position(start.file, start.offset, start.line)
         for file in range(start.file, len(self.files)):
             here = at if file == start.file else Position(file)
+            if file not in self._text_shares:
+                self._text_shares[file] = self._text_share(file)
             for batch in self.reader.read(self.files[file], here, self.reading):
                 rows = len(batch.table)
                 if skip < rows:

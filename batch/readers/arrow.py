@@ -84,7 +84,7 @@ def _cut(whole: pa.RecordBatch, begin: int) -> Iterator[pa.RecordBatch]:
             yield some.slice(place, step)
 
 
-def size(path: str) -> int | None:
+def size(path: str) -> int:
     """Rows of the file."""
     with _open(path) as (_, batches):
         return sum(map(len, batches))

@@ -58,8 +58,8 @@ class Reader(Protocol):
         others were left out.
         """
 
-    def size(self, path: str) -> int | None:
-        """How far positions in the file go; None when that is not known before it is read."""
+    def size(self, path: str) -> int:
+        """How much the file holds: rows where positions count those, else bytes as stored."""
 
     def schema(self, paths: Sequence[str], reading: Reading, first: Iterable[Batch]) -> pa.Schema:
         """The columns to carry, under their own names; `first` are the first rows of all, for a

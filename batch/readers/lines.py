@@ -84,9 +84,7 @@ def _any_end(stream: io.BufferedReader) -> _Sized:
         yield None if passed else held, len(held) + passed
 
 
-def size(path: str) -> int | None:
-    """Bytes of the text; unknown where it is compressed."""
-    if source.compression(path):
-        return None
+def size(path: str) -> int:
+    """Bytes of the file as it is stored."""
     with source.open_seekable(path) as file:
         return int(file.size())

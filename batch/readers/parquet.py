@@ -156,7 +156,7 @@ def _cut(rows: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
         yield rows.slice(offset, step)
 
 
-def size(path: str) -> int | None:
+def size(path: str) -> int:
     """Rows of the file."""
     with _open(path) as file:
         return int(file.parquet.metadata.num_rows)

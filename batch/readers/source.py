@@ -7,6 +7,7 @@ filesystem for.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import re
 from collections import Counter
@@ -31,6 +32,9 @@ WIDE = 1_000
 FIRST_ROWS = 10_000
 FIRST_BYTES = 64 << 20
 """How much of an input is looked at before the first request."""
+
+SAMPLE, PIECE = 1 << 20, 16 << 10
+"""How many stored bytes tell how much larger the text in them is, and how much of it is read at once."""
 
 HEAD = 64 << 10
 """How much of a file is looked at to find out what it is."""
@@ -146,8 +150,36 @@ def _decompressed(path: str) -> io.BufferedReader:
     if not compression(path):
         return io.BufferedReader(open_seekable(path), BYTES)
     filesystem, inner = locate(path)
-    codec = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}[compression(path)]
-    return io.BufferedReader(filesystem.open_input_stream(inner, compression=codec), BYTES)
+    return io.BufferedReader(filesystem.open_input_stream(inner, compression=_codec(path)), BYTES)
+
+
+def _codec(path: str) -> str:
+    return {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}[compression(path)]
+
+
+def text_share(path: str, encoding: str) -> float | None:
+    """About how many bytes of text (as UTF-8) a stored byte holds, by the first SAMPLE of them; None
+    where none can be read.
+    """
+    shared = None
+    with contextlib.suppress(*READ_FAULTS), open_seekable(path) as file:
+        stored = pa.BufferReader(file.read(SAMPLE))
+        text = pa.CompressedInputStream(stored, _codec(path)) if compression(path) else stored
+        for found in _shares(stored, Recoded(text, encoding) if encoding != UTF8 else text):
+            shared = found
+    return shared
+
+
+def _shares(stored: Any, text: Any) -> Iterator[float]:
+    """The share of text in what is `stored`, ever better known until that breaks off or ends."""
+    size = passed = 0
+    while size < FIRST_BYTES and (piece := text.read(PIECE)):
+        if stored.tell() > passed:  # what was read before has been put out
+            if size:
+                yield size / passed
+            passed = stored.tell()
+        size += len(piece)
+    yield size / max(passed, 1)
 
 
 def head(path: str, *, stored: bool = False) -> bytes:

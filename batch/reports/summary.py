@@ -66,6 +66,17 @@ class Ended(msgspec.Struct, frozen=True):
         return 1 if self.whole.totals().rows_failed else 0
 
 
+class Step(msgspec.Struct, frozen=True):
+    """What to do next: what it is for, and a command of ours, word by word."""
+
+    says: str
+    command: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """The last line, ready to paste."""
+        return f"{self.says}: {command_line.of(*self.command)}"
+
+
 def lines(ended: Ended, file: Path | None = None) -> list[str]:
     """The summary, a line each; `file` holds all results, if one was asked for."""
     totals = ended.whole.totals()
@@ -128,22 +139,22 @@ def _show(run: Path) -> str:
     return command_line.of("show", near(run))
 
 
-def next_step(ended: Ended, again: str, cap_flag: str = "--max-cost ") -> str | None:
-    """The last line: what to do next, ready to paste.  `again` is the command that goes on, `cap_flag`
-    its flag that sets a cap.
-    """
+def next_step(ended: Ended, again: tuple[str, ...], cap: str = "--max-cost {}") -> Step | None:
+    """What to do next.  `again` is the command that goes on, `cap` its flag that sets a cap."""
     if isinstance(ended.stopped, Doubtful):
-        return f"to go on all the same: {again} --yes"
+        return Step("to go on all the same", (*again, "--yes"))
     if isinstance(ended.stopped, CapReached):
-        return f"to go on with a higher cap: {again} {cap_flag}{ended.stopped.higher:.12g}"
+        flags = cap.format(f"{ended.stopped.higher:.12g}").split()
+        return Step("to go on with a higher cap", (*again, *flags))
     if ended.stopped is not None:
         once = ended.stopped.once if isinstance(ended.stopped, Stopped) else None
-        return f"to go on{f', once {once}' if once else ''}: {again}"
+        return Step(f"to go on{f', once {once}' if once else ''}", again)
     transient = sum(count for name, count in ended.whole.failures.items() if name in TRANSIENT)
     if transient:
-        return f"to ask {transient:,} failed rows again: {again}"
+        return Step(f"to ask {transient:,} failed rows again", again)
     if ended.whole.failures:
-        return f"to see what failed: {_show(ended.run.path)} --failed"
+        show = ("show", command_line.named(near(ended.run.path)), "--failed")
+        return Step("to see what failed", show)
     return None
 
 
