@@ -6,16 +6,13 @@ SVG; the page of its report is seen by Chromium, which has to be installed.
 
 from __future__ import annotations
 
-import fcntl
 import os
-import pty
 import re
 import signal
 import struct
 import subprocess
 import sys
 import tempfile
-import termios
 from html import escape
 from pathlib import Path
 
@@ -81,6 +78,10 @@ def _typed(
     words: list[str], folder: Path, env: dict[str, str], *, interrupted: bool = False
 ) -> str:
     """All that the program writes on a terminal; as if ^C were typed while it is under way."""
+    import fcntl
+    import pty
+    import termios
+
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", LINES, COLUMNS, 0, 0))
     process = subprocess.Popen(

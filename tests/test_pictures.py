@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from xml.etree import ElementTree
 
-import pytest
-
-pictures = pytest.importorskip("tests.pictures", reason="no terminals of our own here")
+from tests import pictures
 
 
 def test_a_carriage_return_writes_over_a_line():

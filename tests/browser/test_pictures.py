@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tests import pictures
 from tests.browser import chromium
-
-pictures = pytest.importorskip("tests.pictures", reason="no terminals of our own here")
 
 pytestmark = [
     pytest.mark.browser,
