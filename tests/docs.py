@@ -6,7 +6,11 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "batch" / "docs").glob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    *sorted((ROOT / "batch" / "docs").glob("*.md")),
+    ROOT / "jobs" / "README.md",
+]
 
 TEXT = "\n\n".join(page.read_text(encoding="utf-8") for page in PAGES)
 

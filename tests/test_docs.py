@@ -181,6 +181,16 @@ def test_every_link_leads_somewhere(page, link):
     assert not anchor or anchor in docs.anchors(target), f"{page.name}: no heading is #{anchor}"
 
 
+def test_the_page_people_land_on_is_short():
+    assert len((docs.ROOT / "README.md").read_text("utf-8").splitlines()) <= 200
+
+
+def test_pictures_are_small():
+    pictures = [*(docs.ROOT / ".github" / "pictures").iterdir()]
+    assert pictures
+    assert all(picture.stat().st_size < 150_000 for picture in pictures)
+
+
 # the page for those who change the program
 
 TO_BE_WRITTEN = re.compile(r"\bNAME\b")

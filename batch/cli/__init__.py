@@ -42,6 +42,7 @@ COMMANDS = {
     "serve": "Serve the embedded model on this machine.",
     "schema": "The JSON Schema of a job file, for editors.",
     "completion": "What makes a shell complete commands and flags.",
+    "docs": "The documentation, page by page.",
 }
 
 FIRST_WORDS = """\
