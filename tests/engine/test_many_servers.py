@@ -345,7 +345,7 @@ def hits(ledger: list[Any], held: int = 60) -> tuple[int, int]:
 
 @pytest.mark.parametrize(("affinity", "least", "most"), [("auto", 0.8, 1.0), ("off", 0.0, 0.5)])
 def test_prompts_that_begin_alike_go_to_one_server(pool, servers, affinity, least, most):
-    """200 beginnings, and servers that remember 60 each."""
+    """160 beginnings, some 40 at home at each server, which remembers 60."""
     prompts, chance = texts(3_000), random.Random(3)
     for api in servers:
         api.script = {text: [Step(delay=chance.uniform(0.1, 0.5))] for text in prompts}
@@ -353,7 +353,7 @@ def test_prompts_that_begin_alike_go_to_one_server(pool, servers, affinity, leas
     order = sorted(range(3_000), key=lambda n: n * 7919 % 3_001)
     path.write_text(
         "".join(
-            json.dumps({"text": prompts[n], "about": f"document {n % 200} " * 40}) + "\n"
+            json.dumps({"text": prompts[n], "about": f"document {n % 160} " * 40}) + "\n"
             for n in order
         )
     )
@@ -362,13 +362,13 @@ def test_prompts_that_begin_alike_go_to_one_server(pool, servers, affinity, leas
         input=str(path),
         prompt={"system": "{{ about }}", "user": "{{ text }}"},
         pool={"affinity": affinity},
-        limits={"concurrency": 128},
+        limits={"concurrency": 256},
     )
     assert ended.exit_code == 0
     found = [hits(api.ledger) for api in servers]
     share = sum(hit for hit, _ in found) / sum(asked for _, asked in found)
     assert least <= share <= most
-    assert max(pool.asked) <= 1.1 * 3_000 / 4
+    assert max(pool.asked) <= 1.2 * 3_000 / 4
 
 
 # identity, money, names
