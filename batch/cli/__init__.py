@@ -167,7 +167,7 @@ def _exit_code() -> int:
         code = batchmill.main(prog_name="batchmill", standalone_mode=False)
     except click.ClickException as error:
         if any(_asked()):
-            return _failed(2, error.format_message())
+            return _failed(2, _said_of(error))
         _refuse(error)
         return 2
     except (click.Abort, KeyboardInterrupt):
@@ -205,12 +205,16 @@ def _refuse(error: click.ClickException) -> None:
     if context is not None:
         words.remark(context.get_usage(), sys.stderr)
         say(f"Try '{context.command_path} --help' for help.")
-    said = error.format_message()
-    if isinstance(error, click.NoSuchOption) and context is not None:
+    say(f"error: {_said_of(error)}")
+
+
+def _said_of(error: click.ClickException) -> str:
+    """What is wrong, and for a flag that is none which one is meant."""
+    if isinstance(error, click.NoSuchOption) and error.ctx is not None:
         from batch.cli import unknown
 
-        said = unknown.flag(error.option_name, context)
-    say(f"error: {said}")
+        return unknown.flag(error.option_name, error.ctx)
+    return error.format_message()
 
 
 def _bug(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
