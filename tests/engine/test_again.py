@@ -382,7 +382,8 @@ def test_retry_of_a_killed_run_leaves_the_missing_rows_to_the_next_start(
     write(tmp_path / "in.jsonl", prompts)
     command = ("run", "in.jsonl", *asking(api, *HASTY))
     process = start(*command)
-    until(lambda: api.asked("text 00007") == 2 and _journalled(tmp_path / "runs/in") == 17, process)
+    run, sealed = tmp_path / "runs/in", tmp_path / "runs/in/completions/part-00000001.parquet"
+    until(lambda: sealed.exists() and _journalled(run) == 17, process)
     process.kill()
     process.wait()
     done = [7, 21]
