@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 import asyncio
+import signal
 import subprocess
 import sys
 import threading
@@ -114,8 +115,16 @@ async def test_a_time_limit_of_the_callers_is_one(api, job):
     assert batch.open("run").status().ok == len(api.ledger) < 40
 
 
+@pytest.fixture
+def hears_ctrl_c():
+    """What is started in the background ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("times", [1, 2])
-def test_ctrl_c_in_a_script_ends_it_in_good_order(api, job, times):
+def test_ctrl_c_in_a_script_ends_it_in_good_order(api, job, hears_ctrl_c, times):
     """`times` once drains; twice leaves what hangs."""
     api.always = Step(delay=0.1) if times == 1 else HANGS
     pressing = threading.Thread(target=press, args=(api, times))
