@@ -50,10 +50,7 @@ def job(file: str | os.PathLike[str] | None = None, /, **tables: Any) -> Job:
     path = Path(file)
     found = job_toml.absolute(job_toml.read(path), path.parent.absolute(), path)
     found.setdefault("name", place.stem(path))
-    settings = dict(_settings(given))
-    for key, value in settings.items():
-        spec.put(found, key, value)
-    return spec.check(found, path, spec.given(settings))
+    return spec.check(_over(found, given), path, spec.given(dict(_settings(given))))
 
 
 def run(
@@ -308,10 +305,21 @@ def _plain(value: Any) -> Any:
     return _text(value) if isinstance(value, os.PathLike) else value
 
 
+def _over(found: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """`found` with what is `given` over it, key by key in each table."""
+    made = dict(found)
+    for name, value in given.items():
+        inner = made.get(name)
+        if isinstance(value, dict) and isinstance(inner, dict):
+            value = {**inner, **value}
+        made[name] = value
+    return made
+
+
 def _settings(tables: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Dotted keys and their values, one level deep, as flags give them."""
-    for name, value in tables.items():
-        if name in (*spec.TABLES, "request") and isinstance(value, dict):
-            yield from ((f"{name}.{key}", each) for key, each in value.items())
-        else:
-            yield name, value
+    """What a row's own request has to obey, as flags give it."""
+    if "request" in tables:
+        yield "request", tables["request"]
+    prompt = tables.get("prompt")
+    if isinstance(prompt, dict) and "system" in prompt:
+        yield spec.SYSTEM, prompt["system"]

@@ -15,6 +15,7 @@ import pytest
 from pydantic import BaseModel
 
 import batch
+from batch import spec
 from batch.errors import CapReached, Different, JobError, Refused, RowsFailed, Stopped, UsageError
 from tests.door.conftest import tables
 from tests.fake_api import Step, answer_to
@@ -66,6 +67,28 @@ def test_a_job_is_the_same_from_a_file_from_tables_and_from_both(tmp_path, monke
     assert both.request.sent == made.request.sent == {"temperature": 0.5}
     assert both.request.model == made.request.model and both.prompt == made.prompt
     assert (both.limits.concurrency, both.name) == (3, "hot")
+
+
+def test_a_key_beside_a_file_leaves_the_rest_of_its_table(tmp_path):
+    """Every table that a job file may have, prices among them."""
+    tables = {
+        "prompt": ('system = "s"', {"user": "{{ text }}"}),
+        "request": ('model = "m"', {"temperature": 0}),
+        "endpoint": ('base_url = "http://localhost:1"', {"total_timeout": 5}),
+        "pool": ("wait_ready = 3", {"affinity": "off"}),
+        "limits": ("concurrency = 3", {"requests_per_minute": 5}),
+        "retry": ("max_attempts = 3", {"first_delay": 1}),
+        "output": ("part_rows = 3", {"request": True}),
+        "prices": ("m = { input = 1, output = 2 }", {"n": {"input": 3, "output": 4}}),
+        "tags": ('a = "b"', {"c": "d"}),
+    }
+    assert tables.keys() >= spec.TABLES.keys()
+    path = tmp_path / "job.toml"
+    path.write_text("".join(f"[{name}]\n{said}\n" for name, (said, _) in tables.items()))
+    made = spec.tables_of(batch.job(path, **{name: more for name, (_, more) in tables.items()}))
+    for name, (said, more) in tables.items():
+        key = said.partition(" = ")[0]
+        assert {key, *more} <= made[name].keys(), name
 
 
 @pytest.mark.parametrize(
