@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import msgspec
 
 from batch.costs.budget import Reservations
+from batch.costs.prices import Pricer
 from batch.engine import ends
 from batch.engine.ends import Ends
 from batch.engine.lane_file import LaneFile
 from batch.engine.lanes import Lanes, Way
 from batch.engine.pooled_sender import PooledSender
+from batch.errors import UsageError
 from batch.limits.limiter import Limiter
-from batch.limits.pool import Listed, Share
+from batch.limits.pool import Listed
+from batch.planning import listed
 from batch.planning.prepare import Prepared
 from batch.store.writer import Store
 from batch.transport import endpoint, hosts
@@ -63,7 +68,7 @@ async def _pool(
         asked.limits,
         wiring.workers,
         lambda number, way: wiring.client(way.endpoint, way.target, number),
-        prepared.pricers,
+        partial(_price, prepared.pricers, wiring.reservations),
         say,
         wiring.clock,
     )
@@ -81,27 +86,48 @@ async def _pool(
         Way(place.endpoint, target, place.share, pricer)
         for place, target, pricer in zip(asked.places, targets, prepared.pricers, strict=True)
     ]
-    async with ends.several(lanes, ways, sender) as found, asyncio.TaskGroup() as group:
-        following = None
-        if asked.pool.urls_file is not None:
-            file = LaneFile(
-                Path(asked.pool.urls_file),
-                lanes,
-                lambda line: _way(prepared, line),
-                _own(prepared),
-                say,
-            )
-            following = group.create_task(file.follow())
+    async with ends.several(lanes, ways, sender) as found, _followed(prepared, lanes, say):
         yield found
-        if following is not None:
-            following.cancel()
 
 
-def _way(prepared: Prepared, line: Listed) -> Way:
-    """Where a line of the file of URLs leads: all but the URL is as the job says."""
-    at = msgspec.structs.replace(prepared.asked.endpoint, base_url=line.url, name=None)
-    target = endpoint.target(at, prepared.terms.environment)
-    return Way(at, target, Share(weight=line.weight), prepared.pricer_of(at))
+@asynccontextmanager
+async def _followed(
+    prepared: Prepared, lanes: Lanes, say: Callable[[str], None]
+) -> AsyncIterator[None]:
+    """Meanwhile the lanes are those that the job's file of URLs names, if it has one."""
+    if (path := prepared.asked.pool.urls_file) is None:
+        yield
+        return
+    file = LaneFile(Path(path), lanes, partial(way, prepared), _own(prepared), say)
+    following = asyncio.create_task(file.follow())
+    try:
+        yield
+    finally:
+        following.cancel()
+        with suppress(asyncio.CancelledError):
+            await following
+
+
+def _price(pricers: list[Pricer], reservations: Reservations | None, number: int, way: Way) -> None:
+    """What an endpoint takes counts from now on, under the cap, too."""
+    if number < len(pricers):
+        return
+    pricers.append(way.pricer)
+    if reservations is not None:
+        reservations.look_up_again()
+
+
+def way(prepared: Prepared, line: Listed) -> Way:
+    """Where a line of the file of URLs leads.  Raises BatchError for what cannot be asked, and where a
+    cap holds and no price is known.
+    """
+    place = listed.place(prepared.job, line)
+    at, model, limits = place.endpoint, prepared.asked.request.model, prepared.asked.limits
+    target, pricer = endpoint.target(at, prepared.terms.environment), prepared.pricer_of(at)
+    capped = limits.max_cost_usd is not None
+    if capped and model is not None and pricer.at_most(model, 1, 1, time.time()) is None:
+        raise UsageError(f"no price is known for {model} at {line.url}, and the run has a cap")
+    return Way(at, target, place.share, pricer)
 
 
 def _own(prepared: Prepared) -> frozenset[str]:

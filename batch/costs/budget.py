@@ -122,6 +122,10 @@ class WorstCase:
             raise Boundless(f"what {key} costs is not known before: leave it out of the request")
         return price
 
+    def forget(self) -> None:
+        """Look every price up again."""
+        self._price.cache_clear()
+
     def _look_up(
         self, model: str | None, input_tokens: int, output_tokens: int, half_hour: int
     ) -> Decimal | None:
@@ -144,6 +148,10 @@ class Reservations:
         self._worst_case = WorstCase(pricer)
         self._clock = clock
         self._settled = asyncio.Event()
+
+    def look_up_again(self) -> None:
+        """Prices are others from now on."""
+        self._worst_case.forget()
 
     async def reserve(self, request: Request) -> bool:
         """Wait until there is enough left for the request; False when there never will be.

@@ -40,9 +40,7 @@ async def alone(
 @asynccontextmanager
 async def several(lanes: Lanes, ways: Sequence[Way], sender: PooledSender) -> AsyncIterator[Ends]:
     """Those where the `ways` lead, and whatever joins the `lanes` later."""
-    async with lanes:
-        for way in ways:
-            await lanes.join(way)
+    async with lanes.opened(ways):
         yield Ends(sender, lanes.limiters, partial(_any_is_there, lanes))
 
 

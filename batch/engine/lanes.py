@@ -7,8 +7,8 @@ is waited for.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from types import TracebackType
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import msgspec
 
@@ -58,19 +58,19 @@ class Lane:
 
 
 class Lanes:
-    """`async with` them, then `join`."""
+    """Those that `join` are asked; their clients end with a stack."""
 
     def __init__(
         self,
         limits: Limits,
         most: int,
         clients: Callable[[int, Way], Client],
-        pricers: list[Pricer],
+        joined: Callable[[int, Way], object],
         say: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`limits` are those of the run, `most` may be in flight in all; `clients` makes the client of an
-        endpoint; the price of each joins `pricers`.
+        endpoint, by its number; `joined` hears of each before it is asked.
         """
         self.crossing = Crossing()
         self.limiters: list[Limiter] = []
@@ -78,23 +78,22 @@ class Lanes:
         self._limits = limits
         self._most = most
         self._clients = clients
-        self._pricers = pricers
+        self._joined = joined
         self._say = say
         self._clock = clock
         self._lanes: list[Lane] = []
+        self._open = AsyncExitStack()
 
-    async def __aenter__(self) -> Lanes:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        for lane in self._lanes:
-            lane.limiter.close()
-            await lane.client.__aexit__(kind, error, trace)
+    @asynccontextmanager
+    async def opened(self, ways: Sequence[Way]) -> AsyncIterator[None]:
+        """Meanwhile those are asked where the `ways` lead, and all that join."""
+        async with self._open:
+            for way in ways:
+                await self.join(way)
+            try:
+                yield
+            finally:
+                self.close()
 
     @property
     def there(self) -> list[Lane]:
@@ -109,8 +108,6 @@ class Lanes:
     async def join(self, way: Way) -> Lane:
         """Ask one more from now on."""
         number = len(self._lanes)
-        if number >= len(self._pricers):
-            self._pricers.append(way.pricer)
         own = way.share.limits(self._limits)
         limiter = Limiter(
             own,
@@ -119,8 +116,9 @@ class Lanes:
             say=lambda text: self._say(f"{lane.name}: {text}"),
             crossing=self.crossing,
         )
-        client = await self._clients(number, way).__aenter__()
+        client = await self._open.enter_async_context(self._clients(number, way))
         lane = Lane(number, way, client, limiter)
+        self._joined(number, way)
         self._lanes.append(lane)
         self.limiters.append(limiter)
         self.crossing.changed.set()

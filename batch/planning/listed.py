@@ -8,7 +8,7 @@ import msgspec
 
 from batch.errors import UsageError
 from batch.limits import pool
-from batch.limits.pool import Share
+from batch.limits.pool import Listed
 from batch.places import Place
 from batch.spec import Job
 from batch.transport import endpoint
@@ -27,12 +27,18 @@ def with_listed(job: Job) -> Job:
         raise UsageError(f"[pool] urls_file: {path}: {error}") from None
     places = [place for place in job.places if place.endpoint.base_url is not None]
     known = {place.endpoint.base_url for place in places}
-    for line in lines:
-        if line.url not in known:
-            at = msgspec.structs.replace(job.endpoint, base_url=line.url, name=None)
-            endpoint.check(at)
-            places.append(Place(at, Share(weight=line.weight)))
+    places += [place(job, line) for line in lines if line.url not in known]
     if not places:
         raise UsageError(f"[pool] urls_file: {path} names no URL")
     first, *others = places
     return msgspec.structs.replace(job, endpoint=first.endpoint, share=first.share, others=others)
+
+
+def place(job: Job, line: Listed) -> Place:
+    """Where a line leads: all but the URL is as the job's own endpoint, and as much heavier as it says.
+    Raises JobError for what is no URL.
+    """
+    at = msgspec.structs.replace(job.endpoint, base_url=line.url, name=None)
+    endpoint.check(at)
+    share = msgspec.structs.replace(job.share, weight=job.share.weight * line.weight)
+    return Place(at, share)

@@ -10,16 +10,18 @@ import json
 import random
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack, contextmanager, nullcontext
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from batch import runner, spec
+from batch import pooling, runner, spec
 from batch.engine.events import Event, Progressed
-from batch.errors import Stopped
+from batch.errors import Stopped, StorageError, UsageError
+from batch.limits.pool import Listed
+from batch.planning.prepare import prepare
 from batch.planning.terms import Terms
 from batch.reports.summary import Ended
 from batch.runner import Surroundings
@@ -61,6 +63,7 @@ class Servers:
         *meanwhile: Callable[[], Coroutine[Any, Any, object]],
         endpoint: Any = None,
         environment: dict[str, str] | None = None,
+        hearing: Any = nullcontext,
         **tables: Any,
     ) -> Ended:
         """Ask them all, unless `endpoint` says whom; `tables` are those of the job."""
@@ -77,6 +80,7 @@ class Servers:
         around = Surroundings(
             consumers=(virtual.notices_to(self.said), self._see),
             clock=clock.read,
+            hearing=hearing,
             playing=lambda story: virtual.play(self._served(story, meanwhile), clock),
         )
         how = Terms(environment=environment or {}, bounds=False)
@@ -213,6 +217,64 @@ def test_a_file_that_is_spoilt_changes_nothing_and_is_told_once(pool, servers, t
     assert pool.run(prompts, spoils, endpoint={"api_key_env": ""}, pool=listed).exit_code == 0
     answered(tmp_path / "run", prompts)
     assert sum("line 1" in line for line in pool.said) == 1
+
+
+def test_a_server_of_the_file_has_all_that_its_job_says_but_the_url(pool, servers, tmp_path):
+    """Those that are there from the start, and one that joins: key, limits and weight."""
+    urls = tmp_path / "servers.txt"
+    urls.write_text(f"{servers[0].url}\n{servers[1].url} 2\n")
+    for api in servers[:3]:
+        api.key, api.requests_per_second = "sesame", 20
+
+    async def joins():
+        await asyncio.sleep(3)
+        urls.write_text(urls.read_text() + f"{servers[2].url}\n")
+
+    prompts = texts(900)
+    ended = pool.run(
+        prompts,
+        joins,
+        endpoint={"api_key_env": "KEY", "requests_per_minute": 1_200},
+        environment={"KEY": "sesame"},
+        pool={"urls_file": str(urls), "affinity": "off"},
+    )
+    assert ended.exit_code == 0
+    answered(tmp_path / "run", prompts)
+    assert {each.status for api in servers for each in api.ledger} == {200}
+    assert len(servers[2].ledger) > 100
+
+
+def test_a_server_without_a_price_joins_no_run_with_a_cap(tmp_path):
+    """The list price of a public host is none of a server of one's own."""
+    tables = {
+        "input": str(write(tmp_path / "in.jsonl", ["a"])),
+        "prompt": {"user": "{{ text }}"},
+        "request": {"model": "gpt-4o-mini", "max_tokens": 5},
+        "endpoint": {"base_url": "https://api.openai.com/v1"},
+    }
+    line = Listed("http://10.0.0.1:8000")
+    for limits, joins in (({}, True), ({"max_cost_usd": 1.0}, False)):
+        job = spec.check({**tables, "limits": limits})
+        with ExitStack() as stack:
+            terms = Terms(environment={"OPENAI_API_KEY": "k"}, bounds=False)
+            prepared = prepare(job, terms, stack)
+            if joins:
+                assert pooling.way(prepared, line).endpoint.base_url == line.url
+            else:
+                with pytest.raises(UsageError, match="no price is known for gpt-4o-mini"):
+                    pooling.way(prepared, line)
+
+
+def test_what_stops_a_run_over_several_is_told_as_it_is(pool):
+    """An error beside the loop of a run comes out as itself, and in no group."""
+
+    @contextmanager
+    def hearing(interrupt):
+        raise StorageError("the disk is full")
+        yield
+
+    with pytest.raises(StorageError, match="the disk is full"):
+        pool.run(texts(5), hearing=hearing)
 
 
 # limits
