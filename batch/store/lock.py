@@ -8,11 +8,11 @@ never live longer than a commit.
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import socket
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -96,6 +96,10 @@ def _wait_for_others(run: RunFolder) -> None:
         )
 
 
+NO_LOCKS = frozenset({errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP})
+"""How a file system says that it has none."""
+
+
 def _written(run: RunFolder) -> dict[Path, int]:
     """What grows while a run is under way, and how long it is."""
     paths = [*run.completions.glob("*"), *run.open.rglob("*")]
@@ -124,26 +128,34 @@ def _beside_the_lock(file: io.FileIO, do: Callable[[], T]) -> T:
 def _acquired(run: RunFolder) -> tuple[BaseFileLock, str | None]:
     for path in filter(is_something_else, (run.lock, run.soft_lock)):
         raise damaged(path, "is no file")
+    lock = _lock(run.lock)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")  # filelock warns where it falls back to a soft lock
-            lock = FileLock(run.lock, blocking=False, thread_local=False)
-            lock.acquire()
-            return lock, None
+        lock.acquire()
     except Timeout:
         raise _in_use(run) from None
-    except (NotImplementedError, UserWarning, RuntimeWarning):
-        soft = SoftFileLock(run.soft_lock, blocking=False, thread_local=False)
-        try:
-            soft.acquire()
-        except Timeout:
-            raise _in_use(run) from None
-        return (
-            soft,
-            f"{run.path}: this file system has no locks; do not start the same run twice",
-        )
+    except NotImplementedError:
+        return _soft(run)
     except OSError as error:
+        if error.errno in NO_LOCKS:
+            return _soft(run)
         raise refused(error, run.lock) from None
+    return lock, None
+
+
+def _lock(path: Path) -> BaseFileLock:
+    """The file system's own lock; filelock's way out where there is none warns, and a filter for that
+    is the whole process's.
+    """
+    return FileLock(path, blocking=False, thread_local=False, fallback_to_soft=False)
+
+
+def _soft(run: RunFolder) -> tuple[BaseFileLock, str]:
+    soft = SoftFileLock(run.soft_lock, blocking=False, thread_local=False)
+    try:
+        soft.acquire()
+    except Timeout:
+        raise _in_use(run) from None
+    return soft, f"{run.path}: this file system has no locks; do not start the same run twice"
 
 
 def holder(run: RunFolder) -> str | None:
@@ -151,7 +163,7 @@ def holder(run: RunFolder) -> str | None:
     if not run.lock.exists():
         return None
     try:
-        with FileLock(run.lock, blocking=False, thread_local=False):
+        with _lock(run.lock):
             return None
     except Timeout:
         return _named(run)
