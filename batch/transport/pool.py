@@ -85,7 +85,11 @@ class Pool:
         self._wake()
 
     def close(self, connection: Connection) -> None:
-        """Nobody uses it again."""
+        """Nobody uses it again.  What is left to say is not said: a server that is slow to take leave of
+        its TLS, or to read, would hold the socket.
+        """
+        if (transport := connection.transport) is not None:
+            transport.abort()
         connection.close()
         self._open -= 1
         self._wake()

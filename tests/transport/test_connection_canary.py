@@ -26,7 +26,7 @@ USED = {
     "session": {"headers"},
     "_connector": {"connect"},
     "request": {"headers", "is_ssl", "proxy", "url"},
-    "connection": {"close", "protocol"},
+    "connection": {"close", "protocol", "transport"},
     "protocol": {
         "_parser",
         "closed",
@@ -39,7 +39,7 @@ USED = {
         "should_close",
         "transport",
     },
-    "transport": {"get_extra_info", "get_write_buffer_size", "is_closing", "write"},
+    "transport": {"abort", "get_extra_info", "get_write_buffer_size", "is_closing", "write"},
     "answer": {"code", "headers"},
     "content": {"is_eof", "read_nowait", "readany", "set_exception", "total_bytes"},
 }

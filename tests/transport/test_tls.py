@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 import ssl
 import threading
@@ -16,7 +17,7 @@ from batch.errors import JobError, UsageError
 from batch.transport.endpoint import Endpoint
 from batch.transport.faults import fault_of
 from tests.fake_api import FakeAPI, Step
-from tests.transport.test_client import send
+from tests.transport.test_client import request, send
 
 CERTIFICATES = Path(__file__).parent / "certificates"
 ANSWER = b'{"choices": []}'
@@ -27,8 +28,10 @@ def pem(name: str) -> str:
 
 
 @contextmanager
-def secured(wants: bool = False, version: Any = None):
-    """The port of a server with TLS, which `wants` a certificate of its clients."""
+def secured(wants: bool = False, version: Any = None, leaves: threading.Event | None = None):
+    """The port of a server with TLS, which `wants` a certificate of its clients, and says nothing after
+    its answer before it `leaves`.
+    """
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=pem("ca.pem"))
     context.load_cert_chain(pem("server.pem"))
     if wants:
@@ -36,12 +39,14 @@ def secured(wants: bool = False, version: Any = None):
     if version is not None:
         context.maximum_version = version
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        threading.Thread(target=_serve, args=(listener, context), daemon=True).start()
+        threading.Thread(target=_serve, args=(listener, context, leaves), daemon=True).start()
         yield listener.getsockname()[1]
         listener.shutdown(socket.SHUT_RDWR)
 
 
-def _serve(listener: socket.socket, context: ssl.SSLContext) -> None:
+def _serve(
+    listener: socket.socket, context: ssl.SSLContext, leaves: threading.Event | None
+) -> None:
     """Answer one after the other; an alert is read before the end."""
     with suppress(OSError):
         while True:
@@ -49,15 +54,17 @@ def _serve(listener: socket.socket, context: ssl.SSLContext) -> None:
                 listener.accept()[0], server_side=True, do_handshake_on_connect=False
             )
             with connection, suppress(OSError):
-                _talk(connection)
+                _talk(connection, leaves)
 
 
-def _talk(connection: ssl.SSLSocket) -> None:
+def _talk(connection: ssl.SSLSocket, leaves: threading.Event | None) -> None:
     try:
         connection.do_handshake()
         connection.recv(1 << 16)
         head = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
         connection.sendall(head % len(ANSWER) + ANSWER)
+        if leaves is not None:
+            leaves.wait(60)
         connection.unwrap()
     except ssl.SSLError:
         with socket.socket(fileno=connection.detach()) as plain:
@@ -75,6 +82,40 @@ async def test_a_server_of_ones_own_authority_is_trusted_where_that_is_named():
     assert (trusted.fault, trusted.status) == (None, 200)
     assert (other.fault, usual.fault) == ("untrusted", "untrusted")
     assert "endpoint.ca_file" in (usual.message or "")
+
+
+def test_a_connection_is_given_up_where_the_server_does_not_read() -> None:
+    """It has answered before it was asked to the end."""
+    leaves = threading.Event()
+
+    def answer(listener: socket.socket) -> None:
+        connection = listener.accept()[0]
+        with connection:
+            connection.recv(100)
+            connection.sendall(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n")
+            leaves.wait(60)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = threading.Thread(target=answer, args=(listener,))
+        server.start()
+        long = request("snow " * (8 << 20))
+        attempt = asyncio.run(send(f"http://127.0.0.1:{listener.getsockname()[1]}/v1", long))
+        gc.collect()
+        leaves.set()
+        server.join()
+    assert attempt.status == 413
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_connection_is_given_up_without_its_servers_goodbye(version: Any) -> None:
+    """Else its socket would outlive the loop, where the server is slow to leave."""
+    leaves = threading.Event()
+    with secured(version=version, leaves=leaves) as port:
+        url = f"https://127.0.0.1:{port}/v1"
+        attempt = asyncio.run(send(url, ca_file=pem("ca.pem")))
+        gc.collect()  # pytest fails where a socket is let go of in this way
+        leaves.set()
+    assert attempt.status == 200
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
