@@ -60,6 +60,18 @@ class Batch(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(start, skip=start.skip + skip, row=start.row + row)
 
 
+class Cut(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A slice of the input that was planned as a part, before anything was asked: `rows` from the place
+    `start_row` on, which begin at `start`; the next part begins at `end`.
+    """
+
+    part: int
+    start_row: int
+    rows: int
+    start: Position
+    end: Position
+
+
 class Unreadable(msgspec.Struct, frozen=True):
     """A value of the input that cannot be asked about; `why` names its column and goes to the user."""
 
