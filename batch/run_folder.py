@@ -13,18 +13,23 @@ PLAN, USAGE, BUDGET, LOG, LOCK, SOFT_LOCK = (
     *("run.json", "usage.parquet", "budget.json"),
     *("run.log", "lock", "lock.soft"),
 )
+LOCKED, LEASED, CARD = ".lock", ".lease", ".json"
+BUDGET_LOCK = "budget.lock"
 COMPLETIONS, OPEN, DRAFTS, DAMAGED = "completions", "open", "tmp", "damaged"
 PLAN_COPY, SCHEMA_COPY = "run.json.copy", "schema.copy"
 SCHEMA = "_schema.parquet"
+PARTS, PARTS_COPY, WORKERS = "parts.json", "parts.json.copy", "workers"
 JOURNAL, SPOOL, SENT = "journal.jsonl", "input.arrow", "sent"
 
 OURS = frozenset(
     {
         *(PLAN, PLAN_COPY, SCHEMA_COPY, USAGE, BUDGET, LOG, LOCK, SOFT_LOCK),
-        *(COMPLETIONS, OPEN, DRAFTS, DAMAGED),
+        *(COMPLETIONS, OPEN, DRAFTS, DAMAGED, PARTS, PARTS_COPY, WORKERS),
     }
 )
-"""What lies in a run's folder; and its own copy of what came on standard input, `input.*`."""
+"""What lies in a run's folder; and its own copy of what came on standard input, `input.*`, and what
+each of several workers has taken from the cap, `budget-*.json`.
+"""
 
 DEEPEST = 3
 """Levels at which the files of a run lie: `open/part-00000000/journal.jsonl` is at the third."""
@@ -34,7 +39,7 @@ PART = re.compile(r"part-(\d{8})(?:\.parquet)?$")
 
 def is_ours(name: str) -> bool:
     """Whether a run puts something of that name into its folder."""
-    return name in OURS or name.startswith("input.")
+    return name in OURS or name.startswith(("input.", "budget-", "budget."))
 
 
 def run_of(path: Path) -> Path:
@@ -72,9 +77,14 @@ class PartFolder(msgspec.Struct, frozen=True):
 
 
 class RunFolder(msgspec.Struct, frozen=True):
-    """The folder of a run, and what is where in it.  A person names it by its path."""
+    """The folder of a run, and what is where in it.  A person names it by its path.
+
+    Where several processes share it, each is a `worker` with a name: what two of them would write over
+    each other lies where that name says.
+    """
 
     path: Path
+    worker: str = ""
 
     @property
     def plan(self) -> Path:
@@ -103,13 +113,13 @@ class RunFolder(msgspec.Struct, frozen=True):
 
     @property
     def budget(self) -> Path:
-        """What it has taken from its cap."""
-        return self.path / BUDGET
+        """What it has taken from its cap, or its worker has."""
+        return self.path / (f"budget-{self.worker}.json" if self.worker else BUDGET)
 
     @property
     def log(self) -> Path:
-        """What happened to it."""
-        return self.path / LOG
+        """What happened to it, or to its worker."""
+        return self.workers / f"{self.worker}.log" if self.worker else self.path / LOG
 
     @property
     def lock(self) -> Path:
@@ -139,7 +149,46 @@ class RunFolder(msgspec.Struct, frozen=True):
     @property
     def drafts(self) -> Path:
         """The folder of what is on its way to another."""
-        return self.path / DRAFTS
+        return self.path / DRAFTS / self.worker
+
+    @property
+    def parts(self) -> Path:
+        """The parts that were planned, if they were."""
+        return self.path / PARTS
+
+    @property
+    def parts_copy(self) -> Path:
+        """The same once more."""
+        return self.path / PARTS_COPY
+
+    @property
+    def workers(self) -> Path:
+        """The folder of what workers tell of themselves, and of their locks."""
+        return self.path / WORKERS
+
+    @property
+    def budget_lock(self) -> Path:
+        """Which a worker holds while it takes from the cap."""
+        return self.path / BUDGET_LOCK
+
+    @property
+    def worker_lock(self) -> Path:
+        """Which its worker holds."""
+        return self.workers / f"{self.worker}{LOCKED}"
+
+    @property
+    def worker_lease(self) -> Path:
+        """Which it holds where the file system has no locks."""
+        return self.workers / f"{self.worker}{LEASED}"
+
+    @property
+    def worker_card(self) -> Path:
+        """What it tells of itself."""
+        return self.workers / f"{self.worker}{CARD}"
+
+    def of(self, worker: str) -> RunFolder:
+        """The same for a worker of this name."""
+        return RunFolder(self.path, worker)
 
     @property
     def gathered(self) -> Path:
@@ -180,6 +229,10 @@ class RunFolder(msgspec.Struct, frozen=True):
         """The parts there are, in order; open ones are looked for first, as they move on."""
         opened = self.open_parts()
         return sorted(opened.keys() | self.sealed_parts().keys())
+
+    def budgets(self) -> list[Path]:
+        """The files of what was taken from the cap, whoever wrote them."""
+        return sorted(self.path.glob(f"{Path(BUDGET).stem}*.json"))
 
     def all_sent(self) -> list[Path]:
         """The files of what was sent."""

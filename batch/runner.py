@@ -14,24 +14,22 @@ import msgspec
 
 from batch import pooling
 from batch.costs.budget import Reservations
-from batch.engine import events, logged, loop, steps
+from batch.engine import events, logged, loop
 from batch.engine.counts import Counts
 from batch.engine.engine import Engine
 from batch.engine.events import Consumer, Events
-from batch.engine.extent import Extent
 from batch.engine.feed import Feed
 from batch.engine.gauge import Gauge
 from batch.engine.judge import Judge
 from batch.engine.waits import reporting
 from batch.errors import StorageError
-from batch.planning import confirmation, open_run, slots, spending
-from batch.planning.open_run import Opened
+from batch.planning import confirmation, joining, open_run, slots, spending
+from batch.planning.opened import Opened
 from batch.planning.prepare import Prepared, prepare
 from batch.planning.terms import Terms
 from batch.pooling import Wiring
 from batch.reports.summary import Ended
 from batch.spec import Job
-from batch.store import sends
 from batch.store.sends import Sends
 from batch.transport.client import Hooks
 from batch.transport.endpoint import Target
@@ -97,16 +95,16 @@ async def _ask(
     asked, workers, clock = prepared.asked, slots.most_in_flight(prepared.asked), around.clock
     began, plan, counts = clock(), opened.plan, Counts(opened.held())
     held = counts.now()[0]
-    unanswered = sends.gathered(opened.disk, opened.run, opened.found)
+    unanswered = opened.unanswered()
     reservations = spending.reservations(prepared, opened, held, unanswered, told.notice)
     questions = open_run.questions(prepared, opened, told.notice)
     told.emit(events.Opened(opened.run.path, plan.run_id, plan.resumed, held))
     maker = open_run.maker(prepared, opened)
     records = Sends(opened.disk, opened.run, unanswered, maker.bearing)
     store = opened.store(asked.output.part_rows, counts.adding(told), records)
-    todo = steps.of(opened.run, opened.watched, opened.found, prepared.redo, asked.limit)
+    todo = opened.steps(prepared.redo, asked.limit)
     feed = Feed(store, opened.watched, todo, 2 * workers + 100, counts.take_back, clock)
-    extent = Extent(feed, prepared.rows, asked.limit, is_whole=prepared.redo.missing)
+    extent = open_run.extent(prepared, opened, feed)
     hooks = Hooks(store.write_down, store.room, told.notice)
     wiring = Wiring(workers, plan.keys, hooks, store, reservations, clock)
     standing = open_run.standing(prepared, held.rows_ok > 0, plan.doubted)
@@ -144,6 +142,9 @@ def _close(
     if isinstance(ended.stopped, StorageError):
         return
     state = open_run.state(prepared, opened, ended.stopped)
-    opened.close(ended.rows, ended.whole, state, doubted)
     if reservations is not None:
         reservations.budget.close()
+    if opened.shard is None:
+        opened.close(ended.rows, ended.whole, state, doubted)
+    else:
+        joining.left(opened, state, doubted)

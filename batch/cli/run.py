@@ -15,13 +15,13 @@ from batch.cli import options, put, say
 from batch.cli.manner import Manner
 from batch.cli.request_flags import Asking
 from batch.cli.scraped import Scraped
-from batch.errors import CapReached, Different, Interrupted
+from batch.errors import CapReached, Different, Interrupted, UsageError
 
 if TYPE_CHECKING:
     from batch.cli.endings import Ending
     from batch.engine.events import Consumer
     from batch.outputs.form import File
-    from batch.planning.terms import Terms
+    from batch.planning.terms import Shard, Terms
     from batch.reports.summary import Ended
     from batch.runner import Interrupt
     from batch.spec import Job
@@ -51,6 +51,8 @@ if TYPE_CHECKING:
 @click.option("--new", is_flag=True, help="Start anew; the run that is there is kept as RUN~1.")
 @click.option("--reuse", metavar="RUN", type=options.path,
               help="Start anew, and take every answer to the same request from RUN.")  # fmt: skip
+@click.option("--shard", metavar="I/N|auto",
+              help="Be worker I of N (from 0 on) of a shared run; auto: as the scheduler says.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Show the first requests; send nothing.")
 @click.option(
     "--yes",
@@ -83,9 +85,11 @@ def run(whats: tuple[str, ...], **flags: Any) -> int:
         for line in preview.of(job, Terms(folder=run, asks=False, **how)):
             put(line, "json")
         return 0
+    shard = _shard(flags, job, how["environment"])
     return carry_out(
         job,
         folder,
+        shard=shard,
         manner=Manner(flags["progress"] == "json", flags["quiet"]),
         record_bad_rows=flags["on_bad_row"] == "record",
         yes=flags["yes"],
@@ -96,6 +100,22 @@ def run(whats: tuple[str, ...], **flags: Any) -> int:
         cap=jobs.cap_given(flags),
         **how,
     )
+
+
+def _shard(flags: dict[str, Any], job: Job, environment: dict[str, str]) -> Shard | None:
+    """Which of several workers this is; None where the run is this process's alone."""
+    from batch.cli import shards
+    from batch.planning import place
+
+    shard = shards.given(flags["shard"], environment)
+    if shard is not None and flags["new"]:
+        raise UsageError("--shard: with --new each worker would begin anew; choose another -o")
+    if shard is not None and place.output_file(job) is not None:
+        raise UsageError(
+            "--shard: no worker has all results: leave the file to `batchmill export RUN -o FILE`,"
+            " and name a folder with -o"
+        )
+    return shard
 
 
 def someone() -> Callable[[str], bool] | None:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from decimal import Decimal
 from functools import lru_cache
+from typing import Protocol
 
 import msgspec
 
@@ -42,17 +43,38 @@ class Boundless(ValueError):
     """Nothing bounds the cost of a request.  The text names the key to set."""
 
 
+class Account(Protocol):
+    """Where money is drawn from the cap."""
+
+    @property
+    def others(self) -> Decimal:
+        """What others have drawn, as far as that is known."""
+
+    def draw(self, wished: Decimal, least: Decimal) -> Decimal:
+        """Make so large a sum durable as drawn, or a smaller one where the cap allows no more.  Gives the
+        sum that is drawn now: less than `least` where there is not enough for that.
+        """
+
+    def record(self, spent: Decimal) -> None:
+        """Make a sum durable as drawn, whatever the cap says: it is spent, or others may have it."""
+
+
 class Budget:
     """What is spent and reserved of the cap, in USD.  For the event loop only: not safe for threads."""
 
-    def __init__(self, cap: Decimal, drawn: Decimal, draw: Callable[[Decimal], None]) -> None:
-        """`drawn` is what earlier starts drew; `draw` makes a new sum durable."""
+    def __init__(self, cap: Decimal, drawn: Decimal, account: Account) -> None:
+        """`drawn` is what earlier starts drew."""
         self.cap = cap
-        self.spent = drawn
+        self._own = drawn  # what is spent
         self._drawn = drawn
-        self._draw = draw
+        self._account = account
         self._reserved: dict[int, Decimal] = {}  # row -> its worst case
         self._in_flight = Decimal(0)
+
+    @property
+    def spent(self) -> Decimal:
+        """What is spent, and what others may have spent."""
+        return self._own + self._account.others
 
     @property
     def left(self) -> Decimal:
@@ -66,11 +88,14 @@ class Budget:
 
     def reserve(self, row: int, worst: Decimal) -> bool:
         """Set aside what a row's request may cost at worst; False when there is not enough left."""
-        needed = self.spent + self._in_flight + worst
+        needed = self._own + self._in_flight + worst
         if worst and needed > self.cap:
             return False
         if needed > self._drawn:
-            self._draw_up_to(min(self.cap, max(needed, self._drawn + self.cap * SLICE)))
+            wished = min(self.cap, max(needed, self._drawn + self.cap * SLICE))
+            self._drawn = self._account.draw(wished, needed)
+            if worst and needed > self._drawn:
+                return False
         self._reserved[row] = worst
         self._in_flight += worst
         return True
@@ -82,17 +107,17 @@ class Budget:
         """
         worst = self._reserved.pop(row)
         self._in_flight -= worst
-        self.spent += worst if cost is None else cost
-        if (needed := self.spent + self._in_flight) > self._drawn:
-            self._draw_up_to(needed)
+        self._own += worst if cost is None else cost
+        if (needed := self._own + self._in_flight) > self._drawn:
+            self._record(needed)
 
     def close(self) -> None:
         """Give back what was drawn and is neither spent nor in flight."""
-        if (needed := self.spent + self._in_flight) != self._drawn:
-            self._draw_up_to(needed)
+        if (needed := self._own + self._in_flight) != self._drawn:
+            self._record(needed)
 
-    def _draw_up_to(self, amount: Decimal) -> None:
-        self._draw(amount)
+    def _record(self, amount: Decimal) -> None:
+        self._account.record(amount)
         self._drawn = amount
 
 

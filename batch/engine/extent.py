@@ -31,3 +31,19 @@ class Extent:
         elif rows is None:
             rows = self._feed.rows_by_share()
         return self._limit if rows is None else min(rows, self._limit or rows)
+
+
+class Planned:
+    """Of a run whose parts were planned: all rows are known from the start."""
+
+    def __init__(self, rows: int) -> None:
+        """`rows` are to be asked, of the parts that this process has."""
+        self._rows = rows
+
+    def of_input(self, kept: int | None) -> int | None:
+        """The rows that are this process's."""
+        return self._rows
+
+    def to_ask(self) -> int | None:
+        """The same: the limit is known, too."""
+        return self._rows

@@ -4,7 +4,7 @@ of the input whose rows are asked.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
@@ -37,6 +37,16 @@ class Filled(msgspec.Struct, frozen=True):
 
 Step = Reopen | Slice | Filled
 """One thing to do: open a part again, ask the rows of a batch, or end the part's slice."""
+
+
+def of_planned(
+    run: RunFolder, watched: Watched, found: Iterable[Found], redo: Redo, limit: int | None
+) -> Iterator[Step]:
+    """The same where the parts were planned: only these are worked at, begun or not."""
+    for part in found:
+        if _needs_work(part, redo):
+            yield from _again(run, watched, part, redo, limit)
+    watched.check()
 
 
 def of(

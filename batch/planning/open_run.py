@@ -5,103 +5,51 @@ and left as it is at the end.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
-from batch import columns, spec
-from batch.costs import price_lists
+from batch import columns
+from batch.engine.extent import Extent, Planned
+from batch.engine.feed import Feed
 from batch.engine.judge import Standing
 from batch.engine.outages import START_PATIENCE
 from batch.engine.questions import Questions
 from batch.errors import BatchError, Different, Interrupted
-from batch.model import Result
-from batch.planning import begun, comparison, sources
+from batch.planning import beginning, begun, comparison, joining, sources
+from batch.planning.opened import Opened, Say
 from batch.planning.prepare import Prepared
-from batch.readers import Fingerprint, Input, Watched
+from batch.planning.terms import ALONE
+from batch.readers import Watched
 from batch.results import Maker
 from batch.run_folder import RunFolder
 from batch.store import budget_file, folder, lock, plan
 from batch.store.files import Disk
 from batch.store.log import Log
-from batch.store.plan import Plan
-from batch.store.recover import Found, finished, recover
-from batch.store.reuse import Reuse
-from batch.store.seal import Layout
-from batch.store.sends import Sends
-from batch.store.writer import Store
-from batch.totals import Summary
-
-Say = Callable[[str], None]
-
-
-class Opened(msgspec.Struct, frozen=True):
-    """A run folder that is locked and ready to take results."""
-
-    disk: Disk
-    run: RunFolder
-    plan: Plan
-    watched: Watched
-    found: list[Found]
-    layout: Layout
-    log: Log
-    stood: str | None  # the state in which an earlier start left the run
-
-    def held(self) -> Summary:
-        """What the run holds before anything is asked."""
-        whole = Summary()
-        for part in self.found:
-            if part.generation:
-                for result in finished(self.run, part):
-                    whole.add(result)
-            elif part.footer is not None:
-                whole.merge(part.footer.summary)
-        return whole
-
-    def reuse(self, say: Say) -> Reuse | None:
-        """The run whose answers are taken, if there is one."""
-        if self.plan.reuse is None:
-            return None
-        old = Path(self.plan.reuse)
-        known = plan.read(old)
-        if known is None:
-            say(f"{old} is gone: nothing more is taken from it")
-            return None
-        return Reuse(old, begun.layout(old, known), self.run)
-
-    def store(self, part_rows: int, on_done: Callable[[list[Result]], None], sends: Sends) -> Store:
-        """What takes the results."""
-        return Store(
-            self.run,
-            self.layout,
-            self.found,
-            part_rows=part_rows,
-            on_done=on_done,
-            sends=sends,
-        )
-
-    def close(self, rows: int | None, whole: Summary, state: str, doubted: frozenset[str]) -> None:
-        """Write what is derived of the run, which holds `whole` now; its input has `rows`."""
-        folder.write_usage(self.disk, self.run, self.plan.run_id, whole)
-        ended = msgspec.structs.replace(self.plan, rows=rows, state=state, doubted=sorted(doubted))
-        plan.write(self.disk, self.run, ended)
+from batch.store.recover import recover
 
 
 def opened(prepared: Prepared, run: Path, say: Say, stack: ExitStack) -> Opened:
     """Lock the folder `run` until `stack` is left, and make it that of the run.  Raises BatchError."""
     kept = None
     begins = prepared.terms.anew or prepared.standing.replaces
-    if begins and plan.read(run) is not None:
+    if begins and prepared.terms.shard is None and plan.read(run) is not None:
         kept, prepared = _set_aside(prepared, run, say)
-    begun_run = _locked(prepared, RunFolder(run), say, stack)
-    budget_file.keep_cap(begun_run.disk, begun_run.run, prepared.cap)
+    begun_run = _begun(prepared, run, say, stack)
     if kept is not None and prepared.standing.replaces:
         folder.discard(kept)
     return begun_run
+
+
+def _begun(prepared: Prepared, run: Path, say: Say, stack: ExitStack) -> Opened:
+    goes_on = prepared.known is not None and prepared.known.is_planned
+    shard = prepared.terms.shard or (ALONE if goes_on else None)
+    if shard is None:
+        made = _locked(prepared, RunFolder(run), say, stack)
+        budget_file.keep_cap(made.disk, made.run, prepared.cap)
+        return made
+    return joining.joined(prepared, RunFolder(run, shard.name), shard, say, stack)
 
 
 def questions(prepared: Prepared, opened: Opened, say: Say) -> Questions:
@@ -124,6 +72,15 @@ def standing(prepared: Prepared, succeeded: bool, doubted: list[str]) -> Standin
     """How the run stands now; `succeeded`: it holds answers."""
     patience = prepared.asked.pool.wait_ready or START_PATIENCE
     return Standing(succeeded, prepared.terms.yes, frozenset(doubted), patience)
+
+
+def extent(prepared: Prepared, opened: Opened, feed: Feed) -> Extent | Planned:
+    """How many rows are to be asked, as far as that is known."""
+    limit = prepared.asked.limit
+    planned = opened.rows_to_ask(limit)
+    if planned is not None:
+        return Planned(planned)
+    return Extent(feed, prepared.rows, limit, is_whole=prepared.redo.missing)
 
 
 def state(prepared: Prepared, opened: Opened, stopped: BatchError | None) -> str:
@@ -172,13 +129,13 @@ def _locked(prepared: Prepared, run: RunFolder, say: Say, stack: ExitStack) -> O
         say(line)
     source = comparison.sampled(job, source, known)
     if job.input == "-":
-        job, source = _keep_input(disk, prepared, run)
+        job, source = beginning.keep_input(disk, prepared, run)
     watched = Watched(source)
     if known is None:
         if prepared.schema is None:
             raise Different(f"{run.path}: the run that was there has just gone")
         folder.begin(disk, run, prepared.schema)
-    now = _plan(prepared, job, source, watched.fingerprints, known)
+    now = beginning.plan_of(prepared, job, source, watched.fingerprints, known)
     layout = begun.layout(run.path, now)
     found, damages = recover(disk, run)
     for damage in damages:
@@ -190,64 +147,3 @@ def _locked(prepared: Prepared, run: RunFolder, say: Say, stack: ExitStack) -> O
     )
     stood = None if known is None else known.state
     return Opened(disk, run, now, watched, found, layout, log, stood)
-
-
-def _keep_input(disk: Disk, prepared: Prepared, run: RunFolder) -> tuple[spec.Job, Input]:
-    """Keep in the folder what it lacks of standard input, or of data from memory."""
-    paths = []
-    for earlier, name in enumerate(prepared.source.files):
-        path, read = run.kept_input("".join(Path(name).suffixes), earlier), Path(name)
-        if read != path.absolute():
-            with read.open("rb") as file:
-                disk.put(path, iter(partial(file.read, 1 << 20), b""), run.drafts)
-        paths.append(path)
-    named = [str(path.absolute()) for path in paths]
-    job = msgspec.structs.replace(prepared.job, input=named[0] if len(named) == 1 else named)
-    return job, sources.from_files(paths, prepared.source)
-
-
-def _plan(
-    prepared: Prepared,
-    job: spec.Job,
-    source: Input,
-    fingerprints: list[Fingerprint],
-    known: Plan | None,
-) -> Plan:
-    tables, prints = spec.tables_of(job), msgspec.to_builtins(fingerprints)
-    again, reuse = prepared.terms.again, prepared.terms.reuse
-    data = sources.values(prepared.terms.data)
-    if known is None:
-        of_sample: dict[str, int] = {}
-        if source.chosen is not None:
-            of_sample = {"rows": len(source.chosen), "sampled_from": source.chosen.rows}
-        return plan.new(
-            tables,
-            prints,
-            source.format,
-            reuse=None if reuse is None else str(reuse.absolute()),
-            prices=price_lists.snapshot(),
-            reading=msgspec.to_builtins(source.found()),
-            over=dict(job.request.over),
-            data=data,
-            **of_sample,
-        )
-    # the columns do not change any more
-    kept = {key: known.job[key] for key in ("keep",) if key in known.job}
-    tables = plan.without_secrets({**tables, **kept})
-    return msgspec.structs.replace(
-        known,
-        job=tables,
-        inputs=prints,
-        reading={**known.reading, **_of_more_files(known, source)},
-        resumed=known.resumed + 1,
-        state="running",
-        prices=price_lists.snapshot(),
-        data=data or known.data,
-        retries=[*known.retries, again] if again else known.retries,
-    )
-
-
-def _of_more_files(known: Plan, source: Input) -> dict[str, Any]:
-    """How files are read that came after the run had begun."""
-    more = len(source.reading.dialects) > len(begun.reading(known).dialects)
-    return {"dialects": msgspec.to_builtins(source.reading.dialects)} if more else {}

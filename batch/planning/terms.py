@@ -11,6 +11,26 @@ from batch.store.budget_file import Cap
 from batch.store.plan import Again
 
 
+class Shard(msgspec.Struct, frozen=True):
+    """Which of several workers that share a run: number `index`, from 0 on, `of` so many."""
+
+    index: int
+    of: int
+
+    @property
+    def name(self) -> str:
+        """What the worker is called in the folder of the run."""
+        return f"{self.index}-of-{self.of}"
+
+    def has(self, part: int) -> bool:
+        """Whether a part is this worker's."""
+        return part % self.of == self.index
+
+
+ALONE = Shard(0, 1)
+"""The only worker of a run whose parts were planned."""
+
+
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
     """`folder` is that of the run, if there is one or is to be one.  `asks` is false where nothing will
     be sent: rows that cannot be asked, and a run of another job, are then values and no errors.
@@ -21,7 +41,8 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     instead of anything else; `retry_failed` asks all that failed besides the rest, None those that
     failed for a passing reason; `data` is what was in memory, where the job's input is "-"; a
     `probe` asks so many rows at most, and leaves the job's own limit as it is; `yes` goes on where
-    answers are doubtful.
+    answers are doubtful; `shard` tells which of several workers this is, None where the run is this
+    process's alone.
     """
 
     environment: dict[str, str]
@@ -39,6 +60,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     data: Data | None = None
     probe: int | None = None
     yes: bool = False
+    shard: Shard | None = None
 
     @property
     def anew(self) -> bool:

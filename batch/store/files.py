@@ -30,6 +30,10 @@ from batch.store.patience import patiently
 T = TypeVar("T")
 
 
+NO_LINKS = (errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EMLINK, errno.EXDEV)
+"""How a file system says that a file has one name in it."""
+
+
 class Disk:
     """The file system.  Raises StorageError for whatever it refuses, and from then on for everything:
     after a write or fsync that failed nobody knows what the kernel still holds.
@@ -95,6 +99,17 @@ class Disk:
     def rename(self, old: Path, new: Path) -> None:
         """Move a file within the file system, over whatever was there; durable on return."""
         self._try(lambda: patiently(lambda: self._rename(old, new)), new)
+        self.sync_folder(new.parent)
+
+    def claim(self, old: Path, new: Path) -> None:
+        """Move a file within the file system to where nothing lies; durable on return.  Raises
+        StorageError where something does: another process has been there.
+        """
+        if not self._try(lambda: self._claim(old, new), new):
+            self._refusal = StorageError(
+                f"{new} is there already, from another worker: nothing more of this one is written"
+            )
+            raise self._refusal
         self.sync_folder(new.parent)
 
     def remove(self, path: Path) -> None:
@@ -168,6 +183,22 @@ class Disk:
 
     def _rename(self, old: Path, new: Path) -> None:
         old.replace(new)
+
+    def _claim(self, old: Path, new: Path) -> bool:
+        """Whether nothing lay there."""
+        try:
+            os.link(old, new)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            if error.errno not in NO_LINKS:
+                raise
+            if os.path.lexists(new):
+                return False
+            old.replace(new)
+        else:
+            old.unlink()
+        return True
 
     def _unlink(self, path: Path) -> None:
         path.unlink(missing_ok=True)

@@ -23,12 +23,16 @@ from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 from batch import command_line
 from batch.damage import damaged
 from batch.errors import BatchError, Refused, StorageError
-from batch.run_folder import RunFolder
-from batch.store import plan
+from batch.run_folder import LEASED, LOCKED, RunFolder
+from batch.store import lease, plan
 from batch.store.files import is_something_else, refused
 from batch.store.writer import COMMIT_SECONDS
 
 T = TypeVar("T")
+
+
+Lost = Callable[[], StorageError | None]
+"""Tells why nothing may be changed any more; None while what is held is held."""
 
 
 @contextmanager
@@ -36,25 +40,118 @@ def held(run: RunFolder) -> Iterator[str | None]:
     """Hold the run's lock; gives a warning to print where the file system has no real locks, else
     None.
 
-    Raises Refused with the holder's pid when another process has it; nothing is changed then.
+    Raises Refused with the holder's pid when another process has it, or workers share the run; nothing
+    is changed then.
     """
     made = not (run.lock.exists() or run.soft_lock.exists())
+    with beside_workers(run) as warning:
+        if busy := at_work(run):
+            raise _shared(run, busy)
+        if made and _says_running(run):
+            _wait_for_others(run)
+        yield warning
+
+
+@contextmanager
+def beside_workers(run: RunFolder) -> Iterator[str | None]:
+    """The same for a moment, while workers may be at work in the run."""
     lock, warning = _acquired(run)
     try:
         if warning is None:
             _sign(run.lock)
-        if made and _says_running(run):
-            _wait_for_others(run)
         yield warning
     finally:
         lock.release()
 
 
-def guard(run: RunFolder) -> Callable[[], StorageError | None]:
+@contextmanager
+def worker(run: RunFolder) -> Iterator[tuple[Lost, str | None]]:
+    """Hold the lock of the run's worker.  Gives its guard, and a warning where the file system has no
+    locks.  Raises Refused where another process has that name.
+    """
+    path = run.worker_lock
+    lock = _lock(path)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise _taken(run, _named(path)) from None
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise refused(error, path) from None
+    except NotImplementedError:
+        pass
+    if not lock.is_locked:
+        with _leased(run) as held:
+            yield held
+        return
+    try:
+        _sign(path)
+        yield _guard(path), None
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _leased(run: RunFolder) -> Iterator[tuple[Lost, str | None]]:
+    path = run.worker_lease
+    try:
+        held = lease.taken(path, f"process {os.getpid()} on {socket.gethostname()}")
+    except OSError as error:
+        raise refused(error, path) from None
+    if held is None:
+        raise _taken(run, lease.holder(path) or "another process")
+    try:
+        word = f"this file system has no locks: {path.name} stands for one, for {lease.TERM:.0f} s at a time"
+        yield lambda: lease.lost(held, path), word
+    finally:
+        held.release()
+
+
+@contextmanager
+def of_budget(run: RunFolder) -> Iterator[None]:
+    """Hold what a worker has to while it takes from the cap that all share.  Waits for the others."""
+    path = run.budget_lock
+    lock: BaseFileLock = FileLock(path, thread_local=False, fallback_to_soft=False)
+    try:
+        lock.acquire()
+    except NotImplementedError:
+        lock = _softly(path)
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise refused(error, path) from None
+        lock = _softly(path)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _softly(path: Path) -> BaseFileLock:
+    soft = SoftFileLock(path.with_suffix(".soft"), thread_local=False)
+    soft.acquire()
+    return soft
+
+
+def at_work(run: RunFolder) -> dict[str, str]:
+    """The workers whose locks are held, by name, and who each is.  Changes nothing."""
+    found: dict[str, str] = {}
+    for path in sorted(run.workers.glob(f"*{LOCKED}")):
+        if (who := _holder(path)) is not None:
+            found[path.name.removesuffix(LOCKED)] = who
+    for path in sorted(run.workers.glob(f"*{LEASED}")):
+        if (who := lease.holder(path)) is not None:
+            found[path.name.removesuffix(LEASED)] = who
+    return found
+
+
+def guard(run: RunFolder) -> Lost:
     """To be called under the lock: what tells from then on why nothing may be changed any more, None
     while the lock file is still the one that is held now.
     """
-    path = run.lock if run.lock.exists() else run.soft_lock
+    return _guard(run.lock if run.lock.exists() else run.soft_lock)
+
+
+def _guard(path: Path) -> Lost:
     held = _identity(path)
 
     def lost() -> StorageError | None:
@@ -159,29 +256,55 @@ def _soft(run: RunFolder) -> tuple[BaseFileLock, str]:
 
 
 def holder(run: RunFolder) -> str | None:
-    """Pid and host of the process that holds the lock, None when nobody does.  Changes nothing."""
-    if not run.lock.exists():
+    """Pid and host of the process that holds the lock, or of all workers; None when nobody does.
+    Changes nothing.
+    """
+    workers = list(at_work(run).values())
+    return _holder(run.lock) if not workers else ", ".join(workers)
+
+
+def _holder(path: Path) -> str | None:
+    if not path.exists():
         return None
     try:
-        with _lock(run.lock):
+        with _lock(path):
             return None
     except Timeout:
-        return _named(run)
+        return _named(path)
     except (OSError, NotImplementedError):
         return None
+
+
+def _shared(run: RunFolder, busy: dict[str, str]) -> Refused:
+    who = ", ".join(f"{name} ({process})" for name, process in busy.items())
+    return Refused(
+        f"{run.path} is in use by its workers {who}",
+        hint=f"wait for them, stop them, or look at them with: {_look_at(run)}",
+    )
+
+
+def _taken(run: RunFolder, who: str) -> Refused:
+    return Refused(
+        f"{run.path}: the worker {run.worker} is at work already: {who}",
+        hint=f"look at it with: {_look_at(run)}",
+    )
+
+
+def _look_at(run: RunFolder) -> str:
+    return command_line.of("status", run.path, "--workers")
 
 
 def _in_use(run: RunFolder) -> Refused:
     time.sleep(0.1)  # who has just taken the lock is about to sign it
     return Refused(
-        f"{run.path} is in use by {_named(run)}",
+        f"{run.path} is in use by {_named(run.lock)}",
         hint=f"wait for it, stop it, or look at it with: {command_line.of('status', run.path)}",
     )
 
 
-def _named(run: RunFolder) -> str:
+def _named(path: Path) -> str:
     try:
-        with run.lock.open("rb", buffering=0) as file:
+        with path.open("rb", buffering=0) as file:
             text = _beside_the_lock(file, file.read).decode(errors="replace")
     except OSError:
         return "another process"

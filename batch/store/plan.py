@@ -28,7 +28,8 @@ from batch.store.files import Disk, content
 Format = Literal["jsonl", "csv", "parquet", "openai-batch"]
 """What a file of results holds."""
 
-FORMAT = 1
+FORMAT, PLANNED = 1, 2
+"""Of the folder of a run, and of one whose parts were planned before anything was asked."""
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -97,6 +98,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     batchmill: str = __version__
 
     @property
+    def is_planned(self) -> bool:
+        """Whether all its parts were planned before anything was asked."""
+        return self.format == PLANNED
+
+    @property
     def keys(self) -> str:
         """How the idempotency keys of its requests begin: a retry wants other answers."""
         return f"{self.run_id}-{len(self.retries)}" if self.retries else self.run_id
@@ -162,7 +168,7 @@ def read(run: Path) -> Plan | None:
         plan = msgspec.json.decode(found, type=Plan)
     except ValueError as error:  # DecodeError, and UnicodeDecodeError
         raise damaged(path, str(error)) from None
-    if plan.format != FORMAT:
+    if plan.format not in (FORMAT, PLANNED):
         raise Refused(
             f"{path}: format {plan.format} is from another version of batchmill ({plan.batchmill})"
         )

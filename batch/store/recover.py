@@ -90,22 +90,28 @@ def recover(disk: Disk, run: RunFolder) -> tuple[list[Found], list[Damage]]:
         disk.remove(path)
     footers = sealed(run)
     damages: list[Damage] = []
-    opened: dict[int, Found] = {}
+    unsealed: dict[int, Found] = {}
     for number, part in run.open_parts().items():
-        found = _opened(disk, run, part, footers.get(number), damages)
+        found = opened(disk, run, part, footers.get(number), damages)
         if found is None:
             disk.remove_folder(part.path)
         else:
-            opened[number] = found
-    found_parts = _tiled(run, footers, opened)
+            unsealed[number] = found
+    found_parts = _tiled(run, footers, unsealed)
     return [
-        _with_spool(disk, run, part) if part.generation else part for part in found_parts
+        with_spool(disk, run, part) if part.generation else part for part in found_parts
     ], damages
 
 
 def sealed(run: RunFolder) -> dict[int, parts.Footer]:
     """The sealed parts' footers, by number.  Raises Damaged."""
     return {number: _footer(number, path) for number, path in run.sealed_parts().items()}
+
+
+def footer_of(run: RunFolder, number: int) -> parts.Footer | None:
+    """The footer of a part; None where it is not sealed.  Raises Damaged."""
+    path = run.sealed(number)
+    return _footer(number, path) if os.path.lexists(path) else None
 
 
 def _footer(number: int, path: Path) -> parts.Footer:
@@ -151,14 +157,16 @@ def finished(run: RunFolder, part: Found) -> Iterable[Result]:
     return part_results.results(run, part.number)
 
 
-def _opened(
+def opened(
     disk: Disk,
     run: RunFolder,
     part: PartFolder,
     footer: parts.Footer | None,
     damages: list[Damage],
 ) -> Found | None:
-    """What an open part is; None when nothing in it counts."""
+    """What an open part is, whose journal then holds the lines that count, the others being among the
+    `damages`; None when nothing in it counts.  Raises Damaged.
+    """
     path = part.journal
     if not part.path.is_dir():
         raise damaged(part.path, "is no folder")
@@ -206,7 +214,7 @@ def _header_in_spool(part: PartFolder) -> journal.Header | None:
     return journal.Header(start.part, start.generation, start.start_row, start.position)
 
 
-def _with_spool(disk: Disk, run: RunFolder, part: Found) -> Found:
+def with_spool(disk: Disk, run: RunFolder, part: Found) -> Found:
     """`part` with `spooled` set.  A spool that does not cover the slice is removed, to be made again."""
     path = run.opened(part.number).spool
     found = None if part.rows is None else spool.read(path)

@@ -16,7 +16,7 @@ from batch.errors import Damaged, StorageError, UsageError
 from batch.model import Position
 from batch.run_folder import PLAN, PartFolder, RunFolder, is_run, part_name
 from batch.sampling import Chosen
-from batch.store import budget_file, folder, journal, lock, parts, plan, spool, verify
+from batch.store import budget_file, folder, journal, lock, parts, plan, planned, spool, verify
 from batch.store.files import Disk, is_something_else
 from batch.store.recover import keep_damaged_lines, set_aside
 from batch.totals import Summary
@@ -50,6 +50,7 @@ def repair(run: RunFolder) -> Iterator[str]:
         footers: dict[int, parts.Footer] = {}
         yield from _sealed(disk, run, footers)
         yield from _schema(disk, run, footers)
+        yield from _parts(disk, run)
         yield from _open(disk, run, footers)
 
 
@@ -102,14 +103,15 @@ def _files(disk: Disk, run: RunFolder) -> Iterator[str]:
             yield _away(disk, run, path)
     if is_something_else(run.usage):
         yield _away(disk, run, run.usage)
-    try:
-        budget_file.read(run)
-    except StorageError:
-        yield _away(disk, run, run.budget)
-        yield (
-            "the cap counts by what the rows have cost from now on; one that --max-cost gave is"
-            " to be given again"
-        )
+    for path in run.budgets():
+        try:
+            budget_file.read_file(path)
+        except StorageError:
+            yield _away(disk, run, path)
+            yield (
+                "the cap counts by what the rows have cost from now on; one that --max-cost gave is"
+                " to be given again"
+            )
 
 
 def _sealed(disk: Disk, run: RunFolder, footers: dict[int, parts.Footer]) -> Iterator[str]:
@@ -172,6 +174,27 @@ def _tells_schema(path: Path) -> bool:
     return True
 
 
+def _parts(disk: Disk, run: RunFolder) -> Iterator[str]:
+    """The parts of a planned run, by their copy where they cannot be read.  Raises Damaged."""
+    known, copy = plan.read(run.path), planned.kept_twice(run)
+    if known is None or not known.is_planned:
+        return
+    try:
+        if planned.read(run) is not None:
+            if copy is None and os.path.lexists(run.parts_copy):
+                yield _away(disk, run, run.parts_copy)
+            return
+    except StorageError:
+        yield _away(disk, run, run.parts)
+    if copy is None:
+        raise Damaged(
+            f"{run.parts}: cannot be read, and nothing else tells which rows each part has",
+            hint="begin anew with --reuse, which takes the answers that are here",
+        )
+    planned.write(disk, run, copy)
+    yield f"{run.parts}: made anew from {run.parts_copy}"
+
+
 def _open(disk: Disk, run: RunFolder, footers: dict[int, parts.Footer]) -> Iterator[str]:
     """Keep what open parts hold, and fill the gaps that lost parts leave."""
     starts = {
@@ -180,7 +203,8 @@ def _open(disk: Disk, run: RunFolder, footers: dict[int, parts.Footer]) -> Itera
     }
     for number, part in run.open_parts().items():
         yield from _open_part(disk, run, part, footers.get(number), starts)
-    yield from _gaps(disk, run, starts)
+    if planned.read(run) is None:
+        yield from _gaps(disk, run, starts)
 
 
 def _open_part(

@@ -95,7 +95,10 @@ def seal(
         disk.finish(file, draft)
     finally:
         file.close()
-    disk.rename(draft, target)
+    if run.worker and old is None:
+        disk.claim(draft, target)
+    else:
+        disk.rename(draft, target)
     return made
 
 

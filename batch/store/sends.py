@@ -61,7 +61,7 @@ def gathered(
     paths = run.all_sent()
     if not paths:
         return {}
-    lines = read(run)
+    lines = _read(paths)
     places = {row: row if chosen is None else chosen.place(row) for row in lines}
     parts_with = [part for part in found if any(_holds(part, at) for at in places.values())]
     unanswered = unrecorded(lines, _attempts(run, parts_with))
@@ -75,11 +75,30 @@ def gathered(
     return unanswered
 
 
+def gathered_of(disk: Disk, run: RunFolder, part: Found) -> Unanswered:
+    """The same of one part that was planned: its requests stay in a file of their own, for whoever
+    holds the part next.
+    """
+    path = run.sent(part.number)
+    lines = _read([path])
+    unanswered = unrecorded(lines, _attempts(run, [part])) if lines else {}
+    if unanswered:
+        kept = [sent for row in sorted(unanswered) for sent in unanswered[row]]
+        disk.put(path, map(_line, kept), run.drafts)
+    elif path.exists():
+        disk.remove(path)
+    return unanswered
+
+
 def read(run: RunFolder) -> Unanswered:
     """All requests in the files, each once, without those that certainly cost nothing."""
+    return _read(run.all_sent())
+
+
+def _read(paths: Iterable[Path]) -> Unanswered:
     found: dict[tuple[int, float], Sent] = {}
     free: set[tuple[int, float]] = set()
-    for path in run.all_sent():
+    for path in paths:
         for sent in _lines(path):
             found[sent.row, sent.at] = sent
             if sent.free:

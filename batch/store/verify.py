@@ -14,9 +14,9 @@ from pathlib import Path
 import msgspec
 
 from batch.errors import StorageError
-from batch.run_folder import PartFolder, RunFolder
+from batch.run_folder import PartFolder, RunFolder, part_name
 from batch.sampling import Chosen
-from batch.store import budget_file, folder, journal, parts, seal
+from batch.store import budget_file, folder, journal, parts, planned, seal
 from batch.store.files import is_something_else, parquet
 from batch.store.plan import Plan, chosen, is_same_run, kept_twice, read
 from batch.totals import Summary
@@ -32,10 +32,10 @@ class Finding(msgspec.Struct, frozen=True):
 def verify(run: RunFolder, plan: Plan) -> Iterator[Finding]:
     """Everything that is wrong with a run."""
     whole = Summary()
-    next_row = 0
     missing = 0
     yield from _misplaced(run)
     opened = list(run.open_parts().values())
+    footers: dict[Path, parts.Footer] = {}
     for path in run.sealed_files():
         try:
             footer = parts.footer(path)
@@ -44,24 +44,64 @@ def verify(run: RunFolder, plan: Plan) -> Iterator[Finding]:
         except StorageError as damage:
             yield Finding(str(damage))
             continue
-        if footer.start_row != next_row and not _covered(opened, next_row, footer.start_row):
-            yield Finding(
-                f"{path}: begins with row {footer.start_row}, the part before ends at {next_row}"
-            )
-        next_row = footer.start_row + footer.rows_planned
+        footers[path] = footer
         missing += footer.rows_planned - footer.rows_present
+    yield from (_planned if plan.is_planned else _tiling)(run, plan, footers, opened)
     for each in opened:
         yield from _journal(each)
     if not opened:
         yield from _usage(run, plan, whole)
     if missing:
         yield Finding(f"{missing:,} rows of sealed parts have no result yet", damage=False)
+
+
+def _tiling(
+    run: RunFolder, plan: Plan, footers: dict[Path, parts.Footer], opened: list[PartFolder]
+) -> Iterator[Finding]:
+    """Where a part does not begin where the one before ends, or none is."""
+    next_row = 0
+    for path, footer in footers.items():
+        if footer.start_row != next_row and not _covered(opened, next_row, footer.start_row):
+            yield Finding(
+                f"{path}: begins with row {footer.start_row}, the part before ends at {next_row}"
+            )
+        next_row = footer.start_row + footer.rows_planned
     if plan.rows is None:
         yield Finding("the input has not been read to its end", damage=False)
     elif not opened and next_row != plan.rows:
         yield Finding(
             f"{plan.rows - next_row:,} of {plan.rows:,} rows have no part", next_row > plan.rows
         )
+
+
+def _planned(
+    run: RunFolder, plan: Plan, footers: dict[Path, parts.Footer], opened: list[PartFolder]
+) -> Iterator[Finding]:
+    """Where a part is not what was planned; one that is not there has not been begun."""
+    try:
+        cuts = planned.read(run)
+    except StorageError as damage:
+        yield Finding(str(damage))
+        return
+    if cuts is None:
+        yield Finding(f"{run.parts}: is missing")
+        return
+    if planned.rows(cuts) != plan.rows:
+        yield Finding(
+            f"{run.parts}: holds {planned.rows(cuts):,} rows, {run.plan.name} {plan.rows:,}"
+        )
+    there = {part.path.name for part in opened}
+    not_begun = 0
+    for cut in cuts:
+        footer = footers.pop(run.sealed(cut.part), None)
+        if footer is None:
+            not_begun += 0 if part_name(cut.part) in there else cut.rows
+        elif not planned.fits(cut, footer):
+            yield Finding(f"{run.sealed(cut.part)}: does not hold what {run.parts.name} says")
+    for path in footers:
+        yield Finding(f"{path}: {run.parts.name} knows no such part")
+    if not_begun:
+        yield Finding(f"{not_begun:,} of {plan.rows:,} rows have no part yet", damage=False)
 
 
 def _covered(opened: list[PartFolder], start: int, end: int) -> bool:
@@ -79,7 +119,7 @@ def _header(part: PartFolder) -> journal.Header | None:
 
 def _misplaced(run: RunFolder) -> Iterator[Finding]:
     """Files and folders in whose place something else lies, and small files that say nothing."""
-    of_files = (run.plan_copy, run.schema_copy, run.lock, run.log, run.budget, *run.all_sent())
+    of_files = (run.plan_copy, run.schema_copy, run.lock, run.log, *run.budgets(), *run.all_sent())
     for path in filter(is_something_else, of_files):
         yield Finding(f"{path}: is no file")
     known, copy = read(run.path), kept_twice(run)
@@ -87,9 +127,9 @@ def _misplaced(run: RunFolder) -> Iterator[Finding]:
         yield Finding(f"{run.plan}: is not what {run.plan_copy.name} holds")
     elif os.path.lexists(run.plan_copy) and copy is None:
         yield Finding(f"{run.plan_copy}: cannot be read")
-    if os.path.lexists(run.budget):
+    for path in run.budgets():
         try:
-            budget_file.read(run)
+            budget_file.read_file(path)
         except StorageError as damage:
             yield Finding(str(damage))
 

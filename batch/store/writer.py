@@ -42,13 +42,16 @@ class Store:
         part_rows: int,
         on_done: Callable[[list[Result]], None],
         sends: Sends,
+        is_planned: bool = False,
     ) -> None:
-        """`found` are the parts of earlier starts.  A new part takes `part_rows` rows.  `on_done` hears
-        of results once they are durable.
+        """`found` are the parts of earlier starts; where the run `is_planned`, all that this process is
+        to work at, begun or not.  A new part takes `part_rows` rows.  `on_done` hears of results once
+        they are durable.
         """
         self._run = run
         self._layout = layout
         self._part_rows = part_rows
+        self._is_planned = is_planned
         self._on_done = on_done
         self._sends = sends
         self._disk = sends.disk  # the same: what was refused to one is refused to the other
@@ -277,11 +280,12 @@ class Store:
 
     async def _seal_the_rest(self) -> None:
         """Seal parts as they are, so that what was paid for is in Parquet.  One without results is
-        removed if no part follows it; one whose spool is behind its journal stays open.
+        removed if no part follows it, or all are planned; one whose spool is behind its journal stays
+        open.
         """
         for part in reversed([*self._open]):
-            is_last = part.number == self._count - 1
-            if part.results == 0 and (is_last or part.number in self.footers):
+            may_go = self._is_planned or part.number == self._count - 1
+            if part.results == 0 and (may_go or part.number in self.footers):
                 self._forget(part)
             elif not part.spool_is_behind:
                 self._drop(part)

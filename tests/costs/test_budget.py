@@ -9,21 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batch.costs.budget import Budget
+from tests.costs.accounts import Paper
 
 D = Decimal
 CENTS = st.integers(0, 300).map(lambda cents: D(cents) / 100)
 
 
-class Disk:
-    def __init__(self) -> None:
-        self.drawn = [D(0)]
-
-    def draw(self, amount: Decimal) -> None:
-        self.drawn.append(amount)
-
+class Disk(Paper):
     def budget(self, cap: str) -> Budget:
         """As the next start finds it."""
-        return Budget(D(cap), self.drawn[-1], self.draw)
+        return Budget(D(cap), self.drawn[-1], self)
 
 
 def test_gives_out_the_cap_and_no_more() -> None:

@@ -14,6 +14,7 @@ from batch.model import Attempt, Choice, Completion, Request, Usage
 from batch.results import Maker
 from batch.tries import Try
 from batch.usage import NOTHING, Reading
+from tests.costs.accounts import Paper
 
 USED = Reading(Usage(1_000_000, output_tokens=0))
 DEAR = Pricer({"m": Price(input=2.0, output=10.0)}, Seller())
@@ -41,7 +42,7 @@ def test_what_counts_against_a_cap_is_known_or_certainly_nothing(attempt, readin
 
 async def test_the_same_value_settles_the_cap_and_prices_the_row():
     known = Spent(USED, Cost(Decimal("0.25"), "job"))
-    reservations = Reservations(Budget(Decimal(9), Decimal(0), lambda _: None), DEAR)
+    reservations = Reservations(Budget(Decimal(9), Decimal(0), Paper()), DEAR)
     assert await reservations.reserve(REQUEST)
     reservations.settle(REQUEST, ANSWERED, known, maybe_billed=False)
     assert reservations.budget.spent == Decimal("0.25")

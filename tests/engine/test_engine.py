@@ -43,6 +43,7 @@ from batch.store.seal import Layout
 from batch.store.writer import Store
 from batch.transport.client import Client, Hooks
 from batch.transport.endpoint import Endpoint, Target
+from tests.costs.accounts import Paper
 from tests.fake_api import FakeAPI, Step, answer_to
 from tests.reading import rows, texts, until, write
 
@@ -219,7 +220,7 @@ async def send_first(api: FakeAPI, made: Folder, cap: str, limits: Limits) -> An
     before and after it is settled.
     """
     store, limiter = made.store([]), Limiter(limits, WORKERS)
-    budget = Budget(Decimal(cap), Decimal(0), lambda _: None)
+    budget = Budget(Decimal(cap), Decimal(0), Paper())
     feed = made.feed(store)
     hooks = Hooks(store.write_down, store.room)
     async with store, Client(Endpoint(), Target(api.url, {}), 1, hooks=hooks) as client:
