@@ -14,7 +14,7 @@ import msgspec
 
 from batch import pooling
 from batch.costs.budget import Reservations
-from batch.engine import events, logged, loop
+from batch.engine import beats, events, logged, loop
 from batch.engine.counts import Counts
 from batch.engine.engine import Engine
 from batch.engine.events import Consumer, Events
@@ -30,6 +30,7 @@ from batch.planning.terms import Terms
 from batch.pooling import Wiring
 from batch.reports.summary import Ended
 from batch.spec import Job
+from batch.store.cards import Beating
 from batch.store.sends import Sends
 from batch.transport.client import Hooks
 from batch.transport.endpoint import Target
@@ -63,6 +64,8 @@ def run(job: Job, folder: Path, terms: Terms, around: Surroundings = NOBODY) -> 
         targets = _targets(prepared, told, stack)
         opened = open_run.opened(prepared, folder, told.notice, stack)
         told.add(logged.to(opened.log))
+        if opened.shard is not None:
+            told.add(beats.to(Beating(opened.run)))
         for source in (prepared.source, opened.watched.source):
             source.forget()
         for line in prepared.first_words:

@@ -22,8 +22,9 @@ EVERY = 2.0
 @click.command()
 @click.argument("run", metavar="RUN", type=options.path)
 @options.as_json
+@click.option("--workers", is_flag=True, help="Tell of each worker of a shared run, too.")
 @click.option("--watch", is_flag=True, help="Look again every 2 s until the run ends, or Ctrl-C.")
-def status(run: Path, as_json: bool, watch: bool) -> None:
+def status(run: Path, as_json: bool, watch: bool, workers: bool) -> None:
     """Counts, rate and time left; works beside the process that is at it.
 
     \b
@@ -39,7 +40,7 @@ def status(run: Path, as_json: bool, watch: bool) -> None:
         for now in looks:
             if watch and not as_json:
                 click.clear()  # of a terminal
-            if not _put(now, as_json) or not watch:
+            if not _put(now, as_json, workers=workers) or not watch:
                 return
     except KeyboardInterrupt:
         if not watch:
@@ -58,12 +59,31 @@ def watched(
         sleep(EVERY)
 
 
-def _put(now: Status, as_json: bool) -> bool:
+def _put(now: Status, as_json: bool, *, workers: bool) -> bool:
     import msgspec
 
     if as_json:
         return put(msgspec.json.encode(now), "json")
-    return put("\n".join(map(words.one_line, _lines(now))))
+    lines = [*_lines(now), *(_workers(now) if workers else ())]
+    return put("\n".join(map(words.one_line, lines)))
+
+
+def _workers(now: Status) -> list[str]:
+    """A line for each worker."""
+    if not now.workers:
+        return ["workers   none: this run is not shared (run --shard)"]
+    width = max(len(each.worker) for each in now.workers)
+    lines = []
+    for each in now.workers:
+        of = "" if each.rows is None else f" of {each.rows:,}"
+        failed = f", {each.failed:,} failed" if each.failed else ""
+        rate = "" if each.rows_per_second is None else f", {each.rows_per_second:,.1f} rows/s"
+        waiting = "" if each.waiting is None else f", {each.waiting}"
+        since = f", last heard of at {each.beat_at}" if each.state in ("silent", "gone") else ""
+        who = f"process {each.pid} on {each.host}"
+        how_far = f"{each.done:,}{of} rows{failed}{rate}{waiting}"
+        lines.append(f"worker    {each.worker:<{width}} {each.state:<7} {how_far}, {who}{since}")
+    return lines
 
 
 def _lines(now: Status) -> list[str]:

@@ -20,7 +20,7 @@ from batch.planning.opened import Opened, Say
 from batch.planning.prepare import Prepared
 from batch.planning.terms import Shard
 from batch.readers import Input, Watched
-from batch.run_folder import RunFolder
+from batch.run_folder import CARD, RunFolder
 from batch.store import budget_file, contents, folder, lock, plan, planned
 from batch.store.files import Disk
 from batch.store.log import Log
@@ -50,6 +50,7 @@ def joined(prepared: Prepared, run: RunFolder, shard: Shard, say: Say, stack: Ex
             job, run.path, prepared.source, prepared.terms.data, grown.append
         )
         _check(run, shard, prepared, known)
+        _forget_others(disk, run, shard)
         lost, word = stack.enter_context(lock.worker(run))
         if word:
             say(word)
@@ -155,6 +156,13 @@ def _check(run: RunFolder, shard: Shard, prepared: Prepared, known: Plan | None)
             f"{run.path} is shared otherwise at the moment, by {who}",
             hint="wait for them or stop them, then start with another number of workers",
         )
+
+
+def _forget_others(disk: Disk, run: RunFolder, shard: Shard) -> None:
+    """Remove what workers told of themselves when there were more of them, or fewer."""
+    for path in run.workers.glob(f"*{CARD}"):
+        if path.stem.partition("-")[2] != f"of-{shard.of}":
+            disk.remove(path)
 
 
 @contextmanager

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 
 from batch.errors import StorageError
 from batch.run_folder import PLAN, PLAN_COPY, RunFolder
-from batch.store import contents, lock, log
+from batch.store import cards, contents, lock, log
+from batch.store.cards import Worker
 from batch.store.files import parquet
 from batch.store.plan import Plan
 from batch.totals import Group, Summary
@@ -23,11 +25,30 @@ RECENT_SECONDS = 60.0
 """The rate is that of the last minute."""
 
 
+class Working(msgspec.Struct, frozen=True, kw_only=True):
+    """One of several workers of a run, as of `beat_at`, when it last told of itself.  `state` is working,
+    silent (nothing was heard for a while), ended or gone (killed); `rows` are those of its parts, None
+    while unknown.
+    """
+
+    worker: str
+    state: str
+    host: str
+    pid: int
+    beat_at: str
+    rows: int | None
+    done: int
+    failed: int
+    rows_per_second: float | None
+    waiting: str | None
+
+
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """`state` is running, interrupted, stopped or finished; `rows` and `pending` are None while
     unknown; of a sample they count its own rows, chosen from the first `sampled_from` of the input;
     `limit` is how many of the rows the last start was to ask, None for all; `waiting` is
-    what a running one waits for; `endpoints` are the rows that each has answered.
+    what a running one waits for; `endpoints` are the rows that each has answered; `workers` are those
+    that share it, if it is shared.
     """
 
     run: str
@@ -54,6 +75,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     sampled_from: int | None = None
     holder: str | None = None
     waiting: str | None = None
+    workers: list[Working] = []
 
 
 def _endpoints(summary: Summary) -> dict[str, int]:
@@ -71,6 +93,7 @@ def of(run: Path, known: Plan) -> Status:
     folder = RunFolder(run)
     holder = lock.holder(folder)
     summary, opened, finished = contents.counted(run)
+    workers = list(map(_working, cards.read(folder)))
     totals = summary.totals()
     done = totals.rows_ok + totals.rows_failed
     rows = known.rows
@@ -103,8 +126,32 @@ def of(run: Path, known: Plan) -> Status:
         open_parts=opened,
         sampled_from=known.sampled_from,
         holder=holder,
-        waiting=log.waiting(folder) if holder else None,
+        waiting=_waiting(folder, workers) if holder else None,
+        workers=workers,
     )
+
+
+def _working(found: Worker) -> Working:
+    card, works = found.card, found.state in ("working", "silent")
+    return Working(
+        worker=card.worker,
+        state=found.state,
+        host=card.host,
+        pid=card.pid,
+        beat_at=datetime.fromtimestamp(card.beat_at, UTC).isoformat(timespec="seconds"),
+        rows=card.rows,
+        done=card.done,
+        failed=card.failed,
+        rows_per_second=card.rows_per_second if works else None,
+        waiting=(card.waiting or None) if works else None,
+    )
+
+
+def _waiting(run: RunFolder, workers: list[Working]) -> str | None:
+    """What a running run waits for; of several workers each thing once."""
+    if not workers:
+        return log.waiting(run)
+    return "; ".join(dict.fromkeys(each.waiting for each in workers if each.waiting)) or None
 
 
 def _state(known: Plan, holder: str | None) -> str:
