@@ -49,10 +49,18 @@ class Concurrency:
     A `fixed` one is `most` from the start; it only starts slowly after an outage.
     """
 
-    def __init__(self, most: int, start: int = START, *, fixed: bool = False) -> None:
+    def __init__(
+        self,
+        most: int,
+        start: int = START,
+        *,
+        fixed: bool = False,
+        shortest_round: float = SHORTEST_ROUND,
+    ) -> None:
         self._most = float(most)
         self._limit = float(most if fixed else min(start, most))
         self._fixed = fixed
+        self._shortest_round = shortest_round
         self._doubling = True
         self._rates: dict[int, float] = {}  # step of the limit -> work per second there
         self._began: float | None = None
@@ -71,6 +79,11 @@ class Concurrency:
     def limit(self) -> int:
         """Requests that may be in flight now."""
         return max(1, int(self._limit))
+
+    @property
+    def expects_earlier(self) -> bool:
+        """Whether answers are to come that were sent under the limit before; they do not count."""
+        return self._skip > 0
 
     def allow(self, most: int) -> None:
         """No more than `most` from now on, but as many."""
@@ -95,7 +108,7 @@ class Concurrency:
         self._work += work
         self._peak = max(self._peak, in_flight)
         seconds = now - self._began
-        if self._answers >= self.limit and seconds >= SHORTEST_ROUND:
+        if self._answers >= self.limit and seconds >= self._shortest_round:
             before = self.limit
             self._end_round(self._work / seconds)
             self._start_round(now)
