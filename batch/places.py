@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from batch.errors import JobError
+from batch.limits import division
 from batch.limits.pool import Share
 from batch.transport.endpoint import Endpoint
 
@@ -22,6 +23,10 @@ class Place(msgspec.Struct, frozen=True):
 
     endpoint: Endpoint
     share: Share = Share()
+
+    def of_worker(self, worker: int, workers: int) -> Place:
+        """With the share of one of several workers (from 0 on) in its limits."""
+        return msgspec.structs.replace(self, share=division.share(self.share, worker, workers))
 
 
 def split(given: Any) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from batch.apis import APIS, Parameters
 from batch.costs.prices import Price
 from batch.engine.retry import Retry
 from batch.errors import JobError
+from batch.limits import division
 from batch.limits.limits import Limits
 from batch.limits.pool import Pool, Share
 from batch.places import Place
@@ -70,6 +71,13 @@ class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     def is_pooled(self) -> bool:
         """Whether several endpoints are asked, or one with limits of its own."""
         return bool(self.others) or self.pool.urls_file is not None or self.share != Share()
+
+    def of_worker(self, worker: int, workers: int) -> Job:
+        """With the share of one of several workers (from 0 on) in its limits, but for what it may cost."""
+        share = division.share(self.share, worker, workers)
+        others = [place.of_worker(worker, workers) for place in self.others]
+        limits = division.limits(self.limits, worker, workers)
+        return msgspec.structs.replace(self, share=share, others=others, limits=limits)
 
     def prompter(self) -> Prompter:
         """What makes questions of this job's rows.  Raises JobError for a template that does not parse."""

@@ -183,8 +183,12 @@ class Budget:
     behind the other, and no row fails for it.  (The retry quota of the AWS SDKs works so.)
     """
 
-    def __init__(self) -> None:
-        self._level = MOST_BUDGET
+    def __init__(self, share: float = 1.0) -> None:
+        """Of several workers, each has a `share`: together they retry no more than one.  It may be set
+        anew.
+        """
+        self.share = share
+        self._level = MOST_BUDGET * share
         self._at = 0.0
 
     def earn(self, now: float) -> None:
@@ -195,12 +199,14 @@ class Budget:
         """Take the cost of one retry; seconds until it is covered, at most `longest`."""
         self._refill(now, 0.0)
         cost = COST_BILLED if again.maybe_billed else COST
-        self._level = max(self._level - cost, -longest * REFILL)
-        return max(0.0, -self._level / REFILL)
+        refill = REFILL * self.share
+        self._level = max(self._level - cost, -longest * refill)
+        return max(0.0, -self._level / refill)
 
     def _refill(self, now: float, earned: float) -> None:
         elapsed, self._at = max(0.0, now - self._at), now
-        self._level = min(MOST_BUDGET, self._level + earned + REFILL * elapsed)
+        gained = earned + REFILL * self.share * elapsed
+        self._level = min(MOST_BUDGET * self.share, self._level + gained)
 
 
 class Waiting(Generic[Item]):

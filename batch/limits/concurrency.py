@@ -49,10 +49,18 @@ class Concurrency:
     A `fixed` one is `most` from the start; it only starts slowly after an outage.
     """
 
-    def __init__(self, most: int, start: int = START, *, fixed: bool = False) -> None:
+    def __init__(
+        self,
+        most: int,
+        start: int = START,
+        *,
+        fixed: bool = False,
+        shortest_round: float = SHORTEST_ROUND,
+    ) -> None:
         self._most = float(most)
         self._limit = float(most if fixed else min(start, most))
         self._fixed = fixed
+        self._shortest_round = shortest_round
         self._doubling = True
         self._rates: dict[int, float] = {}  # step of the limit -> work per second there
         self._began: float | None = None
@@ -72,19 +80,35 @@ class Concurrency:
         """Requests that may be in flight now."""
         return max(1, int(self._limit))
 
-    def answered(self, work: float, in_flight: int, now: float) -> None:
-        """An answer came, worth `work` (its tokens, or 1), while `in_flight` were under way."""
+    @property
+    def expects_earlier(self) -> bool:
+        """Whether answers are to come that were sent under the limit before; they do not count."""
+        return self._skip > 0
+
+    def allow(self, most: int) -> None:
+        """No more than `most` from now on, but as many."""
+        self._most = float(most)
+        if self._before_outage is not None:
+            self._before_outage = self._most if self._fixed else min(self._before_outage, most)
+        elif self._fixed:
+            self._limit = self._most
+        self._limit = min(self._limit, self._most)
+
+    def answered(self, work: float, in_flight: int, now: float, answers: int = 1) -> None:
+        """So many answers came, worth `work` together (their tokens, or their number), while
+        `in_flight` were under way.
+        """
         if self._fixed and self._before_outage is None:
             return
         if self._began is None or self._skip:
-            self._skip = max(0, self._skip - 1)
+            self._skip = max(0, self._skip - answers)
             self._began = now
             return
-        self._answers += 1
+        self._answers += answers
         self._work += work
         self._peak = max(self._peak, in_flight)
         seconds = now - self._began
-        if self._answers >= self.limit and seconds >= SHORTEST_ROUND:
+        if self._answers >= self.limit and seconds >= self._shortest_round:
             before = self.limit
             self._end_round(self._work / seconds)
             self._start_round(now)
@@ -113,9 +137,9 @@ class Concurrency:
         if not self._fixed and self._doubling and self._before_outage is None:
             self._limit = max(self._limit, min(float(limit), self._most))
 
-    def failed(self) -> None:
+    def failed(self, times: int = 1) -> None:
         """The server failed: no reason to send less; when it fails often, none to send more."""
-        self._faults += 1
+        self._faults += times
 
     def went_down(self) -> None:
         """The endpoint is away."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import msgspec
 
@@ -17,6 +18,26 @@ class Obstacle(msgspec.Struct, frozen=True):
     kind: str
     why: str
     words: str
+
+    @classmethod
+    def down(cls, why: str, seconds: float) -> Obstacle:
+        """The endpoint is away, for so many seconds now."""
+        probing = f"probing ({why})"
+        words = f"endpoint down for {seconds:.0f} s, {probing}"
+        return cls("down", f"endpoint down, {probing}", words)
+
+    @classmethod
+    def refused(cls, reason: str, wait: float) -> Obstacle:
+        """The server wants nothing for so many seconds."""
+        until = time.strftime("%H:%M:%S", time.localtime(time.time() + wait))
+        why = f"{reason}: until {until}"
+        return cls("refused", why, why)
+
+    @classmethod
+    def used_up(cls, rate: str) -> Obstacle:
+        """A rate lets no more out now."""
+        why = f"{rate} used up"
+        return cls("rate", why, why)
 
 
 class Crossing:

@@ -42,9 +42,10 @@ class Limiter:
         clock: Callable[[], float] = time.monotonic,
         say: Callable[[str], None] = lambda _: None,
         crossing: Crossing | None = None,
+        workers: int = 1,
     ) -> None:
         """`most` requests may be in flight; `known_slots` says that the endpoint takes just those.
-        Where it is one of several, they have one `crossing`.
+        Several endpoints have one `crossing`.  Of several `workers`, this is the share of one.
         """
         self.most = most
         self._clock = clock
@@ -58,7 +59,8 @@ class Limiter:
         self.refusals = 0  # episodes since the last answer
         self._causes = RefusalCauses()
         self._unsure_of: float | None = None  # when it left whose refusal alone made the pause
-        self._rates = Rates(limits.requests_per_minute, limits.tokens_per_minute, clock, say)
+        rates = limits.requests_per_minute, limits.tokens_per_minute
+        self._rates = Rates(*rates, clock, say, workers)
         self._tokens = TokenReservations()
         fixed = known_slots or isinstance(limits.concurrency, int)
         start = max(START, _in_flight(limits.requests_per_minute or 0.0))
@@ -182,6 +184,14 @@ class Limiter:
         if announced := self._rates.read(answered, wall_time):
             self._concurrency.at_least(_in_flight(announced))
 
+    def keep_to(
+        self, requests_per_minute: float | None, tokens_per_minute: float | None, slots: int
+    ) -> None:
+        """The share of this worker is another one from now on, for whoever waits, too."""
+        self._rates.keep_to(requests_per_minute, tokens_per_minute)
+        self._concurrency.allow(slots)
+        self._wake()
+
     def pause_until(self, moment: float, reason: str) -> None:
         """Let nothing out before `moment` of the monotonic clock."""
         if moment > self._paused_until:
@@ -274,18 +284,11 @@ class Limiter:
         """What requests wait for; None when they do not."""
         now = self._clock()
         if self.circuit.open_since is not None:
-            seconds = now - self.circuit.open_since
-            probing = f"probing ({self.circuit.why})"
-            words = f"endpoint down for {seconds:.0f} s, {probing}"
-            return Obstacle("down", f"endpoint down, {probing}", words)
+            return Obstacle.down(self.circuit.why, now - self.circuit.open_since)
         if (wait := self._paused_until - now) > 0:
-            until = time.strftime("%H:%M:%S", time.localtime(time.time() + wait))
-            why = f"{self._reason}: until {until}"
-            return Obstacle("refused", why, why)
-        if (rate := self._rates.waited_for()) is not None:
-            why = f"{rate} used up"
-            return Obstacle("rate", why, why)
-        return None
+            return Obstacle.refused(self._reason, wait)
+        rate = self._rates.waited_for()
+        return None if rate is None else Obstacle.used_up(rate)
 
     def words(self) -> str:
         """`obstacle` in words, empty when there is none."""
@@ -296,7 +299,7 @@ class Limiter:
         per_minute = self._rates.tokens_per_minute
         if per_minute is None:
             return NOTHING
-        needed = self._tokens.needed(request, per_minute)
+        needed = self._tokens.needed(request, self._rates.all_tokens_per_minute or per_minute)
         self._concurrency.at_least(_in_flight(per_minute / needed.likely))
         return needed
 
@@ -328,14 +331,11 @@ class Limiter:
         wait = max(self._paused_until - now, self.circuit.wait(now))
         if wait > 0:
             return wait
-        if (
-            self.circuit.open_since is not None or not self.in_flight
-        ):  # what hangs does not stop a probe
-            return 0.0
-        has_room = self.in_flight < self._slots()
-        return (
-            0.0 if has_room and self._tokens.fits(needed, self._rates.tokens_per_minute) else None
-        )
+        if self.circuit.open_since is not None or not self.in_flight:
+            return 0.0  # what hangs does not stop a probe
+        per_minute = self._rates.tokens_per_minute
+        has_room = self.in_flight < self._slots() and self._tokens.fits(needed, per_minute)
+        return 0.0 if has_room else None
 
     def _slots(self) -> int:
         """A server that refuses one after the other is asked by one at a time."""

@@ -29,14 +29,15 @@ class Rates:
         tokens_per_minute: float | None,
         clock: Callable[[], float],
         say: Callable[[str], None],
+        workers: int = 1,
     ) -> None:
-        """The configured rates.  `say` hears of the others."""
-        self._configured_requests = requests_per_minute
-        self._configured_tokens = tokens_per_minute
+        """The configured rates.  `say` hears of the others.  Where several workers ask the endpoint,
+        these rates are the share of this one; what the server announces is for all.
+        """
         self._clock = clock
         self._say = say
-        self._requests = TokenBucket("requests/min", requests_per_minute, HEADROOM)
-        self._tokens = TokenBucket("tokens/min", tokens_per_minute, HEADROOM)
+        self._requests = _Ceiling("requests/min", requests_per_minute, workers)
+        self._tokens = _Ceiling("tokens/min", tokens_per_minute, workers)
         self._learnt = TokenBucket("learnt requests/min", None)
         self._adaptive = AdaptiveRate()
         self._announced = headers.Announced()
@@ -46,21 +47,32 @@ class Rates:
     @property
     def tokens_per_minute(self) -> float | None:
         """None where they are not limited."""
-        return self._tokens.per_minute
+        return self._tokens.bucket.per_minute
+
+    @property
+    def all_tokens_per_minute(self) -> float | None:
+        """Those of all workers together."""
+        return self._tokens.of_all
 
     def unlimited(self) -> bool:
         """Whether there is no rate to keep to."""
-        return not (self._requests.per_minute or self._tokens.per_minute or self._learnt.per_minute)
+        buckets = (self._requests.bucket, self._tokens.bucket, self._learnt)
+        return all(bucket.per_minute is None for bucket in buckets)
+
+    def keep_to(self, requests_per_minute: float | None, tokens_per_minute: float | None) -> None:
+        """The share of this worker is another one from now on, for whoever waits, too."""
+        self._requests.configure(requests_per_minute)
+        self._tokens.configure(tokens_per_minute)
 
     async def take(self, tokens: int) -> None:
         """Return when one more request of so many tokens may leave."""
-        await self._take(self._requests, 1)
-        await self._take(self._tokens, tokens)
+        await self._take(self._requests.bucket, 1)
+        await self._take(self._tokens.bucket, tokens)
         await self._take(self._learnt, 1)
 
     def give_back(self, tokens: int) -> None:
         """So many of the tokens taken were not used; negative: so many more were."""
-        self._tokens.give_back(tokens)
+        self._tokens.bucket.give_back(tokens)
 
     @property
     def adapts(self) -> bool:
@@ -97,8 +109,8 @@ class Rates:
         self._adaptive.hurry()
 
     def read(self, answered: Mapping[str, str], wall_time: float) -> float | None:
-        """Keep to the limits that the headers of an answer announce.  Gives the requests per minute
-        announced where our rate has changed by that.
+        """Keep to the limits that the headers of an answer announce.  Gives our requests per minute where
+        they have changed by that.
         """
         now = self._clock()
         if now - self._read_at < READ_EVERY or not headers.speaks_of_limits(answered):
@@ -108,10 +120,9 @@ class Rates:
             self._announced = announced
             return None
         self._read_at = now
-        requests, tokens = announced.requests_per_minute, announced.tokens_per_minute
-        changed = self._keep_to(requests, self._requests, self._configured_requests)
-        self._keep_to(tokens, self._tokens, self._configured_tokens)
-        return requests if changed else None
+        changed = self._announce(self._requests, announced.requests_per_minute)
+        self._announce(self._tokens, announced.tokens_per_minute)
+        return self._requests.bucket.per_minute if changed else None
 
     def waited_for(self) -> str | None:
         """The name of the rate that requests wait for, None when they do not."""
@@ -135,14 +146,45 @@ class Rates:
                 " and a little more every second"
             )
 
-    def _keep_to(
-        self, announced: float | None, bucket: TokenBucket, configured: float | None
-    ) -> bool:
-        """Whether the rate of `bucket` has changed."""
-        if announced is None or not bucket.set(min(announced, configured or announced)):
+    def _announce(self, ceiling: _Ceiling, announced: float | None) -> bool:
+        """Whether the rate has changed."""
+        if announced is None or not ceiling.announce(announced):
             return False
-        than = "" if configured is None else f" (the job allows {configured:,.0f})"
-        self._say(
-            f"the server announces {announced:,.0f} {bucket.name}{than}: the smaller is kept to"
-        )
+        allowed = ceiling.configured_for_all
+        than = "" if allowed is None else f" (the job allows {allowed:,.0f})"
+        name = ceiling.bucket.name
+        self._say(f"the server announces {announced:,.0f} {name}{than}: the smaller is kept to")
         return True
+
+
+class _Ceiling:
+    """A rate of which it is known what is configured, and what the server announces."""
+
+    def __init__(self, name: str, configured: float | None, workers: int) -> None:
+        self.bucket = TokenBucket(name, configured, HEADROOM)
+        self.configured_for_all = None if configured is None else configured * workers
+        self._workers = workers
+        self._configured = configured
+        self._announced: float | None = None  # for all
+
+    @property
+    def of_all(self) -> float | None:
+        """The rate of all workers together."""
+        return _least(self.configured_for_all, self._announced)
+
+    def configure(self, per_minute: float | None) -> None:
+        self._configured = per_minute
+        self._set()
+
+    def announce(self, per_minute: float) -> bool:
+        """Whether the rate has changed."""
+        self._announced = per_minute
+        return self._set()
+
+    def _set(self) -> bool:
+        announced = self._announced and self._announced / self._workers
+        return self.bucket.set(_least(self._configured, announced))
+
+
+def _least(*rates: float | None) -> float | None:
+    return min((rate for rate in rates if rate is not None), default=None)

@@ -151,6 +151,32 @@ def test_time_heals_the_budget():
     assert budget.wait(FAILED, 200.0, 60.0) == 0
 
 
+@pytest.mark.parametrize("dear", [False, True])
+@pytest.mark.parametrize("workers", [1, 2, 4, 8, 50])
+def test_workers_together_retry_no_more_than_one(workers: int, dear: bool):
+    """All attempts fail, for a minute: each retry comes when the one before is covered."""
+    again = TryAgain("timeout", "no answer", maybe_billed=True) if dear else FAILED
+
+    def retried(share: float) -> int:
+        budget, now, retries = retry.Budget(share), 0.0, 0
+        while (now := now + budget.wait(again, now, 1_000.0)) <= 60:
+            retries += 1
+        return retries
+
+    one, all_of_them = retried(1.0), workers * retried(1 / workers)
+    assert all_of_them <= one
+    assert all_of_them >= one - 2 * workers  # what is left over of each
+
+
+def test_a_share_of_the_budget_that_is_set_anew_counts_from_then_on():
+    budget = retry.Budget()
+    budget.share = 0.1
+
+    waits = [budget.wait(FAILED, 1.0, 60.0) for _ in range(30)]
+    assert waits[:25] == [0.0] * 25
+    assert waits[25] == pytest.approx(retry.COST / (retry.REFILL * 0.1))
+
+
 def test_rows_that_are_hurried_are_due_in_the_order_they_would_have_been():
     waiting: Waiting[str] = Waiting()
     for due, item in ((9.0, "c"), (1.0, "a"), (5.0, "b")):

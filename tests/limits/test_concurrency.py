@@ -140,3 +140,24 @@ def test_too_few_rows_teach_nothing() -> None:
         concurrency.answered(1, 2, answer * 0.1)
 
     assert concurrency.limit == 8
+
+
+def test_what_is_allowed_may_change_while_it_is_used() -> None:
+    fixed, found = Concurrency(most=10, fixed=True), Concurrency(most=256, start=100)
+    for most, fixed_limit, found_limit in [(20, 20, 20), (5, 5, 5), (60, 60, 5)]:
+        fixed.allow(most)
+        found.allow(most)
+        assert (fixed.limit, found.limit) == (fixed_limit, found_limit)
+
+
+def test_after_an_outage_what_is_allowed_is_reached_slowly() -> None:
+    concurrency = Concurrency(most=100, fixed=True)
+    concurrency.went_down()
+    concurrency.came_back(0.0)
+    concurrency.allow(40)
+    limits = [concurrency.limit]
+    for answer in range(200):
+        concurrency.answered(1, concurrency.limit, answer / 10)
+        limits.append(concurrency.limit)
+
+    assert list(dict.fromkeys(limits)) == [10, 20, 40]

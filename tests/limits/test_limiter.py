@@ -404,3 +404,105 @@ def test_says_what_is_waited_for() -> None:
         "tokens/min used up",
         "endpoint down for 40 s, probing (auth, HTTP 401)",
     ]
+
+
+def said(kind: str, per_minute: float) -> dict[str, str]:
+    """Headers that announce a rate."""
+    return {
+        f"x-ratelimit-limit-{kind}": str(per_minute),
+        f"x-ratelimit-remaining-{kind}": "0",
+        f"x-ratelimit-reset-{kind}": "60s",
+    }
+
+
+def announce(limits: Limiter, kind: str, per_minute: float) -> None:
+    for _ in range(2):  # what is said once is not believed
+        limits.read_headers(said(kind, per_minute), 0.0)
+
+
+def share(kind: str, per_minute: float) -> tuple[float | None, float | None]:
+    return (per_minute, None) if kind == "requests" else (None, per_minute)
+
+
+SLOW = {"requests": 6, "tokens": 600}
+"""At which a request of 100 tokens waits 10 s."""
+
+
+@pytest.mark.parametrize("kind", SLOW)
+@pytest.mark.parametrize("by", ["headers", "share"])
+def test_who_waits_hears_at_once_of_a_rate_that_is_raised(kind: str, by: str) -> None:
+    async def story() -> list[float]:
+        loop = asyncio.get_running_loop()
+        if by == "headers":
+            limits = limiter(most=400)
+            announce(limits, kind, SLOW[kind])
+            loop.call_later(2, announce, limits, kind, 10_000 * SLOW[kind])
+        else:
+            limits = limiter(most=400, **{f"{each}_per_minute": SLOW[each] for each in [kind]})
+            rate = 10_000 * SLOW[kind]
+            loop.call_later(2, limits.keep_to, *share(kind, rate), 400)
+        return await leave(limits, *(request(row, 4, output_cap=99) for row in range(50)))
+
+    left = play(story())
+    assert left == sorted(left)
+    assert sum(moment < 2 for moment in left) <= 1
+    assert left[-1] <= 2.1
+
+
+@pytest.mark.parametrize("kind", SLOW)
+def test_a_rate_that_is_lowered_counts_at_once(kind: str) -> None:
+    async def story() -> list[float]:
+        limits = limiter(most=400, **{f"{kind}_per_minute": 100 * SLOW[kind]})
+        loop = asyncio.get_running_loop()
+        loop.call_later(2.05, limits.keep_to, *share(kind, SLOW[kind]), 400)
+        return await leave(limits, *(request(row, 4, output_cap=99) for row in range(26)))
+
+    left = play(story())
+    assert sum(2.05 < moment < 12.05 for moment in left) <= 2
+    assert 40 < left[-1] < 70
+
+
+def test_a_worker_without_a_share_lets_nothing_out_until_it_has_one() -> None:
+    async def story() -> list[float]:
+        limits = limiter(requests_per_minute=60_000)
+        await leave(limits, request(0))
+        limits.keep_to(0.0, None, 8)
+        asyncio.get_running_loop().call_later(100, limits.keep_to, 60_000.0, None, 8)
+        return await leave(limits, request(1), request(2))
+
+    assert play(story()) == pytest.approx([100, 100], abs=0.01)
+
+
+def test_a_worker_with_more_slots_uses_them_at_once() -> None:
+    async def story() -> float:
+        limits, loop = limiter(most=1), asyncio.get_running_loop()
+        await limits.admit(request(0))
+        loop.call_later(5, limits.keep_to, None, None, 2)
+        began = loop.time()
+        async with limits.gate:
+            await limits.admit(request(1))
+        return loop.time() - began
+
+    assert play(story()) == pytest.approx(5, abs=0.01)
+
+
+def test_what_is_too_large_for_a_worker_alone_is_not_too_large() -> None:
+    async def story() -> list[float]:
+        loop = asyncio.get_running_loop()
+        share = Limits(tokens_per_minute=250, concurrency=8)
+        limits = Limiter(share, 8, clock=loop.time, workers=4)
+        with pytest.raises(TooLarge, match="and 1,000 a minute"):
+            await limits.admit(request(0, 400, output_cap=901))
+        return await leave(limits, request(1, 400, output_cap=400))
+
+    assert play(story())[0] == pytest.approx(60 * 500 / 250 / HEADROOM, rel=0.02)
+
+
+def test_a_worker_takes_its_part_of_what_is_announced_for_all() -> None:
+    async def story() -> list[float]:
+        loop, limits = asyncio.get_running_loop(), Limits(concurrency=8)
+        shared = Limiter(limits, 8, clock=loop.time, workers=4)
+        announce(shared, "requests", 240 / HEADROOM)
+        return await leave(shared, *map(request, range(5)))
+
+    assert play(story()) == pytest.approx([0, 1, 2, 3, 4], abs=0.01)
