@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
+from bisect import bisect_left
 from collections.abc import Callable
 
 import pytest
@@ -10,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batch.limits.shares import LEASE, Shares, demand, filled
+from batch.limits.token_bucket import TokenBucket
+from tests.virtual import play
 
 BEATS = st.lists(
     st.tuples(
@@ -166,3 +170,42 @@ def test_a_limit_is_used_by_whoever_wants_it(wants: Wants, least: float) -> None
             possible += min(LIMIT, could) * TICK
 
     assert used / possible >= least
+
+
+def test_workers_with_buckets_together_let_out_no_more_than_the_limit() -> None:
+    """Each takes all it can get in some seconds, and nothing in others; one is killed."""
+    limit, pattern = 1_000.0, ((0, 1, 2, 3), (0,), (1, 2), (3,), (0, 2, 3), (2,))
+
+    async def story() -> list[float]:
+        loop, shares, left = asyncio.get_running_loop(), Shares(60 * limit), list[float]()
+        began = loop.time()
+
+        async def work(bucket: TokenBucket, number: int) -> None:
+            while True:
+                if number in pattern[int(loop.time() - began) // 2 % len(pattern)]:
+                    await bucket.take(1)
+                    left.append(loop.time() - began)
+                else:
+                    await asyncio.sleep(0.05)
+
+        async def beat(bucket: TokenBucket, number: int) -> None:
+            await asyncio.sleep(number * BEAT / 4)
+            while True:
+                busy = number in pattern[int(loop.time() - began) // 2 % len(pattern)]
+                wanted = demand(0.0, BEAT, held_back=busy)
+                bucket.set(shares.beat(str(number), wanted, loop.time()).per_minute)
+                await asyncio.sleep(BEAT)
+
+        async with asyncio.TaskGroup() as group:
+            for number in range(4):
+                bucket = TokenBucket("requests/min", 0)
+                tasks = [group.create_task(each(bucket, number)) for each in (work, beat)]
+                for task in tasks:
+                    loop.call_at(began + (9 if number == 2 else 24), task.cancel)
+        return left
+
+    left = play(story())
+    in_a_second = [bisect_left(left, at + 1 - 1e-6) - first for first, at in enumerate(left)]
+    assert max(in_a_second) <= 1.05 * limit
+    wanted = 20 * limit  # in 24 seconds, without those in which only the killed one would want it
+    assert len(left) >= 0.75 * wanted
