@@ -54,7 +54,14 @@ def opened(
     if asked.is_pooled:
         return _pool(prepared, targets, wiring)
     known, say = asked.endpoint.local, wiring.hooks.say
-    limiter = Limiter(asked.limits, wiring.workers, known_slots=known, clock=wiring.clock, say=say)
+    limiter = Limiter(
+        asked.limits,
+        wiring.workers,
+        known_slots=known,
+        clock=wiring.clock,
+        say=say,
+        workers=prepared.workers,
+    )
     client = wiring.client(asked.endpoint, targets[0])
     return ends.alone(client, targets[0].base_url, limiter, wiring.store, wiring.reservations)
 
@@ -79,6 +86,7 @@ async def _pool(
         clock=wiring.clock,
         say=say,
         crossing=lanes.crossing,
+        workers=prepared.workers,
     )
     affinity = asked.pool.affinity == "auto" and all(map(_is_private, targets))
     sender = PooledSender(lanes, wiring.store, of_run, wiring.reservations, affinity=affinity)

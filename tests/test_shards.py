@@ -226,18 +226,18 @@ def test_what_workers_cannot_do_is_said_before_anything_is_asked(
     assert not api.ledger
 
 
-PRICES = ("--set", "prices.m.input=1000", "--set", "prices.m.output=1000")
+PRICES = ("--set", "prices.m.input=3000", "--set", "prices.m.output=3000")
 
 
 def spent(api):
     """USD by the ledger of the server."""
-    return sum(asked.input_tokens + asked.output_tokens for asked in api.ledger) * Decimal("0.001")
+    return sum(asked.input_tokens + asked.output_tokens for asked in api.ledger) * Decimal("0.003")
 
 
 def test_the_cap_holds_for_all_workers_together(api, start, batchmill, tmp_path):
-    prompts = texts(400)
+    prompts = texts(1000)
     write(tmp_path / "in.jsonl", prompts)
-    cap = Decimal("2")
+    cap = Decimal("40")
     command = (
         "run",
         "in.jsonl",

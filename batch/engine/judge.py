@@ -49,13 +49,15 @@ class Standing(msgspec.Struct, frozen=True):
     """How a run stands when a start begins.  `succeeded`: it holds answers already.  `accepts_all`: a
     person has said that mostly empty, invalid or unfitting answers are all right.  `doubted`: the
     fingerprints of refusals for which earlier starts stopped.  `patience` is how many seconds an
-    endpoint that nothing has ever been heard of has to come up.
+    endpoint that nothing has ever been heard of has to come up.  Of several workers of a run each has
+    a `share` of its retries.
     """
 
     succeeded: bool = False
     accepts_all: bool = False
     doubted: frozenset[str] = frozenset()
     patience: float = START_PATIENCE
+    share: float = 1.0
 
 
 class Judge:
@@ -81,7 +83,7 @@ class Judge:
         self._healths = Healths(
             policy, limiters, jitter, succeeded=standing.succeeded, patience=standing.patience
         )
-        self._budget = retry.Budget()
+        self._budget = retry.Budget(standing.share)
         self._held_back = HeldBack(standing.succeeded, standing.doubted, standing.accepts_all)
         self._invalid_rows = InvalidRows(standing.accepts_all)
         self._first_answers = FirstAnswers(standing.accepts_all)

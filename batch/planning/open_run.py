@@ -71,7 +71,8 @@ def maker(prepared: Prepared, opened: Opened) -> Maker:
 def standing(prepared: Prepared, succeeded: bool, doubted: list[str]) -> Standing:
     """How the run stands now; `succeeded`: it holds answers."""
     patience = prepared.asked.pool.wait_ready or START_PATIENCE
-    return Standing(succeeded, prepared.terms.yes, frozenset(doubted), patience)
+    shard = prepared.terms.shard or ALONE
+    return Standing(succeeded, prepared.terms.yes, frozenset(doubted), patience, share=1 / shard.of)
 
 
 def extent(prepared: Prepared, opened: Opened, feed: Feed) -> Extent | Planned:

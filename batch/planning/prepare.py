@@ -98,7 +98,23 @@ class Prepared:
     def first_words(self) -> list[str]:
         """What is said before the first request."""
         api = self.asked.request.api if self.first is None else self.first.api
-        return [f"asking {self.place(api)}", *self.notices]
+        return [f"asking {self.place(api)}", *self._divided, *self.notices]
+
+    @property
+    def workers(self) -> int:
+        """How many processes share the run."""
+        return 1 if self.terms.shard is None else self.terms.shard.of
+
+    @property
+    def _divided(self) -> list[str]:
+        """That limits are, and what is not."""
+        shard, limits = self.terms.shard, self.asked.limits
+        if shard is None or shard.of == 1:
+            return []
+        text = f"rates, concurrency and retries are divided by {shard.of} workers"
+        if limits.concurrency == "auto":
+            text += "; each finds out alone how many requests at once do the server good"
+        return [text]
 
     @property
     def redo(self) -> Redo:
@@ -179,6 +195,8 @@ def prepare(job: Job, terms: Terms, stack: ExitStack) -> Prepared:
     goes_on = terms.asks and standing.known is not None
     held = cap.of(job, terms, terms.folder if goes_on else None)
     asked = listed.with_listed(held.put_on(changed))
+    if terms.shard is not None:
+        asked = asked.of_worker(terms.shard.index, terms.shard.of)
     if standing.known is None or (terms.again is not None and terms.again.settings):
         checks.parameters(asked, terms)
     prepared = Prepared(
