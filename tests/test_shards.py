@@ -235,9 +235,9 @@ def spent(api):
 
 
 def test_the_cap_holds_for_all_workers_together(api, start, batchmill, tmp_path):
-    prompts = texts(1000)
+    prompts = texts(2000)
     write(tmp_path / "in.jsonl", prompts)
-    cap = Decimal("40")
+    cap = Decimal("48")
     command = (
         "run",
         "in.jsonl",
