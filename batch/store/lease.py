@@ -47,7 +47,8 @@ class Lease:
         return f"{self._signature}\n{self._token} {self._beats}\n".encode()
 
     def begin(self) -> None:
-        """Renew it from now on."""
+        """It has just been taken: renew it from now on."""
+        self._renewed = self._clock()
         self._thread.start()
 
     def renew(self) -> bool:
@@ -108,7 +109,7 @@ def taken(
         elif found and found != before:
             return None
         if clock() - since > TERM:
-            _take_away(path, before)
+            take_away(path, before)
         sleep(TERM / RENEWALS / 5)
     lease.begin()
     return lease
@@ -146,7 +147,7 @@ def _made(path: Path, content: bytes) -> bool:
     return True
 
 
-def _take_away(path: Path, stale: bytes) -> None:
+def take_away(path: Path, stale: bytes) -> None:
     """Remove a lease that has run out, unless it is another one by now."""
     aside = path.with_suffix(f".{secrets.token_hex(8)}")
     with suppress(FileNotFoundError):
