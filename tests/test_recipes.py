@@ -223,6 +223,14 @@ def test_an_input_format_is_one_file_and_one_line(api, copy):
     assert len(rows(copy.folder / "named")) == 3
     assert "[verse|jsonl|" in copy.batchmill("run", "--help")
 
+    said = copy.python("""if True:
+        from pathlib import Path
+        from batch.readers import resolve
+        from batch.readers.cuts import cuts
+        print([part.rows for part in cuts(resolve("in.txt", Path.cwd(), "verse"), 2, 1 << 20)])
+    """)
+    assert said == "[2, 1]\n"
+
 
 RULE = """
     Rule("warming", lambda again, _: again.code == "warming_up", lambda _: 20, backs_off=False),

@@ -6,6 +6,7 @@ names each of them.
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 
 from mypy import api as mypy
@@ -21,6 +22,9 @@ ROOMS = {
 }
 """The Protocol of each, and its list."""
 
+STRETCHED = "batch.readers.formats.Stretched"
+"""What some readers offer besides."""
+
 
 def claims() -> str:
     """A program that is right if every module is what its room says."""
@@ -29,6 +33,8 @@ def claims() -> str:
         for module in modules.values():
             name = f"{room}.{module}"
             lines += [f"import {name}", f"_{name.replace('.', '_')}: {protocol} = {name}"]
+            if hasattr(import_module(name), "stretches"):
+                lines.append(f"_{name.replace('.', '_')}_: {STRETCHED} = {name}")
     lines += [f"import {protocol.rpartition('.')[0]}" for protocol, _ in ROOMS.values()]
     return "\n".join(sorted(lines, key=lambda line: line.startswith("_")))
 

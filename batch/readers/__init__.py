@@ -20,14 +20,26 @@ import pyarrow as pa
 
 from batch.errors import InputError
 from batch.model import Batch, Position, Row
-from batch.readers import detection, files, fingerprints, hive, jsonl, sampled, source, watched
+from batch.readers import (
+    detection,
+    files,
+    fingerprints,
+    hive,
+    jsonl,
+    sampled,
+    source,
+    stretches,
+    watched,
+)
 from batch.readers.fingerprints import Difference, Fingerprint
-from batch.readers.formats import FORMATS, READERS, SIZED_IN_ROWS, Reader
+from batch.readers.formats import FORMATS, READERS, SIZED_IN_ROWS, Reader, Stretched
+from batch.readers.forward import Forward
 from batch.readers.head import Head
 from batch.readers.input_columns import InputColumns
 from batch.readers.notices import notices
-from batch.readers.reading import DEFAULT, OF_RULES_1, UTF8, Reading, TextOptions
+from batch.readers.reading import DEFAULT, OF_RULES_1, Reading, TextOptions
 from batch.readers.source import FIRST_BYTES, FIRST_ROWS
+from batch.readers.stretches import Stretch
 from batch.readers.watched import Changed, Seen, Watched
 from batch.sampling import Chosen
 
@@ -42,6 +54,7 @@ __all__ = [
     "Changed",
     "Difference",
     "Fingerprint",
+    "Forward",
     "Input",
     "Reader",
     "Reading",
@@ -141,7 +154,7 @@ class Input:
 
     def _text_share(self, file: int) -> float | None:
         path, encoding = self.files[file], self.reading.dialect(file).encoding
-        if encoding == UTF8 and not source.compression(path):
+        if source.is_sought(path, encoding):
             return 1.0
         return source.text_share(path, encoding)
 
@@ -199,16 +212,34 @@ class Input:
     def _read(self, start: Position) -> Iterator[Batch]:
         """The batches from `start` on, as the reader gives them."""
         skip = start.skip
-        at = Position(start.file, start.offset, start.line)
-        for file in range(start.file, len(self.files)):
-            here = at if file == start.file else Position(file)
-            if file not in self._text_shares:
-                self._text_shares[file] = self._text_share(file)
-            for batch in self.reader.read(self.files[file], here, self.reading):
+        for path, here in self._from_file_to_file(start):
+            for batch in self.reader.read(path, here, self.reading):
                 rows = len(batch.table)
                 if skip < rows:
                     yield batch.cut(skip)[1] if skip else batch
                 skip = max(0, skip - rows)
+
+    def stretches(self, start: Position) -> Iterator[Stretch]:
+        """The rows from `start` on, as far as possible without reading them.  Raises InputError."""
+        found = stretches.without(self._stretches(start), start.skip)
+        return found if self.chosen is None else stretches.sampled(found, self.chosen, start.row)
+
+    def _stretches(self, start: Position) -> Iterator[Stretch]:
+        """The stretches from `start` on, as the reader gives them."""
+        reader = self.reader
+        for path, here in self._from_file_to_file(start):
+            if isinstance(reader, Stretched):
+                yield from reader.stretches(path, here, self.reading)
+            else:
+                yield from stretches.of_batches(reader.read(path, here, self.reading))
+
+    def _from_file_to_file(self, start: Position) -> Iterator[tuple[str, Position]]:
+        """Each file, and where its reader is to start."""
+        at = Position(start.file, start.offset, start.line)
+        for file in range(start.file, len(self.files)):
+            if file not in self._text_shares:
+                self._text_shares[file] = self._text_share(file)
+            yield self.files[file], at if file == start.file else Position(file)
 
     def column_notices(self) -> list[str]:
         """Lines about columns that some files lack, or that folders name, too."""

@@ -17,6 +17,7 @@ from batch.errors import InputError
 from batch.model import Batch, Position
 from batch.readers import parquet, source, union
 from batch.readers.reading import Reading
+from batch.readers.stretches import Stretch, of_pieces
 
 SUFFIXES = (".arrow", ".arrows", ".feather", ".ipc")
 GROWS = HAS_EXTRA = False
@@ -90,6 +91,12 @@ def _cut(whole: pa.RecordBatch, begin: int) -> Iterator[pa.RecordBatch]:
         step = max(len(some) * most // max(some.nbytes, most), 1)
         for place in range(0, len(some), step):
             yield some.slice(place, step)
+
+
+def stretches(path: str, start: Position, reading: Reading) -> Iterator[Stretch]:
+    """The record batches."""
+    with _open(path) as (_, batches):
+        yield from of_pieces(start, ((len(whole), whole.nbytes) for whole in batches))
 
 
 def size(path: str) -> int:

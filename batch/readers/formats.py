@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib import import_module
-from typing import Protocol, cast
+from typing import Protocol, cast, runtime_checkable
 
 import pyarrow as pa
 
 from batch.model import Batch, Position, Row
 from batch.readers.reading import Dialect, Reading, TextOptions
+from batch.readers.stretches import Stretch
 
 
 class Reader(Protocol):
@@ -72,6 +73,14 @@ class Reader(Protocol):
         """One array a field of `schema` (what `schema()` gave, or a part of it).  Unreadable
         rows: null.
         """
+
+
+@runtime_checkable
+class Stretched(Protocol):
+    """What a module here may offer besides: where the rows are, by other means than reading them."""
+
+    def stretches(self, path: str, start: Position, reading: Reading) -> Iterator[Stretch]:
+        """The rows of one file from `start` on.  Each place in them is one to `read` from."""
 
 
 MODULES = {

@@ -16,6 +16,7 @@ from batch.model import Batch, Position, Row
 from batch.readers import json_shapes, jsonl, lines, source
 from batch.readers.json_stream import Stream
 from batch.readers.reading import Dialect, Reading, TextOptions
+from batch.readers.stretches import Stretch, of_batches
 
 SUFFIXES = (".json",)
 GROWS = False
@@ -53,6 +54,13 @@ def read(path: str, start: Position, reading: Reading) -> Iterator[Batch]:
                 texts, size, since = [], 0, end
         if texts:
             yield Batch(jsonl.spooled(texts, [None] * len(texts)), since, end)
+
+
+def stretches(path: str, start: Position, reading: Reading) -> Iterator[Stretch]:
+    """By the line ends, where rows are lines."""
+    if reading.dialect(start.file).shape == "lines":
+        return jsonl.stretches(path, start, reading)
+    return of_batches(read(path, start, reading))
 
 
 def _rows(stream: Stream, dialect: Dialect, *, begun: bool) -> Iterator[bytes]:

@@ -19,8 +19,9 @@ import pyarrow as pa
 
 from batch import columns, json_text
 from batch.model import Batch, Position, Row
-from batch.readers import encodings, json_faults, json_shapes, lines, source
+from batch.readers import encodings, json_faults, json_shapes, line_count, lines, source
 from batch.readers.reading import Reading
+from batch.readers.stretches import Stretch, of_batches
 
 SUFFIXES = (".jsonl", ".ndjson")
 GROWS = HAS_EXTRA = True
@@ -58,6 +59,14 @@ def read(path: str, start: Position, reading: Reading) -> Iterator[Batch]:
             texts, numbers, size, since = [], [], 0, end
     if texts:
         yield Batch(spooled(texts, numbers), since, end)
+
+
+def stretches(path: str, start: Position, reading: Reading) -> Iterator[Stretch]:
+    """By the line ends, where those can be seen in the bytes as stored."""
+    dialect = reading.dialect(start.file)
+    if dialect.any_end or not source.is_sought(path, dialect.encoding):
+        return of_batches(read(path, start, reading))
+    return line_count.stretches(path, start)
 
 
 def spooled(texts: Sequence[bytes | None], numbers: Sequence[int | None]) -> pa.RecordBatch:

@@ -23,6 +23,19 @@ _Sized = Iterator[tuple[bytes | None, int]]
 """Lines and their sizes; None for one that is too long."""
 
 
+class Block(NamedTuple):
+    """So many whole `lines`; `text` is UTF-8 without BOM, and None for a single one that is too long.
+    `offset` and `number` are where it starts, and the lines before it; `end` is where the next one
+    starts.
+    """
+
+    text: bytes | None
+    lines: int
+    number: int
+    offset: int
+    end: int
+
+
 class Line(NamedTuple):
     """`text` is UTF-8, has its end of line and no BOM; `offset` is where the next line starts."""
 
@@ -50,8 +63,29 @@ def read(path: str, start: Position, dialect: Dialect = OLD) -> Iterator[Line]:
                 offset, number = offset + size, number + 1
                 yield Line(text, number, offset)
     except source.READ_FAULTS as error:
-        place = f"{source.basename(path)}: {source.cause(error)}, near line {number + 1}"
-        raise InputError(place, hint=kinds.not_compressed(path)) from error
+        raise _unreadable(path, number, error) from error
+
+
+def blocks(path: str, start: Position) -> Iterator[Block]:
+    """The same lines of plain UTF-8, where only a newline ends one, about BYTES at a time."""
+    offset, number = start.offset, start.line
+    try:
+        with source.open_text(path, start.offset) as stream:
+            for text, size in _whole(stream):
+                end = offset + size
+                if offset == 0 and text is not None:
+                    text = text.removeprefix(_BOM)
+                    offset = size - len(text)
+                count = 1 if text is None else text.count(b"\n") + (not text.endswith(b"\n"))
+                yield Block(text, count, number, offset, end)
+                offset, number = end, number + count
+    except source.READ_FAULTS as error:
+        raise _unreadable(path, number, error) from error
+
+
+def _unreadable(path: str, number: int, error: BaseException) -> InputError:
+    place = f"{source.basename(path)}: {source.cause(error)}, near line {number + 1}"
+    return InputError(place, hint=kinds.not_compressed(path))
 
 
 def _newline(stream: io.BufferedReader) -> _Sized:
@@ -60,11 +94,32 @@ def _newline(stream: io.BufferedReader) -> _Sized:
         if size <= MAX_LINE:
             yield text, size
             continue
-        last, text = text[-1:], b""
-        while last not in (b"", b"\n"):
-            piece = stream.readline(source.BYTES)
-            last, size = piece[-1:], size + len(piece)
-        yield None, size
+        yield None, size + _passed_over(stream, text[-1:])
+
+
+def _passed_over(stream: io.BufferedReader, last: bytes) -> int:
+    """Go on to the end of a line of which `last` was read; gives how many bytes that were."""
+    size = 0
+    while last not in (b"", b"\n"):
+        piece = stream.readline(source.BYTES)
+        last, size = piece[-1:], size + len(piece)
+    return size
+
+
+def _whole(stream: io.BufferedReader) -> _Sized:
+    """As many whole lines at a time as begin in BYTES; one that is too long comes alone."""
+    while text := stream.read(source.BYTES):
+        begin = text.rfind(b"\n") + 1
+        held = len(text) - begin  # of a line that goes on
+        more = stream.readline(MAX_LINE + 1 - held) if held else b""
+        if held + len(more) <= MAX_LINE:
+            text += more
+            yield text, len(text)
+            continue
+        if begin:
+            yield text[:begin], begin
+        text = b""
+        yield None, held + len(more) + _passed_over(stream, more[-1:])
 
 
 def _any_end(stream: io.BufferedReader) -> _Sized:

@@ -18,6 +18,7 @@ from batch.errors import InputError
 from batch.model import Batch, Position, Row
 from batch.readers import common_type, pages, source, union
 from batch.readers.reading import Reading
+from batch.readers.stretches import Stretch, of_pieces
 
 SUFFIXES = (".parquet", ".pq")
 GROWS = HAS_EXTRA = False
@@ -157,6 +158,14 @@ def _cut(rows: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
     step = max(len(rows) * most // max(rows.nbytes, most), 1)
     for offset in range(0, len(rows), step):
         yield rows.slice(offset, step)
+
+
+def stretches(path: str, start: Position, reading: Reading) -> Iterator[Stretch]:
+    """The row groups, by the footer alone."""
+    with _open(path) as file:
+        metadata = file.parquet.metadata
+        groups = map(metadata.row_group, range(metadata.num_row_groups))
+        yield from of_pieces(start, ((group.num_rows, group.total_byte_size) for group in groups))
 
 
 def size(path: str) -> int:

@@ -137,9 +137,14 @@ def open_seekable(path: str) -> Any:
     return filesystem.open_input_file(inner)
 
 
+def is_sought(path: str, encoding: str) -> bool:
+    """Whether reading of a text may begin anywhere; if not, all that is before must be read."""
+    return encoding == UTF8 and not compression(path)
+
+
 def open_text(path: str, offset: int, encoding: str = UTF8) -> io.BufferedReader:
     """The decompressed text as UTF-8, from `offset` on."""
-    if encoding == UTF8 and not compression(path):
+    if is_sought(path, encoding):
         stored = open_seekable(path)
         stored.seek(min(offset, stored.size()))
         return io.BufferedReader(stored, BYTES)
