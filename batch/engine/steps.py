@@ -4,12 +4,12 @@ of the input whose rows are asked.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 
 from batch.model import Batch
-from batch.readers import Watched
+from batch.readers import Forward, Watched
 from batch.run_folder import RunFolder
 from batch.store import spool
 from batch.store.recover import Found, Redo, end_of, to_do
@@ -39,13 +39,22 @@ Step = Reopen | Slice | Filled
 """One thing to do: open a part again, ask the rows of a batch, or end the part's slice."""
 
 
+Read = Callable[[Found], Iterator[Batch]]
+"""Gives the rows of a part, from the input."""
+
+
 def of_planned(
     run: RunFolder, watched: Watched, found: Iterable[Found], redo: Redo, limit: int | None
 ) -> Iterator[Step]:
     """The same where the parts were planned: only these are worked at, begun or not."""
+    forward = Forward(watched)
+
+    def read(part: Found) -> Iterator[Batch]:
+        return forward.batches(part.start, part.start_row, part.rows or 0)
+
     for part in found:
         if _needs_work(part, redo):
-            yield from _again(run, watched, part, redo, limit)
+            yield from _again(run, watched, part, redo, limit, read)
     watched.check()
 
 
@@ -53,6 +62,10 @@ def of(
     run: RunFolder, watched: Watched, found: list[Found], redo: Redo, limit: int | None
 ) -> Iterator[Step]:
     """All that is to be done, in input order.  Runs in the reader's thread.  Raises Changed."""
+
+    def read(part: Found) -> Iterator[Batch]:
+        return _first(watched.batches(part.start), part.rows)
+
     position, next_row = end_of(found)
     last: Reopen | None = None
     for part in found:
@@ -60,7 +73,7 @@ def of(
             last = _last(run, watched, part, redo, limit)
             yield last
         elif _needs_work(part, redo):
-            yield from _again(run, watched, part, redo, limit)
+            yield from _again(run, watched, part, redo, limit, read)
     known = len(last.to_do) if last else 0
     left = None if limit is None else max(known, limit - next_row)
     if not redo.missing:
@@ -83,7 +96,7 @@ def _last(run: RunFolder, watched: Watched, part: Found, redo: Redo, limit: int 
 
 
 def _again(
-    run: RunFolder, watched: Watched, part: Found, redo: Redo, limit: int | None
+    run: RunFolder, watched: Watched, part: Found, redo: Redo, limit: int | None, read: Read
 ) -> Iterator[Step]:
     assert part.rows is not None
     wanted, taken_back, attempts = to_do(run, part, redo, watched.source.chosen)
@@ -92,7 +105,7 @@ def _again(
         return
     yield Reopen(part, wanted, taken_back, attempts)
     first = part.start_row
-    for batch in _slice_of(run, watched, part):
+    for batch in _slice_of(run, part, read):
         yield Slice(batch, part, first)
         first += len(batch.table)
     yield Filled(part)
@@ -104,11 +117,11 @@ def _up_to(limit: int | None, part: Found, to_do: bytes) -> bytes:
     return to_do[:kept].ljust(len(to_do), b"\0")
 
 
-def _slice_of(run: RunFolder, watched: Watched, part: Found) -> Iterator[Batch]:
+def _slice_of(run: RunFolder, part: Found, read: Read) -> Iterator[Batch]:
     if part.spooled:
         found = spool.read(run.opened(part.number).spool)
         return found[1] if found else iter(())
-    return _first(watched.batches(part.start), part.rows)
+    return read(part)
 
 
 def _first(batches: Iterator[Batch], rows: int | None) -> Iterator[Batch]:

@@ -66,7 +66,7 @@ def joined(prepared: Prepared, run: RunFolder, shard: Shard, say: Say, stack: Ex
             if prepared.schema is None:
                 raise Refused(f"{run.path}: the run that was there has just gone")
             folder.begin(disk, whole, prepared.schema)
-        cuts = _planned(disk, whole, prepared, source, shard, known, grew=bool(grown))
+        cuts = _planned(disk, whole, prepared, source, known, say, grew=bool(grown))
         now = msgspec.structs.replace(
             beginning.plan_of(prepared, job, source, watched.fingerprints, known),
             format=PLANNED,
@@ -118,8 +118,8 @@ def _planned(
     run: RunFolder,
     prepared: Prepared,
     source: Input,
-    shard: Shard,
     known: Plan | None,
+    say: Say,
     *,
     grew: bool,
 ) -> list[Cut]:
@@ -130,7 +130,7 @@ def _planned(
         raise damaged(run.parts, "is missing")
     if known is None or (grew and known.sampled_from is None):
         last = cuts[-1] if cuts else None
-        cuts = [*cuts, *parts.of(source, part_rows, shard.of, last)]
+        cuts = [*cuts, *parts.of(source, part_rows, prepared.workers, last, say)]
         planned.write(disk, run, cuts)
     return cuts
 
