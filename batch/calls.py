@@ -15,7 +15,7 @@ from batch.errors import UsageError
 from batch.outputs import whole
 from batch.outputs.form import File
 from batch.planning import place
-from batch.readers import memory
+from batch.readers import dicts, memory
 from batch.reports.summary import Ended
 from batch.spec import Job
 from batch.starts import OnEvent, Start
@@ -37,7 +37,7 @@ Write = Callable[[Path, File], object]
 
 def job(file: str | os.PathLike[str] | None, tables: Mapping[str, Any]) -> Job:
     """A job out of a TOML file, tables, or both.  Raises JobError."""
-    given = job_toml.absolute(_plain(tables), Path.cwd())
+    given = job_toml.absolute(plain(tables), Path.cwd())
     if file is None:
         return spec.check(given)
     path = Path(file)
@@ -74,9 +74,9 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
             known = " nor ".join(map(repr, get_args(OnBadRow)))
             raise UsageError(f"on_bad_row: {self.on_bad_row!r} is neither {known}")
         made, folder = _job_of(self.job)
-        data, tables = None, dict[str, Any](_given(limit=self.limit, sample=self.sample))
+        data, tables = None, plain(_given(limit=self.limit, sample=self.sample))
         if self.sample is not None:
-            tables["seed"] = self.seed
+            tables["seed"] = plain(self.seed)
         if self.data is not None:
             named, data = _input(self.data)
             tables["input"] = named
@@ -92,7 +92,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
             whole.check(file)
         terms = starts.terms(
             environment=self.environment,
-            max_cost=self.max_cost,
+            max_cost=plain(self.max_cost),
             yes=self.yes,
             preflight=self.preflight,
             record_bad_rows=self.on_bad_row == "record",
@@ -166,15 +166,15 @@ def _text(path: str | os.PathLike[str]) -> str:
     return os.fspath(path)
 
 
-def _plain(value: Any) -> Any:
-    """Tables as a job file has them: paths are text, types are their schemas."""
+def plain(value: Any) -> Any:
+    """What a job file has for a value: paths are text, types their schemas, numbers of numpy numbers."""
     if isinstance(value, Mapping):
-        return {key: _plain(each) for key, each in value.items()}
+        return {key: plain(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
+        return [plain(each) for each in value]
     if isinstance(value, type):
         return instances.schema_of(value)
-    return _text(value) if isinstance(value, os.PathLike) else value
+    return _text(value) if isinstance(value, os.PathLike) else dicts.of_numpy(value)
 
 
 def _over(found: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 import msgspec
 import pyarrow as pa
 
-from batch import json_text, readers, starts
+from batch import calls, json_text, readers, starts
 from batch.errors import BatchError, RowsFailed, UsageError
 from batch.model import DEFAULT_API
 from batch.outputs import cells, form
@@ -198,9 +198,10 @@ class Run:
         max_cost: Any = None,
         **how: Any,
     ) -> Start:
-        changed = settings or {}
+        changed = calls.plain(settings or {})
         job, chosen = again.chosen(self.path, tuple(classes), tuple(flags), changed)
-        terms = starts.terms(**how, max_cost=changed.get(again.CAP, max_cost), again=chosen)
+        cap = changed.get(again.CAP, calls.plain(max_cost))
+        terms = starts.terms(**how, max_cost=cap, again=chosen)
         return Start(job=job, folder=self.path, terms=terms)
 
     @property

@@ -9,8 +9,9 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Literal, TypedDict
+from typing import Any, Literal, TypedDict
 
+import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
@@ -134,6 +135,27 @@ def test_a_limit_is_lifted_by_the_next_call(api, job):
     assert batch.run(job, pl.DataFrame({"text": texts(9)}), to="run", limit=4).status().ok == 4
     assert batch.run(job, pl.DataFrame({"text": texts(9)}), to="run").status().ok == 9
     assert len(api.ledger) == 9
+
+
+def test_numbers_of_numpy_are_numbers(api, job):
+    frame = pl.DataFrame({"text": texts(9)})
+    temperature = np.float32(0.5)
+    request, prices = (
+        {"model": "m", "temperature": temperature, "max_tokens": 9},
+        {"m": {"input": 1, "output": 1}},
+    )
+    made = batch.job(**tables(api, request=request, prices=prices))
+    four, three, nine = map(untyped, (np.int64(4), np.int32(3), np.float32(9)))
+    run = batch.run(made, frame, to="run", limit=four, max_cost=nine)
+    assert (run.status().ok, api.ledger[0].body["temperature"]) == (4, 0.5)
+    sample = batch.run(made, frame, to="sample", sample=three, seed=three)
+    assert sample.status().ok == 3
+    settings = {"request.max_tokens": np.int64(99)}
+    assert run.retry(settings=settings, max_cost=np.int8(9)).stopped is None
+
+
+def untyped(value: object) -> Any:
+    return value
 
 
 def test_results_go_to_the_file_that_is_named(api, job, tmp_path):
