@@ -47,7 +47,6 @@ def _from_memory(data: Data, run: Path | None, stack: ExitStack, known: Plan | N
     those; in a file of its own where they are not what that run was about.
     """
     kept, before = _scratch(stack), None if known is None else known.data
-    data.hash(data.rows)  # what cannot be hashed is told before a folder is made
     if (
         known is None
         or run is None
@@ -71,7 +70,7 @@ def _from_memory(data: Data, run: Path | None, stack: ExitStack, known: Plan | N
 
 
 def values(data: Data | None) -> Values | None:
-    """What a plan keeps of data from memory."""
+    """What a plan keeps of data from memory.  Raises InputError for what cannot be hashed."""
     return None if data is None else Values(data.rows, data.hash(data.rows))
 
 

@@ -293,6 +293,13 @@ def test_a_new_run_of_a_run_of_data_has_its_data(api, job, tmp_path):
     assert len(api.ledger) == 10
     assert [row["n"] for row in run] == [0, 1, 2, 3, 4]
     assert (tmp_path / "run~1").is_dir()
+    assert batch.run(job, pl.DataFrame(columns(5)), to="run").plan.resumed == 1
+    assert batch.run(job, pl.DataFrame(columns(6)), to="run").status().ok == 6
+    assert len(api.ledger) == 11
+    run = batch.run("run", reuse="run")
+    assert (run.plan.data.rows, run.status().reused) == (6, 6)
+    assert batch.run(job, pl.DataFrame(columns(6)), to="run").plan.resumed == 1
+    assert len(api.ledger) == 11
 
 
 def test_reuse_takes_answers_for_data_that_changed(api, job):
