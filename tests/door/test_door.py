@@ -290,6 +290,36 @@ def test_a_type_is_a_schema_and_answers_are_its_instances(api, job, kind):
     assert next(iter(run))["parsed"] == expected
 
 
+class Optional(BaseModel):
+    sentiment: str
+    stars: int | None
+
+
+class OptionalDict(TypedDict):
+    sentiment: str
+    stars: int | None
+
+
+@pytest.mark.parametrize("kind", [Optional, OptionalDict])
+def test_answers_that_were_taken_are_instances_where_a_key_was_left_out(api, job, kind):
+    """In `parsed` it is null; a schema that does not require the key has such answers taken."""
+    api.script = {"": [Step(content='{"sentiment": "good"}')]}
+    schema = {
+        "type": "object",
+        "properties": {"sentiment": {"type": "string"}, "stars": {"type": ["integer", "null"]}},
+        "required": ["sentiment"],
+    }
+    made = batch.job(**tables(api, request={"model": "fake-model", "schema": schema}))
+    run = batch.run(made, [{"text": "fine"}], to="run")
+    assert list(run.rows(as_=kind)) == [kind(sentiment="good", stars=None)]
+    with pytest.raises(ValueError, match="integer"):
+        list(run.rows(as_=Numbers))
+
+
+class Numbers(BaseModel):
+    sentiment: int
+
+
 def test_a_run_is_a_stream_of_rows_types_and_order_for_every_library(api, job):
     run = batch.run(
         batch.job(**tables(api, output={"part_rows": 3})), pa.table({"text": texts(8)}), to="run"
