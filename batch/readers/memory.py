@@ -123,6 +123,10 @@ class Records:
 
 def _table(value: Any) -> pa.Table:
     """As columns of the types that files have: no index of pandas, one kind of text."""
+    schema = getattr(value, "schema", None)
+    for name, kind in schema.items() if isinstance(schema, Mapping) else ():
+        if str(kind) == "Object":  # polars hands out the addresses of such values
+            raise InputError(f"data: column {name!r} holds Python objects, which are no data")
     try:
         table = value if isinstance(value, pa.Table) else pa.table(_with_text_names(value))
     except (*REFUSALS, TypeError, KeyError) as error:

@@ -204,6 +204,7 @@ UNTAKEN = {
     "two columns in arrow": (pa.table([["a"], ["b"]], names=["text", "text"]), "'text'"),
     "half a pair": (pd.DataFrame({"text": ["\ud800"]}, dtype=object), "surrogate"),
     "mixed values": (pd.DataFrame({"text": ["a", 1]}, dtype=object), "text"),
+    "objects": (pl.DataFrame({"text": ["a"], "o": [object()]}), "'o'"),
     "a union": (
         pa.table(
             {
