@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
@@ -41,13 +41,19 @@ def _lenient(text: str) -> tuple[bool, Any]:
     return True, value
 
 
-def encode(value: Any) -> str:
-    """`value` as JSON text: bytes as base64, what JSON has no word for as `str` says it."""
-    text = msgspec.json.encode(value, enc_hook=str)
-    if b"null" in text and not is_finite(value):
-        builtin = msgspec.to_builtins(value, enc_hook=str)
-        return json.dumps(builtin, ensure_ascii=False, separators=(",", ":"))
-    return text.decode()
+def encode(value: Any, other: Callable[[Any], Any] = str, *, in_order: bool = False) -> str:
+    """`value` as JSON text: bytes as base64, what JSON has no word for as what `other` makes of it.
+    The keys of dicts come `in_order` of their names, if that is wanted.
+    """
+    text = msgspec.json.encode(value, enc_hook=other, order="sorted" if in_order else None)
+    if b"null" not in text:
+        return text.decode()
+    if other is not str:  # which may make numbers
+        value = msgspec.to_builtins(value, enc_hook=other, str_keys=True)
+    if is_finite(value):
+        return text.decode()
+    found = msgspec.to_builtins(value, enc_hook=other)
+    return json.dumps(found, ensure_ascii=False, separators=(",", ":"), sort_keys=in_order)
 
 
 _NESTED = frozenset({dict, list, tuple})

@@ -16,7 +16,7 @@ from batch import pooling
 from batch.costs.budget import Reservations
 from batch.engine import beats, events, logged, loop
 from batch.engine.counts import Counts
-from batch.engine.engine import Engine
+from batch.engine.engine import Engine, Interrupt
 from batch.engine.events import Consumer, Events
 from batch.engine.feed import Feed
 from batch.engine.gauge import Gauge
@@ -34,9 +34,6 @@ from batch.store.cards import Beating
 from batch.store.sends import Sends
 from batch.transport.client import Hooks
 from batch.transport.endpoint import Target
-
-Interrupt = Callable[[str, int], None]
-"""Ends a run in good order; takes what to call the wish, and the exit code."""
 
 
 class Surroundings(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -11,7 +10,7 @@ from typing import Any, BinaryIO
 import msgspec
 import pyarrow as pa
 
-from batch import json_text, readers, starts
+from batch import calls, json_text, readers, starts
 from batch.errors import BatchError, RowsFailed, UsageError
 from batch.model import DEFAULT_API
 from batch.outputs import cells, form
@@ -119,13 +118,13 @@ class Run:
         file = form.named(str(to), format, columns=columns, flat=flat)
         if file is None or file.path is None:
             raise UsageError(f"{to}: say format=, or name it *{', *'.join(form.OURS)}")
-        return self.write(file, sys.stdout.buffer, sample, seed)
+        return self.write(file, None, sample, seed)
 
     def write(
-        self, file: File, stdout: BinaryIO, sample: int | None = None, seed: int = 0
+        self, file: File, stdout: BinaryIO | None = None, sample: int | None = None, seed: int = 0
     ) -> Written:
         """Write the results to one file (and, for openai-batch, the failed rows to another): all, or
-        the rows that a `sample` of so many has.
+        the rows that a `sample` of so many has.  `stdout` takes the place of standard output.
         """
         api = self.plan.job.get("request", {}).get("api", DEFAULT_API)
         tables = self.tables()
@@ -195,11 +194,15 @@ class Run:
         self,
         classes: Iterable[str] = (),
         flags: Iterable[str] = (),
-        settings: dict[str, Any] | None = None,
+        settings: Mapping[str, Any] | None = None,
+        max_cost: Any = None,
         **how: Any,
     ) -> Start:
-        job, chosen = again.chosen(self.path, tuple(classes), tuple(flags), settings or {})
-        return Start(job=job, folder=self.path, terms=starts.terms(**how, again=chosen))
+        changed = calls.plain(settings or {})
+        job, chosen = again.chosen(self.path, tuple(classes), tuple(flags), changed)
+        cap = changed.get(again.CAP, calls.plain(max_cost))
+        terms = starts.terms(**how, max_cost=cap, again=chosen)
+        return Start(job=job, folder=self.path, terms=terms)
 
     @property
     def _folder(self) -> RunFolder:

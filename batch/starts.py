@@ -6,8 +6,11 @@ Nothing is printed unless a bar is asked for, no signal is heard, and the proces
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import os
 import sys
+import traceback
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -97,6 +100,7 @@ def _run(
     begins: Begins, consumers: tuple[Consumer, ...], background: Background[Outcome]
 ) -> Outcome:
     start = begins()
+    background.check()
     around = Surroundings(consumers=consumers, hearing=background.hearing)
     ended = runner.run(start.job, start.folder, start.terms, around)
     start.then(ended)
@@ -113,11 +117,39 @@ def _consumers(on_event: OnEvent | None, progress: bool | None) -> Iterator[tupl
 
         # a notebook shows stderr in red
         bar = Progress(sys.stdout, tqdm) if in_notebook else Progress()
+    theirs = None if on_event is None else _Theirs(on_event)
     try:
-        yield tuple(each for each in (on_event, bar) if each is not None)
+        yield tuple(each for each in (theirs, bar) if each is not None)
     finally:
         if bar is not None:
             bar.close()
+        if theirs is not None:
+            theirs.warn()
+
+
+class _Theirs:
+    """What the caller gave to hear of events, called where the caller's context variables are known.
+    One that fails changes nothing in the run: it hears no more, and in the end there is a warning.
+    """
+
+    def __init__(self, on_event: OnEvent) -> None:
+        self._on_event = on_event
+        self._context = contextvars.copy_context()
+        self._failure: Exception | None = None
+
+    def __call__(self, event: Event) -> None:
+        if self._failure is None:
+            try:
+                self._context.run(self._on_event, event)
+            except Exception as error:  # noqa: BLE001  (a stranger's code, in the middle of a commit)
+                self._failure = error
+
+    def warn(self) -> None:
+        """Say in the caller's thread what went wrong, and where."""
+        if self._failure is not None:
+            found = traceback.format_exception(self._failure)
+            text = "on_event failed and heard no more; the run was not touched by that"
+            warnings.warn(f"{text}\n{''.join(found)}", RuntimeWarning, stacklevel=2)
 
 
 def _in_ipython() -> bool:

@@ -19,11 +19,11 @@ from batch.errors import CapReached, Different, Interrupted, UsageError
 
 if TYPE_CHECKING:
     from batch.cli.endings import Ending
+    from batch.engine.engine import Interrupt
     from batch.engine.events import Consumer
     from batch.outputs.form import File
     from batch.planning.terms import Shard, Terms
     from batch.reports.summary import Ended
-    from batch.runner import Interrupt
     from batch.spec import Job
 
 

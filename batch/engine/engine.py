@@ -26,6 +26,9 @@ from batch.outcome import Accept
 from batch.store.writer import Store
 from batch.tries import Try
 
+Interrupt = Callable[[str, int], None]
+"""Ends a run in good order; takes what to call the wish, and the exit code."""
+
 DRAIN_SECONDS = 20.0
 """How long an interrupted run waits for the answers that are on their way."""
 

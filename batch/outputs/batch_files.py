@@ -20,7 +20,7 @@ from batch.store.files import refused
 MOST_OF_A_LINE = 1 << 16
 
 
-def write(file: File, tables: Iterable[pa.Table], api: str, stdout: BinaryIO) -> Written:
+def write(file: File, tables: Iterable[pa.Table], api: str, stdout: BinaryIO | None) -> Written:
     """Write the rows; `api` is that of the job.  Raises StorageError, and BrokenPipeError where a
     reader has gone.
     """
@@ -38,7 +38,7 @@ def write(file: File, tables: Iterable[pa.Table], api: str, stdout: BinaryIO) ->
 class _Files:
     """What takes the lines: a file of failed rows is begun with the first of them."""
 
-    def __init__(self, file: File, stdout: BinaryIO, stack: ExitStack) -> None:
+    def __init__(self, file: File, stdout: BinaryIO | None, stack: ExitStack) -> None:
         self._file, self._stdout, self._stack = file, stdout, stack
         self._errors = errors_of(file)
         self._answered = stack.enter_context(whole.opened(file, stdout))

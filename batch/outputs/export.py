@@ -24,7 +24,9 @@ def paths(file: File) -> list[Path]:
     return [path for path in found if path is not None and not form.is_stream(path)]
 
 
-def write(file: File, tables: Tables, schema: pa.Schema, api: str, stdout: BinaryIO) -> Written:
+def write(
+    file: File, tables: Tables, schema: pa.Schema, api: str, stdout: BinaryIO | None
+) -> Written:
     """Write what `file` wants of the results of a job whose API is `api`.  Raises StorageError,
     UsageError for a column that there is not, and BrokenPipeError where a reader has gone.
     """

@@ -6,14 +6,16 @@ from __future__ import annotations
 
 import os
 import secrets
+import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import pyarrow as pa
 
 from batch import words
+from batch.errors import UsageError
 from batch.outputs import form
 from batch.outputs.form import File
 from batch.store.files import refused
@@ -22,16 +24,23 @@ from batch.store.patience import patiently
 STANDARD_OUTPUT = Path("standard output")
 
 
+def check(file: File) -> None:
+    """Raises UsageError for what standard output does not take: it may be text alone, as in a notebook."""
+    if file.path is None and file.format == "parquet" and not hasattr(sys.stdout, "buffer"):
+        raise UsageError("Parquet is no text, and standard output takes nothing else: name a file")
+
+
 @contextmanager
-def opened(file: File, stdout: BinaryIO) -> Iterator[BinaryIO]:
-    """What takes the bytes of `file`.  Raises StorageError, and BrokenPipeError where a reader has
-    gone.
+def opened(file: File, stdout: BinaryIO | None = None) -> Iterator[BinaryIO]:
+    """What takes the bytes of `file`; standard output may have a `stdout` in its place.  Raises
+    StorageError, and BrokenPipeError where a reader has gone.
     """
     path = file.path
     try:
         if path is None:
-            yield stdout
-            stdout.flush()
+            taking = stdout or _standard_output(file)
+            yield taking
+            taking.flush()
         elif form.is_stream(path):
             with _opened(path, file.compression) as taking:
                 yield taking
@@ -42,6 +51,14 @@ def opened(file: File, stdout: BinaryIO) -> Iterator[BinaryIO]:
         if words.is_gone(error) and (path is None or form.is_stream(path)):
             raise BrokenPipeError from None
         raise refused(error, path or STANDARD_OUTPUT) from None
+
+
+def _standard_output(file: File) -> BinaryIO:
+    check(file)
+    if hasattr(sys.stdout, "buffer"):
+        return sys.stdout.buffer
+    kind: words.Kind = "text" if file.format == "csv" else "json"
+    return cast("BinaryIO", words.Terminal(sys.stdout, kind))
 
 
 def put(path: Path, data: bytes) -> None:

@@ -44,7 +44,7 @@ def plan_of(
 ) -> Plan:
     tables, prints = spec.tables_of(job), msgspec.to_builtins(fingerprints)
     again, reuse = prepared.terms.again, prepared.terms.reuse
-    data = sources.values(prepared.terms.data)
+    data = prepared.standing.data
     if known is None:
         of_sample: dict[str, int] = {}
         if source.chosen is not None:

@@ -18,16 +18,17 @@ from batch.run_folder import RunFolder
 from batch.sampling import Chosen
 from batch.spec import Job
 from batch.store import contents, folder, plan
-from batch.store.plan import Plan
+from batch.store.plan import Plan, Values
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
-    """What a job finds in its folder.  `known` is the run that goes on, None where one begins.
-    `replaces` tells that a run is there which holds nothing and gives way; `different` says why the
-    run that is there cannot go on.
+    """What a job finds in its folder.  `data` tells of an input that was in memory.  `known` is the run
+    that goes on, None where one begins.  `replaces` tells that a run is there which holds nothing and
+    gives way; `different` says why the run that is there cannot go on.
     """
 
     source: Input
+    data: Values | None = None
     known: Plan | None = None
     replaces: bool = False
     different: Different | None = None
@@ -39,7 +40,7 @@ def of(job: Job, terms: Terms, stack: ExitStack) -> Standing:
     """
     found = _of(job, terms, stack)
     source = sampled(job, found.source, found.known)
-    return msgspec.structs.replace(found, source=source)
+    return msgspec.structs.replace(found, source=source, data=sources.values(terms.data))
 
 
 def sampled(job: Job, source: Input, known: Plan | None) -> Input:

@@ -27,6 +27,7 @@ from batch.run_folder import RunFolder
 from batch.store import budget_file, folder, lock, plan
 from batch.store.files import Disk
 from batch.store.log import Log
+from batch.store.plan import Plan
 from batch.store.recover import recover
 
 
@@ -34,8 +35,8 @@ def opened(prepared: Prepared, run: Path, say: Say, stack: ExitStack) -> Opened:
     """Lock the folder `run` until `stack` is left, and make it that of the run.  Raises BatchError."""
     kept = None
     begins = prepared.terms.anew or prepared.standing.replaces
-    if begins and prepared.terms.shard is None and plan.read(run) is not None:
-        kept, prepared = _set_aside(prepared, run, say)
+    if begins and prepared.terms.shard is None and (before := plan.read(run)) is not None:
+        kept, prepared = _set_aside(prepared, before, run, say)
     begun_run = _begun(prepared, run, say, stack)
     if kept is not None and prepared.standing.replaces:
         folder.discard(kept)
@@ -93,7 +94,7 @@ def state(prepared: Prepared, opened: Opened, stopped: BatchError | None) -> str
     return "interrupted" if opened.stood == "running" else opened.stood
 
 
-def _set_aside(prepared: Prepared, run: Path, say: Say) -> tuple[Path, Prepared]:
+def _set_aside(prepared: Prepared, before: Plan, run: Path, say: Say) -> tuple[Path, Prepared]:
     """Keep the run that is in the folder under another name, and reuse it from there if it is
     the one meant.  One that holds nothing is not kept for long, so that is not said of it.
     """
@@ -112,7 +113,7 @@ def _set_aside(prepared: Prepared, run: Path, say: Say) -> tuple[Path, Prepared]
         paths = [kept / Path(name).name for name in named]
         source = sources.from_files(paths, prepared.source)
         job = msgspec.structs.replace(job, input="-")
-        standing = msgspec.structs.replace(standing, source=source)
+        standing = msgspec.structs.replace(standing, source=source, data=before.data)
     return kept, dataclasses.replace(prepared, terms=terms, job=job, standing=standing)
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from batch import readers
-from batch.errors import InputError, UsageError
+from batch.errors import InputError, StorageError, UsageError
 from batch.planning import begun
 from batch.planning.terms import Terms
 from batch.readers import FIRST_BYTES, FIRST_ROWS, Input, TextOptions, files
@@ -35,7 +37,8 @@ def of(job: Job, terms: Terms, stack: ExitStack, known: Plan | None) -> Input:
     if job.input != "-":
         return readers.resolve(job.input, Path.cwd(), format_, reading, said(job))
     kept = _scratch(stack)
-    path = files.keep(sys.stdin.buffer, kept, format_)
+    with _writing(kept):
+        path = files.keep(sys.stdin.buffer, kept, format_)
     return readers.resolve(path, kept, format_, reading, said(job))
 
 
@@ -52,25 +55,40 @@ def _from_memory(data: Data, run: Path | None, stack: ExitStack, known: Plan | N
         or data.hash(before.rows) != before.hash
     ):
         path = RunFolder(kept).kept_input(data.suffix)
-        data.write(path)
+        with _writing(path):
+            data.write(path)
         return readers.resolve(str(path), kept)
     named = known.job.get("input", [])
     names = [named] if isinstance(named, str) else named
     paths = [str(run.absolute() / Path(name).name) for name in names]  # wherever it lies now
     if data.rows > before.rows:
         path = RunFolder(kept).kept_input(data.suffix, len(paths))
-        data.write(path, before.rows)
+        with _writing(path):
+            data.write(path, before.rows)
         paths.append(str(path))
     return readers.resolve(paths, kept, known.input_format, begun.reading(known))
 
 
 def values(data: Data | None) -> Values | None:
-    """What a plan keeps of data from memory."""
+    """What a plan keeps of data from memory.  Raises InputError for what cannot be hashed."""
     return None if data is None else Values(data.rows, data.hash(data.rows))
 
 
 def _scratch(stack: ExitStack) -> Path:
-    return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="batchmill-")))
+    with _writing(Path(tempfile.tempdir or os.environ.get("TMPDIR", "the temporary folder"))):
+        return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="batchmill-")))
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """What is kept until the run has a folder may find no room."""
+    try:
+        yield
+    except OSError as error:
+        why = f"{path}: {error.strerror or error}"
+        raise StorageError(
+            why, hint="TMPDIR names another folder for what is kept for now"
+        ) from None
 
 
 def anew(job: Job, terms: Terms, source: Input, stack: ExitStack) -> Input:

@@ -68,23 +68,31 @@ def _name(reference: str) -> str:
 def of(kind: type, row: dict[str, Any]) -> Any:
     """The answer of a row as an instance of `kind`, None where it has none.  What `kind` refuses raises
     its own error: pydantic's or msgspec's ValidationError.
-    """
-    answer = _answer(row)
-    if answer is None:
-        return None
-    if hasattr(kind, "model_validate"):
-        return kind.model_validate(answer)
-    return msgspec.convert(answer, kind)
 
-
-def _answer(row: dict[str, Any]) -> Any:
-    """The object that the model gave.  Its text tells it best: in `parsed`, keys that were left out are
-    null.
+    Its text tells it best: in `parsed`, keys that were left out are null.  That is what fits where the
+    text was repaired, or where null is what `kind` wants.
     """
     parsed = row.get("parsed")
     if parsed is None:
         return None
     try:
-        return msgspec.json.decode(row["completion"] or "")
-    except msgspec.DecodeError:  # it was repaired
-        return msgspec.json.decode(parsed) if isinstance(parsed, str) else parsed
+        said = msgspec.json.decode(row["completion"] or "")
+    except msgspec.DecodeError:
+        return _as(kind, _read(parsed))
+    try:
+        return _as(kind, said)
+    except ValueError as refused:  # so are both kinds of ValidationError
+        try:
+            return _as(kind, _read(parsed))
+        except ValueError:
+            raise refused from None
+
+
+def _read(parsed: Any) -> Any:
+    return msgspec.json.decode(parsed) if isinstance(parsed, str) else parsed
+
+
+def _as(kind: type, answer: Any) -> Any:
+    if hasattr(kind, "model_validate"):
+        return kind.model_validate(answer)
+    return msgspec.convert(answer, kind)

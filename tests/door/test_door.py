@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import io
+import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Literal, TypedDict
+from typing import Any, Literal, TypedDict
 
+import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
@@ -133,6 +137,27 @@ def test_a_limit_is_lifted_by_the_next_call(api, job):
     assert len(api.ledger) == 9
 
 
+def test_numbers_of_numpy_are_numbers(api, job):
+    frame = pl.DataFrame({"text": texts(9)})
+    temperature = np.float32(0.5)
+    request, prices = (
+        {"model": "m", "temperature": temperature, "max_tokens": 9},
+        {"m": {"input": 1, "output": 1}},
+    )
+    made = batch.job(**tables(api, request=request, prices=prices))
+    four, three, nine = map(untyped, (np.int64(4), np.int32(3), np.float32(9)))
+    run = batch.run(made, frame, to="run", limit=four, max_cost=nine)
+    assert (run.status().ok, api.ledger[0].body["temperature"]) == (4, 0.5)
+    sample = batch.run(made, frame, to="sample", sample=three, seed=three)
+    assert sample.status().ok == 3
+    settings = {"request.max_tokens": np.int64(99)}
+    assert run.retry(settings=settings, max_cost=np.int8(9)).stopped is None
+
+
+def untyped(value: object) -> Any:
+    return value
+
+
 def test_results_go_to_the_file_that_is_named(api, job, tmp_path):
     run = batch.run(job, pl.DataFrame({"text": texts(3)}), to="answers.csv")
     assert run.path == tmp_path / "answers.csv.run"
@@ -141,6 +166,31 @@ def test_results_go_to_the_file_that_is_named(api, job, tmp_path):
     with pytest.raises(Refused):
         batch.run(job, pl.DataFrame({"text": texts(3)}), to="mine.parquet")
     assert Path("mine.parquet").read_bytes() == b"mine"
+
+
+def test_files_are_written_where_standard_output_takes_text_only(api, job, monkeypatch):
+    """A notebook's has no bytes; `redirect_stdout` puts any stream in its place, or none."""
+    frame = pl.DataFrame({"text": ["é", "b"]})
+    for number, stream in enumerate((io.StringIO(), None)):
+        with monkeypatch.context() as patched:
+            patched.setattr(sys, "stdout", stream)
+            run = batch.run(job, frame, to=f"answers{number}.csv")
+            run.export(f"more{number}.parquet")
+        answers = pl.read_csv(f"answers{number}.csv")["completion"].to_list()
+        assert answers == pl.read_parquet(f"more{number}.parquet")["completion"].to_list()
+        assert answers == [answer_to("é"), answer_to("b")]
+
+
+def test_standard_output_that_takes_text_gets_text(api, job):
+    rows = [{"text": "é"}, {"text": "b"}]
+    with contextlib.redirect_stdout(io.StringIO()) as shown:
+        run = batch.run(job, rows, to="-")
+    found = [json.loads(line)["completion"] for line in shown.getvalue().splitlines()]
+    assert found == [row["completion"] for row in run]
+    parquet = batch.job(**tables(api, output={"path": "-", "format": "parquet"}, name="parquet"))
+    with contextlib.redirect_stdout(io.StringIO()), pytest.raises(UsageError, match="name a file"):
+        batch.run(parquet, rows)
+    assert len(api.ledger) == 2
 
 
 def test_another_job_is_different_and_new_starts_anew(api, job):
@@ -170,6 +220,27 @@ def test_a_cap_stops_a_run_without_an_exception_and_a_higher_one_goes_on(api, jo
     run = batch.run(priced, frame, to="run", max_cost="none")
     run.raise_for_status()
     assert (run.stopped, run.status().ok) == (None, 50)
+
+
+def test_a_cap_among_the_settings_of_a_retry_holds_and_leaves_the_job_as_it_is(api, job):
+    api.script = {"bad": [400]}
+    priced = batch.job(
+        **tables(
+            api,
+            request={"model": "fake-model", "max_tokens": 20},
+            prices={"fake-model": {"input": 1e5, "output": 1e5}},
+        )
+    )
+    frame = pl.DataFrame({"text": [*texts(9), *(f"bad {n}" for n in range(9))]})
+    run = batch.run(priced, frame, to="run")
+    spent = run.report().totals.cost_usd
+    run = run.retry(settings={"limits.max_cost_usd": 1}, max_cost=1e9)
+    assert isinstance(run.stopped, CapReached)
+    assert (run.status().failed, run.report().totals.cost_usd) == (9, spent)
+    run = run.retry(settings={"limits.max_cost_usd": "none"})
+    assert (run.stopped, run.status().ok) == (None, 18)
+    with pytest.raises(JobError, match="max_cost_usd"):
+        run.retry(settings={"limits.max_cost_usd": "much"})
 
 
 def test_a_refused_key_stops_a_run_and_says_so(api, job):
@@ -219,6 +290,36 @@ def test_a_type_is_a_schema_and_answers_are_its_instances(api, job, kind):
     assert next(iter(run))["parsed"] == expected
 
 
+class Optional(BaseModel):
+    sentiment: str
+    stars: int | None
+
+
+class OptionalDict(TypedDict):
+    sentiment: str
+    stars: int | None
+
+
+@pytest.mark.parametrize("kind", [Optional, OptionalDict])
+def test_answers_that_were_taken_are_instances_where_a_key_was_left_out(api, job, kind):
+    """In `parsed` it is null; a schema that does not require the key has such answers taken."""
+    api.script = {"": [Step(content='{"sentiment": "good"}')]}
+    schema = {
+        "type": "object",
+        "properties": {"sentiment": {"type": "string"}, "stars": {"type": ["integer", "null"]}},
+        "required": ["sentiment"],
+    }
+    made = batch.job(**tables(api, request={"model": "fake-model", "schema": schema}))
+    run = batch.run(made, [{"text": "fine"}], to="run")
+    assert list(run.rows(as_=kind)) == [kind(sentiment="good", stars=None)]
+    with pytest.raises(ValueError, match="integer"):
+        list(run.rows(as_=Numbers))
+
+
+class Numbers(BaseModel):
+    sentiment: int
+
+
 def test_a_run_is_a_stream_of_rows_types_and_order_for_every_library(api, job):
     run = batch.run(
         batch.job(**tables(api, output={"part_rows": 3})), pa.table({"text": texts(8)}), to="run"
@@ -264,6 +365,12 @@ def test_bad_rows_are_errors_unless_they_are_to_be_recorded(api, job, tmp_path):
     assert api.ledger == []
     run = batch.run(job, rows, to="run", on_bad_row="record")
     assert [row["error_class"] for row in run] == [None, "invalid_row"]
+
+
+def test_another_word_for_what_becomes_of_bad_rows_is_an_error(api, job, tmp_path):
+    with pytest.raises(UsageError, match=r"on_bad_row.*'skip'.*'record'"):
+        batch.run(job, [{"text": "a"}, {"other": "b"}], to="run", on_bad_row="skip")  # type: ignore[arg-type]
+    assert not (tmp_path / "run").exists() and not api.ledger
 
 
 def test_a_key_comes_from_the_environment_that_is_given(api, job):

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import _thread
 import asyncio
+import errno
+import io
 import signal
 import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar, copy_context
 
 import polars as pl
 import pytest
 
 import batch
-from batch import events
-from batch.errors import Refused, UsageError
+from batch import background, events
+from batch.background import Background
+from batch.errors import Interrupted, Refused, StorageError, UsageError
 from tests import reading
 from tests.door.conftest import tables
 from tests.fake_api import Step
@@ -34,6 +38,7 @@ async def until(condition) -> None:
 
 
 async def test_preparing_and_running_leave_the_callers_loop_free(api, job):
+    """The data come no sooner than the loop has turned; so do the answers."""
     turns = 0
 
     async def turning():
@@ -42,12 +47,17 @@ async def test_preparing_and_running_leave_the_callers_loop_free(api, job):
             turns += 1
             await asyncio.sleep(0)
 
+    def rows():
+        reading.until(lambda: turns > 100)
+        yield from ({"text": text} for text in texts(40))
+
     other = asyncio.create_task(turning())
     seen = []
-    run = await batch.arun(job, FRAME, to="run", on_event=lambda event: seen.append(turns))
+    run = await batch.arun(job, rows(), to="run", on_event=lambda event: seen.append(turns))
     other.cancel()
     assert run.status().ok == 40
-    assert seen == sorted(seen) and seen[0] < seen[-1]
+    assert 100 < seen[0] <= seen[-1]
+    assert seen == sorted(seen)
 
 
 async def test_events_come_in_the_callers_loop_and_end_before_it_goes_on(api, job):
@@ -68,11 +78,159 @@ def test_events_come_in_the_runs_thread_where_nobody_has_a_loop(api, job):
     assert len(threads) == 1 and threading.main_thread() not in threads
 
 
-def test_a_consumer_that_fails_changes_nothing_in_the_run(api, job):
-    def fail(event):
-        raise KeyError("mine")
+@pytest.mark.parametrize("failure", [KeyError, ValueError, OSError])
+def test_a_consumer_that_fails_changes_nothing_in_the_run_and_is_told_of_once(api, job, failure):
+    heard = []
 
-    assert batch.run(job, FRAME, to="run", on_event=fail).status().ok == 40
+    def fail(event):
+        heard.append(event)
+        raise failure("mine")
+
+    with pytest.warns(RuntimeWarning, match="mine") as told:
+        run = batch.run(job, FRAME, to="run", on_event=fail)
+    assert (run.status().ok, len(heard), len(told)) == (40, 1, 1)
+    assert "in fail" in str(told[0].message)
+
+
+async def test_a_consumer_that_fails_in_a_loop_is_told_of_once(api, job):
+    def fail(event):
+        raise ValueError("mine")
+
+    with pytest.warns(RuntimeWarning, match="mine") as told:
+        run = await batch.arun(job, FRAME, to="run", on_event=fail)
+    assert (run.status().ok, len(told)) == (40, 1)
+
+
+class Gone(io.StringIO):
+    """A terminal that was closed."""
+
+    def write(self, text):
+        raise OSError(errno.EIO, "gone")
+
+
+def test_a_bar_whose_stream_has_gone_is_no_reason_for_a_word(api, job, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", Gone())
+    assert batch.run(job, FRAME, to="run", progress=True).status().ok == 40
+
+
+@pytest.mark.parametrize("in_loop", [True, False])
+def test_events_are_heard_with_the_context_variables_of_the_caller(api, job, in_loop):
+    whose: ContextVar[str] = ContextVar("whose", default="nobody's")
+    heard = set()
+
+    def hear(event):
+        heard.add(whose.get())
+
+    async def ask():
+        whose.set("mine")
+        await batch.arun(job, FRAME, to="run", on_event=hear)
+
+    def ask_here():
+        whose.set("mine")
+        batch.run(job, FRAME, to="run", on_event=hear)
+
+    if in_loop:
+        asyncio.run(ask())
+    else:
+        copy_context().run(ask_here)
+    assert heard == {"mine"}
+
+
+async def test_cancelled_while_it_prepares_it_asks_nothing_and_has_no_folder(api, job, tmp_path):
+    reads, cancelled = threading.Event(), threading.Event()
+
+    def rows():
+        reads.set()
+        cancelled.wait()
+        yield {"text": "a"}
+
+    task = asyncio.create_task(batch.arun(job, rows(), to="run"))
+    await asyncio.to_thread(reads.wait)
+    task.cancel()
+    await asyncio.sleep(0)
+    cancelled.set()
+    with pytest.raises(asyncio.CancelledError) as raised:
+        await task
+    assert isinstance(raised.value.__cause__, Interrupted)
+    assert not api.ledger and not (tmp_path / "run").exists()
+
+
+@pytest.fixture
+def stuck():
+    """Work that nothing ends but the test."""
+    begun, let_go = threading.Event(), threading.Event()
+
+    def work(_):
+        begun.set()
+        let_go.wait()
+
+    yield begun, work
+    let_go.set()
+
+
+async def test_cancelled_once_it_leaves_what_does_not_end(stuck):
+    begun, work = stuck
+    task = asyncio.create_task(background.result(work, ending=0.01))
+    await asyncio.to_thread(begun.wait)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+def test_ctrl_c_once_leaves_what_does_not_end(stuck, hears_ctrl_c):
+    begun, work = stuck
+    waiting = Background(work, ending=0.01)
+    threading.Thread(target=press_after, args=(begun,)).start()
+    with pytest.raises(KeyboardInterrupt):
+        waiting.result()
+
+
+def press_after(begun):
+    begun.wait()
+    _thread.interrupt_main()
+
+
+def fails_in_the_end(ending: threading.Event):
+    def work(background):
+        ending.set()
+        while background.failure is None:
+            try:
+                background.check()
+            except Interrupted:
+                raise StorageError("the disk is full") from None
+
+    return work
+
+
+async def test_an_error_in_the_end_of_what_was_cancelled_is_its_cause():
+    begun = threading.Event()
+    task = asyncio.create_task(background.result(fails_in_the_end(begun)))
+    await asyncio.to_thread(begun.wait)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError) as raised:
+        await task
+    assert isinstance(raised.value.__cause__, StorageError)
+
+
+def test_an_error_in_the_end_of_what_ctrl_c_ended_is_its_cause(hears_ctrl_c):
+    begun = threading.Event()
+    threading.Thread(target=press_after, args=(begun,)).start()
+    with pytest.raises(KeyboardInterrupt) as raised:
+        Background(fails_in_the_end(begun)).result()
+    assert isinstance(raised.value.__cause__, StorageError)
+
+
+def test_nothing_begins_before_somebody_hears_ctrl_c(hears_ctrl_c):
+    """What is pressed between the two ends nothing, since nothing is there."""
+    begun = threading.Event()
+    waiting = Background(fails_in_the_end(begun))
+    with pytest.raises(KeyboardInterrupt):
+        _thread.interrupt_main()
+        begun.wait(0.2)
+    assert not begun.is_set()
+    threading.Thread(target=press_after, args=(begun,)).start()
+    with pytest.raises(KeyboardInterrupt):
+        waiting.result()
 
 
 async def test_cancelled_once_what_is_in_flight_is_kept_and_the_next_call_goes_on(api, job):
