@@ -11,6 +11,7 @@ import msgspec
 
 from batch.model import Cut
 from batch.readers import Input, cuts
+from batch.readers.formats import SIZED_IN_ROWS
 from batch.store.writer import PART_BYTES
 
 PARTS_A_WORKER = 64
@@ -31,6 +32,11 @@ def of(
 ) -> list[Cut]:
     """The parts of the input behind the part `ahead`, if there is one: of `part_rows` rows at most."""
     least = min(part_rows, FEWEST_ROWS)
+    if source.format in SIZED_IN_ROWS:  # how many there are costs next to nothing
+        rows = source.count() if source.chosen is None else len(source.chosen)
+        rows -= 0 if ahead is None else ahead.start_row + ahead.rows
+        most = _most(rows, part_rows, workers)
+        return list(cuts.cuts(source, most, PART_BYTES, ahead))
     pieces = part_rows // least
     small, told = [], clock()
     for cut in cuts.cuts(source, least, PART_BYTES // pieces, ahead):
@@ -39,9 +45,13 @@ def of(
             told, share = clock(), source.share_before(cut.end)
             read = "" if share is None else f", {share:.0%} of the input is read"
             say(f"planning the parts: {cut.start_row + cut.rows:,} rows{read}")
-    wanted = sum(cut.rows for cut in small) // (PARTS_A_WORKER * workers)
-    most = min(part_rows, max(least, wanted))
+    most = _most(sum(cut.rows for cut in small), part_rows, workers)
     return list(_joined(small, most, pieces, 0 if ahead is None else ahead.part + 1))
+
+
+def _most(rows: int, part_rows: int, workers: int) -> int:
+    """How many rows a part has at most."""
+    return min(part_rows, max(FEWEST_ROWS, rows // (PARTS_A_WORKER * workers)))
 
 
 def _joined(small: Iterable[Cut], most: int, pieces: int, number: int) -> Iterator[Cut]:
