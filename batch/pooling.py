@@ -78,7 +78,7 @@ async def _pool(
         known_slots=True,
         clock=wiring.clock,
         say=say,
-        crossing=lanes.crossing,
+        shared=lanes.crossing,
     )
     affinity = asked.pool.affinity == "auto" and all(map(_is_private, targets))
     sender = PooledSender(lanes, wiring.store, of_run, wiring.reservations, affinity=affinity)

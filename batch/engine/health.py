@@ -97,6 +97,11 @@ class Healths:
         others = (each for n, each in enumerate(self._limiters) if n != number)
         return any(not each.is_gone for each in others)
 
+    def held_up_elsewhere(self, number: int) -> float:
+        """Seconds until another endpoint than this one takes requests; infinite where none will."""
+        others = (each.held_up for n, each in enumerate(self._limiters) if n != number)
+        return min(others, default=float("inf"))
+
     def all_hopeless(self) -> bool:
         """Whether no endpoint is worth waiting for."""
         return all(each.hopeless is not None for each in self.there())

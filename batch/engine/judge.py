@@ -200,6 +200,7 @@ class Judge:
             held = refusals.hold(again, attempt, now)
             yield from self._give_up(at, held.reason)
             others_succeed = others_succeed or not held.back
+            again = self._not_waiting_here(again, attempt.member)
         chances = outages.noted(task.chances.after(again, others_succeed), now)
         delay = retry.delay(self._policy, chances, again, self._jitter(), others_succeed)
         down = outages.is_outage(
@@ -220,6 +221,13 @@ class Judge:
         if not (again.refused or again.at_once or down or outages.last_tries):
             delay = max(delay, self._budget.wait(again, now, self._policy.max_delay))
         yield Wait(msgspec.structs.replace(task, chances=chances), delay)
+
+    def _not_waiting_here(self, again: TryAgain, member: int) -> TryAgain:
+        """`again` for the row: it waits no longer than until another endpoint takes requests."""
+        if again.wait is None:
+            return again
+        wait = min(again.wait, self._healths.held_up_elsewhere(member))
+        return msgspec.structs.replace(again, wait=wait)
 
     def _without_options(self, task: Task, attempt: Attempt) -> Iterator[Decision]:
         """The endpoint takes no `stream_options`: the row is asked again at once, without them, and

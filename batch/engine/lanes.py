@@ -114,7 +114,7 @@ class Lanes:
             min(own.most(), self._most),
             clock=self._clock,
             say=lambda text: self._say(f"{lane.name}: {text}"),
-            crossing=self.crossing,
+            shared=self.crossing,
         )
         client = await self._open.enter_async_context(self._clients(number, way))
         lane = Lane(number, way, client, limiter)

@@ -19,7 +19,7 @@ from batch.limits.crossing import Obstacle
 from batch.limits.gate import Gate
 from batch.limits.limiter import Limiter
 from batch.limits.token_reservations import TooLarge
-from batch.model import Attempt, Request
+from batch.model import Attempt, Request, Usage
 from batch.outcome import Accept, Outcome, Reject
 from batch.results import Error
 from batch.store.writer import Store
@@ -229,6 +229,8 @@ class _OfRun:
 
     def settle(self, request: Request, done: Try, judged: Outcome) -> None:
         self._inner.settle(request, done, judged)
+        if isinstance(judged, Accept):
+            self._limiter.learn(request, judged.completion.usage or Usage())
         self._limiter.release(request, tokens(done.attempt, judged))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import msgspec
 
@@ -17,6 +18,27 @@ class Obstacle(msgspec.Struct, frozen=True):
     kind: str
     why: str
     words: str
+
+
+def down(why: str, seconds: float) -> Obstacle:
+    """The endpoint is down, for so long now."""
+    probing = f"probing ({why})"
+    return Obstacle(
+        "down", f"endpoint down, {probing}", f"endpoint down for {seconds:.0f} s, {probing}"
+    )
+
+
+def refused(reason: str, wait: float) -> Obstacle:
+    """The endpoint has no room for so many seconds."""
+    until = time.strftime("%H:%M:%S", time.localtime(time.time() + wait))
+    why = f"{reason}: until {until}"
+    return Obstacle("refused", why, why)
+
+
+def used_up(rate: str) -> Obstacle:
+    """Requests leave as fast as they may."""
+    why = f"{rate} used up"
+    return Obstacle("rate", why, why)
 
 
 class Crossing:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from batch.costs.token_bounds import Estimate
+from batch.limits import crossing
 from batch.limits.circuit_breaker import FAULTS, FAULTS_OF_ONE, CircuitBreaker
 from batch.limits.concurrency import START, Concurrency
 from batch.limits.crossing import Crossing, Obstacle
@@ -41,16 +42,16 @@ class Limiter:
         known_slots: bool = False,
         clock: Callable[[], float] = time.monotonic,
         say: Callable[[str], None] = lambda _: None,
-        crossing: Crossing | None = None,
+        shared: Crossing | None = None,
     ) -> None:
         """`most` requests may be in flight; `known_slots` says that the endpoint takes just those.
-        Where it is one of several, they have one `crossing`.
+        Where it is one of several, they wait at one crossing, which is `shared`.
         """
         self.most = most
         self._clock = clock
-        faults = FAULTS if crossing is None else FAULTS_OF_ONE
-        crossing = crossing or Crossing()
-        self.gate = crossing.gate
+        faults = FAULTS if shared is None else FAULTS_OF_ONE
+        waits_at = shared or Crossing()
+        self.gate = waits_at.gate
         self.is_gone = False
         """Whether the endpoint is asked no more."""
         self.circuit = CircuitBreaker(faults)
@@ -66,7 +67,7 @@ class Limiter:
         self._paused_until = 0.0
         self._reason = ""
         self._episode_began = 0.0
-        self._changed = crossing.changed
+        self._changed = waits_at.changed
         self._ticket = Ticket(self._rates, self._changed)
         self._waiting: asyncio.Timeout | None = None  # of the request that waits at the gate
         self._closed = False
@@ -82,9 +83,13 @@ class Limiter:
         now = self._clock()
         self.answered(took)
         self.refusals = 0
-        self._tokens.learn(request, usage)
+        self.learn(request, usage)
         self._concurrency.answered(usage.output_tokens or 1, self.in_flight + 1, now)
         self._answered_at_rate(now - took, now)
+
+    def learn(self, request: Request, usage: Usage) -> None:
+        """So much is what an answer used: what requests take is known better from now on."""
+        self._tokens.learn(request, usage)
 
     def answered(self, took: float) -> None:
         """The endpoint has answered, if only with an error of the row: it is there."""
@@ -270,27 +275,25 @@ class Limiter:
         if self.gate.locked():
             self._wake()
 
+    @property
+    def held_up(self) -> float:
+        """Seconds for which nothing leaves but probes; infinite where nobody knows."""
+        if self.is_gone or self.circuit.open_since is not None:
+            return float("inf")
+        return max(0.0, self._paused_until - self._clock())
+
     def obstacle(self) -> Obstacle | None:
         """What requests wait for; None when they do not."""
-        now = self._clock()
         if self.circuit.open_since is not None:
-            seconds = now - self.circuit.open_since
-            probing = f"probing ({self.circuit.why})"
-            words = f"endpoint down for {seconds:.0f} s, {probing}"
-            return Obstacle("down", f"endpoint down, {probing}", words)
-        if (wait := self._paused_until - now) > 0:
-            until = time.strftime("%H:%M:%S", time.localtime(time.time() + wait))
-            why = f"{self._reason}: until {until}"
-            return Obstacle("refused", why, why)
-        if (rate := self._rates.waited_for()) is not None:
-            why = f"{rate} used up"
-            return Obstacle("rate", why, why)
-        return None
+            return crossing.down(self.circuit.why, self._clock() - self.circuit.open_since)
+        if (wait := self.held_up) > 0:
+            return crossing.refused(self._reason, wait)
+        rate = self._rates.waited_for()
+        return None if rate is None else crossing.used_up(rate)
 
     def words(self) -> str:
         """`obstacle` in words, empty when there is none."""
-        obstacle = self.obstacle()
-        return "" if obstacle is None else obstacle.words
+        return "" if (found := self.obstacle()) is None else found.words
 
     def _needed(self, request: Request) -> Estimate:
         per_minute = self._rates.tokens_per_minute
@@ -328,14 +331,11 @@ class Limiter:
         wait = max(self._paused_until - now, self.circuit.wait(now))
         if wait > 0:
             return wait
-        if (
-            self.circuit.open_since is not None or not self.in_flight
-        ):  # what hangs does not stop a probe
-            return 0.0
+        if self.circuit.open_since is not None or not self.in_flight:
+            return 0.0  # what hangs does not stop a probe
         has_room = self.in_flight < self._slots()
-        return (
-            0.0 if has_room and self._tokens.fits(needed, self._rates.tokens_per_minute) else None
-        )
+        fits = has_room and self._tokens.fits(needed, self._rates.tokens_per_minute)
+        return 0.0 if fits else None
 
     def _slots(self) -> int:
         """A server that refuses one after the other is asked by one at a time."""

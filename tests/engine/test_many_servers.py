@@ -11,6 +11,7 @@ import random
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack, ExitStack, contextmanager, nullcontext
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -307,6 +308,19 @@ def test_each_server_keeps_the_limits_of_its_own(pool, servers, tmp_path):
     assert {row["endpoint"].partition("#")[2] for row in rows(tmp_path / "run")} == {"k5", "k10"}
 
 
+def test_a_run_learns_what_answers_take_of_its_tokens(pool, tmp_path):
+    """As where there is one server: they take far less than they may."""
+    prompts = texts(300)
+    ended = pool.run(
+        prompts,
+        request={"model": "m", "max_tokens": 1_000},
+        limits={"tokens_per_minute": 200_000, "concurrency": 32},
+    )
+    assert ended.exit_code == 0
+    answered(tmp_path / "run", prompts)
+    assert pool.seconds <= 15
+
+
 def test_the_concurrency_of_one_is_its_own(pool, servers):
     tables = [
         {"base_url": api.url, "api_key_env": "", "name": f"s{n}", "concurrency": 2 + n}
@@ -333,6 +347,38 @@ def test_a_server_without_room_is_its_own_matter(pool, servers, tmp_path, share)
     answered(tmp_path / "run", prompts)
     assert pool.seconds <= 1.2 * 1_500 * LATENCY / 24
     assert all(row["status"] == "ok" for row in rows(tmp_path / "run"))
+
+
+@pytest.mark.parametrize("at_first", [True, False])
+def test_a_server_that_names_a_long_wait_is_waited_for_by_nobody(pool, servers, tmp_path, at_first):
+    """Longer than a run has patience, and the others are free."""
+    full = replace(FULL, headers={"Retry-After": "1000"})
+    servers[0].always = full if at_first else None
+
+    async def fills_up():
+        await asyncio.sleep(1)
+        servers[0].always = full
+
+    prompts = texts(600)
+    assert pool.run(prompts, fills_up, pool={"affinity": "off"}).exit_code == 0
+    answered(tmp_path / "run", prompts)
+    assert pool.seconds <= 1.5 * 600 * LATENCY / 24
+    refused = sum(each.status == 429 for each in servers[0].ledger)
+    assert 0 < refused <= 32
+
+
+def test_a_row_waits_for_whichever_server_has_room_first(pool, servers, tmp_path):
+    for api, wait in zip(servers, ("100", "200", "300", "400"), strict=True):
+        api.always = replace(FULL, headers={"Retry-After": wait})
+
+    async def has_room():
+        await asyncio.sleep(99)
+        servers[0].always = None
+
+    prompts = texts(20)
+    assert pool.run(prompts, has_room, pool={"affinity": "off"}).exit_code == 0
+    answered(tmp_path / "run", prompts)
+    assert 100 <= pool.seconds <= 120
 
 
 def test_all_down_for_a_while_is_one_outage_and_fails_no_row(pool, servers, tmp_path):
