@@ -3,8 +3,8 @@
 Pure: no clock, no socket, no file.  Time and chance come in, decisions come out, in the order in
 which they are to be carried out.  `outcome` says what an answer means.  The judge says what follows
 from that, in a function for each kind of outcome, and asks those who keep the rules:
-`retry` (how often and when a row is tried), `refusals` (the server has no room), `outages` (the
-endpoint is down), `sanity` (the job is wrong).
+`retry` (how often and when a row is tried), `second_opinions` (and where), `refusals` (the server
+has no room), `outages` (the endpoint is down), `sanity` (the job is wrong).
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from batch.engine.sanity import (
     InvalidRows,
     Timeouts,
 )
+from batch.engine.second_opinions import SecondOpinions
 from batch.engine.task import Task
 from batch.errors import BatchError
 from batch.limits.circuit_breaker import FIRST_PROBE
@@ -81,6 +82,7 @@ class Judge:
         self._healths = Healths(
             policy, limiters, jitter, succeeded=standing.succeeded, patience=standing.patience
         )
+        self._opinions = SecondOpinions(self._healths, policy.max_delay)
         self._budget = retry.Budget()
         self._held_back = HeldBack(standing.succeeded, standing.doubted, standing.accepts_all)
         self._invalid_rows = InvalidRows(standing.accepts_all)
@@ -120,6 +122,8 @@ class Judge:
                 yield from self._pause(task, attempt, judged, now)
             case Reject(stream_options=True) if request.stream_options:
                 yield from self._without_options(task, attempt)
+            case Reject() if elsewhere := self._opinions.wanted(task, attempt, judged):
+                yield Wait(*elsewhere)
             case Reject(error_class, message, code):
                 error = Error(error_class, message, code, judged.completion)
                 yield from self._rejected(Failure(request, task.tries, error), now)
@@ -167,6 +171,7 @@ class Judge:
             yield from self._failed(failure)
         result = self._maker.accepted(request, task.tries, completion)
         yield Done(result)
+        yield from self._opinions.answered(task)
         if "model_differs" in result.flags:
             text = MODEL_DIFFERS.format(served=result.served_model, asked=result.model)
             yield from self._notice("model_differs", text)
@@ -226,7 +231,7 @@ class Judge:
         """`again` for the row: it waits no longer than until another endpoint takes requests."""
         if again.wait is None:
             return again
-        wait = min(again.wait, self._healths.held_up_elsewhere(member))
+        wait = min(again.wait, self._healths.held_up_elsewhere({member}))
         return msgspec.structs.replace(again, wait=wait)
 
     def _without_options(self, task: Task, attempt: Attempt) -> Iterator[Decision]:

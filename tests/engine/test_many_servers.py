@@ -407,6 +407,56 @@ def test_a_server_that_refuses_key_or_model_leaves_with_one_line(pool, servers, 
     assert max(pool.asked[:2]) <= 32
 
 
+WRONG = Step(400, body={"error": {"message": "top_k is not supported", "code": "unsupported"}})
+LONG = Step(400, body={"error": {"message": "too long", "code": "context_length_exceeded"}})
+
+
+@pytest.mark.parametrize(("wrong", "seconds"), [(1, 0), (2, 0), (3, 0), (1, 2)])
+def test_a_server_that_refuses_what_another_answers_leaves_with_one_line(
+    pool, servers, tmp_path, wrong, seconds
+):
+    """From the start, or later."""
+
+    async def goes_wrong():
+        await asyncio.sleep(seconds)
+        for api in servers[:wrong]:
+            api.always = WRONG
+
+    prompts = texts(600)
+    assert pool.run(prompts, goes_wrong, pool={"affinity": "off"}).exit_code == 0
+    answered(tmp_path / "run", prompts)
+    gone = [line for line in pool.said if "is asked no more" in line]
+    assert len(gone) == wrong and all("top_k is not supported" in line for line in gone)
+
+
+def test_a_row_that_two_servers_refuse_fails_and_no_server_leaves(pool, servers, tmp_path):
+    prompts = texts(400)
+    for api in servers:
+        api.script = {text: [WRONG, ...] for text in prompts[5::40]}
+    assert pool.run(prompts, pool={"affinity": "off"}).exit_code == 1
+    failed = [row for row in rows(tmp_path / "run") if row["status"] != "ok"]
+    assert [row["row"] for row in failed] == list(range(5, 400, 40))
+    assert {row["error_class"] for row in failed} == {"invalid_request"}
+    for row in failed:
+        places = [each["endpoint"] for each in row["attempt_log"]]
+        assert len(set(places)) == len(places) >= 2
+    assert [len(row["attempt_log"]) for row in failed[1:]] == [2] * 9
+    assert not any("is asked no more" in line for line in pool.said)
+
+
+def test_a_row_too_long_for_one_server_is_answered_by_another(pool, servers, tmp_path):
+    prompts = texts(400)
+    for api in servers[:2]:
+        api.script = {text: [LONG, ...] for text in prompts[::10]}
+    tables = [
+        {"base_url": api.url, "api_key_env": "", "name": f"s{n}"}
+        for n, api in enumerate((servers[0], servers[2]))
+    ]
+    assert pool.run(prompts, endpoint=tables, pool={"affinity": "off"}).exit_code == 0
+    answered(tmp_path / "run", prompts)
+    assert not any("is asked no more" in line for line in pool.said)
+
+
 def test_the_run_stops_when_none_is_left(pool, servers, tmp_path):
     for api in servers:
         api.always = REFUSED_KEY
@@ -551,3 +601,11 @@ def test_what_each_has_in_flight_is_shown(pool, servers):
     assert pool.run(texts(2_000), outage).exit_code == 0
     down = f"127.0.0.1:{servers[0].port}/v1 down"
     assert any(down in words and f"{servers[1].port}/v1 " in words for words in pool.shown)
+
+
+def test_what_the_end_of_a_run_waits_for_is_shown(pool, servers):
+    prompts = texts(20)
+    for api in servers:
+        api.script = {prompts[3]: [Step(delay=30)]}
+    assert pool.run(prompts).exit_code == 0
+    assert any("waiting for the last answer" in words for words in pool.shown)
