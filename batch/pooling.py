@@ -124,9 +124,10 @@ def way(prepared: Prepared, line: Listed) -> Way:
     place = listed.place(prepared.job, line)
     at, model, limits = place.endpoint, prepared.asked.request.model, prepared.asked.limits
     target, pricer = endpoint.target(at, prepared.terms.environment), prepared.pricer_of(at)
-    capped = limits.max_cost_usd is not None
-    if capped and model is not None and pricer.at_most(model, 1, 1, time.time()) is None:
-        raise UsageError(f"no price is known for {model} at {line.url}, and the run has a cap")
+    asked = at.model or model
+    capped = limits.max_cost_usd is not None and asked is not None
+    if capped and pricer.at_most(model, 1, 1, time.time()) is None:
+        raise UsageError(f"no price is known for {asked} at {line.url}, and the run has a cap")
     return Way(at, target, place.share, pricer)
 
 

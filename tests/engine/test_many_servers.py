@@ -6,12 +6,12 @@ Runs and servers have a time of their own, so what is counted is the same on a b
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import random
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack, ExitStack, contextmanager, nullcontext
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -352,7 +352,7 @@ def test_a_server_without_room_is_its_own_matter(pool, servers, tmp_path, share)
 @pytest.mark.parametrize("at_first", [True, False])
 def test_a_server_that_names_a_long_wait_is_waited_for_by_nobody(pool, servers, tmp_path, at_first):
     """Longer than a run has patience, and the others are free."""
-    full = replace(FULL, headers={"Retry-After": "1000"})
+    full = dataclasses.replace(FULL, headers={"Retry-After": "1000"})
     servers[0].always = full if at_first else None
 
     async def fills_up():
@@ -369,7 +369,7 @@ def test_a_server_that_names_a_long_wait_is_waited_for_by_nobody(pool, servers, 
 
 def test_a_row_waits_for_whichever_server_has_room_first(pool, servers, tmp_path):
     for api, wait in zip(servers, ("100", "200", "300", "400"), strict=True):
-        api.always = replace(FULL, headers={"Retry-After": wait})
+        api.always = dataclasses.replace(FULL, headers={"Retry-After": wait})
 
     async def has_room():
         await asyncio.sleep(99)
@@ -578,19 +578,50 @@ def test_each_server_has_its_key_and_its_name_for_the_model(pool, servers, tmp_p
     assert len({row["request_hash"] for row in made}) == 40
 
 
-def test_a_cap_counts_the_dearest(pool, servers, tmp_path):
-    """Prices by the name that each gives: one in a thousand of the other."""
+PER_MILLION = {"m": 1.0, "cheap": 10.0, "dear": 1000.0}
+
+
+@pytest.mark.parametrize("capped", [False, True])
+def test_a_cap_counts_the_dearest_by_the_name_that_each_gives_the_model(
+    pool, servers, tmp_path, capped
+):
+    tables = [
+        {"base_url": api.url, "api_key_env": "", "name": name, "model": name}
+        for api, name in zip(servers, ("dear", "cheap"), strict=False)
+    ]
+    pool.servers = servers[:2]
+    limits = {"concurrency": 16, **({"max_cost_usd": 1.0} if capped else {})}
     ended = pool.run(
-        texts(200),
+        texts(300),
+        endpoint=tables,
         request={"model": "m", "max_tokens": 10},
-        prices={"m": {"input": 1000, "output": 1000}},
-        limits={"max_cost_usd": 1.0, "concurrency": 16},
+        prices={name: {"input": price, "output": price} for name, price in PER_MILLION.items()},
+        limits=limits,
+        pool={"affinity": "off"},
     )
-    assert ended.exit_code == 3
+    assert ended.exit_code == (3 if capped else 0)
     charged = sum(
-        (each.input_tokens + each.output_tokens) / 1000 for api in servers for each in api.ledger
+        (each.input_tokens + each.output_tokens) * PER_MILLION[each.body["model"]] / 1e6
+        for api in pool.servers
+        for each in api.ledger
     )
-    assert 0.5 < charged <= 1.0
+    assert (0.5 < charged <= 1.0) if capped else charged > 1.1
+    booked = sum(row["cost_usd"] for row in rows(tmp_path / "run"))
+    assert booked == pytest.approx(charged)
+
+
+def test_a_server_that_joins_is_priced_by_what_it_calls_the_model(tmp_path):
+    tables = {
+        "input": str(write(tmp_path / "in.jsonl", ["a"])),
+        "prompt": {"user": "{{ text }}"},
+        "request": {"model": "m", "max_tokens": 5},
+        "endpoint": {"base_url": "http://10.0.0.2:8000", "model": "own"},
+        "prices": {"own": {"input": 1, "output": 1}},
+        "limits": {"max_cost_usd": 1.0},
+    }
+    with ExitStack() as stack:
+        prepared = prepare(spec.check(tables), Terms(environment={}, bounds=False), stack)
+        assert pooling.way(prepared, Listed("http://10.0.0.1:8000")).endpoint.model == "own"
 
 
 def test_what_each_has_in_flight_is_shown(pool, servers):
