@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -90,22 +89,13 @@ async def _pool(
         yield found
 
 
-@asynccontextmanager
-async def _followed(
+def _followed(
     prepared: Prepared, lanes: Lanes, say: Callable[[str], None]
-) -> AsyncIterator[None]:
+) -> AbstractAsyncContextManager[None]:
     """Meanwhile the lanes are those that the job's file of URLs names, if it has one."""
     if (path := prepared.asked.pool.urls_file) is None:
-        yield
-        return
-    file = LaneFile(Path(path), lanes, partial(way, prepared), _own(prepared), say)
-    following = asyncio.create_task(file.follow())
-    try:
-        yield
-    finally:
-        following.cancel()
-        with suppress(asyncio.CancelledError):
-            await following
+        return nullcontext()
+    return LaneFile(Path(path), lanes, partial(way, prepared), _own(prepared), say).followed()
 
 
 def _price(pricers: list[Pricer], reservations: Reservations | None, number: int, way: Way) -> None:

@@ -20,7 +20,10 @@ import pytest
 
 from batch import pooling, runner, spec
 from batch.engine.events import Event, Progressed
+from batch.engine.lane_file import LaneFile
+from batch.engine.lanes import Lanes
 from batch.errors import Stopped, StorageError, UsageError
+from batch.limits.limits import Limits
 from batch.limits.pool import Listed
 from batch.planning.prepare import prepare
 from batch.planning.terms import Terms
@@ -218,6 +221,91 @@ def test_a_file_that_is_spoilt_changes_nothing_and_is_told_once(pool, servers, t
     assert pool.run(prompts, spoils, endpoint={"api_key_env": ""}, pool=listed).exit_code == 0
     answered(tmp_path / "run", prompts)
     assert sum("line 1" in line for line in pool.said) == 1
+
+
+@pytest.mark.parametrize("line", ["http://[::1]x/v1", "https://xn--a", "local", "http://8.8.8.8"])
+def test_a_line_that_is_no_server_is_told_and_the_run_goes_on(pool, servers, tmp_path, line):
+    urls = tmp_path / "servers.txt"
+    urls.write_text("".join(f"{api.url}\n" for api in servers[:3]))
+
+    async def spoils():
+        await asyncio.sleep(3)
+        urls.write_text(f"{line}\n" + "".join(f"{api.url}\n" for api in servers))
+
+    prompts = texts(2_000)
+    listed = {"urls_file": str(urls), "affinity": "off"}
+    assert pool.run(prompts, spoils, endpoint={"api_key_env": ""}, pool=listed).exit_code == 0
+    answered(tmp_path / "run", prompts)
+    assert sum(str(urls) in said for said in pool.said) == 1
+    assert len(servers[3].ledger) > 100
+
+
+@pytest.mark.parametrize("line", ["http://[::1]x/v1", "https://xn--a", "local", "http://8.8.8.8"])
+def test_a_run_does_not_begin_with_a_line_that_is_no_server(pool, servers, tmp_path, line):
+    urls = tmp_path / "servers.txt"
+    urls.write_text(f"{servers[0].url}\n{line}\n")
+    with pytest.raises(UsageError, match=r"urls_file: .*servers\.txt: "):
+        pool.run(texts(5), endpoint={"api_key_env": ""}, pool={"urls_file": str(urls)})
+    assert pool.asked == [0] * 4
+
+
+def test_a_file_that_cannot_be_followed_any_more_ends_no_run(tmp_path):
+    """Whatever it is, it is said once, and what the run has goes on."""
+    path = tmp_path / "servers.txt"
+    said: list[str] = []
+    nobody: Any = None
+    path.write_text("http://a\n")
+
+    def way(line):
+        raise LookupError("no such thing")
+
+    async def story():
+        lanes = Lanes(Limits(), 8, nobody, nobody, said.append)
+        async with LaneFile(path, lanes, way, frozenset(), said.append).followed():
+            await asyncio.sleep(60)
+        return "ended"
+
+    assert virtual.play(story()) == "ended"
+    assert len(said) == 1 and "no such thing" in said[0]
+
+
+def test_a_server_that_was_refused_is_asked_again_when_its_line_comes_back(pool, servers, tmp_path):
+    """And not at any other change of the file."""
+    urls, counts = tmp_path / "servers.txt", []
+    every = [f"{api.url}\n" for api in servers]
+    urls.write_text("".join(every))
+    servers[0].always = REFUSED_KEY
+
+    async def changes():
+        for lines in (["# one more\n", *every], every[1:], every):
+            await asyncio.sleep(7)
+            counts.append(len(servers[0].ledger))
+            urls.write_text("".join(lines))
+        servers[0].always = None
+
+    prompts = texts(6_000)
+    listed = {"urls_file": str(urls), "affinity": "off"}
+    assert pool.run(prompts, changes, endpoint={"api_key_env": ""}, pool=listed).exit_code == 0
+    answered(tmp_path / "run", prompts)
+    assert counts[0] == counts[1] == counts[2] > 0
+    assert len(servers[0].ledger) > counts[2] + 100
+    assert sum("is asked no more" in line for line in pool.said) == 1
+
+
+def test_the_weights_of_the_job_hold_beside_those_of_the_file(pool, servers, tmp_path):
+    """A server of the file is as heavy as the job's, times what its line says; the job's own stays."""
+    urls = tmp_path / "servers.txt"
+    urls.write_text(f"{servers[0].url} 9\n{servers[1].url}\n{servers[2].url} 0.25\n")
+    pool.servers = servers[:3]
+    ended = pool.run(
+        texts(4_000),
+        endpoint={"base_url": servers[0].url, "api_key_env": "", "weight": 4},
+        pool={"urls_file": str(urls), "affinity": "off"},
+        limits={"concurrency": 36},
+    )
+    assert ended.exit_code == 0 and pool.seconds > 15
+    one, other, light = pool.asked
+    assert 0.8 < one / other < 1.25 and one > 2.5 * light
 
 
 def test_a_server_of_the_file_has_all_that_its_job_says_but_the_url(pool, servers, tmp_path):
