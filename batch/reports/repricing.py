@@ -76,7 +76,7 @@ def by_lists(own: dict[str, Price], name: str | None) -> Costing:
 def _of_run(run: Plan) -> Quoting:
     """By the prices of the run's job, and the list of whoever sold at the endpoint."""
     own = msgspec.convert(run.job.get("prices") or {}, dict[str, Price])
-    tables = places.tables_of(run.job)
+    tables = places.each_of(run.job)
 
     @lru_cache(256)
     def pricer(place: str | None) -> Pricer:
