@@ -6,6 +6,7 @@ Pure, as the judge is.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import msgspec
@@ -40,7 +41,7 @@ class SecondOpinions:
             return None
         again = msgspec.structs.replace(task, chances=task.chances.plus(ELSEWHERE))
         wait = self._healths.held_up_elsewhere(again.past.refused)
-        if wait > self._longest:
+        if wait == math.inf or wait > self._longest:
             return None
         at.refusal = refusal.message
         at.limiter.answered(attempt.latency_s)

@@ -272,3 +272,9 @@ def test_a_second_endpoint_that_joins_is_seen_together_with_the_first():
     limiters.append(Limiter(Limits(), 8))
     second = healths.of(1).outages.everywhere
     assert second is not None and healths.of(0).outages.everywhere is second
+
+
+def test_a_refusal_by_the_only_endpoint_counts_however_long_a_row_may_wait():
+    case = Case(Retry(max_delay=float("inf")), succeeded=True)
+    decided = case.decide(refusal(400, code="context_length_exceeded"))
+    assert not any(isinstance(each, Wait) for each in decided)
