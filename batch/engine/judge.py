@@ -9,6 +9,7 @@ has no room), `outages` (the endpoint is down), `sanity` (the job is wrong).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
@@ -228,10 +229,14 @@ class Judge:
         yield Wait(msgspec.structs.replace(task, chances=chances), delay)
 
     def _not_waiting_here(self, again: TryAgain, member: int) -> TryAgain:
-        """`again` for the row: it waits no longer than until another endpoint takes requests."""
-        if again.wait is None:
+        """`again` for the row: it waits no longer than until another endpoint takes requests, and not for
+        long where that is unknown.
+        """
+        if again.wait is None or not self._healths.others_are_there(member):
             return again
-        wait = min(again.wait, self._healths.held_up_elsewhere({member}))
+        elsewhere = self._healths.held_up_elsewhere({member})
+        most = elsewhere if math.isfinite(elsewhere) else self._policy.max_delay
+        wait = min(again.wait, most)
         return msgspec.structs.replace(again, wait=wait)
 
     def _without_options(self, task: Task, attempt: Attempt) -> Iterator[Decision]:

@@ -9,6 +9,9 @@ import msgspec
 
 from batch.limits.gate import Gate
 
+A_YEAR = 365 * 86_400.0
+"""Seconds; of a longer wait no moment is told."""
+
 
 class Obstacle(msgspec.Struct, frozen=True):
     """Why nothing leaves.  `kind` is down, refused or rate; `why` stays the same while it lasts, and
@@ -30,8 +33,10 @@ def down(why: str, seconds: float) -> Obstacle:
 
 def refused(reason: str, wait: float) -> Obstacle:
     """The endpoint has no room for so many seconds."""
-    until = time.strftime("%H:%M:%S", time.localtime(time.time() + wait))
-    why = f"{reason}: until {until}"
+    why = f"{reason}: nobody knows until when"
+    if wait < A_YEAR:
+        until = time.strftime("%H:%M:%S", time.localtime(time.time() + wait))
+        why = f"{reason}: until {until}"
     return Obstacle("refused", why, why)
 
 

@@ -455,6 +455,27 @@ def test_a_server_that_names_a_long_wait_is_waited_for_by_nobody(pool, servers, 
     assert 0 < refused <= 32
 
 
+def test_a_server_that_is_full_for_ever_holds_no_row_while_the_others_are_down(
+    pool, servers, tmp_path
+):
+    """And those come back."""
+    daily = {"message": "Rate limit exceeded: free-models-per-day", "code": 429}
+    servers[0].always = Step(429, body={"error": daily})
+
+    async def outage():
+        await asyncio.sleep(0.5)
+        for api in servers[1:]:
+            api.always = Step(502)
+        await asyncio.sleep(60)
+        for api in servers[1:]:
+            api.always = None
+
+    prompts = texts(600)
+    assert pool.run(prompts, outage, pool={"affinity": "off"}).exit_code == 0
+    answered(tmp_path / "run", prompts)
+    assert 60 <= pool.seconds <= 150
+
+
 def test_a_row_waits_for_whichever_server_has_room_first(pool, servers, tmp_path):
     for api, wait in zip(servers, ("100", "200", "300", "400"), strict=True):
         api.always = dataclasses.replace(FULL, headers={"Retry-After": wait})
