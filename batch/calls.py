@@ -121,7 +121,7 @@ def _job_of(given: JobLike) -> tuple[Job, Path | None]:
     path = Path(given)
     known = None if path.suffix == ".toml" else plan.read(path)
     if known is not None:
-        return spec.check(known.job, given=known.over), path
+        return spec.check(known.tables, given=known.over), path
     if path.suffix != ".toml":
         raise UsageError(f"{path} is neither a job file (.toml) nor the folder of a run")
     return job(path, {}), None

@@ -46,27 +46,48 @@ def split(given: Any) -> dict[str, Any]:
 
 
 def joined(tables: dict[str, Any]) -> dict[str, Any]:
-    """The tables of a Job, with its endpoints as they stand in a job file."""
+    """The tables of a Job, with its endpoints as they stand in a job file: those that differ in nothing
+    but their URL in one table.
+    """
     made = dict(tables)
     share, others = made.pop("share"), made.pop("others")
-    first = {**made["endpoint"], **_said(share)}
-    more = [{**place["endpoint"], **_said(place["share"])} for place in others]
-    return {**made, "endpoint": [first, *more] if more else first}
+    found: list[dict[str, Any]] = []
+    for place in ({"endpoint": made["endpoint"], "share": share}, *others):
+        table = {**place["endpoint"], **_said(place["share"])}
+        if found and _but_url(found[-1]) == _but_url(table):
+            found[-1] = {**table, "base_url": [*_urls(found[-1]), table["base_url"]]}
+        else:
+            found.append(table)
+    return {**made, "endpoint": found if found[1:] else found[0]}
 
 
 def tables_of(job: dict[str, Any]) -> list[dict[str, Any]]:
-    """The tables of endpoints in a run.json."""
+    """The tables of endpoints as they stand in a job file, or a run.json."""
     found = job.get("endpoint") or {}
     return found if isinstance(found, list) else [found]
 
 
+def each_of(job: dict[str, Any]) -> list[dict[str, Any]]:
+    """A table for each endpoint in a run.json."""
+    return [{**table, "base_url": url} for table in tables_of(job) for url in _urls(table)]
+
+
 def _of_table(table: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    urls = table.get("base_url")
     share = {key: table[key] for key in Share.__struct_fields__ if key in table}
     rest = {key: value for key, value in table.items() if key not in share and key != "base_url"}
-    for url in urls if isinstance(urls, list) else [urls]:
+    for url in _urls(table):
         at = {} if url is None else {"base_url": url}
         yield {"endpoint": {**rest, **at}, "share": share}
+
+
+def _urls(table: dict[str, Any]) -> list[Any]:
+    """Those in a table; None for that of the environment."""
+    urls = table.get("base_url")
+    return urls if isinstance(urls, list) else [urls]
+
+
+def _but_url(table: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in table.items() if key != "base_url"}
 
 
 def _check_names(tables: list[dict[str, Any]]) -> None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -78,6 +77,7 @@ async def _pool(
         partial(_price, prepared.pricers, wiring.reservations),
         say,
         wiring.clock,
+        prepared.workers,
     )
     of_run = Limiter(
         asked.limits,
@@ -98,22 +98,13 @@ async def _pool(
         yield found
 
 
-@asynccontextmanager
-async def _followed(
+def _followed(
     prepared: Prepared, lanes: Lanes, say: Callable[[str], None]
-) -> AsyncIterator[None]:
+) -> AbstractAsyncContextManager[None]:
     """Meanwhile the lanes are those that the job's file of URLs names, if it has one."""
     if (path := prepared.asked.pool.urls_file) is None:
-        yield
-        return
-    file = LaneFile(Path(path), lanes, partial(way, prepared), _own(prepared), say)
-    following = asyncio.create_task(file.follow())
-    try:
-        yield
-    finally:
-        following.cancel()
-        with suppress(asyncio.CancelledError):
-            await following
+        return nullcontext()
+    return LaneFile(Path(path), lanes, partial(way, prepared), _own(prepared), say).followed()
 
 
 def _price(pricers: list[Pricer], reservations: Reservations | None, number: int, way: Way) -> None:
@@ -132,9 +123,10 @@ def way(prepared: Prepared, line: Listed) -> Way:
     place = listed.place(prepared.job, line)
     at, model, limits = place.endpoint, prepared.asked.request.model, prepared.asked.limits
     target, pricer = endpoint.target(at, prepared.terms.environment), prepared.pricer_of(at)
-    capped = limits.max_cost_usd is not None
-    if capped and model is not None and pricer.at_most(model, 1, 1, time.time()) is None:
-        raise UsageError(f"no price is known for {model} at {line.url}, and the run has a cap")
+    asked = at.model or model
+    capped = limits.max_cost_usd is not None and asked is not None
+    if capped and pricer.at_most(model, 1, 1, time.time()) is None:
+        raise UsageError(f"no price is known for {asked} at {line.url}, and the run has a cap")
     return Way(at, target, place.share, pricer)
 
 

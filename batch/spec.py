@@ -255,10 +255,13 @@ def _parameters(request: Any, given: Mapping[str, Any]) -> Any:
 
 
 def over(tables: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
-    """`tables` without the endpoint, with `settings` (dotted key -> value) over them."""
+    """`tables` without the endpoint, with `settings` (dotted key -> value) over them, but for those of
+    the endpoint.
+    """
     made = msgspec.json.decode(msgspec.json.encode(without_unknown(tables)))
     for key, value in settings.items():
-        put(made, key, value)
+        if key.partition(".")[0] != "endpoint":
+            put(made, key, value)
     return made  # type: ignore[no-any-return]
 
 

@@ -36,7 +36,7 @@ def read(whats: Sequence[str], flags: dict[str, Any]) -> tuple[Job, Path]:
     if source is not None:
         tables = job_toml.absolute(job_toml.read(path), path.parent.absolute(), path)
     elif (known := _to_go_on(whats, flags, said)) is not None:
-        tables, run, over = known.job, path, dict(known.over)
+        tables, run, over = known.tables, path, dict(known.over)
         before = tables.get("output", {}).get("path")
     else:
         tables = job_toml.absolute({"input": list(whats) if whats[1:] else what}, here)

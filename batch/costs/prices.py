@@ -107,11 +107,13 @@ class Quote(NamedTuple):
 
 
 class Pricer:
-    """Prices attempts of one run: `prices` are the job's own, by the exact name of the model that
-    was served, else asked for.
+    """Prices attempts of one run at one endpoint: `prices` are the job's own, by the exact name of the
+    model that was served, else asked for.
     """
 
-    def __init__(self, prices: dict[str, Price], seller: Seller) -> None:
+    def __init__(self, prices: dict[str, Price], seller: Seller, model: str | None = None) -> None:
+        """`model` is what the endpoint calls every model that it is asked for, if the job says so."""
+        self._model = model
         self._own = {name: _rates(price) for name, price in prices.items()}
         self._seller = seller
         self._listed = lru_cache(4096)(self._look_up)
@@ -124,7 +126,7 @@ class Pricer:
         tell.
         """
         served = attempt.answer.get("model") if isinstance(attempt.answer, dict) else None
-        names = (served if isinstance(served, str) else None, asked)
+        names = self._names(served if isinstance(served, str) else None, asked)
         assumed = None
         used = reading.usage
         if reading.known and used is not None:
@@ -161,7 +163,10 @@ class Pricer:
         return None if found is None else price_lists.priced(found, reading, attempt.started_at)
 
     def quote(self, names: tuple[str | None, ...], tier: str | None, at: float) -> Quote | None:
-        """The price of the first of `names` that has one at the moment `at`."""
+        """The price of the first of `names` that has one at the moment `at`; the last is what was asked
+        for.
+        """
+        names = self._names(*names)
         for name in names:
             if name in self._own:
                 return Quote("job", self._own[name])
@@ -180,11 +185,13 @@ class Pricer:
         pictures, where that is dearer.  None when the price is unknown.
         """
         used = Usage(input_tokens, output_tokens=output_tokens)
-        if model in self._own:
-            return self._own[model].cost(used)
+        names = self._names(None, model)
+        for name in names:
+            if name in self._own:
+                return self._own[name].cost(used)
         if self._seller.local:
             return Decimal(0)
-        found = self._listed((None, model), None, int(at // MINUTE))
+        found = self._listed(names, None, int(at // MINUTE))
         if found is None:
             return None
         written = msgspec.structs.replace(used, cache_write_tokens=input_tokens)
@@ -200,6 +207,10 @@ class Pricer:
             for reading in worst
         ]
         return max((price for price in prices if price is not None), default=None)
+
+    def _names(self, *names: str | None) -> tuple[str | None, ...]:
+        """`names`, and before what was asked for what the endpoint calls that."""
+        return names if self._model is None else (*names[:-1], self._model, *names[-1:])
 
     def _look_up(
         self, names: tuple[str | None, ...], tier: str | None, minute: int

@@ -160,7 +160,7 @@ class Engine:
     async def _admitted(self, task: Task, request: Request) -> bool:
         """Wait until the request may leave.  False when it never may, or the run has stopped."""
         try:
-            if await self._sender.admit(request):
+            if await self._sender.admit(request, task.past):
                 return True
         except Unsendable as fault:
             self._carry_out(task, *self._judge.unsendable(task, fault.error))

@@ -46,7 +46,7 @@ class Gauge:
             held,
             asked,
             self._feed.retries,
-            self._sender.words() or self._last_answers(),
+            self._sender.words() or self._last_answers() or self._sender.shown(),
             self._sender.under_way,
             None if self._reservations is None else self._reservations.budget.left,
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 
 from batch.engine.outages import START_PATIENCE, Outages
 from batch.engine.refusals import Refusals
@@ -10,6 +10,9 @@ from batch.engine.retry import Retry
 from batch.errors import BatchError
 from batch.limits.circuit_breaker import CircuitBreaker
 from batch.limits.limiter import Limiter
+
+MOST_ALONE = 5
+"""Rows in a row that an endpoint which has answered before may refuse, and another answers."""
 
 
 class Health:
@@ -24,7 +27,6 @@ class Health:
         number: int,
         succeeded: bool,
         patience: float,
-        everywhere: CircuitBreaker | None,
     ) -> None:
         self.limiter = limiter
         self.refusals = Refusals(policy, limiter, jitter)
@@ -34,15 +36,23 @@ class Health:
             number=number,
             succeeded=succeeded,
             patience=patience,
-            everywhere=everywhere,
         )
         self.hopeless: BatchError | None = None
+        self.refusal = ""
+        """What it has said to a row that was then asked elsewhere."""
+        self._alone = 0
 
     def answered(self, now: float, took: float) -> None:
         """It has given an answer, after so many seconds."""
         self.refusals.answered()
         self.outages.answered(now, took)
         self.hopeless = None
+        self._alone = 0
+
+    def refused_alone(self) -> bool:
+        """It has refused what another endpoint answers.  Whether it does so always."""
+        self._alone += 1
+        return self._alone >= (MOST_ALONE if self.outages.has_answered else 1)
 
 
 class Healths:
@@ -65,7 +75,7 @@ class Healths:
         self._jitter = jitter
         self._succeeded = succeeded
         self._patience = patience
-        self._everywhere = CircuitBreaker() if limiters[1:] else None
+        self._everywhere: CircuitBreaker | None = None
         self._healths: list[Health] = []
 
     def of(self, number: int) -> Health:
@@ -81,10 +91,17 @@ class Healths:
                     number=known,
                     succeeded=self._succeeded,
                     patience=self._patience,
-                    everywhere=self._everywhere,
                 )
             )
+            self._put_together()
         return self._healths[number]
+
+    def _put_together(self) -> None:
+        """From the second endpoint on, what fails wherever it goes is known, too."""
+        if len(self._limiters) > 1:
+            self._everywhere = self._everywhere or CircuitBreaker()
+            for each in self._healths:
+                each.outages.everywhere = self._everywhere
 
     def there(self) -> list[Health]:
         """Those of the endpoints that are asked."""
@@ -96,6 +113,11 @@ class Healths:
         """Whether any endpoint but this one is asked."""
         others = (each for n, each in enumerate(self._limiters) if n != number)
         return any(not each.is_gone for each in others)
+
+    def held_up_elsewhere(self, numbers: Container[int]) -> float:
+        """Seconds until another endpoint than these takes requests; infinite where none will."""
+        others = (each.held_up for n, each in enumerate(self._limiters) if n not in numbers)
+        return min(others, default=float("inf"))
 
     def all_hopeless(self) -> bool:
         """Whether no endpoint is worth waiting for."""

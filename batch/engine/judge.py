@@ -3,12 +3,13 @@
 Pure: no clock, no socket, no file.  Time and chance come in, decisions come out, in the order in
 which they are to be carried out.  `outcome` says what an answer means.  The judge says what follows
 from that, in a function for each kind of outcome, and asks those who keep the rules:
-`retry` (how often and when a row is tried), `refusals` (the server has no room), `outages` (the
-endpoint is down), `sanity` (the job is wrong).
+`retry` (how often and when a row is tried), `second_opinions` (and where), `refusals` (the server
+has no room), `outages` (the endpoint is down), `sanity` (the job is wrong).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
@@ -31,6 +32,7 @@ from batch.engine.sanity import (
     InvalidRows,
     Timeouts,
 )
+from batch.engine.second_opinions import SecondOpinions
 from batch.engine.task import Task
 from batch.errors import BatchError
 from batch.limits.circuit_breaker import FIRST_PROBE
@@ -83,6 +85,7 @@ class Judge:
         self._healths = Healths(
             policy, limiters, jitter, succeeded=standing.succeeded, patience=standing.patience
         )
+        self._opinions = SecondOpinions(self._healths, policy.max_delay)
         self._budget = retry.Budget(standing.share)
         self._held_back = HeldBack(standing.succeeded, standing.doubted, standing.accepts_all)
         self._invalid_rows = InvalidRows(standing.accepts_all)
@@ -122,6 +125,8 @@ class Judge:
                 yield from self._pause(task, attempt, judged, now)
             case Reject(stream_options=True) if request.stream_options:
                 yield from self._without_options(task, attempt)
+            case Reject() if elsewhere := self._opinions.wanted(task, attempt, judged):
+                yield Wait(*elsewhere)
             case Reject(error_class, message, code):
                 error = Error(error_class, message, code, judged.completion)
                 yield from self._rejected(Failure(request, task.tries, error), now)
@@ -169,6 +174,7 @@ class Judge:
             yield from self._failed(failure)
         result = self._maker.accepted(request, task.tries, completion)
         yield Done(result)
+        yield from self._opinions.answered(task)
         if "model_differs" in result.flags:
             text = MODEL_DIFFERS.format(served=result.served_model, asked=result.model)
             yield from self._notice("model_differs", text)
@@ -202,6 +208,7 @@ class Judge:
             held = refusals.hold(again, attempt, now)
             yield from self._give_up(at, held.reason)
             others_succeed = others_succeed or not held.back
+            again = self._not_waiting_here(again, attempt.member)
         chances = outages.noted(task.chances.after(again, others_succeed), now)
         delay = retry.delay(self._policy, chances, again, self._jitter(), others_succeed)
         down = outages.is_outage(
@@ -222,6 +229,17 @@ class Judge:
         if not (again.refused or again.at_once or down or outages.last_tries):
             delay = max(delay, self._budget.wait(again, now, self._policy.max_delay))
         yield Wait(msgspec.structs.replace(task, chances=chances), delay)
+
+    def _not_waiting_here(self, again: TryAgain, member: int) -> TryAgain:
+        """`again` for the row: it waits no longer than until another endpoint takes requests, and not for
+        long where that is unknown.
+        """
+        if again.wait is None or not self._healths.others_are_there(member):
+            return again
+        elsewhere = self._healths.held_up_elsewhere({member})
+        most = elsewhere if math.isfinite(elsewhere) else self._policy.max_delay
+        wait = min(again.wait, most)
+        return msgspec.structs.replace(again, wait=wait)
 
     def _without_options(self, task: Task, attempt: Attempt) -> Iterator[Decision]:
         """The endpoint takes no `stream_options`: the row is asked again at once, without them, and

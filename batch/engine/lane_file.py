@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from batch.engine.lanes import Lane, Lanes, Way
@@ -34,12 +35,27 @@ class LaneFile:
         self._say = say
         self._text = ""
         self._complaint = ""
+        self._crossed_out: set[int] = set()  # endpoints whose line has gone, perhaps to come back
 
-    async def follow(self) -> None:
-        """Until it is cancelled."""
+    @asynccontextmanager
+    async def followed(self) -> AsyncIterator[None]:
+        """Meanwhile it is looked at again and again.  Where that cannot go on, the run does."""
+        following = asyncio.create_task(self._follow())
+        following.add_done_callback(self._tell)
+        try:
+            yield
+        finally:
+            following.cancel()
+            await asyncio.wait({following})
+
+    async def _follow(self) -> None:
         while True:
             await asyncio.sleep(EVERY)
             await self.look()
+
+    def _tell(self, following: asyncio.Task[None]) -> None:
+        if not following.cancelled() and (error := following.exception()) is not None:
+            self._say(f"{self._path} is looked at no more: {error!r}")
 
     async def look(self) -> None:
         """Do what has changed since the last look."""
@@ -56,27 +72,36 @@ class LaneFile:
         except ValueError as error:
             self._complain(str(error))
             return
-        there = {lane.way.endpoint.base_url or "": lane for lane in self._lanes.there}
+        asked = {_url(lane): lane for lane in self._lanes.all if self._is_of_line(lane)}
         for url, line in listed.items():
-            lane = there.get(url)
-            if lane is None:
-                await self._join(line)
-            else:
-                lane.weight = line.weight
-        for url, lane in there.items():
-            if url not in listed and url not in self._named:
+            if url not in self._named:
+                await self._ask(line, asked.get(url))
+        for url, lane in asked.items():
+            if url not in listed:
                 self._drain(lane)
 
-    async def _join(self, line: Listed) -> None:
+    def _is_of_line(self, lane: Lane) -> bool:
+        """Whether an endpoint is there for its line, or has left though that is there: it has refused."""
+        return lane.number not in self._crossed_out and _url(lane) not in self._named
+
+    async def _ask(self, line: Listed, lane: Lane | None) -> None:
+        """As the line says; one that has left is not asked again."""
         try:
-            lane = await self._lanes.join(self._way(line))
+            way = self._way(line)
+            if lane is not None:
+                lane.weight = way.share.weight
+                return
+            lane = await self._lanes.join(way)
         except BatchError as error:
             self._complain(str(error))
         else:
             self._say(f"{lane.name} is asked, too")
 
     def _drain(self, lane: Lane) -> None:
-        if len(self._lanes.there) > 1:
+        if lane.limiter.is_gone:
+            self._crossed_out.add(lane.number)
+        elif len(self._lanes.there) > 1:
+            self._crossed_out.add(lane.number)
             self._lanes.leave(lane.number, f"{self._path.name} no longer names it")
         else:
             self._complain(f"it names none that is there: {lane.name} stays")
@@ -85,3 +110,7 @@ class LaneFile:
         if why != self._complaint:
             self._complaint = why
             self._say(f"{self._path}: {why}; the endpoints stay as they are")
+
+
+def _url(lane: Lane) -> str:
+    return lane.way.endpoint.base_url or ""

@@ -68,9 +68,11 @@ class Lanes:
         joined: Callable[[int, Way], object],
         say: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
+        workers: int = 1,
     ) -> None:
         """`limits` are those of the run, `most` may be in flight in all; `clients` makes the client of an
-        endpoint, by its number; `joined` hears of each before it is asked.
+        endpoint, by its number; `joined` hears of each before it is asked.  Of several `workers` that
+        share the run, these are the limits of one.
         """
         self.crossing = Crossing()
         self.limiters: list[Limiter] = []
@@ -81,6 +83,7 @@ class Lanes:
         self._joined = joined
         self._say = say
         self._clock = clock
+        self._workers = workers
         self._lanes: list[Lane] = []
         self._open = AsyncExitStack()
 
@@ -115,6 +118,7 @@ class Lanes:
             clock=self._clock,
             say=lambda text: self._say(f"{lane.name}: {text}"),
             crossing=self.crossing,
+            workers=self._workers,
         )
         client = await self._open.enter_async_context(self._clients(number, way))
         lane = Lane(number, way, client, limiter)

@@ -33,16 +33,15 @@ class Outages:
         number: int = 0,
         succeeded: bool = False,
         patience: float = START_PATIENCE,
-        everywhere: CircuitBreaker | None = None,
     ) -> None:
         """`number` is that of the endpoint.  `succeeded`: it has answered in an earlier start.
         `patience`: seconds in which one that nothing has ever been heard of must come up.
-        `everywhere` hears of the failures at all endpoints, where there are several.
         """
         self._policy = policy
         self._number = number
         self._patience = patience
-        self._everywhere = everywhere
+        self.everywhere: CircuitBreaker | None = None
+        """It hears of the failures at all endpoints, where there are several."""
         self._limiter = limiter
         self._has_answered = False
         self._succeeded = succeeded
@@ -63,8 +62,8 @@ class Outages:
 
     def answered(self, now: float, took: float) -> None:
         """The endpoint has given an answer, after so many seconds."""
-        if self._everywhere is not None:
-            self._everywhere.answered(now, now - took)
+        if self.everywhere is not None:
+            self.everywhere.answered(now, now - took)
         self._has_answered = self._succeeded = True
         self._silent_since, self.last_tries = None, False
 
@@ -83,8 +82,8 @@ class Outages:
         if self._number in chances.firsts:
             return chances
         firsts = {**chances.firsts, self._number: FirstFailure(self._limiter.circuit.answers, now)}
-        if self._everywhere is not None:
-            firsts.setdefault(EVERYWHERE, FirstFailure(self._everywhere.answers, now))
+        if self.everywhere is not None:
+            firsts.setdefault(EVERYWHERE, FirstFailure(self.everywhere.answers, now))
         return msgspec.structs.replace(chances, firsts=firsts)
 
     def is_outage(
@@ -127,10 +126,11 @@ class Outages:
         self, row: int, why: str, chances: Chances, now: float, sent: float
     ) -> bool:
         """Whether other rows fail, too: here, or wherever they go."""
-        here, all_of_them = self._limiter.circuit.fails_for_many(now), self._everywhere
+        here, all_of_them = self._limiter.circuit.fails_for_many(now), self.everywhere
         if all_of_them is None:
             return here
-        unanswered = chances.firsts[EVERYWHERE].answers_before == all_of_them.answers
+        first = chances.firsts.get(EVERYWHERE)
+        unanswered = first is None or first.answers_before == all_of_them.answers
         all_of_them.failed(row, why, now, sent, unanswered=unanswered)
         return here or all_of_them.fails_for_many(now)
 

@@ -18,15 +18,16 @@ from batch.limits import pool
 from batch.limits.crossing import Obstacle
 from batch.limits.gate import Gate
 from batch.limits.limiter import Limiter
+from batch.limits.pool import NEW, Past
 from batch.limits.token_reservations import TooLarge
-from batch.model import Attempt, Request
+from batch.model import Attempt, Request, Usage
 from batch.outcome import Accept, Outcome, Reject
 from batch.results import Error
 from batch.store.writer import Store
 from batch.tries import Try
 
-MOST_REMEMBERED = 10_000
-"""Rows that wait for another try of which it is known where they failed."""
+SOON = 5.0
+"""Seconds for which a row that was refused at one endpoint waits for another before all others."""
 MOST_SHOWN = 4
 """Endpoints that are shown one by one."""
 
@@ -81,10 +82,12 @@ class PooledSender:
         return Obstacle(least.kind, f"all {every}: {least.why}", f"all {every}: {least.words}")
 
     def words(self) -> str:
-        """What requests wait for, or what each endpoint has in flight, for a person."""
+        """See Sender."""
         obstacle = self.obstacle()
-        if obstacle is not None:
-            return obstacle.words
+        return "" if obstacle is None else obstacle.words
+
+    def shown(self) -> str:
+        """What each endpoint has in flight, for a person."""
         there = self._lanes.there
         down = sum(lane.is_down for lane in there)
         if len(there) > MOST_SHOWN:
@@ -95,9 +98,9 @@ class PooledSender:
         """See Sender."""
         return max((lane.client.oldest() for lane in self._lanes.all), default=0.0)
 
-    async def admit(self, request: Request) -> bool:
+    async def admit(self, request: Request, past: Past = NEW) -> bool:
         """See Layer."""
-        return await self._outermost.admit(request)
+        return await self._outermost.admit(request, past)
 
     def adapted(self, request: Request) -> Request:
         """The request as the endpoint that was chosen takes it."""
@@ -124,21 +127,19 @@ class _Chosen:
         self._lanes = lanes
         self._prefixes = Prefixes() if affinity else None
         self._at: dict[int, Lane] = {}  # row in flight -> where
-        self._failed_at: dict[int, int] = {}  # row that waits -> where it has failed
         self._closed = False
 
-    async def admit(self, request: Request) -> bool:
-        avoided = self._failed_at.pop(request.row, None)
+    async def admit(self, request: Request, past: Past = NEW) -> bool:
         prefix = None if self._prefixes is None else self._prefixes.of(request)
         changed = self._lanes.crossing.changed
         while not self._closed:
             changed.clear()
-            wait, lanes = self._ready(request)
+            wait, lanes = self._ready(request, self._there(past))
             chosen = pool.pick(
                 [lane.candidate() for lane in lanes],
                 prefix=prefix,
                 names=self._names() if prefix is not None else (),
-                avoided=avoided,
+                avoided=past.failed,
             )
             if chosen is not None:
                 self._at[request.row] = lane = self._lanes.all[chosen.number]
@@ -169,17 +170,20 @@ class _Chosen:
         lane, attempt = self._at.pop(request.row), done.attempt
         if isinstance(judged, Reject) and judged.stream_options:
             lane.client.leave_out_stream_options()
-        elif not isinstance(judged, Accept | Reject) and len(self._failed_at) < MOST_REMEMBERED:
-            self._failed_at[request.row] = lane.number
         lane.limiter.release(request, tokens(attempt, judged))
         lane.limiter.read_headers(attempt.headers, attempt.started_at + attempt.latency_s)
 
-    def _ready(self, request: Request) -> tuple[float | None, list[Lane]]:
+    def _there(self, past: Past) -> list[Lane]:
+        """The endpoints that are there, but for those that refused the row, if there is another."""
+        there = self._lanes.there
+        others = [lane for lane in there if lane.number not in past.refused]
+        return others if any(lane.limiter.held_up <= SOON for lane in others) else there
+
+    def _ready(self, request: Request, there: list[Lane]) -> tuple[float | None, list[Lane]]:
         """The endpoints that may be asked now, and seconds until another may; None where that takes a
         change.  Raises Unsendable for a request that is too large for all.
         """
         ready, waits, large = [], [], None
-        there = self._lanes.there
         for lane in there:
             try:
                 wait = lane.limiter.when(request)
@@ -213,7 +217,7 @@ class _OfRun:
         self._inner = inner
         self._limiter = limiter
 
-    async def admit(self, request: Request) -> bool:
+    async def admit(self, request: Request, past: Past = NEW) -> bool:
         try:
             if not await self._limiter.admit(request):
                 return False
@@ -221,7 +225,7 @@ class _OfRun:
             raise Unsendable(Error("too_large", str(error))) from None
         admitted = False
         try:
-            admitted = await self._inner.admit(request)
+            admitted = await self._inner.admit(request, past)
         finally:
             if not admitted:
                 self._limiter.release(request, 0)
@@ -229,6 +233,8 @@ class _OfRun:
 
     def settle(self, request: Request, done: Try, judged: Outcome) -> None:
         self._inner.settle(request, done, judged)
+        if isinstance(judged, Accept):
+            self._limiter.learn(request, judged.completion.usage or Usage())
         self._limiter.release(request, tokens(done.attempt, judged))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from hashlib import blake2b
 from typing import Any
 
 import msgspec
@@ -12,6 +14,10 @@ USER_BYTES = 256
 """Bytes of the user's text that count."""
 MANY = 16
 """So many system prompts are no variants of one: each tells enough by itself, whatever is asked."""
+
+HASH_BYTES = 16
+DEEPEST = 8
+"""Levels of a content in which texts are looked for; parts of a message have three."""
 
 
 class _Message(msgspec.Struct):
@@ -35,35 +41,54 @@ class Prefixes:
     """
 
     def __init__(self) -> None:
-        self._systems: set[bytes] = set()  # at most MANY
+        self._systems: set[bytes] = set()  # hashes; at most MANY
 
     def of(self, request: Request) -> bytes | None:
-        """How a prompt begins; None where the body tells nothing of it."""
+        """The hash of how a prompt begins; None where the body tells nothing of it."""
         try:
             body = _bodies.decode(request.body)
         except msgspec.DecodeError:
             return None
-        system, user = _parts(body)
+        begins, user = _parts(body)
+        system = begins.digest()
         if len(self._systems) < MANY:
             self._systems.add(system)
-            return system + b"\0" + user[:USER_BYTES]
+            begins.update(_beginning(user))
+            return begins.digest()
         return system
 
 
-def _parts(body: _Body) -> tuple[bytes, bytes]:
-    """What stands before the user's text, and that."""
-    texts = [body.instructions or ""]
+def _parts(body: _Body) -> tuple[blake2b, Any]:
+    """What stands before the user's text, hashed, and that."""
+    before = blake2b(digest_size=HASH_BYTES)
+    for text in _texts(body.instructions):
+        before.update(_bytes(text))
     for message in body.messages:
         if message.role not in ("system", "developer"):
-            return _bytes("\0".join(texts)), _bytes(_text(message.content))
-        texts.append(_text(message.content))
-    return _bytes("\0".join(texts)), _bytes(_text(body.input or body.prompt))
+            return before, message.content
+        before.update(b"\0")
+        for text in _texts(message.content):
+            before.update(_bytes(text))
+    return before, body.input or body.prompt
 
 
-def _text(content: Any) -> str:
+def _beginning(content: Any) -> bytes:
+    """The first bytes of a text, or of those in a list of parts; of an image no more is read."""
+    found = b"\0"
+    for text in _texts(content):
+        found += _bytes(text[:USER_BYTES])
+        if len(found) > USER_BYTES:
+            break
+    return found[: USER_BYTES + 1]
+
+
+def _texts(content: Any, depth: int = 0) -> Iterator[str]:
+    """All texts in what JSON says, from the first to the last."""
     if isinstance(content, str):
-        return content
-    return "" if content is None else msgspec.json.encode(content).decode()
+        yield content
+    elif isinstance(content, list | dict) and depth < DEEPEST:
+        for each in content.values() if isinstance(content, dict) else content:
+            yield from _texts(each, depth + 1)
 
 
 def _bytes(text: str) -> bytes:

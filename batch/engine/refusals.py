@@ -62,17 +62,22 @@ class Refusals:
         if self._is_too_long(again.wait or 0.0, now):
             longest = again.wait or again.reset or 0.0
             reason = stop_reasons.out_of_patience(longest, again.message, self._policy.max_wait)
+            self._hold(again, attempt, now, alone)
             return Held(True, reason)
+        return Held(self._hold(again, attempt, now, alone))
+
+    def _hold(self, again: TryAgain, attempt: Attempt, now: float, alone: bool) -> bool:
+        """Whether all requests are held back, which they are from now on."""
         why = f"{attempt.status} {stop_reasons.excerpt(again.message).rstrip('. ')}"
         if not again.refused:  # it failed, and says when to come back
             self._limiter.pause_until(now + (again.wait or 0.0), why)
-            return Held(True)
+            return True
         if not self._limiter.refused(again.wait, again.reset, attempt.latency_s, why):
-            return Held(False)
+            return False
         if not alone and (again.wait or 0.0) < SHORT_WAIT:
             times = max(1, self._limiter.refusals)
             self._limiter.pause_until(now + retry.backoff(self._policy, times, self._jitter()), why)
-        return Held(True)
+        return True
 
     def _is_too_long(self, wait: float, now: float) -> bool:
         waited = 0.0 if self._since is None else now - self._since

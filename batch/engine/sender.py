@@ -15,6 +15,7 @@ from batch.engine import stop_reasons
 from batch.limits.crossing import Obstacle
 from batch.limits.gate import Gate
 from batch.limits.limiter import Limiter
+from batch.limits.pool import NEW, Past
 from batch.limits.token_reservations import TooLarge
 from batch.model import Attempt, Request
 from batch.outcome import Accept, Outcome, Reject
@@ -35,9 +36,9 @@ class Unsendable(Exception):
 class Layer(Protocol):
     """One thing that happens to every request."""
 
-    async def admit(self, request: Request) -> bool:
-        """Wait until the request may leave; False when none leaves any more.  Raises Unsendable for
-        this request, and Stopped where no request may leave.
+    async def admit(self, request: Request, past: Past = NEW) -> bool:
+        """Wait until the request may leave, whose row was where `past` tells; False when none leaves any
+        more.  Raises Unsendable for this request, and Stopped where no request may leave.
         """
 
     @property
@@ -88,13 +89,17 @@ class Sender:
         """What requests wait for, for a person; empty when they do not."""
         return self._limiter.words()
 
+    def shown(self) -> str:
+        """What each of several endpoints has in flight: here is one."""
+        return ""
+
     def oldest(self) -> float:
         """Seconds since the oldest request that is under way was sent; 0 where there is none."""
         return self._wire.oldest()
 
-    async def admit(self, request: Request) -> bool:
+    async def admit(self, request: Request, past: Past = NEW) -> bool:
         """See Layer."""
-        return await self._outermost.admit(request)
+        return await self._outermost.admit(request, past)
 
     def adapted(self, request: Request) -> Request:
         """The request as this endpoint takes it."""
@@ -119,7 +124,7 @@ class _Wire:
         self._client = client
         self.send = client.send
 
-    async def admit(self, request: Request) -> bool:
+    async def admit(self, request: Request, past: Past = NEW) -> bool:
         return True
 
     def oldest(self) -> float:
@@ -155,9 +160,9 @@ class _Rated:
         self._inner = inner
         self._limiter = limiter
 
-    async def admit(self, request: Request) -> bool:
+    async def admit(self, request: Request, past: Past = NEW) -> bool:
         try:
-            return await self._limiter.admit(request) and await self._inner.admit(request)
+            return await self._limiter.admit(request) and await self._inner.admit(request, past)
         except TooLarge as error:
             raise Unsendable(Error("too_large", str(error))) from None
 
@@ -176,7 +181,7 @@ class Capped:
         self._inner = inner
         self._reservations = reservations
 
-    async def admit(self, request: Request) -> bool:
+    async def admit(self, request: Request, past: Past = NEW) -> bool:
         reservations = self._reservations
         try:
             affordable = await reservations.reserve(request)
@@ -187,7 +192,7 @@ class Capped:
             raise stop_reasons.cap_reached(budget.cap, budget.spent, reservations.wanted)
         admitted = False
         try:
-            admitted = await self._inner.admit(request)
+            admitted = await self._inner.admit(request, past)
         finally:
             if not admitted:
                 reservations.give_back(request)

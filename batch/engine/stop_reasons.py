@@ -48,6 +48,11 @@ def refused(error_class: str, message: str, attempt: Attempt) -> Stopped:
     )
 
 
+def refused_alone(status: int | None, message: str) -> Stopped:
+    """An endpoint refuses what another has answered."""
+    return Stopped(f"it refuses what another answers (HTTP {status}): {message}")
+
+
 def out_of_patience(wait: float, message: str, longest: float) -> Stopped:
     """`wait` is the seconds the server asks for, or takes to fill its limit; 0 or infinite where it does
     not say.  `longest` is the job's retry.max_wait.

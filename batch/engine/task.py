@@ -6,9 +6,15 @@ import msgspec
 
 from batch import apis
 from batch.engine.retry import FLEX_TRIES, Chances
+from batch.limits.pool import NEW, Past
 from batch.model import Request, Row
 from batch.outcome import GENERATED
 from batch.tries import Try
+
+ELSEWHERE = "elsewhere"
+"""The chance of a row that is refused at one endpoint: to be asked at another."""
+OF_ONE = frozenset({"invalid_request", "blocked", "context_length", "too_large"})
+"""Error classes of what one endpoint refuses and another may answer."""
 
 
 class Task(msgspec.Struct, frozen=True, gc=False):
@@ -27,6 +33,17 @@ class Task(msgspec.Struct, frozen=True, gc=False):
         if not self.chances.used:
             return request
         return apis.in_standard_tier(request) if self._leaves_flex else request
+
+    @property
+    def past(self) -> Past:
+        """Where it was."""
+        if not self.tries:
+            return NEW
+        refused: frozenset[int] = frozenset()
+        if self.chances.of(ELSEWHERE):
+            members = [each.attempt.member for each in self.tries if each.error_class in OF_ONE]
+            refused = frozenset(members)
+        return Past(self.tries[-1].attempt.member, refused)
 
     @property
     def _leaves_flex(self) -> bool:

@@ -9,6 +9,9 @@ import msgspec
 
 from batch.limits.gate import Gate
 
+A_YEAR = 365 * 86_400.0
+"""Seconds; of a longer wait no moment is told."""
+
 
 class Obstacle(msgspec.Struct, frozen=True):
     """Why nothing leaves.  `kind` is down, refused or rate; `why` stays the same while it lasts, and
@@ -29,8 +32,10 @@ class Obstacle(msgspec.Struct, frozen=True):
     @classmethod
     def refused(cls, reason: str, wait: float) -> Obstacle:
         """The server wants nothing for so many seconds."""
-        until = time.strftime("%H:%M:%S", time.localtime(time.time() + wait))
-        why = f"{reason}: until {until}"
+        why = f"{reason}: nobody knows until when"
+        if wait < A_YEAR:
+            until = time.strftime("%H:%M:%S", time.localtime(time.time() + wait))
+            why = f"{reason}: until {until}"
         return cls("refused", why, why)
 
     @classmethod

@@ -50,8 +50,8 @@ class Limiter:
         self.most = most
         self._clock = clock
         faults = FAULTS if crossing is None else FAULTS_OF_ONE
-        crossing = crossing or Crossing()
-        self.gate = crossing.gate
+        waits_at = crossing or Crossing()
+        self.gate = waits_at.gate
         self.is_gone = False
         """Whether the endpoint is asked no more."""
         self.circuit = CircuitBreaker(faults)
@@ -68,7 +68,7 @@ class Limiter:
         self._paused_until = 0.0
         self._reason = ""
         self._episode_began = 0.0
-        self._changed = crossing.changed
+        self._changed = waits_at.changed
         self._ticket = Ticket(self._rates, self._changed)
         self._waiting: asyncio.Timeout | None = None  # of the request that waits at the gate
         self._closed = False
@@ -84,9 +84,13 @@ class Limiter:
         now = self._clock()
         self.answered(took)
         self.refusals = 0
-        self._tokens.learn(request, usage)
+        self.learn(request, usage)
         self._concurrency.answered(usage.output_tokens or 1, self.in_flight + 1, now)
         self._answered_at_rate(now - took, now)
+
+    def learn(self, request: Request, usage: Usage) -> None:
+        """So much is what an answer used: what requests take is known better from now on."""
+        self._tokens.learn(request, usage)
 
     def answered(self, took: float) -> None:
         """The endpoint has answered, if only with an error of the row: it is there."""
@@ -280,20 +284,25 @@ class Limiter:
         if self.gate.locked():
             self._wake()
 
+    @property
+    def held_up(self) -> float:
+        """Seconds for which nothing leaves but probes; infinite where nobody knows."""
+        if self.is_gone or self.circuit.open_since is not None:
+            return float("inf")
+        return max(0.0, self._paused_until - self._clock())
+
     def obstacle(self) -> Obstacle | None:
         """What requests wait for; None when they do not."""
-        now = self._clock()
         if self.circuit.open_since is not None:
-            return Obstacle.down(self.circuit.why, now - self.circuit.open_since)
-        if (wait := self._paused_until - now) > 0:
+            return Obstacle.down(self.circuit.why, self._clock() - self.circuit.open_since)
+        if (wait := self.held_up) > 0:
             return Obstacle.refused(self._reason, wait)
         rate = self._rates.waited_for()
         return None if rate is None else Obstacle.used_up(rate)
 
     def words(self) -> str:
         """`obstacle` in words, empty when there is none."""
-        obstacle = self.obstacle()
-        return "" if obstacle is None else obstacle.words
+        return "" if (found := self.obstacle()) is None else found.words
 
     def _needed(self, request: Request) -> Estimate:
         per_minute = self._rates.tokens_per_minute

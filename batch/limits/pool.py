@@ -59,6 +59,19 @@ class Share(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         )
 
 
+class Past(msgspec.Struct, frozen=True):
+    """Where a row was before: the endpoint that has just `failed` it, and those that `refused` it as no
+    other may.
+    """
+
+    failed: int | None = None
+    refused: frozenset[int] = frozenset()
+
+
+NEW = Past()
+"""A row that was nowhere yet."""
+
+
 class Candidate(msgspec.Struct, frozen=True):
     """An endpoint that may be asked now, and what it has in flight."""
 

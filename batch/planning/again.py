@@ -45,7 +45,7 @@ def chosen(
         raise UsageError(f"--set {beyond[0]}: a retry cannot change that")
     failed_so = sorted(classes) if classes or flags else sorted(TRANSIENT | FINAL)
     made = Again(datetime.now(UTC).isoformat(timespec="seconds"), failed_so, sorted(flags), changed)
-    return spec.check(known.job, given=known.over), made
+    return spec.check(known.tables, given=known.over), made
 
 
 def _all_known(flag: str, given: Sequence[str], known: Iterable[str]) -> None:

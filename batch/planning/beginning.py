@@ -72,7 +72,7 @@ def plan_of(
         state="running",
         prices=price_lists.snapshot(),
         data=data or known.data,
-        retries=[*known.retries, again] if again else known.retries,
+        retries=[*known.retries, plan.told(again)] if again else known.retries,
     )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from batch.errors import UsageError
+from batch.errors import JobError, UsageError
 from batch.limits import pool
 from batch.limits.pool import Listed
 from batch.places import Place
@@ -27,7 +27,10 @@ def with_listed(job: Job) -> Job:
         raise UsageError(f"[pool] urls_file: {path}: {error}") from None
     places = [place for place in job.places if place.endpoint.base_url is not None]
     known = {place.endpoint.base_url for place in places}
-    places += [place(job, line) for line in lines if line.url not in known]
+    try:
+        places += [place(job, line) for line in lines if line.url not in known]
+    except JobError as error:
+        raise UsageError(f"[pool] urls_file: {path}: {error}") from None
     if not places:
         raise UsageError(f"[pool] urls_file: {path} names no URL")
     first, *others = places
@@ -39,6 +42,8 @@ def place(job: Job, line: Listed) -> Place:
     Raises JobError for what is no URL.
     """
     at = msgspec.structs.replace(job.endpoint, base_url=line.url, name=None)
+    if at.local:
+        raise JobError(f"{line.url}: the embedded model stands alone")
     endpoint.check(at)
     share = msgspec.structs.replace(job.share, weight=job.share.weight * line.weight)
     return Place(at, share)

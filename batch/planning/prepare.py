@@ -159,7 +159,7 @@ class Prepared:
         url = self.url_of(at)
         private = hosts.is_private(endpoint.host_of(url))
         seller = prices.seller(url, at.provider, private=private, local=at.local)
-        return Pricer(self.asked.prices, seller)
+        return Pricer(self.asked.prices, seller, at.model)
 
     def place(self, api: str) -> str:
         """Where requests to an API go, for a person."""
@@ -257,7 +257,9 @@ def _first_of_new(
     first = first_rows.of_new(sample, before.asker, before.terms, worst)
     notices = (*sources.notices(before.source), *first.notices)
     if offered is not None:
-        unlisted = model_list.unlisted(set(first.models), offered.names())
+        named = before.asked.endpoint.model
+        wanted = set(first.models) if named is None else {named}
+        unlisted = model_list.unlisted(wanted, offered.names())
         notices += (unlisted,) if unlisted is not None else ()
     return first, notices
 

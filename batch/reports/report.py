@@ -250,7 +250,8 @@ def _unanswered(path: Path, known: Plan) -> Unanswered:
 def _pricer(known: Plan) -> Pricer:
     """By the prices of the run's job and the lists of those who sell at its endpoints."""
     own = msgspec.convert(known.job.get("prices") or {}, dict[str, Price])
-    return Pricers([Pricer(own, _seller(table)) for table in places.tables_of(known.job)])
+    tables = places.each_of(known.job)
+    return Pricers([Pricer(own, _seller(table), table.get("model")) for table in tables])
 
 
 def _seller(table: dict[str, Any]) -> Seller:

@@ -76,7 +76,7 @@ def by_lists(own: dict[str, Price], name: str | None) -> Costing:
 def _of_run(run: Plan) -> Quoting:
     """By the prices of the run's job, and the list of whoever sold at the endpoint."""
     own = msgspec.convert(run.job.get("prices") or {}, dict[str, Price])
-    tables = places.tables_of(run.job)
+    tables = places.each_of(run.job)
 
     @lru_cache(256)
     def pricer(place: str | None) -> Pricer:
@@ -84,20 +84,21 @@ def _of_run(run: Plan) -> Quoting:
             return Pricer(own, Seller())
         url, local = f"https://{place}", place == "local"
         private = hosts.is_private(endpoint.host_of(url))
-        provider = _provider(tables, place)
-        return Pricer(own, prices.seller(url, provider, private=private, local=local))
+        table = _table(tables, place)
+        seller = prices.seller(url, table.get("provider"), private=private, local=local)
+        return Pricer(own, seller, table.get("model"))
 
     return lambda names, tier, place, at: pricer(place).quote(names, tier, at)
 
 
-def _provider(tables: list[dict[str, Any]], place: str) -> str | None:
-    """Whose list a job says holds at an endpoint: its only one, or that of this name, or this host."""
+def _table(tables: list[dict[str, Any]], place: str) -> dict[str, Any]:
+    """What a job says of an endpoint: its only one, or that of this name, or this host."""
     name, host = place.rpartition("#")[2], endpoint.host_of(f"https://{place}")
     for table in tables:
         there = endpoint.host_of(table.get("base_url") or "") == host
         if len(tables) == 1 or (table.get("name") == name if "#" in place else there):
-            return table.get("provider")
-    return None
+            return table
+    return {}
 
 
 def _recorded(rows: pa.Table) -> _Costs:

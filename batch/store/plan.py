@@ -103,6 +103,17 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         return self.format == PLANNED
 
     @property
+    def tables(self) -> dict[str, Any]:
+        """The tables of the job, with which it may be carried out again: without the headers whose values
+        were not kept.
+        """
+        found = self.job.get("endpoint")
+        if found is None:
+            return self.job
+        many = isinstance(found, list)
+        return {**self.job, "endpoint": [*map(_with_kept, found)] if many else _with_kept(found)}
+
+    @property
     def keys(self) -> str:
         """How the idempotency keys of its requests begin: a retry wants other answers."""
         return f"{self.run_id}-{len(self.retries)}" if self.retries else self.run_id
@@ -144,11 +155,35 @@ def _without_values(endpoint: dict[str, Any]) -> dict[str, Any]:
     """One table, whose headers keep their names."""
     if not endpoint.get("headers"):
         return endpoint
-    kept = {
-        name: value if value.startswith("$") else None
-        for name, value in endpoint["headers"].items()
-    }
-    return {**endpoint, "headers": kept}
+    return {**endpoint, "headers": _names_of_variables(endpoint["headers"])}
+
+
+def _names_of_variables(headers: dict[str, str]) -> dict[str, str | None]:
+    return {name: value if value.startswith("$") else None for name, value in headers.items()}
+
+
+def _with_kept(endpoint: dict[str, Any]) -> dict[str, Any]:
+    """One table, with the headers whose values are known."""
+    if not endpoint.get("headers"):
+        return endpoint
+    known = {name: value for name, value in endpoint["headers"].items() if value is not None}
+    return {**endpoint, "headers": known}
+
+
+def told(again: Again) -> Again:
+    """A retry as it is kept: without the values of headers that it gave, as a job is."""
+    kept: dict[str, Any] = {}
+    for key, value in again.settings.items():
+        match key.split("."):
+            case ["endpoint"]:
+                kept[key] = without_secrets({key: value})[key]
+            case ["endpoint", "headers"]:
+                kept[key] = _names_of_variables(value)
+            case ["endpoint", "headers", *_]:
+                kept[key] = _names_of_variables({key: value})[key]
+            case _:
+                kept[key] = value
+    return msgspec.structs.replace(again, settings=kept)
 
 
 def read(run: Path) -> Plan | None:

@@ -124,6 +124,7 @@ def target(endpoint: Endpoint, environment: dict[str, str]) -> Target:
             f"no API key for {host}: set the environment variable {variable},"
             " or use --local for the embedded model"
         )
+    _check_host(base_url)
     proxy = proxies.of(parts, environment)
     if proxy is not None and (password := urlsplit(proxy.url).password):
         secrets += [password, unquote(password)]
@@ -161,7 +162,9 @@ def address(endpoint: Endpoint, environment: dict[str, str]) -> str:
 def check(endpoint: Endpoint) -> None:
     """Raises JobError for a base URL in the job that is none, or would give a secret away."""
     if endpoint.base_url is not None and not endpoint.local:
-        _checked(address(endpoint, {}), endpoint)
+        url = address(endpoint, {})
+        _checked(url, endpoint)
+        _check_host(url)
 
 
 def _with_scheme(given: str) -> str:
@@ -183,6 +186,16 @@ def host_of(url: str) -> str:
     except ValueError:
         return ""
     return parts.hostname or ""
+
+
+def _check_host(url: str) -> None:
+    """Raises JobError for a URL that the HTTP library does not take: xn--a is no host."""
+    from yarl import URL
+
+    try:
+        _ = URL(url, encoded=True).host
+    except ValueError:  # UnicodeError, too
+        raise JobError(_no_url(url)) from None
 
 
 def _no_url(given: str) -> str:

@@ -322,3 +322,27 @@ def test_a_price_that_is_unknown_is_said_and_never_nothing(tmp_path):
     assert "cost      unknown" in summary.lines(ended(tmp_path, unpriced, misfit))
     assert "cost      unknown" in summary.lines(ended(tmp_path, misfit))
     assert summary.unpriced(ended(tmp_path, priced)) == []
+
+
+@pytest.mark.parametrize(
+    ("own", "sells", "usd"),
+    [
+        ({"m": 1.0, "east": 5.0}, Seller(), 5),
+        ({"m": 1.0}, Seller(), 1),
+        ({"east": 5.0}, Seller(), 5),
+        ({}, Seller("openai"), None),
+        ({}, Seller(), None),
+    ],
+)
+def test_an_endpoint_with_a_name_of_its_own_for_the_model_is_priced_by_that(own, sells, usd):
+    """What it cost, what it can cost and what it would cost agree."""
+    table = {name: Price(input=price, output=price) for name, price in own.items()}
+    pricer = Pricer(table, sells, "east")
+    tried = attempt(chat(1_000_000, 0, 0, 0), "whatever")
+    expected = None if usd is None else Decimal(usd)
+    found = cost(pricer, tried, "m")
+    assert (found and found[0]) == expected
+    assert pricer.at_most("m", 1_000_000, 0, NOON) == expected
+    quoted = pricer.quote(("whatever", "m"), None, NOON)
+    used = Usage(1_000_000, output_tokens=0)
+    assert (quoted and quoted.cost(used, NOON)) == expected

@@ -11,6 +11,7 @@ import pytest
 from batch.costs.prices import Pricer, Seller
 from batch.engine.decisions import Decision, Done, Held, Stop, Wait
 from batch.engine.events import Notice
+from batch.engine.health import Healths
 from batch.engine.judge import Judge, Standing
 from batch.engine.retry import Retry
 from batch.engine.task import Task
@@ -262,3 +263,18 @@ def test_after_a_stop_no_row_fails_for_want_of_chances() -> None:
     case = Case(Retry(max_attempts=1))
     case.judge.stop()
     assert told(case.decide(BROKEN)) == [0.0]
+
+
+def test_a_second_endpoint_that_joins_is_seen_together_with_the_first():
+    limiters = [Limiter(Limits(), 8)]
+    healths = Healths(Retry(), limiters, lambda: 0.5, succeeded=True)
+    assert healths.of(0).outages.everywhere is None
+    limiters.append(Limiter(Limits(), 8))
+    second = healths.of(1).outages.everywhere
+    assert second is not None and healths.of(0).outages.everywhere is second
+
+
+def test_a_refusal_by_the_only_endpoint_counts_however_long_a_row_may_wait():
+    case = Case(Retry(max_delay=float("inf")), succeeded=True)
+    decided = case.decide(refusal(400, code="context_length_exceeded"))
+    assert not any(isinstance(each, Wait) for each in decided)

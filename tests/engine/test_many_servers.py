@@ -6,6 +6,7 @@ Runs and servers have a time of their own, so what is counted is the same on a b
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import random
 from collections import OrderedDict
@@ -19,7 +20,10 @@ import pytest
 
 from batch import pooling, runner, spec
 from batch.engine.events import Event, Progressed
+from batch.engine.lane_file import LaneFile
+from batch.engine.lanes import Lanes
 from batch.errors import Stopped, StorageError, UsageError
+from batch.limits.limits import Limits
 from batch.limits.pool import Listed
 from batch.planning.prepare import prepare
 from batch.planning.terms import Terms
@@ -219,6 +223,91 @@ def test_a_file_that_is_spoilt_changes_nothing_and_is_told_once(pool, servers, t
     assert sum("line 1" in line for line in pool.said) == 1
 
 
+@pytest.mark.parametrize("line", ["http://[::1]x/v1", "https://xn--a", "local", "http://8.8.8.8"])
+def test_a_line_that_is_no_server_is_told_and_the_run_goes_on(pool, servers, tmp_path, line):
+    urls = tmp_path / "servers.txt"
+    urls.write_text("".join(f"{api.url}\n" for api in servers[:3]))
+
+    async def spoils():
+        await asyncio.sleep(3)
+        urls.write_text(f"{line}\n" + "".join(f"{api.url}\n" for api in servers))
+
+    prompts = texts(2_000)
+    listed = {"urls_file": str(urls), "affinity": "off"}
+    assert pool.run(prompts, spoils, endpoint={"api_key_env": ""}, pool=listed).exit_code == 0
+    answered(tmp_path / "run", prompts)
+    assert sum(str(urls) in said for said in pool.said) == 1
+    assert len(servers[3].ledger) > 100
+
+
+@pytest.mark.parametrize("line", ["http://[::1]x/v1", "https://xn--a", "local", "http://8.8.8.8"])
+def test_a_run_does_not_begin_with_a_line_that_is_no_server(pool, servers, tmp_path, line):
+    urls = tmp_path / "servers.txt"
+    urls.write_text(f"{servers[0].url}\n{line}\n")
+    with pytest.raises(UsageError, match=r"urls_file: .*servers\.txt: "):
+        pool.run(texts(5), endpoint={"api_key_env": ""}, pool={"urls_file": str(urls)})
+    assert pool.asked == [0] * 4
+
+
+def test_a_file_that_cannot_be_followed_any_more_ends_no_run(tmp_path):
+    """Whatever it is, it is said once, and what the run has goes on."""
+    path = tmp_path / "servers.txt"
+    said: list[str] = []
+    nobody: Any = None
+    path.write_text("http://a\n")
+
+    def way(line):
+        raise LookupError("no such thing")
+
+    async def story():
+        lanes = Lanes(Limits(), 8, nobody, nobody, said.append)
+        async with LaneFile(path, lanes, way, frozenset(), said.append).followed():
+            await asyncio.sleep(60)
+        return "ended"
+
+    assert virtual.play(story()) == "ended"
+    assert len(said) == 1 and "no such thing" in said[0]
+
+
+def test_a_server_that_was_refused_is_asked_again_when_its_line_comes_back(pool, servers, tmp_path):
+    """And not at any other change of the file."""
+    urls, counts = tmp_path / "servers.txt", []
+    every = [f"{api.url}\n" for api in servers]
+    urls.write_text("".join(every))
+    servers[0].always = REFUSED_KEY
+
+    async def changes():
+        for lines in (["# one more\n", *every], every[1:], every):
+            await asyncio.sleep(7)
+            counts.append(len(servers[0].ledger))
+            urls.write_text("".join(lines))
+        servers[0].always = None
+
+    prompts = texts(6_000)
+    listed = {"urls_file": str(urls), "affinity": "off"}
+    assert pool.run(prompts, changes, endpoint={"api_key_env": ""}, pool=listed).exit_code == 0
+    answered(tmp_path / "run", prompts)
+    assert counts[0] == counts[1] == counts[2] > 0
+    assert len(servers[0].ledger) > counts[2] + 100
+    assert sum("is asked no more" in line for line in pool.said) == 1
+
+
+def test_the_weights_of_the_job_hold_beside_those_of_the_file(pool, servers, tmp_path):
+    """A server of the file is as heavy as the job's, times what its line says; the job's own stays."""
+    urls = tmp_path / "servers.txt"
+    urls.write_text(f"{servers[0].url} 9\n{servers[1].url}\n{servers[2].url} 0.25\n")
+    pool.servers = servers[:3]
+    ended = pool.run(
+        texts(4_000),
+        endpoint={"base_url": servers[0].url, "api_key_env": "", "weight": 4},
+        pool={"urls_file": str(urls), "affinity": "off"},
+        limits={"concurrency": 36},
+    )
+    assert ended.exit_code == 0 and pool.seconds > 15
+    one, other, light = pool.asked
+    assert 0.8 < one / other < 1.25 and one > 2.5 * light
+
+
 def test_a_server_of_the_file_has_all_that_its_job_says_but_the_url(pool, servers, tmp_path):
     """Those that are there from the start, and one that joins: key, limits and weight."""
     urls = tmp_path / "servers.txt"
@@ -307,6 +396,19 @@ def test_each_server_keeps_the_limits_of_its_own(pool, servers, tmp_path):
     assert {row["endpoint"].partition("#")[2] for row in rows(tmp_path / "run")} == {"k5", "k10"}
 
 
+def test_a_run_learns_what_answers_take_of_its_tokens(pool, tmp_path):
+    """As where there is one server: they take far less than they may."""
+    prompts = texts(300)
+    ended = pool.run(
+        prompts,
+        request={"model": "m", "max_tokens": 1_000},
+        limits={"tokens_per_minute": 200_000, "concurrency": 32},
+    )
+    assert ended.exit_code == 0
+    answered(tmp_path / "run", prompts)
+    assert pool.seconds <= 15
+
+
 def test_the_concurrency_of_one_is_its_own(pool, servers):
     tables = [
         {"base_url": api.url, "api_key_env": "", "name": f"s{n}", "concurrency": 2 + n}
@@ -335,6 +437,59 @@ def test_a_server_without_room_is_its_own_matter(pool, servers, tmp_path, share)
     assert all(row["status"] == "ok" for row in rows(tmp_path / "run"))
 
 
+@pytest.mark.parametrize("at_first", [True, False])
+def test_a_server_that_names_a_long_wait_is_waited_for_by_nobody(pool, servers, tmp_path, at_first):
+    """Longer than a run has patience, and the others are free."""
+    full = dataclasses.replace(FULL, headers={"Retry-After": "1000"})
+    servers[0].always = full if at_first else None
+
+    async def fills_up():
+        await asyncio.sleep(1)
+        servers[0].always = full
+
+    prompts = texts(600)
+    assert pool.run(prompts, fills_up, pool={"affinity": "off"}).exit_code == 0
+    answered(tmp_path / "run", prompts)
+    assert pool.seconds <= 1.5 * 600 * LATENCY / 24
+    refused = sum(each.status == 429 for each in servers[0].ledger)
+    assert 0 < refused <= 32
+
+
+def test_a_server_that_is_full_for_ever_holds_no_row_while_the_others_are_down(
+    pool, servers, tmp_path
+):
+    """And those come back."""
+    daily = {"message": "Rate limit exceeded: free-models-per-day", "code": 429}
+    servers[0].always = Step(429, body={"error": daily})
+
+    async def outage():
+        await asyncio.sleep(0.5)
+        for api in servers[1:]:
+            api.always = Step(502)
+        await asyncio.sleep(60)
+        for api in servers[1:]:
+            api.always = None
+
+    prompts = texts(600)
+    assert pool.run(prompts, outage, pool={"affinity": "off"}).exit_code == 0
+    answered(tmp_path / "run", prompts)
+    assert 60 <= pool.seconds <= 150
+
+
+def test_a_row_waits_for_whichever_server_has_room_first(pool, servers, tmp_path):
+    for api, wait in zip(servers, ("100", "200", "300", "400"), strict=True):
+        api.always = dataclasses.replace(FULL, headers={"Retry-After": wait})
+
+    async def has_room():
+        await asyncio.sleep(99)
+        servers[0].always = None
+
+    prompts = texts(20)
+    assert pool.run(prompts, has_room, pool={"affinity": "off"}).exit_code == 0
+    answered(tmp_path / "run", prompts)
+    assert 100 <= pool.seconds <= 120
+
+
 def test_all_down_for_a_while_is_one_outage_and_fails_no_row(pool, servers, tmp_path):
     async def outage():
         await asyncio.sleep(2)
@@ -359,6 +514,56 @@ def test_a_server_that_refuses_key_or_model_leaves_with_one_line(pool, servers, 
     gone = [line for line in pool.said if "is asked no more" in line]
     assert len(gone) == 2 and all(str(api.port) in " ".join(gone) for api in servers[:2])
     assert max(pool.asked[:2]) <= 32
+
+
+WRONG = Step(400, body={"error": {"message": "top_k is not supported", "code": "unsupported"}})
+LONG = Step(400, body={"error": {"message": "too long", "code": "context_length_exceeded"}})
+
+
+@pytest.mark.parametrize(("wrong", "seconds"), [(1, 0), (2, 0), (3, 0), (1, 2)])
+def test_a_server_that_refuses_what_another_answers_leaves_with_one_line(
+    pool, servers, tmp_path, wrong, seconds
+):
+    """From the start, or later."""
+
+    async def goes_wrong():
+        await asyncio.sleep(seconds)
+        for api in servers[:wrong]:
+            api.always = WRONG
+
+    prompts = texts(600)
+    assert pool.run(prompts, goes_wrong, pool={"affinity": "off"}).exit_code == 0
+    answered(tmp_path / "run", prompts)
+    gone = [line for line in pool.said if "is asked no more" in line]
+    assert len(gone) == wrong and all("top_k is not supported" in line for line in gone)
+
+
+def test_a_row_that_two_servers_refuse_fails_and_no_server_leaves(pool, servers, tmp_path):
+    prompts = texts(400)
+    for api in servers:
+        api.script = {text: [WRONG, ...] for text in prompts[5::40]}
+    assert pool.run(prompts, pool={"affinity": "off"}).exit_code == 1
+    failed = [row for row in rows(tmp_path / "run") if row["status"] != "ok"]
+    assert [row["row"] for row in failed] == list(range(5, 400, 40))
+    assert {row["error_class"] for row in failed} == {"invalid_request"}
+    for row in failed:
+        places = [each["endpoint"] for each in row["attempt_log"]]
+        assert len(set(places)) == len(places) >= 2
+    assert [len(row["attempt_log"]) for row in failed[1:]] == [2] * 9
+    assert not any("is asked no more" in line for line in pool.said)
+
+
+def test_a_row_too_long_for_one_server_is_answered_by_another(pool, servers, tmp_path):
+    prompts = texts(400)
+    for api in servers[:2]:
+        api.script = {text: [LONG, ...] for text in prompts[::10]}
+    tables = [
+        {"base_url": api.url, "api_key_env": "", "name": f"s{n}"}
+        for n, api in enumerate((servers[0], servers[2]))
+    ]
+    assert pool.run(prompts, endpoint=tables, pool={"affinity": "off"}).exit_code == 0
+    answered(tmp_path / "run", prompts)
+    assert not any("is asked no more" in line for line in pool.said)
 
 
 def test_the_run_stops_when_none_is_left(pool, servers, tmp_path):
@@ -482,19 +687,50 @@ def test_each_server_has_its_key_and_its_name_for_the_model(pool, servers, tmp_p
     assert len({row["request_hash"] for row in made}) == 40
 
 
-def test_a_cap_counts_the_dearest(pool, servers, tmp_path):
-    """Prices by the name that each gives: one in a thousand of the other."""
+PER_MILLION = {"m": 1.0, "cheap": 10.0, "dear": 1000.0}
+
+
+@pytest.mark.parametrize("capped", [False, True])
+def test_a_cap_counts_the_dearest_by_the_name_that_each_gives_the_model(
+    pool, servers, tmp_path, capped
+):
+    tables = [
+        {"base_url": api.url, "api_key_env": "", "name": name, "model": name}
+        for api, name in zip(servers, ("dear", "cheap"), strict=False)
+    ]
+    pool.servers = servers[:2]
+    limits = {"concurrency": 16, **({"max_cost_usd": 1.0} if capped else {})}
     ended = pool.run(
-        texts(200),
+        texts(300),
+        endpoint=tables,
         request={"model": "m", "max_tokens": 10},
-        prices={"m": {"input": 1000, "output": 1000}},
-        limits={"max_cost_usd": 1.0, "concurrency": 16},
+        prices={name: {"input": price, "output": price} for name, price in PER_MILLION.items()},
+        limits=limits,
+        pool={"affinity": "off"},
     )
-    assert ended.exit_code == 3
+    assert ended.exit_code == (3 if capped else 0)
     charged = sum(
-        (each.input_tokens + each.output_tokens) / 1000 for api in servers for each in api.ledger
+        (each.input_tokens + each.output_tokens) * PER_MILLION[each.body["model"]] / 1e6
+        for api in pool.servers
+        for each in api.ledger
     )
-    assert 0.5 < charged <= 1.0
+    assert (0.5 < charged <= 1.0) if capped else charged > 1.1
+    booked = sum(row["cost_usd"] for row in rows(tmp_path / "run"))
+    assert booked == pytest.approx(charged)
+
+
+def test_a_server_that_joins_is_priced_by_what_it_calls_the_model(tmp_path):
+    tables = {
+        "input": str(write(tmp_path / "in.jsonl", ["a"])),
+        "prompt": {"user": "{{ text }}"},
+        "request": {"model": "m", "max_tokens": 5},
+        "endpoint": {"base_url": "http://10.0.0.2:8000", "model": "own"},
+        "prices": {"own": {"input": 1, "output": 1}},
+        "limits": {"max_cost_usd": 1.0},
+    }
+    with ExitStack() as stack:
+        prepared = prepare(spec.check(tables), Terms(environment={}, bounds=False), stack)
+        assert pooling.way(prepared, Listed("http://10.0.0.1:8000")).endpoint.model == "own"
 
 
 def test_what_each_has_in_flight_is_shown(pool, servers):
@@ -505,3 +741,11 @@ def test_what_each_has_in_flight_is_shown(pool, servers):
     assert pool.run(texts(2_000), outage).exit_code == 0
     down = f"127.0.0.1:{servers[0].port}/v1 down"
     assert any(down in words and f"{servers[1].port}/v1 " in words for words in pool.shown)
+
+
+def test_what_the_end_of_a_run_waits_for_is_shown(pool, servers):
+    prompts = texts(20)
+    for api in servers:
+        api.script = {prompts[3]: [Step(delay=30)]}
+    assert pool.run(prompts).exit_code == 0
+    assert any("waiting for the last answer" in words for words in pool.shown)

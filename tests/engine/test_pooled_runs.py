@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import signal
+from typing import Any
 
 import pytest
 
+import batch
 from tests.fake_api import FakeAPI, answer_to
 from tests.reading import completions, texts, until, write
 
@@ -81,3 +83,61 @@ def test_an_error_in_one_of_several_tables_names_file_and_key(batchmill, tmp_pat
     ended = batchmill("validate", "job.toml")
     assert ended.exit_code == 2
     assert "job.toml:6" in ended.stderr and "weight" in ended.stderr
+
+
+@pytest.mark.parametrize("shape", ["list", "tables", "tables of lists"])
+def test_a_run_over_several_servers_is_named_by_its_folder(batchmill, tmp_path, eight, shape):
+    """Gone on with, checked and asked again, from the command line and from Python."""
+    write(tmp_path / "in.jsonl", PROMPTS[:20])
+    one, other, *rest = (api.url for api in eight[:4])
+    shapes: dict[str, list[dict[str, Any]]] = {
+        "list": [{"base_url": [one, other]}],
+        "tables": [{"base_url": one}, {"name": "b", "base_url": other, "weight": 2}],
+        "tables of lists": [{"base_url": [one, other]}, {"name": "b", "base_url": rest}],
+    }
+    tables = "".join(
+        "[[endpoint]]\n" + "".join(f"{key} = {json.dumps(each[key])}\n" for key in each)
+        for each in shapes[shape]
+    )
+    (tmp_path / "job.toml").write_text(
+        'input = "in.jsonl"\nprompt = { user = "{{ text }}" }\nrequest = { model = "m" }\n'
+        f"prices = {{ m = {{ input = 1, output = 1 }} }}\n{tables}"
+    )
+    for api in eight[:4]:
+        api.script = {PROMPTS[3]: [400]}
+    assert batchmill("run", "job.toml", "--limit", 10).exit_code == 1
+    for api in eight[:4]:
+        api.script = {}
+    run = tmp_path / "runs/job"
+    for command in ("validate", "run", "retry"):
+        ended = batchmill(command, "runs/job", *(("--limit", 20) if command == "run" else ()))
+        assert ended.exit_code == (1 if command == "run" else 0), ended.stderr
+    assert completions(run) == [(row, answer_to(text)) for row, text in enumerate(PROMPTS[:20])]
+    assert batch.run(str(run)).plan.state == "finished"
+    assert batchmill("report", "runs", "--reprice").exit_code == 0
+
+
+def test_a_header_is_kept_nowhere_and_a_run_with_one_is_asked_again(batchmill, tmp_path, eight):
+    write(tmp_path / "in.jsonl", PROMPTS[:10])
+    eight[0].script = {PROMPTS[3]: [400]}
+    (tmp_path / "job.toml").write_text(
+        'input = "in.jsonl"\nprompt = { user = "{{ text }}" }\nrequest = { model = "m" }\n'
+        f'[endpoint]\nbase_url = "{eight[0].url}"\nheaders = {{ X-Team = "hidden0" }}\n'
+    )
+    assert batchmill("run", "job.toml").exit_code == 1
+    eight[0].script = {PROMPTS[3]: [400]}
+    said = ("--set", "endpoint.headers.X-Team=hidden1")
+    assert batchmill("retry", "runs/job", *said).exit_code == 1
+    assert eight[0].ledger[-1].headers["x-team"] == "hidden1"
+    table = '{ X-Team = "hidden2", X-Own = "$HOME" }'
+    assert batchmill("retry", "runs/job", "--set", f"endpoint.headers={table}").exit_code == 0
+    assert eight[0].ledger[-1].headers["x-team"] == "hidden2"
+    kept = [path.read_text() for path in (tmp_path / "runs/job").glob("*.json*")]
+    assert len(kept) >= 2 and not any("hidden" in text for text in kept)
+    retried = json.loads((tmp_path / "runs/job/run.json").read_text())["retries"]
+    assert [each["settings"] for each in retried] == [
+        {"endpoint.headers.X-Team": None},
+        {"endpoint.headers": {"X-Team": None, "X-Own": "$HOME"}},
+    ]
+    for command in ("validate", "run", "retry"):
+        assert batchmill(command, "runs/job").exit_code == 0

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 
 import pytest
 
-from batch.engine.prefixes import MANY, USER_BYTES, Prefixes
+from batch.engine.prefixes import HASH_BYTES, MANY, USER_BYTES, Prefixes
 from batch.model import Request
 
 
@@ -52,3 +53,39 @@ def test_many_system_prompts_tell_enough_by_themselves():
 
 def test_what_is_no_prompt_has_no_prefix():
     assert Prefixes().of(Request(0, None, "chat", "m", b"[1]", "hash")) is None
+
+
+@pytest.mark.parametrize("system", ["s", "a document " * 50_000])
+def test_a_prefix_is_short_whatever_the_prompt(system):
+    """Many of them are remembered."""
+    prefixes = Prefixes()
+    found = {len(prefixes.of(chat(f"{system}{n}", "a")) or b"") for n in range(2 * MANY)}
+    assert found == {HASH_BYTES}
+
+
+def test_of_an_image_no_more_than_its_beginning_is_read():
+    def image(data: str) -> Request:
+        url = {"url": f"data:image/png;base64,{data}"}
+        return chat("s", [{"type": "image_url", "image_url": url}])
+
+    prefixes = Prefixes()
+    one, other = image("A" * 4_000_000), image("A" * 4_000_000 + "B")
+    tracemalloc.start()
+    try:
+        found = prefixes.of(one)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 1.5 * len(one.body)
+    assert found == prefixes.of(other) != prefixes.of(image("B" * 4_000_000))
+
+
+def test_texts_behind_an_image_and_deep_in_a_list_count():
+    image = {"type": "image_url", "image_url": {"url": "data:,x"}}
+    one, other = ([image, {"type": "text", "text": text}] for text in "ab")
+    deep: object = "a"
+    for _ in range(500):
+        deep = [deep]
+    prefixes = Prefixes()
+    assert prefixes.of(chat("s", one)) != prefixes.of(chat("s", other))
+    assert prefixes.of(chat("s", deep)) is not None

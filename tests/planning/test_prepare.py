@@ -140,3 +140,22 @@ def test_a_cap_that_nothing_can_keep_is_refused_before_the_folder_is_made(tmp_pa
     with pytest.raises(JobError, match="max_cost_usd"):
         prepared(path, folder=tmp_path / "run", limits={"max_cost_usd": 1.0}, prices={})
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("asked", "named"), [("fake-modle", "fake-model"), ("m", "fake-modle")])
+def test_the_name_that_an_endpoint_has_for_the_model_is_looked_up_there(
+    api, tmp_path, asked, named
+):
+    """And not the job's own."""
+    tables = {
+        "input": str(write(tmp_path / "in.jsonl", ["a"])),
+        "prompt": {"user": "{{ text }}"},
+        "request": {"model": asked},
+        "endpoint": {"base_url": api.url, "api_key_env": "", "model": named},
+    }
+    with ExitStack() as stack:
+        if named in api.models:
+            assert prepare(spec.check(tables), Terms(environment={}), stack)
+        else:
+            with pytest.raises(JobError, match="fake-modle"):
+                prepare(spec.check(tables), Terms(environment={}), stack)

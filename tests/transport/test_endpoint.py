@@ -96,6 +96,8 @@ def test_without_a_base_url_it_is_that_of_the_environment_or_openai():
         ("https://", "expected http"),
         ("https://h.example:port/v1", "expected http"),
         ("http://[::1/v1", "expected http"),
+        ("http://[::1]x/v1", "expected http"),
+        ("https://xn--a", "expected http"),
         ("https://h.example/v1 /x", "expected http"),
         ("https://h.example/v1\r\nX: y", "expected http"),
         ("https://user:pass@h.example/v1", "keep secrets out"),
