@@ -170,7 +170,7 @@ class Poster:
         and TimeoutError, as reading the answer does.
         """
         while True:
-            exchange = Exchange(self, await self._taken())
+            exchange = Exchange(self, self.pool.rested() or await self._taken())
             try:
                 return await self._asked(exchange, body, idempotency_key.encode())
             except Unwritten:
