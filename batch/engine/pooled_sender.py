@@ -50,9 +50,13 @@ class PooledSender:
         self._of_run = of_run
         self._chosen = _Chosen(lanes, affinity)
         rated = _OfRun(Recorded(self._chosen, store), of_run)
-        self._outermost: Layer = rated if reservations is None else Capped(rated, reservations)
-        self.send = self._outermost.send
+        layers: Layer = rated if reservations is None else Capped(rated, reservations)
+        self.admit, self.send, self.settle = layers.admit, layers.send, layers.settle
         """See Layer."""
+        self.adapted = self._chosen.adapted
+        """The request as the endpoint that was chosen takes it."""
+        self.now = of_run.now
+        """See Sender."""
 
     @property
     def gate(self) -> Gate:
@@ -63,10 +67,6 @@ class PooledSender:
     def under_way(self) -> int:
         """See Sender."""
         return sum(limiter.in_flight for limiter in self._lanes.limiters)
-
-    def now(self) -> float:
-        """See Sender."""
-        return self._of_run.now()
 
     def obstacle(self) -> Obstacle | None:
         """What requests wait for; None while an endpoint takes them."""
@@ -94,18 +94,6 @@ class PooledSender:
     def oldest(self) -> float:
         """See Sender."""
         return max((lane.client.oldest() for lane in self._lanes.all), default=0.0)
-
-    async def admit(self, request: Request) -> bool:
-        """See Layer."""
-        return await self._outermost.admit(request)
-
-    def adapted(self, request: Request) -> Request:
-        """The request as the endpoint that was chosen takes it."""
-        return self._chosen.adapted(request)
-
-    def settle(self, request: Request, done: Try, judged: Outcome) -> None:
-        """See Layer."""
-        self._outermost.settle(request, done, judged)
 
     def leave(self, endpoint: int, why: str) -> None:
         """An endpoint is asked no more."""

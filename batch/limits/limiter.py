@@ -47,7 +47,8 @@ class Limiter:
         Where it is one of several, they have one `crossing`.
         """
         self.most = most
-        self._clock = clock
+        self.now = self._clock = clock
+        """The moment on its clock."""
         faults = FAULTS if crossing is None else FAULTS_OF_ONE
         crossing = crossing or Crossing()
         self.gate = crossing.gate
@@ -70,10 +71,6 @@ class Limiter:
         self._ticket = Ticket(self._rates, self._changed)
         self._waiting: asyncio.Timeout | None = None  # of the request that waits at the gate
         self._closed = False
-
-    def now(self) -> float:
-        """The moment on its clock."""
-        return self._clock()
 
     # What is learnt
 
