@@ -16,7 +16,6 @@ from batch.engine.prefixes import Prefixes
 from batch.engine.sender import Capped, Layer, Recorded, Unsendable, tokens
 from batch.limits import pool
 from batch.limits.crossing import Obstacle
-from batch.limits.gate import Gate
 from batch.limits.limiter import Limiter
 from batch.limits.token_reservations import TooLarge
 from batch.model import Attempt, Request
@@ -55,13 +54,8 @@ class PooledSender:
         """See Layer."""
         self.adapted = self._chosen.adapted
         """The request as the endpoint that was chosen takes it."""
-        self.now = of_run.now
+        self.gate, self.now = lanes.crossing.gate, of_run.now
         """See Sender."""
-
-    @property
-    def gate(self) -> Gate:
-        """See Sender."""
-        return self._lanes.crossing.gate
 
     @property
     def under_way(self) -> int:

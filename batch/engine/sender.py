@@ -13,7 +13,6 @@ from batch.costs import token_bounds
 from batch.costs.budget import Boundless, Reservations
 from batch.engine import stop_reasons
 from batch.limits.crossing import Obstacle
-from batch.limits.gate import Gate
 from batch.limits.limiter import Limiter
 from batch.limits.token_reservations import TooLarge
 from batch.model import Attempt, Request
@@ -67,13 +66,10 @@ class Sender:
         """See Layer."""
         self.adapted = client.adapted
         """The request as this endpoint takes it."""
+        self.gate = limiter.gate
+        """Who `admit`s a request goes through it: one worker at a time."""
         self.now = limiter.now
         """The moment on the clock by which requests leave."""
-
-    @property
-    def gate(self) -> Gate:
-        """Who `admit`s a request goes through it: one worker at a time."""
-        return self._limiter.gate
 
     @property
     def under_way(self) -> int:

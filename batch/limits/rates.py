@@ -37,6 +37,8 @@ class Rates:
         self._say = say
         self._requests = TokenBucket("requests/min", requests_per_minute, HEADROOM)
         self._tokens = TokenBucket("tokens/min", tokens_per_minute, HEADROOM)
+        self.give_back = self._tokens.give_back
+        """So many of the tokens taken were not used; negative: so many more were."""
         self._learnt = TokenBucket("learnt requests/min", None)
         self._adaptive = AdaptiveRate()
         self._announced = headers.Announced()
@@ -57,10 +59,6 @@ class Rates:
         await self._take(self._requests, 1)
         await self._take(self._tokens, tokens)
         await self._take(self._learnt, 1)
-
-    def give_back(self, tokens: int) -> None:
-        """So many of the tokens taken were not used; negative: so many more were."""
-        self._tokens.give_back(tokens)
 
     @property
     def adapts(self) -> bool:
