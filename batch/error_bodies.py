@@ -35,6 +35,7 @@ BARE_ERRORS: tuple[Path, ...] = (
 
 ANSWERS = ("choices", "output", "data")
 """Keys by which an answer is told from such a body, unless that says `"object": "error"` (vLLM)."""
+NO_ANSWER = [None] * len(ANSWERS)
 
 BARE_MESSAGES = ("message", "msg", "error_msg", "Message")
 """Keys of a body that is itself the error."""
@@ -154,7 +155,7 @@ def plain_text(raw: bytes) -> str | None:
 
 
 def _is_answer(body: dict[str, Any]) -> bool:
-    return body.get("object") != "error" and any(body.get(key) is not None for key in ANSWERS)
+    return body.get("object") != "error" and [*map(body.get, ANSWERS)] != NO_ANSWER
 
 
 def _says_something(body: dict[str, Any]) -> bool:

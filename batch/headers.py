@@ -239,7 +239,10 @@ def should_retry(headers: Mapping[str, str]) -> bool | None:
 
 def request_id(headers: Mapping[str, str]) -> str | None:
     """What the server calls the request."""
-    return next((said for name in REQUEST_IDS if (said := headers.get(name))), None)
+    for name in REQUEST_IDS:
+        if said := headers.get(name):
+            return said
+    return None
 
 
 def location(headers: Mapping[str, str]) -> str | None:

@@ -88,7 +88,8 @@ class Stop(msgspec.Struct, frozen=True):
     code: str | None = None
 
 
-Outcome = Accept | TryAgain | Pause | Reject | Stop
+Unaccepted = TryAgain | Pause | Reject | Stop
+Outcome = Accept | Unaccepted
 
 TRANSIENT = frozenset(
     {
@@ -176,16 +177,17 @@ def judge(
     endpoint has `succeeded` before, a key or model that it refuses now is its outage.  `asked` is the
     body of the request.
     """
-    judged = _told(_judge(attempt, parse, now, asked))
+    judged = _judge(attempt, parse, now, asked)
+    if isinstance(judged, Accept):
+        return judged
+    judged = _told(judged)
     if succeeded and isinstance(judged, Stop) and judged.error_class in ("auth", "not_found"):
         return Pause(judged.error_class, judged.message, judged.code)
     return judged
 
 
-def _told(judged: Outcome) -> Outcome:
+def _told(judged: Unaccepted) -> Unaccepted:
     """What a server said, as it may be stored and shown."""
-    if isinstance(judged, Accept):
-        return judged
     message = storable(judged.message, MESSAGE_LENGTH)
     code = None if judged.code is None else storable(judged.code, CODE_LENGTH)
     return msgspec.structs.replace(judged, message=message, code=code)

@@ -78,13 +78,17 @@ def ended(request: Request, attempt: Attempt, judged: Outcome, pricer: Pricer) -
 def columns(request: Request, tries: tuple[Try, ...], pricer: Pricer) -> dict[str, Any]:
     """What the output says of the attempts at a row, by column."""
     last = tries[-1].attempt
-    unconfirmed = [done for done in tries if not done.confirmed]
+    unconfirmed, maybe_billed = [], 0
+    for done in tries:
+        maybe_billed += done.maybe_billed
+        if not done.confirmed:
+            unconfirmed.append(done)
     return {
         **_tokens(tries),
         **_money(tries),
         **(_unconfirmed(request, unconfirmed, pricer) if unconfirmed else {}),
         "attempts": len(tries),
-        "maybe_billed_attempts": sum([done.maybe_billed for done in tries]),
+        "maybe_billed_attempts": maybe_billed,
         "attempt_log": [_record(done) for done in tries] if len(tries) > 1 else None,
         "http_status": last.status,
         "latency_s": last.latency_s,
@@ -118,8 +122,7 @@ def _money(tries: tuple[Try, ...]) -> dict[str, Any]:
     costs: list[Cost] = []
     unknown = False
     for done in tries:
-        attempt = done.attempt
-        said = usage.reported_cost(attempt.answer, attempt.headers)
+        said = done.spent.reported
         if said is not None:
             money["reported_cost_usd"] = money.get("reported_cost_usd", 0.0) + said
         if done.spent.cost is not None:

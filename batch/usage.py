@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -23,12 +23,12 @@ from batch.model import Parts, Usage
 
 MOST_TOKENS = 2**53
 """No answer has more; a larger count is a mistake of the server."""
+Tokens = Annotated[int, msgspec.Meta(ge=0, le=MOST_TOKENS)]
 
 INPUT = ("prompt_tokens", "input_tokens")
 INSIDE_INPUT = ("prompt_tokens_details", "input_tokens_details")
 CACHED = ("cached_tokens", "prompt_cache_hit_tokens", "cache_read_input_tokens")
 WRITTEN = ("cache_write_tokens", "cache_creation_tokens", "cache_creation_input_tokens")
-TEXT_ONLY = frozenset({"prompt_tokens", "completion_tokens", "total_tokens"})
 OUTPUT = ("completion_tokens", "output_tokens")
 INSIDE_OUTPUT = ("completion_tokens_details", "output_tokens_details")
 REASONING = ("reasoning_tokens", "thinking_tokens")
@@ -83,10 +83,57 @@ def reading(usage: Any, thoughts_in_total: bool = False) -> Reading:
     """
     if not isinstance(usage, dict):
         return Reading(doubtful=usage is not None)
-    if not thoughts_in_total and TEXT_ONLY.issuperset(usage):  # of most servers: 4 us less
-        counts = _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens"))
-        if None not in counts:
-            return Reading(Usage(counts[0], output_tokens=counts[1]))
+    return plain(usage) or in_full(usage, thoughts_in_total)
+
+
+class _InInput(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    cached_tokens: Tokens | None = None
+    audio_tokens: Literal[0] | None = None
+
+
+class _InOutput(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    reasoning_tokens: Tokens | None = None
+    audio_tokens: Literal[0] | None = None
+    accepted_prediction_tokens: Any = None
+    rejected_prediction_tokens: Any = None
+
+
+class _Plain(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """A usage object as OpenAI sends it of text, with details or without them."""
+
+    prompt_tokens: Tokens
+    completion_tokens: Tokens
+    total_tokens: Tokens | None = None
+    prompt_tokens_details: _InInput | None = None
+    completion_tokens_details: _InOutput | None = None
+
+
+PLAIN = frozenset(_Plain.__struct_fields__)
+
+
+def plain(usage: dict[str, Any]) -> Reading | None:
+    """What `in_full` says, in a fifth of its time, of a usage object in which everything is as it should
+    be; None of another.
+    """
+    if not PLAIN.issuperset(usage):
+        return None
+    try:
+        told = msgspec.convert(usage, _Plain)
+    except msgspec.ValidationError:
+        return None
+    whole, output = told.prompt_tokens, told.completion_tokens
+    of_input, of_output = told.prompt_tokens_details, told.completion_tokens_details
+    cached = None if of_input is None else of_input.cached_tokens
+    reasoning = None if of_output is None else of_output.reasoning_tokens
+    if (cached or 0) > whole or (reasoning or 0) > output:
+        return None
+    if (told.total_tokens or 0) > whole + output:  # some of it was left out
+        return None
+    return Reading(Usage(whole, cached, None, output, reasoning))
+
+
+def in_full(usage: dict[str, Any], thoughts_in_total: bool = False) -> Reading:
+    """See `reading`: whatever the usage object holds."""
     sheet = _Sheet(usage)
     whole, cached, written = _input(sheet)
     output, reasoning = _output(sheet, whole, thoughts_in_total)

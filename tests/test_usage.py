@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batch import headers, usage
@@ -152,3 +154,57 @@ def test_no_json_makes_it_raise_or_count_nonsense(spelled):
     for name in Usage.__struct_fields__:
         count = getattr(read, name, None)
         assert count is None or (type(count) is int and 0 <= count <= usage.MOST_TOKENS)
+
+
+OPENAI: dict[str, Any] = {
+    "prompt_tokens": 10,
+    "completion_tokens": 5,
+    "total_tokens": 15,
+    "prompt_tokens_details": {"cached_tokens": 4, "audio_tokens": 0},
+    "completion_tokens_details": {
+        "reasoning_tokens": 3,
+        "audio_tokens": 0,
+        "accepted_prediction_tokens": 0,
+        "rejected_prediction_tokens": 0,
+    },
+}
+VLLM = {**IN_TEN, "total_tokens": 15, "prompt_tokens_details": None}
+
+
+@pytest.mark.parametrize("sent", [OPENAI, VLLM, IN_TEN])
+def test_what_most_servers_send_is_read_at_a_glance(sent):
+    assert usage.plain(sent) == usage.in_full(sent)
+
+
+def _some_of(names, values):
+    return st.dictionaries(st.sampled_from(names), values, max_size=2)
+
+
+ODD = st.sampled_from(
+    [None, True, -1, 0.0, 7.0, 7.5, 2**53, 2**53 + 1, 2**70, "7", "", [], [1], {}, {"a": 1}]
+)
+COUNTS = st.integers(0, 4) | st.integers(0, 12) | ODD
+INSIDE = (
+    *("cached_tokens", "audio_tokens", "reasoning_tokens", "accepted_prediction_tokens"),
+    *("rejected_prediction_tokens", "text_tokens", "image_tokens", "cache_write_tokens"),
+)
+WHOLES = ("prompt_tokens", "completion_tokens", "total_tokens", "input_tokens", "cached_tokens")
+DETAILS = ("prompt_tokens_details", "completion_tokens_details")
+
+
+@st.composite
+def usage_objects(draw):
+    """OpenAI's, in which some counts are others, missing or odd, and some are there besides."""
+    changed = {**OPENAI, **draw(_some_of(WHOLES, COUNTS))}
+    for name in DETAILS:
+        inside = {**OPENAI[name], **draw(_some_of(INSIDE, COUNTS))}
+        changed[name] = draw(st.just(inside) | COUNTS)
+    missing = draw(st.sets(st.sampled_from([*changed]), max_size=2))
+    return {key: value for key, value in changed.items() if key not in missing}
+
+
+@settings(max_examples=300)
+@given(st.one_of(usage_objects(), _some_of((*WHOLES, *DETAILS), COUNTS)), st.booleans())
+def test_a_glance_sees_what_is_read_in_full(sent, thoughts_in_total):
+    said = usage.in_full(sent, thoughts_in_total)
+    assert repr(usage.reading(sent, thoughts_in_total)) == repr(said)

@@ -6,7 +6,7 @@ Nothing a server sends may raise anything but BadAnswer here: a field of the wro
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from operator import attrgetter
 from typing import Any
 
@@ -30,7 +30,7 @@ def completion(
     answer: dict[str, Any],
     choices: Sequence[Choice],
     unheld: bool,
-    wordless: frozenset[int] = frozenset(),
+    wordless: Collection[int] = (),
 ) -> Completion:
     """The Completion of `choices`, which stand in `answer`; those with an index among `wordless`
     gave something that is no text, such as a picture.  Raises BadAnswer for an empty choice that

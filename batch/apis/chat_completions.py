@@ -65,10 +65,16 @@ def parse(answer: Any) -> Completion:
     choices = answers.table(answer).get("choices")
     if not isinstance(choices, list) or not choices:
         raise BadAnswer("the answer has no choices")
-    read = [_choice(position, raw) for position, raw in enumerate(choices)]
-    wordless = frozenset([each.choice.index for each in read if each.wordless])
-    unheld = any(each.holds_more for each in read) or beyond(answer, HELD)
-    return answers.completion(answer, [each.choice for each in read], unheld, wordless)
+    read: list[Choice] = []
+    wordless: set[int] = set()
+    unheld = beyond(answer, HELD)
+    for position, raw in enumerate(choices):
+        choice, is_wordless, holds_more = _choice(position, raw)
+        read.append(choice)
+        unheld = unheld or holds_more
+        if is_wordless:
+            wordless.add(choice.index)
+    return answers.completion(answer, read, unheld, wordless)
 
 
 class _Read(NamedTuple):

@@ -35,7 +35,7 @@ Price = Callable[[str, Usage], Cost | None]
 def by(pricer: Pricer, at: float, tier: Any = None) -> Price:
     """The prices of a Pricer at the moment `at`, in the service tier that the requests name."""
     asked = Attempt("", at, 0.0, answer={"service_tier": tier})
-    return lambda model, used: pricer.cost(asked, Reading(used), model)
+    return lambda model, used: pricer.cost(asked, Reading(used), model, None)
 
 
 class Forecast(msgspec.Struct, frozen=True, kw_only=True):

@@ -118,12 +118,14 @@ class Pricer:
         self._seller = seller
         self._listed = lru_cache(4096)(self._look_up)
 
-    def cost(self, attempt: Attempt, reading: Reading, asked: str | None) -> Cost | None:
+    def cost(
+        self, attempt: Attempt, reading: Reading, asked: str | None, said: float | None
+    ) -> Cost | None:
         """What an attempt cost, `asked` being the model of its request; None when its usage or
         price is unknown.
 
-        What the server says itself counts where it is a router, and where only the model's name would
-        tell.
+        What the server `said` itself counts where it is a router, and where only the model's name
+        would tell.
         """
         served = attempt.answer.get("model") if isinstance(attempt.answer, dict) else None
         names = self._names(served if isinstance(served, str) else None, asked)
@@ -135,23 +137,23 @@ class Pricer:
                     return Cost(self._own[name].cost(used), "job")
             if self._seller.local:
                 return Cost(Decimal(0), "local")
-            if (charged := self._charged(attempt)) is not None:
+            if said is not None and (charged := self._charged(attempt, said)) is not None:
                 return Cost(charged, "server")
             priced = self._list_price(attempt, reading, names)
             if priced is not None and not self._seller.unknown:
                 return Cost(priced, "list")
             assumed = None if priced is None else Cost(priced, "assumed")
-        said = usage.reported_cost(attempt.answer, attempt.headers)
         return assumed if said is None else Cost(Decimal(repr(said)), "server")
 
-    def _charged(self, attempt: Attempt) -> Decimal | None:
-        """What a router has charged; None where that is not all, as the upstream's key is one's own."""
+    def _charged(self, attempt: Attempt, said: float) -> Decimal | None:
+        """What a router has charged, which it `said`; None where that is not all, as the upstream's key
+        is one's own.
+        """
         used = attempt.answer.get("usage") if isinstance(attempt.answer, dict) else None
         own_key = isinstance(used, dict) and used.get("is_byok") is True
         if own_key or not (self._seller.router or headers.reported_cost(attempt.headers)):
             return None
-        said = usage.reported_cost(attempt.answer, attempt.headers)
-        return None if said is None else Decimal(repr(said))
+        return Decimal(repr(said))
 
     def _list_price(
         self, attempt: Attempt, reading: Reading, names: tuple[str | None, ...]

@@ -18,9 +18,11 @@ class Pricers(Pricer):
     def __init__(self, pricers: Sequence[Pricer]) -> None:
         self._pricers = pricers
 
-    def cost(self, attempt: Attempt, reading: Reading, asked: str | None) -> Cost | None:
+    def cost(
+        self, attempt: Attempt, reading: Reading, asked: str | None, said: float | None
+    ) -> Cost | None:
         """See Pricer."""
-        return self._pricers[attempt.member].cost(attempt, reading, asked)
+        return self._pricers[attempt.member].cost(attempt, reading, asked, said)
 
     def at_most(
         self, model: str | None, input_tokens: int, output_tokens: int, at: float

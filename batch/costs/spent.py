@@ -6,16 +6,20 @@ from decimal import Decimal
 
 import msgspec
 
+from batch import usage
 from batch.costs.prices import Cost, Pricer
 from batch.model import Attempt
 from batch.usage import Reading
 
 
 class Spent(msgspec.Struct, frozen=True, gc=False):
-    """The usage that was told of an attempt, and what that costs; None when it is unknown."""
+    """The usage that was told of an attempt, and what that costs; None when it is unknown.  `reported`
+    is the USD that the server itself said.
+    """
 
     reading: Reading
     cost: Cost | None
+    reported: float | None = None
 
     def usd(self, attempt: Attempt, maybe_billed: bool) -> Decimal | None:
         """What counts against a cap: nothing for what was certainly not charged; None when nobody
@@ -30,4 +34,5 @@ class Spent(msgspec.Struct, frozen=True, gc=False):
 
 def of(attempt: Attempt, reading: Reading, asked: str | None, pricer: Pricer) -> Spent:
     """What `attempt` at a request for the model `asked` used and cost; its answer told `reading`."""
-    return Spent(reading, pricer.cost(attempt, reading, asked))
+    said = usage.reported_cost(attempt.answer, attempt.headers)
+    return Spent(reading, pricer.cost(attempt, reading, asked, said), said)

@@ -38,7 +38,7 @@ from batch.errors import BatchError
 from batch.limits.circuit_breaker import FIRST_PROBE
 from batch.limits.limiter import Limiter
 from batch.model import Attempt, Completion, Request, Usage
-from batch.outcome import Accept, Outcome, Pause, Reject, TryAgain
+from batch.outcome import Accept, Outcome, Pause, Reject, TryAgain, Unaccepted
 from batch.results import Error, Maker
 from batch.structured.validator import Checker
 from batch.tries import Try
@@ -108,15 +108,20 @@ class Judge:
             judged = self._checker.judge(judged)
         return self._maker.ended(request, attempt, judged), judged
 
-    def decide(self, task: Task, done: Try, judged: Outcome, now: float) -> Iterator[Decision]:
+    def decide(self, task: Task, done: Try, judged: Outcome, now: float) -> Sequence[Decision]:
         """What follows from a try at the request of `task`; `now` is of the monotonic clock."""
-        request, attempt = task.asked, done.attempt
         task = msgspec.structs.replace(task, tries=(*task.tries, done))
-        if self._timeouts.many(attempt.fault == "timeout", now):
-            yield from self._notice("timeouts", MANY_TIMEOUTS)
+        many = self._timeouts.many(done.attempt.fault == "timeout", now)
+        notices = self._notice("timeouts", MANY_TIMEOUTS) if many else ()
+        if isinstance(judged, Accept):
+            return [*notices, *self._accepted(task, judged.completion, now)]
+        return [*notices, *self._unaccepted(task, done, judged, now)]
+
+    def _unaccepted(
+        self, task: Task, done: Try, judged: Unaccepted, now: float
+    ) -> Iterator[Decision]:
+        request, attempt = task.asked, done.attempt
         match judged:
-            case Accept(completion):
-                yield from self._accepted(task, completion, now)
             case TryAgain("overloaded") if self._policy.flex_fallback and apis.is_flex(request):
                 yield from self._no_flex(task, attempt, judged)
             case TryAgain():
@@ -163,24 +168,26 @@ class Judge:
         """Somebody else has stopped the run: a row without chances stays pending now."""
         self._stopping = True
 
-    def _accepted(self, task: Task, completion: Completion, now: float) -> Iterator[Decision]:
+    def _accepted(self, task: Task, completion: Completion, now: float) -> list[Decision]:
         request, attempt = task.asked, task.tries[-1].attempt
         took, usage = attempt.latency_s, completion.usage or Usage()
         at = self._healths.of(attempt.member)
         at.limiter.accepted(request, usage, took)
         self._budget.earn(now)
         at.answered(now, took)
+        follows: list[Decision] = []
         for failure in self._held_back.answered(now - took):
-            yield from self._failed(failure)
+            follows += self._failed(failure)
         result = self._maker.accepted(request, task.tries, completion)
-        yield Done(result)
-        yield from self._opinions.answered(task)
+        follows.append(Done(result))
+        follows += self._opinions.answered(task)
         if "model_differs" in result.flags:
             text = MODEL_DIFFERS.format(served=result.served_model, asked=result.model)
-            yield from self._notice("model_differs", text)
+            follows += self._notice("model_differs", text)
         self._invalid_rows.mostly(False)
         if self._first_answers.mostly_empty("empty" in completion.flags):
-            yield self._stop(stop_reasons.mostly_empty(EMPTY_WINDOW))
+            follows.append(self._stop(stop_reasons.mostly_empty(EMPTY_WINDOW)))
+        return follows
 
     def _no_flex(self, task: Task, attempt: Attempt, again: TryAgain) -> Iterator[Decision]:
         """The flex tier has no room, which says nothing of the endpoint: after some tries the row is

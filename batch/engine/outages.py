@@ -43,17 +43,13 @@ class Outages:
         self.everywhere: CircuitBreaker | None = None
         """It hears of the failures at all endpoints, where there are several."""
         self._limiter = limiter
-        self._has_answered = False
+        self.has_answered = False
+        """Whether the endpoint has answered in this start: a key it refuses before that is wrong."""
         self._succeeded = succeeded
         self._heard_of = False  # it takes connections, at least
         self._silent_since: float | None = None
         self.last_tries = False
         """Whether the rows that are left have their last tries: the endpoint is there, and they fail."""
-
-    @property
-    def has_answered(self) -> bool:
-        """Whether the endpoint has answered in this start: a key it refuses before that is wrong."""
-        return self._has_answered
 
     @property
     def is_down(self) -> bool:
@@ -64,7 +60,7 @@ class Outages:
         """The endpoint has given an answer, after so many seconds."""
         if self.everywhere is not None:
             self.everywhere.answered(now, now - took)
-        self._has_answered = self._succeeded = True
+        self.has_answered = self._succeeded = True
         self._silent_since, self.last_tries = None, False
 
     def may_be_the_rows(self, now: float) -> bool:
@@ -142,7 +138,7 @@ class Outages:
         """Why the run stops, if the endpoint has been down for too long."""
         circuit = self._limiter.circuit
         longest = self._policy.max_wait
-        if not self._has_answered and not self._heard_of:
+        if not self.has_answered and not self._heard_of:
             longest = min(longest, self._patience)
         if circuit.open_since is None or now - circuit.open_since < longest:
             return None

@@ -16,7 +16,6 @@ from batch.engine.prefixes import Prefixes
 from batch.engine.sender import Capped, Layer, Recorded, Unsendable, tokens
 from batch.limits import pool
 from batch.limits.crossing import Obstacle
-from batch.limits.gate import Gate
 from batch.limits.limiter import Limiter
 from batch.limits.pool import NEW, Past
 from batch.limits.token_reservations import TooLarge
@@ -51,23 +50,18 @@ class PooledSender:
         self._of_run = of_run
         self._chosen = _Chosen(lanes, affinity)
         rated = _OfRun(Recorded(self._chosen, store), of_run)
-        self._outermost: Layer = rated if reservations is None else Capped(rated, reservations)
-        self.send = self._outermost.send
+        layers: Layer = rated if reservations is None else Capped(rated, reservations)
+        self.admit, self.send, self.settle = layers.admit, layers.send, layers.settle
         """See Layer."""
-
-    @property
-    def gate(self) -> Gate:
+        self.adapted = self._chosen.adapted
+        """The request as the endpoint that was chosen takes it."""
+        self.gate, self.now = lanes.crossing.gate, of_run.now
         """See Sender."""
-        return self._lanes.crossing.gate
 
     @property
     def under_way(self) -> int:
         """See Sender."""
         return sum(limiter.in_flight for limiter in self._lanes.limiters)
-
-    def now(self) -> float:
-        """See Sender."""
-        return self._of_run.now()
 
     def obstacle(self) -> Obstacle | None:
         """What requests wait for; None while an endpoint takes them."""
@@ -97,18 +91,6 @@ class PooledSender:
     def oldest(self) -> float:
         """See Sender."""
         return max((lane.client.oldest() for lane in self._lanes.all), default=0.0)
-
-    async def admit(self, request: Request, past: Past = NEW) -> bool:
-        """See Layer."""
-        return await self._outermost.admit(request, past)
-
-    def adapted(self, request: Request) -> Request:
-        """The request as the endpoint that was chosen takes it."""
-        return self._chosen.adapted(request)
-
-    def settle(self, request: Request, done: Try, judged: Outcome) -> None:
-        """See Layer."""
-        self._outermost.settle(request, done, judged)
 
     def leave(self, endpoint: int, why: str) -> None:
         """An endpoint is asked no more."""

@@ -56,7 +56,7 @@ class Questions:
         A picture is read and turned into base64 in a thread: 20 MiB take 150 ms, 200 KiB 1 ms.
         """
         try:
-            if self.reads_files:
+            if self._prompter.reads_files:
                 request = await asyncio.to_thread(self._built, task.row)
             else:
                 request = self._built(task.row)
@@ -65,16 +65,16 @@ class Questions:
             if task.request is not None:
                 raise Refused(task.request, Error("invalid_row", message)) from None
             return results.invalid(task.row.index, message)
-        known = None if task.request is not None else self._known(request)
+        if self._reuse is None or task.request is not None:
+            return request
+        known = self._known(self._reuse, request)
         return request if known is None else known
 
     def _built(self, row: Row) -> Request:
         question = self._prompter.question(row)
         return apis.bounded(question, self._parameters, row.index, self._bounds)
 
-    def _known(self, request: Request) -> Result | None:
+    def _known(self, reuse: Reuse, request: Request) -> Result | None:
         """An earlier run's answer, parsed again: the schema may be another one now."""
-        if self._reuse is None:
-            return None
-        known = self._reuse.take(request.row, request.custom_id, request.hash)
+        known = reuse.take(request.row, request.custom_id, request.hash)
         return known if known is None or self._checker is None else self._checker.again(known)

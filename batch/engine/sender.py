@@ -1,4 +1,4 @@
-"""A request to the endpoint and back: cap, rate, record of sends and client, wrapped one in the other.
+"""A request to the endpoint and back: cap, record of sends, rate and client, wrapped one in the other.
 
 Each layer does one thing before a request leaves (`admit`), while it is away (`send`) and when it is
 known what became of it (`settle`).
@@ -13,7 +13,6 @@ from batch.costs import token_bounds
 from batch.costs.budget import Boundless, Reservations
 from batch.engine import stop_reasons
 from batch.limits.crossing import Obstacle
-from batch.limits.gate import Gate
 from batch.limits.limiter import Limiter
 from batch.limits.pool import NEW, Past
 from batch.limits.token_reservations import TooLarge
@@ -60,26 +59,23 @@ class Sender:
         reservations: Reservations | None = None,
     ) -> None:
         """`reservations` holds what may be spent, if that is capped."""
-        self._wire = _Wire(client)
+        self._client = client
         self._limiter = limiter
-        rated = _Rated(Recorded(self._wire, store), limiter)
-        self._outermost: Layer = rated if reservations is None else Capped(rated, reservations)
-        self.send = self._outermost.send
+        recorded = Recorded(_Endpoint(client, limiter), store)
+        layers: Layer = recorded if reservations is None else Capped(recorded, reservations)
+        self.admit, self.send, self.settle = layers.admit, layers.send, layers.settle
         """See Layer."""
-
-    @property
-    def gate(self) -> Gate:
+        self.adapted = client.adapted
+        """The request as this endpoint takes it."""
+        self.gate = limiter.gate
         """Who `admit`s a request goes through it: one worker at a time."""
-        return self._limiter.gate
+        self.now = limiter.now
+        """The moment on the clock by which requests leave."""
 
     @property
     def under_way(self) -> int:
         """Requests that have left and are not settled."""
         return self._limiter.in_flight
-
-    def now(self) -> float:
-        """The moment on the clock by which requests leave."""
-        return self._limiter.now()
 
     def obstacle(self) -> Obstacle | None:
         """What requests wait for; None when they do not."""
@@ -95,19 +91,7 @@ class Sender:
 
     def oldest(self) -> float:
         """Seconds since the oldest request that is under way was sent; 0 where there is none."""
-        return self._wire.oldest()
-
-    async def admit(self, request: Request, past: Past = NEW) -> bool:
-        """See Layer."""
-        return await self._outermost.admit(request, past)
-
-    def adapted(self, request: Request) -> Request:
-        """The request as this endpoint takes it."""
-        return self._wire.adapted(request)
-
-    def settle(self, request: Request, done: Try, judged: Outcome) -> None:
-        """See Layer."""
-        self._outermost.settle(request, done, judged)
+        return self._client.oldest()
 
     def leave(self, endpoint: int, why: str) -> None:
         """The only endpoint stays."""
@@ -117,25 +101,26 @@ class Sender:
         self._limiter.close()
 
 
-class _Wire:
-    """The client, and what this endpoint does not take."""
+class _Endpoint:
+    """The client, what its endpoint does not take, and how fast that takes requests."""
 
-    def __init__(self, client: Client) -> None:
-        self._client = client
+    def __init__(self, client: Client, limiter: Limiter) -> None:
         self.send = client.send
+        self._client = client
+        self._limiter = limiter
 
     async def admit(self, request: Request, past: Past = NEW) -> bool:
-        return True
-
-    def oldest(self) -> float:
-        return self._client.oldest()
-
-    def adapted(self, request: Request) -> Request:
-        return self._client.adapted(request)
+        try:
+            return await self._limiter.admit(request)
+        except TooLarge as error:
+            raise Unsendable(Error("too_large", str(error))) from None
 
     def settle(self, request: Request, done: Try, judged: Outcome) -> None:
         if isinstance(judged, Reject) and judged.stream_options:
             self._client.leave_out_stream_options()
+        attempt = done.attempt
+        self._limiter.release(request, tokens(attempt, judged))
+        self._limiter.read_headers(attempt.headers, attempt.started_at + attempt.latency_s)
 
 
 class Recorded:
@@ -150,27 +135,6 @@ class Recorded:
         most = token_bounds.most_input(request)
         self._store.sent(request.row, request.model, most, token_bounds.most_output(request))
         return self._inner.send(request)
-
-
-class _Rated:
-    """Requests leave no faster than the endpoint takes them."""
-
-    def __init__(self, inner: Layer, limiter: Limiter) -> None:
-        self.send = inner.send
-        self._inner = inner
-        self._limiter = limiter
-
-    async def admit(self, request: Request, past: Past = NEW) -> bool:
-        try:
-            return await self._limiter.admit(request) and await self._inner.admit(request, past)
-        except TooLarge as error:
-            raise Unsendable(Error("too_large", str(error))) from None
-
-    def settle(self, request: Request, done: Try, judged: Outcome) -> None:
-        self._inner.settle(request, done, judged)
-        attempt = done.attempt
-        self._limiter.release(request, tokens(attempt, judged))
-        self._limiter.read_headers(attempt.headers, attempt.started_at + attempt.latency_s)
 
 
 class Capped:

@@ -36,7 +36,8 @@ class Gate:
 
     async def __aexit__(self, *_: object) -> None:
         self._taken = False
-        self._call()
+        if self._waiters:
+            self._call()
 
     def _call(self) -> None:
         while self._waiters:

@@ -48,7 +48,8 @@ class Limiter:
         Several endpoints have one `crossing`.  Of several `workers`, this is the share of one.
         """
         self.most = most
-        self._clock = clock
+        self.now = self._clock = clock
+        """The moment on its clock."""
         faults = FAULTS if crossing is None else FAULTS_OF_ONE
         waits_at = crossing or Crossing()
         self.gate = waits_at.gate
@@ -72,10 +73,6 @@ class Limiter:
         self._ticket = Ticket(self._rates, self._changed)
         self._waiting: asyncio.Timeout | None = None  # of the request that waits at the gate
         self._closed = False
-
-    def now(self) -> float:
-        """The moment on its clock."""
-        return self._clock()
 
     # What is learnt
 

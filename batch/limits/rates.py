@@ -38,6 +38,8 @@ class Rates:
         self._say = say
         self._requests = _Ceiling("requests/min", requests_per_minute, workers)
         self._tokens = _Ceiling("tokens/min", tokens_per_minute, workers)
+        self.give_back = self._tokens.bucket.give_back
+        """So many of the tokens taken were not used; negative: so many more were."""
         self._learnt = TokenBucket("learnt requests/min", None)
         self._adaptive = AdaptiveRate()
         self._announced = headers.Announced()
@@ -69,10 +71,6 @@ class Rates:
         await self._take(self._requests.bucket, 1)
         await self._take(self._tokens.bucket, tokens)
         await self._take(self._learnt, 1)
-
-    def give_back(self, tokens: int) -> None:
-        """So many of the tokens taken were not used; negative: so many more were."""
-        self._tokens.bucket.give_back(tokens)
 
     @property
     def adapts(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from batch.costs.token_bounds import Estimate, Estimates
-from batch.model import Request, Usage
+from batch.model import Request
 
 UNCERTAIN = 0.5
 """The share of a minute's tokens that requests in flight may take beyond what is likely."""
@@ -21,12 +21,10 @@ class TokenReservations:
 
     def __init__(self) -> None:
         self._estimates = Estimates()
+        self.learn = self._estimates.learn
+        """The answer to a request took so many tokens."""
         self._reserved: dict[int, Estimate] = {}  # by row
         self._uncertain = 0  # tokens that requests in flight may take beyond what is likely
-
-    def learn(self, request: Request, usage: Usage) -> None:
-        """The answer to `request` took so many tokens."""
-        self._estimates.learn(request, usage)
 
     def needed(self, request: Request, per_minute: float) -> Estimate:
         """The tokens that a request will take.  Raises TooLarge."""

@@ -66,6 +66,8 @@ class Store:
         self._commits = GroupCommit(
             self._disk, run, COMMIT_SECONDS, self._is_durable, lambda: self._on_change()
         )
+        self.room = self._commits.room
+        """Return when another row may be asked: little is unsynced, and all that came is written."""
 
     def when_changed(self, call: Callable[[], None]) -> None:
         """`call` whenever there is room for another part again, and when the disk has failed."""
@@ -171,10 +173,6 @@ class Store:
         part = self._part_of(result.row)
         self._commits.add(part, part.add(self._sends.answered(result)))
 
-    async def room(self) -> None:
-        """Return when another row may be asked: little is unsynced, and all that came is written."""
-        await self._commits.room()
-
     @property
     def failure(self) -> StorageError | None:
         """What the disk refused.  Nothing is written after that."""
@@ -241,8 +239,8 @@ class Store:
         return part
 
     def _raise_failure(self) -> None:
-        if self.failure is not None:
-            raise self.failure
+        if (failure := self._commits.failure) is not None:
+            raise failure
 
     def _is_durable(self, written: list[Written]) -> None:
         for each in written:

@@ -76,6 +76,7 @@ class Client:
         self._member = member
         self._endpoint = endpoint
         self._target = target
+        self._without_key = not target.has_key
         self._connections = connections
         self._keys = keys
         self._hooks = hooks
@@ -194,7 +195,7 @@ class Client:
             started_at=started,
             latency_s=self._clock() - began,
             status=status,
-            without_key=not self._target.has_key,
+            without_key=self._without_key,
             **answered,
         )
 

@@ -19,7 +19,7 @@ import yarl
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.client_reqrep import ConnectionKey
 from aiohttp.connector import Connection
-from aiohttp.http import HttpProcessingError, RawResponseMessage
+from aiohttp.http import HttpProcessingError
 from multidict import CIMultiDictProxy
 
 from batch.errors import BatchError
@@ -48,7 +48,7 @@ class Unwritten(aiohttp.ServerDisconnectedError):
 
 
 class Exchange:
-    """An answer whose head has come: `with` it, and `read`."""
+    """A request on its connection; once the head of its answer has come: `with` it, and `read`."""
 
     status: int
     headers: CIMultiDictProxy[str]
@@ -81,11 +81,6 @@ class Exchange:
             self._poster.pool.close(self.connection)
         else:
             self._poster.pool.give_back(self.connection)
-
-    def answered(self, answer: RawResponseMessage, content: aiohttp.StreamReader) -> Exchange:
-        """Itself, now that the head of its answer has come."""
-        self.status, self.headers, self.content = answer.code, answer.headers, content
-        return self
 
     async def read(self) -> bytes:
         """What has come of the decoded body, nothing at its end.  Raises what aiohttp raises, and
@@ -170,7 +165,7 @@ class Poster:
         and TimeoutError, as reading the answer does.
         """
         while True:
-            exchange = Exchange(self, await self._taken())
+            exchange = Exchange(self, self.pool.rested() or await self._taken())
             try:
                 return await self._asked(exchange, body, idempotency_key.encode())
             except Unwritten:
@@ -203,7 +198,8 @@ class Poster:
             raise told from error
         if is_new:
             self.pool.announced(answer.headers)
-        return exchange.answered(answer, content)
+        exchange.status, exchange.headers, exchange.content = answer.code, answer.headers, content
+        return exchange
 
     def _told(self, error: BaseException, exchange: Exchange, took: float) -> BaseException:
         """What `error` is, where a request may have met a closed connection."""

@@ -29,6 +29,7 @@ END = re.compile(rb"\r?\n\r?\n")
 
 Fed = tuple[Any, bool, bytes]
 """Messages, whether the connection is no HTTP any more, and then what came behind."""
+NOTHING: Fed = (), False, b""
 
 
 class Parser(Protocol):
@@ -66,29 +67,27 @@ class _Lenient:
         self.pause_reading = parser.pause_reading
 
     def feed_data(self, data: bytes) -> Fed:
-        if not self._content.is_eof():
-            return self._fed(data)
-        data = self._head + data
-        end = _end(data)
-        if end == 0 and b"HTTP/".startswith(data[:5]) and len(data) < LONGEST_HEAD:
-            self._head = data
-            return (), False, b""
-        self._head = b""
-        if data.find(b"hunked", 0, end) >= 0 or data.find(b"HUNKED", 0, end) >= 0:
-            data = _without_length(data, end)
-        return self._fed(data)
-
-    def feed_eof(self) -> Any:
-        if self._head:
-            self._parser.feed_data(self._head)
-        return self._parser.feed_eof()
-
-    def _fed(self, data: bytes) -> Fed:
+        if self._content.is_eof():
+            if not data:  # aiohttp says so after every answer
+                return NOTHING
+            data = self._head + data
+            end = _end(data)
+            if end == 0 and b"HTTP/".startswith(data[:5]) and len(data) < LONGEST_HEAD:
+                self._head = data
+                return NOTHING
+            self._head = b""
+            if data.find(b"hunked", 0, end) >= 0 or data.find(b"HUNKED", 0, end) >= 0:
+                data = _without_length(data, end)
         fed = self._parser.feed_data(data)
         messages: list[tuple[RawResponseMessage, aiohttp.StreamReader]] = fed[0]
         if messages:
             self._content = messages[-1][1]
         return fed
+
+    def feed_eof(self) -> Any:
+        if self._head:
+            self._parser.feed_data(self._head)
+        return self._parser.feed_eof()
 
 
 def _end(data: bytes) -> int:

@@ -66,9 +66,26 @@ class Pool:
         self._closes = False
         self._learnt_at = self._loop.time()
 
+    def rested(self) -> Taken | None:
+        """The connection that has rested longest; None where none has rested long enough."""
+        now = self._loop.time()
+        while self._idle:
+            protocol, (connection, since) = next(iter(self._idle.items()))
+            idle = now - since
+            if idle < self._rest and self._stayed < self._enough:
+                return None
+            del self._idle[protocol]
+            if not protocol.is_connected():
+                self.was_closed(idle)
+            elif idle <= self._longest and not protocol.should_close:
+                self._stayed += idle >= self._rest
+                return Taken(connection, idle)
+            self.close(connection)
+        return None
+
     async def take(self, request: aiohttp.ClientRequest) -> Taken:
-        """The connection that has rested longest, or a new one.  Raises what aiohttp raises."""
-        while (rested := self._rested()) is None:
+        """One that has rested, as soon as there is one, or a new one.  Raises what aiohttp raises."""
+        while (rested := self.rested()) is None:
             if self._open < self._connections + RESTING * self._closes:
                 return Taken(await self._new(request), None)
             await self._change()
@@ -82,7 +99,8 @@ class Pool:
             self.close(connection)
             return
         self._idle[protocol] = connection, self._loop.time()
-        self._wake()
+        if self._waiting:
+            self._wake()
 
     def close(self, connection: Connection) -> None:
         """Nobody uses it again.  What is left to say is not said: a server that is slow to take leave of
@@ -116,22 +134,6 @@ class Pool:
         for connection, _ in self._idle.values():
             connection.close()
         self._idle.clear()
-
-    def _rested(self) -> Taken | None:
-        now = self._loop.time()
-        while self._idle:
-            protocol, (connection, since) = next(iter(self._idle.items()))
-            idle = now - since
-            if idle < self._rest and self._stayed < self._enough:
-                return None
-            del self._idle[protocol]
-            if not protocol.is_connected():
-                self.was_closed(idle)
-            elif idle <= self._longest and not protocol.should_close:
-                self._stayed += idle >= self._rest
-                return Taken(connection, idle)
-            self.close(connection)
-        return None
 
     async def _new(self, request: aiohttp.ClientRequest) -> Connection:
         if self._loop.time() - self._learnt_at > FORGOTTEN:

@@ -1,6 +1,7 @@
 """A server for benchmarks: the same answer to every request, at once or after a latency.
 
-`python -m tests.benchmarks.static_server [MEDIAN SIGMA [CHUNKS [BYTES]]]` prints its port.  With a median
+`python -m tests.benchmarks.static_server [--details] [MEDIAN SIGMA [CHUNKS [BYTES]]]` prints its port.
+With `--details` the usage of an answer in one piece has those that OpenAI sends.  With a median
 (seconds) and sigma, answer N takes the N-th draw of a log-normal distribution with a fixed seed
 (`latencies`), so that whoever knows them knows how fast all could have been.  With CHUNKS the
 answer is a stream of so many events, the last at the end of the latency; with BYTES an answer in
@@ -19,17 +20,29 @@ import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import cast
 
 import uvloop
 
 WORDS = " ".join(f"word{n}" for n in range(40))
 USAGE = {"prompt_tokens": 20, "completion_tokens": 40, "total_tokens": 60}
+DETAILS = {
+    "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
+    "completion_tokens_details": {
+        "reasoning_tokens": 0,
+        "audio_tokens": 0,
+        "accepted_prediction_tokens": 0,
+        "rejected_prediction_tokens": 0,
+    },
+}
+DETAILED = "--details"
 
 
-def answer(size: int = 0) -> bytes:
-    """A whole response with a chat completion: of about 700 bytes, or a text of `size` bytes."""
+def answer(size: int = 0, details: Mapping[str, object] = {}) -> bytes:
+    """A whole response with a chat completion: of about 700 bytes, or a text of `size` bytes.  Its
+    usage has `details`.
+    """
     words = (WORDS * (size // len(WORDS) + 1))[:size] or WORDS
     message = {"role": "assistant", "content": words, "refusal": None}
     return _response(
@@ -41,7 +54,7 @@ def answer(size: int = 0) -> bytes:
             "choices": [
                 {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
             ],
-            "usage": USAGE,
+            "usage": {**USAGE, **details},
         }
     )
 
@@ -190,10 +203,12 @@ async def serve(draws: Iterator[float] | None, pieces: list[bytes], whole: bytes
 
 
 def main() -> None:
-    numbers = [float(word) for word in sys.argv[1:]]
+    detailed = DETAILED in sys.argv[1:]
+    numbers = [float(word) for word in sys.argv[1:] if word != DETAILED]
     draws = latencies(*numbers[:2]) if len(numbers) > 1 and numbers[0] else None
     chunks, size = (*(int(number) for number in numbers[2:]), 0, 0)[:2]
-    uvloop.run(serve(draws, stream(chunks) if chunks else [], answer(size)))
+    whole = answer(size, DETAILS if detailed else {})
+    uvloop.run(serve(draws, stream(chunks) if chunks else [], whole))
 
 
 if __name__ == "__main__":

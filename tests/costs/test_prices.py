@@ -116,7 +116,7 @@ def cost(pricer: Pricer, tried: Attempt, asked: str | None = None, free: bool = 
     read = usage.of(tried.answer)
     if free and read.usage is not None and read.usage.output_tokens is None:
         read = Reading(Usage(read.usage.input_tokens, output_tokens=0))  # as embeddings are read
-    return pricer.cost(tried, read, asked)
+    return pricer.cost(tried, read, asked, usage.reported_cost(tried.answer, tried.headers))
 
 
 @pytest.mark.parametrize(("provider", "flavor", "model", "tier", "at", "used"), CASES)

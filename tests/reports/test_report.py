@@ -389,7 +389,7 @@ def test_a_long_request_is_priced_anew_as_when_it_was_answered(tmp_path):
             "prompt_tokens_details": {"cached_tokens": 500},
         }
         attempt = Attempt("h", JANUARY, 1.0, 200, answer={"model": "gpt-5.4", "usage": used})
-        costs.append(float(pricer.cost(attempt, reading(used), None).usd))
+        costs.append(float(pricer.cost(attempt, reading(used), None, None).usd))
         rows.append(row)
     found = as_json(recorded(tmp_path / "run", rows), "--reprice")
     assert found["totals"]["cost_usd"] == pytest.approx(sum(costs))
