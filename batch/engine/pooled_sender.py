@@ -216,7 +216,7 @@ class _OfRun:
     def settle(self, request: Request, done: Try, judged: Outcome) -> None:
         self._inner.settle(request, done, judged)
         if isinstance(judged, Accept):
-            self._limiter.learn(request, judged.completion.usage or Usage())
+            self._limiter.tokens.learn(request, judged.completion.usage or Usage())
         self._limiter.release(request, tokens(done.attempt, judged))
 
 

@@ -51,8 +51,8 @@ class Limiter:
         self.now = self._clock = clock
         """The moment on its clock."""
         faults = FAULTS if crossing is None else FAULTS_OF_ONE
-        waits_at = crossing or Crossing()
-        self.gate = waits_at.gate
+        crossing = crossing or Crossing()
+        self.gate = crossing.gate
         self.is_gone = False
         """Whether the endpoint is asked no more."""
         self.circuit = CircuitBreaker(faults)
@@ -62,14 +62,14 @@ class Limiter:
         self._unsure_of: float | None = None  # when it left whose refusal alone made the pause
         rates = limits.requests_per_minute, limits.tokens_per_minute
         self._rates = Rates(*rates, clock, say, workers)
-        self._tokens = TokenReservations()
+        self.tokens = TokenReservations()
         fixed = known_slots or isinstance(limits.concurrency, int)
         start = max(START, _in_flight(limits.requests_per_minute or 0.0))
         self._concurrency = Concurrency(most, start, fixed=fixed)
         self._paused_until = 0.0
         self._reason = ""
         self._episode_began = 0.0
-        self._changed = waits_at.changed
+        self._changed = crossing.changed
         self._ticket = Ticket(self._rates, self._changed)
         self._waiting: asyncio.Timeout | None = None  # of the request that waits at the gate
         self._closed = False
@@ -81,13 +81,9 @@ class Limiter:
         now = self._clock()
         self.answered(took)
         self.refusals = 0
-        self.learn(request, usage)
+        self.tokens.learn(request, usage)
         self._concurrency.answered(usage.output_tokens or 1, self.in_flight + 1, now)
         self._answered_at_rate(now - took, now)
-
-    def learn(self, request: Request, usage: Usage) -> None:
-        """So much is what an answer used: what requests take is known better from now on."""
-        self._tokens.learn(request, usage)
 
     def answered(self, took: float) -> None:
         """The endpoint has answered, if only with an error of the row: it is there."""
@@ -196,8 +192,7 @@ class Limiter:
     def pause_until(self, moment: float, reason: str) -> None:
         """Let nothing out before `moment` of the monotonic clock."""
         if moment > self._paused_until:
-            self._paused_until = moment
-            self._reason = reason
+            self._paused_until, self._reason = moment, reason
 
     def _bear(self, sent: float, now: float) -> None:
         """A refusal tells of no limit.  Such refusals are looked into when there are many."""
@@ -260,7 +255,7 @@ class Limiter:
         self._let_out(request, needed)
 
     def _let_out(self, request: Request, needed: Estimate) -> None:
-        self._tokens.reserve(request.row, needed)
+        self.tokens.reserve(request.row, needed)
         self.in_flight += 1
         now = self._clock()
         self.circuit.sent(now)
@@ -276,7 +271,7 @@ class Limiter:
 
     def release(self, request: Request, used: int | None) -> None:
         """The request is not in flight any more; it used so many tokens, None if nobody knows."""
-        self._rates.give_back(self._tokens.release(request.row, used))
+        self._rates.give_back(self.tokens.release(request.row, used))
         self.in_flight -= 1
         if self.gate.locked():
             self._wake()
@@ -284,9 +279,8 @@ class Limiter:
     @property
     def held_up(self) -> float:
         """Seconds for which nothing leaves but probes; infinite where nobody knows."""
-        if self.is_gone or self.circuit.open_since is not None:
-            return float("inf")
-        return max(0.0, self._paused_until - self._clock())
+        there = not self.is_gone and self.circuit.open_since is None
+        return max(0.0, self._paused_until - self._clock()) if there else float("inf")
 
     def obstacle(self) -> Obstacle | None:
         """What requests wait for; None when they do not."""
@@ -305,16 +299,13 @@ class Limiter:
         per_minute = self._rates.tokens_per_minute
         if per_minute is None:
             return NOTHING
-        needed = self._tokens.needed(request, self._rates.all_tokens_per_minute or per_minute)
+        needed = self.tokens.needed(request, self._rates.all_tokens_per_minute or per_minute)
         self._concurrency.at_least(_in_flight(per_minute / needed.likely))
         return needed
 
     def _is_free(self) -> bool:
-        if not self._rates.unlimited():
-            return False
-        if self.circuit.open_since is not None or self._paused_until > self._clock():
-            return False
-        return self.in_flight < self._slots()
+        may_leave = self._rates.unlimited() and not self.held_up
+        return may_leave and self.in_flight < self._slots()
 
     async def _wait_at_the_gate(self, needed: Estimate) -> None:
         await self._pass(needed)
@@ -340,7 +331,7 @@ class Limiter:
         if self.circuit.open_since is not None or not self.in_flight:
             return 0.0  # what hangs does not stop a probe
         per_minute = self._rates.tokens_per_minute
-        has_room = self.in_flight < self._slots() and self._tokens.fits(needed, per_minute)
+        has_room = self.in_flight < self._slots() and self.tokens.fits(needed, per_minute)
         return 0.0 if has_room else None
 
     def _slots(self) -> int:
