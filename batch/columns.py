@@ -160,6 +160,7 @@ FLAGS = (
     "text_repaired",
     "finish_unknown",
     "choices_missing",
+    "duplicate",
 )
 """Every flag a row can have."""
 

@@ -18,6 +18,7 @@ import msgspec
 from batch import job_keys, job_toml, places
 from batch.apis import APIS, Parameters
 from batch.costs.prices import Price
+from batch.engine.duplicates import Dedupe
 from batch.engine.retry import Retry
 from batch.errors import JobError
 from batch.limits import division
@@ -50,6 +51,7 @@ class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     limit: Annotated[int, msgspec.Meta(ge=1)] | None = None
     sample: Annotated[int, msgspec.Meta(ge=1)] | None = None
     seed: Annotated[int, msgspec.Meta(ge=0, le=MOST_SEED)] = 0
+    dedupe: Dedupe = "auto"
     tags: dict[str, str] = {}
     prompt: Prompt = Prompt()
     request: Parameters = Parameters()

@@ -7,6 +7,7 @@ which one it is.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from hashlib import blake2b
 from importlib import import_module
@@ -204,6 +205,22 @@ FLEX = b'"service_tier":"flex"'
 def is_flex(request: Request) -> bool:
     """Whether it asks for the cheaper tier that may have no room."""
     return FLEX in request.body
+
+
+COLD = re.compile(rb'"temperature":-?0(?:\.0)?[,}]')
+
+
+def gives_one_answer(request: Request) -> bool:
+    """Whether asking again would be to no purpose: nothing is drawn at random, as no token is put out,
+    or the likeliest always is (`temperature` 0).
+    """
+    if not APIS[request.api].OUTPUT_CAPS:
+        return True
+    if COLD.search(request.body) is None:
+        return False
+    return bool(
+        msgspec.json.decode(request.body).get("temperature") == 0
+    )  # it may be within a tool
 
 
 def in_standard_tier(request: Request) -> Request:

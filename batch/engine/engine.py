@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 import msgspec
 
 from batch.engine.decisions import Decision, Done, Held, Leave, Stop, Wait
+from batch.engine.duplicates import Follower, Settled
 from batch.engine.events import Events, Notice
 from batch.engine.feed import Feed
 from batch.engine.judge import Judge
@@ -21,7 +22,7 @@ from batch.engine.questions import Questions, Refused
 from batch.engine.sender import Sender, Unsendable
 from batch.engine.task import Task
 from batch.errors import BatchError, Different, InputError, Interrupted, Stopped, StorageError
-from batch.model import Request
+from batch.model import Request, Result
 from batch.outcome import Accept
 from batch.store.writer import Store
 from batch.tries import Try
@@ -78,6 +79,7 @@ class Engine:
                     self._carry_out(None, *self._judge.at_the_end())
                 finally:
                     await self._feed.close()
+                    self._questions.close()
         except StorageError as error:
             self._stopped = error
         return self._stopped
@@ -154,7 +156,10 @@ class Engine:
             return None
         if isinstance(asked, Request):
             return asked
-        self._carry_out(task, Done(asked))
+        if isinstance(asked, Follower):
+            self._feed.park(asked.size)
+        else:
+            self._carry_out(task, Done(asked))
         return None
 
     async def _admitted(self, task: Task, request: Request) -> bool:
@@ -178,7 +183,7 @@ class Engine:
         for decision in decisions:
             match decision:
                 case Done(result):
-                    self._store.write(result)
+                    self._done(result)
                 case Wait(again, seconds):
                     self._dropped(again.row.index, again.tries[-1])
                     waits = self._stopped is None
@@ -186,6 +191,7 @@ class Engine:
                         self._feed.put_back(again.lighter(self._questions.reads_files), seconds)
                 case Held(row, done):
                     self._dropped(row, done)
+                    self._follow(self._questions.failed(row))
                 case Leave(endpoint, reason):
                     self._sender.leave(endpoint, str(reason))
                 case Stop(reason):
@@ -194,6 +200,20 @@ class Engine:
                     self._events.emit(decision)
         if task is not None and not waits:
             self._feed.finish(task)
+
+    def _done(self, result: Result) -> None:
+        """A row has its result, and perhaps others that ask the same."""
+        self._store.write(result)
+        if self._questions.shares_answers:
+            self._follow(self._questions.settled(result, self._store.part_of(result.row)))
+
+    def _follow(self, settled: Settled) -> None:
+        """Do what follows for rows that waited for another."""
+        for waited, result in zip(settled.waited, settled.results, strict=True):
+            self._store.write(result)
+            self._feed.unpark(waited.size)
+        if (leads := settled.leads) is not None:
+            self._feed.unpark(leads.size, leads.leading)
 
     def _dropped(self, row: int, done: Try) -> None:
         """A try makes no result yet, and perhaps never will: the store hears if it was free."""

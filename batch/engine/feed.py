@@ -24,6 +24,9 @@ from batch.store.open_parts import OpenPart
 from batch.store.writer import Store
 from batch.totals import Summary
 
+MOST_PARKED, MOST_PARKED_BYTES = 10_000, 32 << 20
+"""Rows, and about how many bytes of them, that wait for the results of others; then none is read."""
+
 
 class Feed:
     """Gives rows to workers, each row to one."""
@@ -49,6 +52,7 @@ class Feed:
         self._clock = clock
         self._waiting: Waiting[Task] = Waiting()
         self._in_flight = 0
+        self._parked = self._parked_bytes = 0
         self._rows: Iterator[Row] = iter(())
         self._ahead: deque[Task] = deque()  # read, though there was no room for them yet
         self._parts: dict[int, OpenPart] = {}
@@ -74,7 +78,7 @@ class Feed:
             if task is not None:
                 self._in_flight += 1
                 return task
-            if self.ended and not (self._in_flight or self._waiting or self._ahead):
+            if self.ended and not (self._in_flight or self._waiting or self._ahead or self._parked):
                 await self._look_again()
                 break
             await self._change()
@@ -91,6 +95,21 @@ class Feed:
         self.retries += 1
         self._waiting.push(self._clock() + delay, task)
         self._in_flight -= 1
+        self._wake()
+
+    def park(self, size: int) -> None:
+        """The row waits for the result of another, and takes so many bytes of memory meanwhile."""
+        self._parked += 1
+        self._parked_bytes += size
+        self._in_flight -= 1
+        self._wake()
+
+    def unpark(self, size: int, again: Task | None = None) -> None:
+        """A row waits no more: it has its result, or is to be asked itself (`again`)."""
+        self._parked -= 1
+        self._parked_bytes -= size
+        if again is not None:
+            self._waiting.push(self._clock(), again)
         self._wake()
 
     def hurry(self) -> None:
@@ -154,6 +173,8 @@ class Feed:
     def _next_new(self) -> Task | None:
         """A row of the input, if one may be read and is there."""
         if len(self._waiting) + self._in_flight >= self._window:
+            return None
+        if self._parked >= MOST_PARKED or self._parked_bytes >= MOST_PARKED_BYTES:
             return None
         return self._ahead.popleft() if self._ahead else self._read_new()
 

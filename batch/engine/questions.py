@@ -6,6 +6,7 @@ import asyncio
 
 from batch import apis, results
 from batch.apis import Parameters
+from batch.engine.duplicates import NOTHING, Duplicates, Follower, Settled
 from batch.engine.task import Task
 from batch.model import Request, Result, Row
 from batch.requests.preflight import Bounds
@@ -34,24 +35,27 @@ class Questions:
         bounds: Bounds | None = None,
         reuse: Reuse | None = None,
         checker: Checker | None = None,
+        duplicates: Duplicates | None = None,
     ) -> None:
         """Requests must keep to `bounds`, if there are any.  `reuse` holds the answers of an earlier
-        run, and `checker` holds those to the schema.
+        run, and `checker` holds those to the schema.  `duplicates` knows what is asked already, where
+        rows that ask the same share an answer.
         """
         self._prompter = prompter
         self._parameters = parameters
         self._bounds = bounds
         self._reuse = reuse
         self._checker = checker
+        self._duplicates = duplicates
 
     @property
     def reads_files(self) -> bool:
         """Whether requests hold the contents of files: those are read again rather than kept."""
         return self._prompter.reads_files
 
-    async def of(self, task: Task) -> Request | Result:
-        """What the row asks; or its result, if another run has answered it or it cannot be asked.
-        Raises Refused.
+    async def of(self, task: Task) -> Request | Result | Follower:
+        """What the row asks; or its result, if another run or row has answered it or it cannot be asked;
+        or that it waits for another row, which asks the same.  Raises Refused.
 
         A picture is read and turned into base64 in a thread: 20 MiB take 150 ms, 200 KiB 1 ms.
         """
@@ -65,10 +69,35 @@ class Questions:
             if task.request is not None:
                 raise Refused(task.request, Error("invalid_row", message)) from None
             return results.invalid(task.row.index, message)
-        if self._reuse is None or task.request is not None:
+        if task.request is not None:
             return request
-        known = self._known(self._reuse, request)
+        known: Result | Follower | None = None
+        if self._reuse is not None:
+            known = self._known(self._reuse, request)
+        if self._duplicates is not None:
+            if known is None:
+                known = await self._duplicates.claim(task, request)
+            else:
+                await self._duplicates.leads(request)
         return request if known is None else known
+
+    @property
+    def shares_answers(self) -> bool:
+        """Whether rows that ask the same may get one answer."""
+        return self._duplicates is not None
+
+    def failed(self, row: int) -> Settled:
+        """What follows for others that ask the same where a row has failed, or may have."""
+        return NOTHING if self._duplicates is None else self._duplicates.failed(row)
+
+    def settled(self, result: Result, part: int) -> Settled:
+        """What follows from the result of a row, which lies in a part, for others that ask the same."""
+        return NOTHING if self._duplicates is None else self._duplicates.settled(result, part)
+
+    def close(self) -> None:
+        """Let go of what was looked up."""
+        if self._duplicates is not None:
+            self._duplicates.close()
 
     def _built(self, row: Row) -> Request:
         question = self._prompter.question(row)

@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from batch import columns
+from batch.engine.duplicates import Duplicates
 from batch.engine.extent import Extent, Planned
 from batch.engine.feed import Feed
 from batch.engine.judge import Standing
@@ -27,6 +28,7 @@ from batch.run_folder import RunFolder
 from batch.store import budget_file, folder, lock, plan
 from batch.store.files import Disk
 from batch.store.log import Log
+from batch.store.own_answers import OwnAnswers
 from batch.store.plan import Plan
 from batch.store.recover import recover
 
@@ -56,8 +58,11 @@ def _begun(prepared: Prepared, run: Path, say: Say, stack: ExitStack) -> Opened:
 def questions(prepared: Prepared, opened: Opened, say: Say) -> Questions:
     """What makes requests of rows, or knows their answers from the run that is reused."""
     reuse = None if prepared.terms.again else opened.reuse(say)
-    request, bounds = prepared.asked.request, prepared.bounds
-    return Questions(prepared.prompter, request, bounds, reuse, prepared.checker)
+    request, bounds, duplicates = prepared.asked.request, prepared.bounds, None
+    if prepared.asked.dedupe is not False and prepared.terms.again is None:
+        answers = OwnAnswers(opened.run, opened.layout, opened.found)
+        duplicates = Duplicates(answers, every=prepared.asked.dedupe is True)
+    return Questions(prepared.prompter, request, bounds, reuse, prepared.checker, duplicates)
 
 
 def maker(prepared: Prepared, opened: Opened) -> Maker:

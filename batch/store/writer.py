@@ -233,6 +233,10 @@ class Store:
         self._open.remove(part)
         self._on_change()
 
+    def part_of(self, row: int) -> int:
+        """The number of the open part that has a row."""
+        return self._part_of(row).number
+
     def _part_of(self, row: int) -> OpenPart:
         part = self._open.of(row)
         assert part is not None
