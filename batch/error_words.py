@@ -6,6 +6,7 @@ Words that the request itself said mean nothing: servers quote what they refuse.
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import NamedTuple
 
 REFUSALS = frozenset({400, 401, 402, 403, 412, 413, 422, 429})
@@ -126,7 +127,6 @@ PHRASES = (
     *_said_of("content_filter", FILTERS, FILTERED),
     *_said_of("context_length", LENGTHS, TOO_LONG),
 )
-_COMPILED = [(phrase, re.compile(phrase.words, re.I | re.S)) for phrase in PHRASES]
 
 TRUNCATED = re.compile(
     r"(?:invalid|malformed|parse|decode)\b.{0,30}\bjson\b(?! schema)|\bjson (?:parse|decode)", re.I
@@ -138,11 +138,17 @@ def phrase_of(message: str, status: int, asked: bytes = b"") -> Phrase | None:
     """The first of the phrases that the message says by itself, and does not quote from the request
     `asked`.
     """
-    for phrase, pattern in _COMPILED:
+    for phrase, pattern in _compiled():
         applies = phrase.statuses is None or status in phrase.statuses
         if applies and _says(message, pattern, asked):
             return phrase
     return None
+
+
+@cache
+def _compiled() -> list[tuple[Phrase, re.Pattern[str]]]:
+    """The phrases as patterns: 15 ms, once something was refused."""
+    return [(phrase, re.compile(phrase.words, re.I | re.S)) for phrase in PHRASES]
 
 
 def _says(message: str, pattern: re.Pattern[str], asked: bytes) -> bool:

@@ -64,6 +64,10 @@ def test_a_run_does_without_what_pyarrow_would_import_besides(api, batchmill, tm
     assert batchmill("report", "out.parquet", env=path).exit_code == 0
 
 
+def test_a_run_starts_without_the_functions_of_pyarrow():
+    assert "pyarrow.compute" not in loaded("import batch.runner")
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_may_be_the_first_that_is_imported(batchmill, command):
     shown = batchmill(command, "--help", fresh=True)

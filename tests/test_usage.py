@@ -203,8 +203,23 @@ def usage_objects(draw):
     return {key: value for key, value in changed.items() if key not in missing}
 
 
+def _told(**counts):
+    return st.none() | st.fixed_dictionaries({}, optional=counts)
+
+
+FEW = st.integers(0, 12)
+ALL_WELL = st.fixed_dictionaries(
+    {"prompt_tokens": FEW, "completion_tokens": FEW},
+    optional={
+        "total_tokens": st.integers(0, 30),
+        "prompt_tokens_details": _told(cached_tokens=FEW, audio_tokens=st.integers(0, 1)),
+        "completion_tokens_details": _told(reasoning_tokens=FEW, audio_tokens=st.none()),
+    },
+)
+
+
 @settings(max_examples=300)
-@given(st.one_of(usage_objects(), _some_of((*WHOLES, *DETAILS), COUNTS)), st.booleans())
+@given(st.one_of(ALL_WELL, usage_objects(), _some_of((*WHOLES, *DETAILS), COUNTS)), st.booleans())
 def test_a_glance_sees_what_is_read_in_full(sent, thoughts_in_total):
     said = usage.in_full(sent, thoughts_in_total)
     assert repr(usage.reading(sent, thoughts_in_total)) == repr(said)

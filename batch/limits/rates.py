@@ -58,8 +58,8 @@ class Rates:
 
     def unlimited(self) -> bool:
         """Whether there is no rate to keep to."""
-        buckets = (self._requests.bucket, self._tokens.bucket, self._learnt)
-        return all(bucket.per_minute is None for bucket in buckets)
+        of_requests, of_tokens = self._requests.bucket.per_minute, self._tokens.bucket.per_minute
+        return (of_requests, of_tokens, self._learnt.per_minute) == (None, None, None)
 
     def keep_to(self, requests_per_minute: float | None, tokens_per_minute: float | None) -> None:
         """The share of this worker is another one from now on, for whoever waits, too."""

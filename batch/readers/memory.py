@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batch.errors import InputError, UsageError
-from batch.readers import arrow_values, dicts
+from batch.readers import dicts
 
 BLOCK = 5_000
 """Rows that are hashed at a time."""
@@ -79,6 +79,8 @@ class Table:
         return self._hashes[rows]
 
     def _hash(self, rows: int) -> str:
+        from batch.readers import arrow_values  # pyarrow's functions: 50 ms, at every start
+
         digest = hashlib.blake2b(digest_size=16)
         for field in self._table.schema:
             digest.update(f"{field.name}\0{field.type}\0".encode())
@@ -138,6 +140,8 @@ def _table(value: Any) -> pa.Table:
 
 def _column(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
     """The values, of their plain type."""
+    from batch.readers import arrow_values
+
     with _told(name):
         kind = arrow_values.plain(column.type)
         pieces = [piece for chunk in column.chunks for piece in arrow_values.pieces(chunk)]
