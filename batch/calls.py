@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -27,6 +27,9 @@ JobLike = Job | str | os.PathLike[str] | Mapping[str, Any]
 
 Data = Any
 """A path or several, rows as dicts, or anything with `__arrow_c_stream__`."""
+
+Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+"""One or several."""
 
 OnBadRow = Literal["stop", "record"]
 """What becomes of a row that cannot be asked."""
@@ -97,7 +100,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
             preflight=self.preflight,
             record_bad_rows=self.on_bad_row == "record",
             new=self.new,
-            reuse=None if self.reuse is None else place.run_folder(Path(self.reuse)),
+            reuse=_runs(self.reuse),
             retry_failed=self.retry_failed,
             data=data,
         )
@@ -134,6 +137,12 @@ def _input(data: Any) -> tuple[Any, memory.Data | None]:
     if isinstance(data, list | tuple) and data and all(map(_is_path, data)):
         return [_text(each) for each in data], None
     return "-", memory.of(data)
+
+
+def _runs(given: Any) -> tuple[Path, ...]:
+    """The runs whose answers are taken."""
+    paths = () if given is None else (given,) if _is_path(given) else given
+    return tuple(run for path in paths for run in place.runs_in(Path(path)))
 
 
 def _is_path(value: object) -> bool:

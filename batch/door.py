@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from batch import calls, starts
-from batch.calls import Call, Data, JobLike, OnBadRow
+from batch.calls import Call, Data, JobLike, OnBadRow, Paths
 from batch.outputs.form import File
 from batch.planning import place
 from batch.reports import compared
@@ -43,7 +43,7 @@ def run(
     to: str | os.PathLike[str] | None = None,
     limit: int | None = None,
     new: bool = False,
-    reuse: str | os.PathLike[str] | None = None,
+    reuse: Paths | None = None,
     max_cost: float | Literal["none"] | None = None,
     sample: int | None = None,
     seed: int = 0,
@@ -64,8 +64,8 @@ def run(
     it is runs/ with the name of job or input.  `data` is the input, where the job names none.
     `limit` asks the first rows only, `sample` so many of all, chosen by `seed`; `new` starts anew and
     keeps the run that is there; `reuse` starts anew and takes the answers that still fit from
-    another run.  `max_cost` is in USD, kills included, and holds for later calls, too ("none" lifts
-    it).  Rows that failed for a passing reason are asked again; `retry_failed` says whether all that
+    another run, from several, or from all below a folder.  `max_cost` is in USD, kills included, and
+    holds for later calls, too ("none" lifts it).  Rows that failed for a passing reason are asked again; `retry_failed` says whether all that
     failed are, or none.  A row that cannot be asked is an error before anything is sent, or with
     `on_bad_row="record"` a failed row; `yes` goes on where answers look doubtful; without `preflight`
     parameters are sent that servers usually refuse.  `on_event` is called with events
@@ -88,7 +88,7 @@ async def arun(
     to: str | os.PathLike[str] | None = None,
     limit: int | None = None,
     new: bool = False,
-    reuse: str | os.PathLike[str] | None = None,
+    reuse: Paths | None = None,
     max_cost: float | Literal["none"] | None = None,
     sample: int | None = None,
     seed: int = 0,

@@ -55,6 +55,12 @@ def is_run(folder: Path) -> bool:
     return any(os.path.lexists(folder / name) for name in (PLAN, PLAN_COPY))
 
 
+def runs_below(root: Path) -> list[Path]:
+    """The folders below `root` that hold runs, damaged ones too, by path."""
+    found = {path.parent for path in root.rglob(f"{PLAN}*") if path.name in (PLAN, PLAN_COPY)}
+    return sorted(found)
+
+
 def part_name(number: int) -> str:
     """How a part is called; sealed, with `.parquet` behind."""
     return f"part-{number:08d}"

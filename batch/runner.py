@@ -123,7 +123,7 @@ async def _ask(
         rows=extent.of_input(plan.rows),
         stopped=stopped,
         cap_left=None if reservations is None else reservations.budget.left,
-        reuse=None if plan.reuse is None else Path(plan.reuse),
+        reuse=tuple(plan.reused),
     )
     _close(prepared, opened, reservations, ended, judge.doubted)
     why = None if stopped is None else str(stopped)

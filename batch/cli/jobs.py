@@ -12,8 +12,7 @@ from batch import command_line, job_toml, spec
 from batch.cli.options import KEYS
 from batch.errors import UsageError
 from batch.planning import again, cap, place
-from batch.reports import status
-from batch.run_folder import PLAN, is_run
+from batch.run_folder import is_run
 from batch.spec import Job
 from batch.store import plan
 from batch.store.budget_file import Cap
@@ -131,11 +130,7 @@ def runs(whats: Iterable[Path]) -> Iterator[Path]:
     Raises UsageError where there is none.
     """
     for what in whats:
-        run = place.run_folder(what)
-        found = [run] if is_run(run) else status.below(run) if run.is_dir() else []
-        if not found:
-            raise UsageError(f"{run} is no run: there is no {PLAN} in it or below it")
-        yield from found
+        yield from place.runs_in(what)
 
 
 def settings(given: Iterable[str]) -> dict[str, Any]:

@@ -49,8 +49,8 @@ if TYPE_CHECKING:
               help="Send parameters and models that servers usually refuse.")  # fmt: skip
 @options.same_prompt
 @click.option("--new", is_flag=True, help="Start anew; the run that is there is kept as RUN~1.")
-@click.option("--reuse", metavar="RUN", type=options.path,
-              help="Start anew, and take every answer to the same request from RUN.")  # fmt: skip
+@click.option("--reuse", metavar="RUN", type=options.path, multiple=True,
+              help="Start anew; answers to the same request are taken from RUN, or all runs in it.")  # fmt: skip
 @click.option("--shard", metavar="I/N|auto",
               help="Be worker I of N (from 0 on) of a shared run; auto: as the scheduler says.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Show the first requests; send nothing.")
@@ -96,7 +96,7 @@ def run(whats: tuple[str, ...], **flags: Any) -> int:
         asking=not flags["yes"],
         scraped=Scraped.at(flags),
         new=flags["new"],
-        reuse=None if flags["reuse"] is None else place.run_folder(flags["reuse"]),
+        reuse=tuple(run for what in flags["reuse"] for run in place.runs_in(what)),
         cap=jobs.cap_given(flags),
         **how,
     )

@@ -26,13 +26,13 @@ def runs(root: Path, as_json: bool) -> int:
     import msgspec
 
     from batch.errors import StorageError, UsageError
-    from batch.reports import status
+    from batch.run_folder import runs_below
     from batch.runs import Run
 
     if not root.is_dir():
         raise UsageError(f"{root}: no such folder")
     code = 0
-    for path in status.below(root):
+    for path in runs_below(root):
         try:
             now = Run(path).status()
         except StorageError as damage:

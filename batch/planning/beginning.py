@@ -53,7 +53,7 @@ def plan_of(
             tables,
             prints,
             source.format,
-            reuse=None if reuse is None else str(reuse.absolute()),
+            reuse=plan.names_of(reuse),
             prices=price_lists.snapshot(),
             reading=msgspec.to_builtins(source.found()),
             over=dict(job.request.over),

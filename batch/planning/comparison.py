@@ -58,8 +58,8 @@ def _of(job: Job, terms: Terms, stack: ExitStack) -> Standing:
     run = terms.folder
     if run is not None and terms.asks:
         folder.check_ours(run)
-    if terms.reuse is not None:
-        begun.opened(terms.reuse)
+    for old in terms.reuse:
+        begun.opened(old)
     if run is None or terms.anew:
         return Standing(source=sources.of(job, terms, stack, None))
     source = sources.of(job, terms, stack, plan.read(run))

@@ -143,9 +143,10 @@ def _check(run: RunFolder, shard: Shard, prepared: Prepared, known: Plan | None)
             hint="finish it without --shard, or choose another folder with -o",
         )
     reuse = prepared.terms.reuse
-    if known is not None and reuse is not None and known.reuse != str(reuse.absolute()):
+    olds = [path.absolute() for path in reuse if path.absolute() != run.path.absolute()]
+    if known is not None and olds and known.reused != olds:
         raise Refused(
-            f"{run.path} is there already, and takes no answers from {reuse}",
+            f"{run.path} is there already, and takes no answers from {', '.join(map(str, olds))}",
             hint="choose another folder with -o",
         )
     busy = lock.at_work(run)

@@ -109,8 +109,9 @@ def _set_aside(prepared: Prepared, before: Plan, run: Path, say: Say) -> tuple[P
     else:
         say(f"the run that was there is kept as {kept}")
     terms = prepared.terms
-    if terms.reuse is not None and terms.reuse.absolute() == run.absolute():
-        terms = msgspec.structs.replace(terms, reuse=kept)
+    if any(old.absolute() == run.absolute() for old in terms.reuse):
+        olds = [kept if old.absolute() == run.absolute() else old for old in terms.reuse]
+        terms = msgspec.structs.replace(terms, reuse=tuple(olds))
     job, standing = prepared.job, prepared.standing
     named = [job.input] if isinstance(job.input, str) else job.input or []
     if named and all(Path(name).parent == run.absolute() for name in named):

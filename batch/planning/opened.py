@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from operator import itemgetter
 
 import msgspec
 
@@ -19,7 +19,7 @@ from batch.store.files import Disk
 from batch.store.log import Log
 from batch.store.plan import Plan
 from batch.store.recover import Found, Redo, finished
-from batch.store.reuse import Reuse
+from batch.store.reuse import Old, Reuse
 from batch.store.seal import Layout
 from batch.store.sends import Sends, Unanswered
 from batch.store.writer import Store
@@ -62,15 +62,17 @@ class Opened(msgspec.Struct, frozen=True):
         return found
 
     def reuse(self, say: Say) -> Reuse | None:
-        """The run whose answers are taken, if there is one."""
-        if self.plan.reuse is None:
-            return None
-        old = Path(self.plan.reuse)
-        known = plan.read(old)
-        if known is None:
-            say(f"{old} is gone: nothing more is taken from it")
-            return None
-        return Reuse(old, begun.layout(old, known), self.run)
+        """The runs whose answers are taken, if there are any."""
+        found: list[tuple[str, Old]] = []
+        for path in self.plan.reused:
+            known = plan.read(path)
+            if known is None:
+                say(f"{path} is gone: nothing more is taken from it")
+            else:
+                old = Old(RunFolder(path), begun.layout(path, known))
+                found.append((known.created_at, old))
+        newest_first = [old for _, old in sorted(found, key=itemgetter(0), reverse=True)]
+        return Reuse(newest_first, self.run) if found else None
 
     def store(self, part_rows: int, on_done: Callable[[list[Result]], None], sends: Sends) -> Store:
         """What takes the results."""

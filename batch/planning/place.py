@@ -9,7 +9,7 @@ from batch import job_toml, spec
 from batch.errors import JobError, Refused, UsageError
 from batch.outputs import export, form
 from batch.outputs.form import File
-from batch.run_folder import is_run
+from batch.run_folder import PLAN, is_run, runs_below
 from batch.spec import Job
 
 
@@ -65,6 +65,17 @@ def run_folder(what: Path) -> Path:
         )
     beside = Path(f"{what}.run")
     return beside if not is_run(what) and beside.is_dir() else what
+
+
+def runs_in(what: Path) -> list[Path]:
+    """The folders of the runs meant by RUN, which may also be a folder with runs below it.  Raises
+    UsageError where there is none.
+    """
+    run = run_folder(what)
+    found = [run] if is_run(run) else runs_below(run) if run.is_dir() else []
+    if not found:
+        raise UsageError(f"{run} is no run: there is no {PLAN} in it or below it")
+    return found
 
 
 def check_ours(file: File, folder: Path) -> None:

@@ -37,7 +37,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
 
     `bounds` holds requests to what servers accept; `job_file` is named where one of its keys is
     wrong; `same_prompt` tells that the prompt need not name a column; `cap` is what a flag says of
-    the cost; `reuse` is the run whose answers are taken, `again` which finished rows are asked
+    the cost; `reuse` are the runs whose answers are taken, `again` which finished rows are asked
     instead of anything else; `retry_failed` asks all that failed besides the rest, None those that
     failed for a passing reason; `data` is what was in memory, where the job's input is "-"; a
     `probe` asks so many rows at most, and leaves the job's own limit as it is; `yes` goes on where
@@ -54,7 +54,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     same_prompt: bool = False
     cap: Cap | None = None
     new: bool = False
-    reuse: Path | None = None
+    reuse: tuple[Path, ...] = ()
     again: Again | None = None
     retry_failed: bool | None = None
     data: Data | None = None
@@ -65,4 +65,4 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def anew(self) -> bool:
         """Whether the run that is in the folder is not to go on."""
-        return self.new or self.reuse is not None
+        return self.new or bool(self.reuse)

@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from batch.errors import StorageError
-from batch.run_folder import PLAN, PLAN_COPY, RunFolder
+from batch.run_folder import RunFolder
 from batch.store import cards, contents, lock, log
 from batch.store.cards import Worker
 from batch.store.files import parquet
@@ -179,9 +179,3 @@ def _lately(run: RunFolder) -> list[float]:
 def _rate(finished: list[float], now: float) -> float | None:
     recent = [moment for moment in finished if moment > now - RECENT_SECONDS]
     return len(recent) / max(1.0, now - min(recent)) if recent else None
-
-
-def below(root: Path) -> list[Path]:
-    """The folders below `root` that hold runs, damaged ones too, by path."""
-    found = {path.parent for path in root.rglob(f"{PLAN}*") if path.name in (PLAN, PLAN_COPY)}
-    return sorted(found)

@@ -45,8 +45,8 @@ MOST_UNPRICED = 5
 
 class Ended(msgspec.Struct, frozen=True):
     """How a start of a run ended: `whole` is what the run holds, `now` what this start asked,
-    `cap_left` the USD that the next one may spend, None where nothing caps it; `reuse` the run from
-    which answers were taken, if any could be.
+    `cap_left` the USD that the next one may spend, None where nothing caps it; `reuse` the runs
+    from which answers were taken, if any could be.
     """
 
     run: RunFolder
@@ -56,7 +56,7 @@ class Ended(msgspec.Struct, frozen=True):
     rows: int | None  # of the input; None while its end has not been read
     stopped: BatchError | None = None
     cap_left: Decimal | None = None
-    reuse: Path | None = None
+    reuse: tuple[Path, ...] = ()
 
     @property
     def exit_code(self) -> int:
@@ -89,8 +89,9 @@ def lines(ended: Ended, file: Path | None = None) -> list[str]:
     if misfits := ended.whole.misfits:
         rows = "1 row holds" if misfits == 1 else f"{misfits:,} rows hold"
         said.append(f"extra     {rows} values that fit no column: see `extra`")
-    if ended.reuse is not None:
-        said.append(f"reused    {totals.rows_reused:,} rows, taken from {near(ended.reuse)}")
+    if ended.reuse:
+        olds = near(ended.reuse[0]) if len(ended.reuse) == 1 else f"{len(ended.reuse):,} runs"
+        said.append(f"reused    {totals.rows_reused:,} rows, taken from {olds}")
     said.append(_tokens(totals))
     said.append(_cost(totals))
     if ended.cap_left is not None:

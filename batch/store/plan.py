@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import getpass
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
@@ -85,7 +85,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     rows: int | None = None
     resumed: int = 0
     retries: list[Again] = []
-    reuse: str | None = None
+    reuse: str | list[str] | None = None
     prices: str | None = None
     state: str = "running"
     rules: int = 1
@@ -96,6 +96,14 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     sampled_from: int | None = None
     format: int = FORMAT
     batchmill: str = __version__
+
+    @property
+    def reused(self) -> list[Path]:
+        """The runs whose answers it takes."""
+        return [
+            Path(name)
+            for name in ([self.reuse] if isinstance(self.reuse, str) else self.reuse or [])
+        ]
 
     @property
     def is_planned(self) -> bool:
@@ -131,6 +139,12 @@ def new(job: dict[str, Any], inputs: list[dict[str, Any]], input_format: str, **
         rules=RULES,
         **more,
     )
+
+
+def names_of(runs: Sequence[Path]) -> str | list[str] | None:
+    """What `reuse` of a plan says of these runs."""
+    names = [str(run.absolute()) for run in runs]
+    return names or None if len(names) != 1 else names[0]
 
 
 def chosen(known: Plan) -> Chosen | None:

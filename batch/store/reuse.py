@@ -1,6 +1,8 @@
-"""Answers of an earlier run, found by the hash of their request.
+"""Answers of earlier runs, found by the hash of their request.
 
-The k-th row that asks a question takes the k-th answer to it.  The index (hash -> part and place)
+The k-th row that asks a question takes the k-th answer to it, those of the newest run being the
+first; of several workers that share a run each takes the answer of its own row first, where there is
+one.  The index (hash -> run, part and place)
 is an SQLite file in tmp/, so that memory does not grow with the old run; answers are read from its
 parts, a few of which are kept at hand.  A part that a kill left open counts with its journal.
 """
@@ -8,9 +10,9 @@ parts, a few of which are kept at hand.  A part that a kill left open counts wit
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from pathlib import Path
+from typing import Any
 
 import msgspec
 import pyarrow as pa
@@ -27,22 +29,32 @@ INDEXED = ("row", "status", "request_hash", "reused")
 _FREE = Usage(0, 0, 0, 0, 0)
 
 
-class Reuse:
-    """The `ok` answers of the run in `old`, whose layout is `layout`, for the run in `new`."""
+class Old(msgspec.Struct, frozen=True):
+    """A run whose answers are taken, and its layout."""
 
-    def __init__(self, old: Path, layout: Layout, new: RunFolder) -> None:
-        """Indexes the old run, and passes over the answers that the new one has taken already."""
-        self._old, self._layout = RunFolder(old), layout
+    run: RunFolder
+    layout: Layout
+
+
+class Reuse:
+    """The `ok` answers of the runs `olds`, the newest of which is the first, for the run in `new`."""
+
+    def __init__(self, olds: Sequence[Old], new: RunFolder) -> None:
+        """Indexes the old runs, and passes over the answers that the new one has taken already."""
+        self._olds, self._is_shared = olds, bool(new.worker)
         self._index = sqlite3.connect(new.drafts / "reuse.sqlite", isolation_level=None)
         self._index.execute("PRAGMA journal_mode = OFF")
         self._index.execute("PRAGMA synchronous = OFF")
-        self._index.execute("CREATE TABLE answer (hash TEXT, part INTEGER, place INTEGER)")
+        self._index.execute(
+            "CREATE TABLE answer (hash TEXT, run INTEGER, part INTEGER, place INTEGER, row INTEGER)"
+        )
         self._index.execute("BEGIN")
-        for number in self._old.numbers():
-            answers = _answers(contents.chosen(self._old, number, layout, INDEXED))
-            rows = ((digest, number, place) for digest, place in answers)
-            self._index.executemany("INSERT INTO answer VALUES (?, ?, ?)", rows)
-        self._index.execute("CREATE INDEX by_hash ON answer (hash, part, place)")
+        for order, old in enumerate(olds):
+            for number in old.run.numbers():
+                answers = _answers(contents.chosen(old.run, number, old.layout, INDEXED))
+                rows = ((digest, order, number, place, row) for digest, place, row in answers)
+                self._index.executemany("INSERT INTO answer VALUES (?, ?, ?, ?, ?)", rows)
+        self._index.execute("CREATE INDEX by_hash ON answer (hash, run, part, place)")
         self._index.execute("COMMIT")
         self._taken: dict[str, int] = {}
         for digest in _taken(new):
@@ -53,15 +65,18 @@ class Reuse:
         """The next answer to the question `digest`, as the result of `row`; None when there is
         none.
         """
-        found = self._index.execute(
-            "SELECT part, place FROM answer WHERE hash = ? ORDER BY part, place LIMIT 1 OFFSET ?",
-            (digest, self._taken.get(digest, 0)),
-        ).fetchone()
+        found = self._of_its_row(row, digest) if self._is_shared else None
         if found is None:
-            return None
-        self._taken[digest] = self._taken.get(digest, 0) + 1
-        number, place = found
-        values = self._part(number)[place : place + 1].to_pylist()[0]
+            found = self._index.execute(
+                "SELECT run, part, place FROM answer WHERE hash = ?"
+                " ORDER BY run, part, place LIMIT 1 OFFSET ?",
+                (digest, self._taken.get(digest, 0)),
+            ).fetchone()
+            if found is None:
+                return None
+            self._taken[digest] = self._taken.get(digest, 0) + 1
+        order, number, place = found
+        values = self._part(order, number)[place : place + 1].to_pylist()[0]
         return msgspec.structs.replace(
             columns.result(values),
             row=row,
@@ -83,19 +98,26 @@ class Reuse:
         """Let the index go."""
         self._index.close()
 
-    def _read(self, number: int) -> pa.Table:
-        own = {column.name for column in self._layout.own}
+    def _of_its_row(self, row: int, digest: str) -> Any:
+        query = (
+            "SELECT run, part, place FROM answer WHERE hash = ? AND row = ? ORDER BY run LIMIT 1"
+        )
+        return self._index.execute(query, (digest, row)).fetchone()
+
+    def _read(self, order: int, number: int) -> pa.Table:
+        old = self._olds[order]
+        own = {column.name for column in old.layout.own}
         of_apis = [column for column in columns.OF_APIS if column.name in own]
         names = [column.name for column in (*columns.COLUMNS, *of_apis)]
-        return contents.chosen(self._old, number, self._layout, names)
+        return contents.chosen(old.run, number, old.layout, names)
 
 
-def _answers(table: pa.Table) -> Iterator[tuple[str, int]]:
-    """The hashes of the questions that were answered, and where in the table."""
-    statuses, digests = table["status"].to_pylist(), table["request_hash"].to_pylist()
-    for place, (status, digest) in enumerate(zip(statuses, digests, strict=True)):
+def _answers(table: pa.Table) -> Iterator[tuple[str, int, int]]:
+    """The hashes of the questions that were answered, where in the table, and of which rows."""
+    columns = (table[name].to_pylist() for name in ("status", "request_hash", "row"))
+    for place, (status, digest, row) in enumerate(zip(*columns, strict=True)):
         if status == "ok" and digest is not None:
-            yield digest, place
+            yield digest, place, row
 
 
 def _taken(run: RunFolder) -> Iterator[str]:

@@ -100,7 +100,7 @@ def test_answers_that_are_reused_cost_nothing(api, tmp_path):
 
     tables = json.loads((tmp_path / "run/run.json").read_text())["job"]
     tables["limits"]["max_cost_usd"] = 0.1
-    how = Terms(environment={}, reuse=tmp_path / "run")
+    how = Terms(environment={}, reuse=(tmp_path / "run",))
     ended = runner.run(spec.check(tables), tmp_path / "anew", how)
     assert (ended.exit_code, len(rows(tmp_path / "anew"))) == (0, 30)
     assert ended.cap_left is not None

@@ -135,6 +135,27 @@ def test_answers_that_are_reused_are_shared_too(api, batchmill, tmp_path):
     assert completions(tmp_path / "new") == answers(["text 1", "text 2"] * 20)
 
 
+def test_of_several_runs_the_newest_answer_counts(api, batchmill, tmp_path):
+    write(tmp_path / "in.jsonl", ["text 1", "text 2"])
+    command = ("run", "in.jsonl", *asking(api, *COLD))
+    assert batchmill(*command, "-o", "all/older").exit_code == 0
+    write(tmp_path / "in.jsonl", ["text 2", "text 3"])
+    api.always = Step(content="newer")
+    assert batchmill(*command, "-o", "all/newer").exit_code == 0
+    api.reset_ledger()
+    write(tmp_path / "in.jsonl", ["text 1", "text 2", "text 3", "text 2"])
+    for name, words in {
+        "folder": ("--reuse", "all"),
+        "several": ("--reuse", "all/older", "--reuse", "all/newer"),
+    }.items():
+        ended = batchmill(*command, "-o", name, *words)
+        assert ended.exit_code == 0, ended.stderr
+        found = completions(tmp_path / name)
+        assert found[:3] == [(0, answer_to("text 1")), (1, "newer"), (2, "newer")]
+        assert batchmill("run", name).exit_code == 0
+    assert not api.ledger
+
+
 def test_rows_that_say_their_temperature_are_taken_at_their_word(api, batchmill, tmp_path):
     lines = []
     for temperature in (0, 0, 0, 1, 1):

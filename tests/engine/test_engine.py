@@ -38,7 +38,7 @@ from batch.spec import Job
 from batch.store import folder, sends
 from batch.store.files import Disk
 from batch.store.recover import Redo
-from batch.store.reuse import Reuse
+from batch.store.reuse import Old, Reuse
 from batch.store.seal import Layout
 from batch.store.writer import Store
 from batch.transport.client import Client, Hooks
@@ -207,7 +207,7 @@ async def test_a_row_that_another_run_has_answered_has_its_result(api, tmp_path)
     reusing = Questions(
         Prompter(Prompt(user="{{ text }}")),
         Parameters(model="m"),
-        reuse=Reuse(old.run.path, old.layout, new.run),
+        reuse=Reuse([Old(old.run, old.layout)], new.run),
     )
     known = await reusing.of(row(text="Snow?"))
     assert isinstance(known, Result)
