@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 @options.same_prompt
 @click.option("--new", is_flag=True, help="Start anew; the run that is there is kept as RUN~1.")
 @click.option("--reuse", metavar="RUN", type=options.path, multiple=True,
-              help="Start anew; answers to the same request are taken from RUN, or all runs in it.")  # fmt: skip
+              help="Start anew; take answers to the same request from RUN, or all runs in it.")  # fmt: skip
 @click.option("--shard", metavar="I/N|auto",
               help="Be worker I of N (from 0 on) of a shared run; auto: as the scheduler says.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Show the first requests; send nothing.")
