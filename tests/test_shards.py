@@ -109,6 +109,13 @@ def test_one_process_finishes_what_workers_began_and_they_what_it_began(
     assert batchmill("verify", "runs/in").exit_code == 0
 
 
+def test_one_process_is_not_told_that_it_is_a_worker(api, batchmill, tmp_path):
+    write(tmp_path / "in.jsonl", texts(60))
+    command = ("run", "in.jsonl", *asking(api, *PART))
+    assert batchmill(*command, "--shard", "0/2").exit_code == 0
+    assert "(resuming)\n" in batchmill(*command).stderr
+
+
 def test_failed_rows_of_a_shared_run_are_asked_again(api, batchmill, tmp_path):
     prompts = texts(60)
     write(tmp_path / "in.jsonl", prompts)

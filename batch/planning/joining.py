@@ -56,7 +56,8 @@ def joined(prepared: Prepared, run: RunFolder, shard: Shard, say: Say, stack: Ex
         if word:
             say(word)
         disk.guard(lost)
-        say(f"{run.path.absolute()} ({'resuming' if known else 'new'}), worker {run.worker}")
+        whose = f", worker {run.worker}" if shard.of > 1 else ""
+        say(f"{run.path.absolute()} ({'resuming' if known else 'new'}){whose}")
         for line in grown:
             say(line)
         source = comparison.sampled(job, prepared.source, known)
