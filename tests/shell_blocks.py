@@ -125,12 +125,18 @@ class World:
     def script(self, line: str) -> list[str]:
         """How a shell carries a command out, with `batchmill` and `duckdb` being what they are here."""
         programs = self.folder / "programs"
-        programs.mkdir(exist_ok=True)
-        for each, module in (("batchmill", "batch"), ("duckdb", "tests.shell_blocks")):
-            path = programs / each
-            path.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m {module} "$@"\n')
-            path.chmod(stat.S_IRWXU)
+        if not programs.exists():  # none may be written while it is carried out
+            programs.mkdir()
+            for each, module in (("batchmill", "batch"), ("duckdb", "tests.shell_blocks")):
+                path = programs / each
+                path.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m {module} "$@"\n')
+                path.chmod(stat.S_IRWXU)
         return ["bash", "-euo", "pipefail", "-c", f'PATH="{programs}:$PATH"; {self.here(line)}']
+
+    @property
+    def servers(self) -> dict[str, FakeAPI]:
+        """By the URLs that stand for them in the pages."""
+        return self._servers
 
     def close(self) -> None:
         for server in self._servers.values():

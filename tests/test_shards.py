@@ -109,6 +109,13 @@ def test_one_process_finishes_what_workers_began_and_they_what_it_began(
     assert batchmill("verify", "runs/in").exit_code == 0
 
 
+def test_one_process_is_not_told_that_it_is_a_worker(api, batchmill, tmp_path):
+    write(tmp_path / "in.jsonl", texts(60))
+    command = ("run", "in.jsonl", *asking(api, *PART))
+    assert batchmill(*command, "--shard", "0/2").exit_code == 0
+    assert "(resuming)\n" in batchmill(*command).stderr
+
+
 def test_failed_rows_of_a_shared_run_are_asked_again(api, batchmill, tmp_path):
     prompts = texts(60)
     write(tmp_path / "in.jsonl", prompts)
@@ -157,6 +164,7 @@ def test_who_would_do_a_workers_rows_is_refused(at_work, batchmill, more, named)
     refused = batchmill(*command, *more)
     assert refused.exit_code == 4, refused.stderr
     assert named in refused.stderr and str(worker.pid) in refused.stderr
+    assert "runs/in --workers" in refused.stderr
 
 
 def test_what_changes_the_whole_run_waits_for_its_workers(at_work, batchmill):
@@ -176,6 +184,26 @@ def test_status_tells_of_each_worker(at_work, batchmill):
     assert status(batchmill)["state"] == "interrupted"
     shown = batchmill("status", "runs/in", "--workers")
     assert shown.exit_code == 0
+
+
+def test_a_worker_says_what_is_its_own_and_how_to_see_the_whole(api, batchmill, tmp_path):
+    write(tmp_path / "in.jsonl", texts(60))
+    command = ("run", "in.jsonl", *asking(api, *PART))
+    said = batchmill(*command, "--shard", "1/2").stderr
+    assert "among 2 workers" in said
+    assert "25 ok, 0 failed, in the parts of worker 1-of-2" in said
+    assert "whole     batchmill status runs/in --workers" in said
+    alone = batchmill(*command, "-o", "alone").stderr
+    assert "parts of worker" not in alone and "whole " not in alone
+    shown = batchmill("status", "runs/in", "--workers").stdout
+    assert "25 of 25 rows" in shown and "exit code 0" in shown
+
+
+def test_status_counts_workers_instead_of_naming_them(at_work, start, batchmill):
+    worker, command = at_work
+    start(*command, "--shard", "1/2")
+    until(lambda: len(status(batchmill)["workers"]) == 2, worker)
+    assert "running by 2 workers\n" in batchmill("status", "runs/in").stdout
 
 
 def test_an_interrupted_worker_leaves_the_others_at_work(at_work, api, start, batchmill, tmp_path):

@@ -53,7 +53,7 @@ def _by_scheduler(environment: Mapping[str, str]) -> Shard:
                 f"--shard auto: Kubernetes does not tell how many there are: set {COUNT} to the"
                 " Job's completions"
             )
-        return _shard(number("JOB_COMPLETION_INDEX"), number(COUNT), "the Indexed Job")
+        return _shard(number("JOB_COMPLETION_INDEX"), number(COUNT), f"the Indexed Job and {COUNT}")
     if "SKYPILOT_JOB_RANK" in environment:
         return _shard(number("SKYPILOT_JOB_RANK"), number("SKYPILOT_NUM_JOBS"), "the SkyPilot pool")
     raise UsageError(
@@ -66,6 +66,10 @@ def _by_scheduler(environment: Mapping[str, str]) -> Shard:
 def _shard(index: int, of: int, where: str) -> Shard:
     from batch.planning.terms import Shard
 
+    if of == 0:
+        raise UsageError(f"{where}: there is one worker at least: 0/1")
     if index >= of:
-        raise UsageError(f"{where}: of {of} workers the last is {of - 1}, not {index}")
+        raise UsageError(
+            f"{where}: there is no worker {index} of {of}: they are counted from 0, the last is {of - 1}"
+        )
     return Shard(index, of)

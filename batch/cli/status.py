@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 EVERY = 2.0
 """Seconds between two looks at a run that is watched."""
+AT_WORK = frozenset({"working", "silent"})
+"""States of a worker that holds its lock."""
 
 
 @click.command()
@@ -80,6 +82,8 @@ def _workers(now: Status) -> list[str]:
         rate = "" if each.rows_per_second is None else f", {each.rows_per_second:,.1f} rows/s"
         waiting = "" if each.waiting is None else f", {each.waiting}"
         since = f", last heard of at {each.beat_at}" if each.state in ("silent", "gone") else ""
+        if each.exit_code is not None:
+            since = f", exit code {each.exit_code}"
         who = f"process {each.pid} on {each.host}"
         how_far = f"{each.done:,}{of} rows{failed}{rate}{waiting}"
         lines.append(f"worker    {each.worker:<{width}} {each.state:<7} {how_far}, {who}{since}")
@@ -89,7 +93,9 @@ def _workers(now: Status) -> list[str]:
 def _lines(now: Status) -> list[str]:
     from batch.words import duration
 
-    by = f" by {now.holder}" if now.holder else ""
+    at_work = sum(each.state in AT_WORK for each in now.workers)
+    who = f"{at_work} workers" if at_work > 1 else now.holder
+    by = f" by {who}" if now.holder else ""
     of = f" of {now.rows:,}" if now.rows is not None else ""
     if now.limit is not None and (now.rows is None or now.limit < now.rows):
         of = f" of the first {now.limit:,}" + (of and f" ({now.rows:,} in all)")

@@ -73,6 +73,8 @@ def flag(name: str, context: click.Context) -> str:
     asks = isinstance(context.command, Asking)
     if asks and (way := _key(name)) is not None:
         return f"{said}; write {way}"
+    if (elsewhere := _owner(name, context)) is not None:
+        return f"{said}; {command_line.of(elsewhere)} has one"
     if near := _nearest(name, _names(context.command, context)):
         return f"{said}; did you mean {near}?"
     if not asks or not name.startswith("--"):
@@ -85,6 +87,18 @@ def _commands(context: click.Context) -> Iterator[click.Command]:
     for name in COMMANDS:
         if (found := context.command.get_command(context, name)) is not None:
             yield found
+
+
+def _owner(name: str, context: click.Context) -> str | None:
+    """The first of the other commands that documents a flag."""
+    above = context.parent
+    if above is None or not isinstance(above.command, click.Group):
+        return None
+    for each in _commands(above):
+        shown = [param for param in each.params if isinstance(param, click.Option)]
+        if any(name in (*param.opts, *param.secondary_opts) for param in shown):
+            return each.name
+    return None
 
 
 def _names(of: click.Command, context: click.Context) -> list[str]:

@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 
 import msgspec
 
+from batch import command_line
 from batch.damage import damaged
 from batch.errors import Refused, UsageError
 from batch.model import Cut
@@ -55,7 +56,8 @@ def joined(prepared: Prepared, run: RunFolder, shard: Shard, say: Say, stack: Ex
         if word:
             say(word)
         disk.guard(lost)
-        say(f"{run.path.absolute()} ({'resuming' if known else 'new'}), worker {run.worker}")
+        whose = f", worker {run.worker}" if shard.of > 1 else ""
+        say(f"{run.path.absolute()} ({'resuming' if known else 'new'}){whose}")
         for line in grown:
             say(line)
         source = comparison.sampled(job, prepared.source, known)
@@ -140,7 +142,8 @@ def _check(run: RunFolder, shard: Shard, prepared: Prepared, known: Plan | None)
     if known is not None and not known.is_planned:
         raise Refused(
             f"{run.path} was begun by one process, and its parts are not planned",
-            hint="finish it without --shard, or choose another folder with -o",
+            hint="finish it without --shard, or let workers take its answers over to another folder:"
+            f" -o FOLDER --reuse {command_line.quoted(run.path)}",
         )
     reuse = prepared.terms.reuse
     olds = [path.absolute() for path in reuse if path.absolute() != run.path.absolute()]
@@ -152,10 +155,10 @@ def _check(run: RunFolder, shard: Shard, prepared: Prepared, known: Plan | None)
     busy = lock.at_work(run)
     others = {name: who for name, who in busy.items() if name.partition("-")[2] != f"of-{shard.of}"}
     if others:
-        who = ", ".join(f"{name} ({process})" for name, process in others.items())
         raise Refused(
-            f"{run.path} is shared otherwise at the moment, by {who}",
-            hint="wait for them or stop them, then start with another number of workers",
+            f"{run.path} is in use by another number of workers: {lock.named(others)}",
+            hint="start with their number, or wait for them, stop them, or look at them with:"
+            f" {command_line.of('status', run.path, '--workers')}",
         )
 
 
@@ -181,7 +184,7 @@ def _turn(run: RunFolder, say: Say) -> Iterator[str | None]:
                 if known is not None and not known.is_planned:
                     raise
                 if not told and time.monotonic() - since > A_WHILE:
-                    say(f"waiting for another worker, which plans the parts: {busy}")
+                    say(f"waiting for the worker that plans the parts: {busy}")
                     told = True
             else:
                 yield warning

@@ -111,7 +111,7 @@ class Prepared:
         shard, limits = self.terms.shard, self.asked.limits
         if shard is None or shard.of == 1:
             return []
-        text = f"rates, concurrency and retries are divided by {shard.of} workers"
+        text = f"rates, concurrency and retries are divided among {shard.of} workers"
         if limits.concurrency == "auto":
             text += "; each finds out alone how many requests at once do the server good"
         return [text]

@@ -27,8 +27,8 @@ RECENT_SECONDS = 60.0
 
 class Working(msgspec.Struct, frozen=True, kw_only=True):
     """One of several workers of a run, as of `beat_at`, when it last told of itself.  `state` is working,
-    silent (nothing was heard for a while), ended or gone (killed); `rows` are those of its parts, None
-    while unknown.
+    silent (nothing was heard for a while), ended (with `exit_code`) or gone (killed); `rows` are those
+    of its parts, None while unknown.
     """
 
     worker: str
@@ -41,6 +41,7 @@ class Working(msgspec.Struct, frozen=True, kw_only=True):
     failed: int
     rows_per_second: float | None
     waiting: str | None
+    exit_code: int | None = None
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
@@ -144,6 +145,7 @@ def _working(found: Worker) -> Working:
         failed=card.failed,
         rows_per_second=card.rows_per_second if works else None,
         waiting=(card.waiting or None) if works else None,
+        exit_code=None if works else card.exit_code,
     )
 
 

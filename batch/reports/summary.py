@@ -15,6 +15,7 @@ from batch import command_line
 from batch.command_line import near
 from batch.errors import BatchError, CapReached, Different, Doubtful, Stopped
 from batch.outcome import TRANSIENT
+from batch.planning.terms import ALONE
 from batch.run_folder import RunFolder
 from batch.totals import Summary, Totals
 from batch.words import UP, duration, money
@@ -97,6 +98,8 @@ def lines(ended: Ended, file: Path | None = None) -> list[str]:
     if ended.cap_left is not None:
         said.append(f"cap left  {money(ended.cap_left)}")
     said.append(_time(ended))
+    if _is_one_of_several(ended):
+        said.append(f"whole     {command_line.of('status', near(ended.run.path), '--workers')}")
     if file is not None:
         said.append(f"results   {near(file)}")
     elif totals.rows_ok or totals.rows_failed:
@@ -218,7 +221,13 @@ def _rows(ended: Ended, totals: Totals) -> str:
         "" if ended.rows is None or done >= ended.rows else f", {ended.rows - done:,} not asked yet"
     )
     more = ", more rows to read" if ended.rows is None else ""
-    return f"rows      {totals.rows_ok:,} ok, {totals.rows_failed:,} failed{pending}{more}"
+    whose = f", in the parts of worker {ended.run.worker}" if _is_one_of_several(ended) else ""
+    return f"rows      {totals.rows_ok:,} ok, {totals.rows_failed:,} failed{pending}{more}{whose}"
+
+
+def _is_one_of_several(ended: Ended) -> bool:
+    """Whether other workers share the run."""
+    return ended.run.worker not in ("", ALONE.name)
 
 
 def _failure(summary: Summary, name: str) -> str:

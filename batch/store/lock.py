@@ -30,6 +30,8 @@ from batch.store.writer import COMMIT_SECONDS
 
 T = TypeVar("T")
 
+MOST_NAMED = 3
+"""Workers that a message names."""
 
 Lost = Callable[[], StorageError | None]
 """Tells why nothing may be changed any more; None while what is held is held."""
@@ -275,10 +277,16 @@ def _holder(path: Path) -> str | None:
         return None
 
 
+def named(workers: dict[str, str]) -> str:
+    """Some of these workers, and who they are: what `at_work` gives."""
+    some = [f"{name} ({process})" for name, process in list(workers.items())[:MOST_NAMED]]
+    more = len(workers) - len(some)
+    return ", ".join(some) + (f" and {more:,} more" if more else "")
+
+
 def _shared(run: RunFolder, busy: dict[str, str]) -> Refused:
-    who = ", ".join(f"{name} ({process})" for name, process in busy.items())
     return Refused(
-        f"{run.path} is in use by its workers {who}",
+        f"{run.path} is in use by its workers {named(busy)}",
         hint=f"wait for them, stop them, or look at them with: {_look_at(run)}",
     )
 

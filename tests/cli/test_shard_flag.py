@@ -38,8 +38,9 @@ def test_says_which_worker_it_is(text, environment, found):
 @pytest.mark.parametrize(
     ("text", "environment", "named"),
     [
-        ("4/4", {}, "the last is 3"),
-        ("0/0", {}, "--shard 0/0"),
+        ("4/4", {}, "no worker 4 of 4: they are counted from 0, the last is 3"),
+        ("0/0", {}, "--shard 0/0: there is one worker at least"),
+        ("1/0", {}, "--shard 1/0: there is one worker at least"),
         ("1", {}, "I/N"),
         ("-1/4", {}, "I/N"),
         ("1/4/2", {}, "I/N"),
@@ -48,7 +49,8 @@ def test_says_which_worker_it_is(text, environment, found):
         ("auto", {"SLURM_ARRAY_TASK_ID": "1"}, "SLURM_ARRAY_TASK_MIN is not set"),
         ("auto", {**SLURM, "SLURM_ARRAY_TASK_COUNT": "many"}, "SLURM_ARRAY_TASK_COUNT is 'many'"),
         ("auto", {"JOB_COMPLETION_INDEX": "3"}, "BATCHMILL_SHARDS"),
-        ("auto", {**KUBERNETES, "JOB_COMPLETION_INDEX": "4"}, "the last is 3"),
+        ("auto", {**KUBERNETES, "JOB_COMPLETION_INDEX": "4"}, "BATCHMILL_SHARDS.*the last is 3"),
+        ("auto", {**KUBERNETES, "BATCHMILL_SHARDS": "0"}, "one worker at least"),
         ("auto", {"SKYPILOT_JOB_RANK": "0"}, "SKYPILOT_NUM_JOBS is not set"),
     ],
 )

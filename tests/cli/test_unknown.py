@@ -102,6 +102,20 @@ def test_a_flag_that_is_no_flag_says_what_to_write(batchmill, command, typed, me
     assert meant in said_of(batchmill, command, "x", typed, "3")
 
 
+@pytest.mark.parametrize(
+    ("command", "typed", "owner"),
+    [
+        ("retry", "--shard", "run"),
+        ("estimate", "--shard", "run"),
+        ("run", "--workers", "status"),
+        ("show", "--by", "report"),
+    ],
+)
+def test_a_flag_of_another_command_names_that_command(batchmill, command, typed, owner):
+    said = said_of(batchmill, command, "x", typed, "3")
+    assert f"there is no flag {typed}; batchmill {owner} has one" in said
+
+
 @pytest.mark.parametrize("key", sorted({*KEYS.values()} - {"prompt.user"}))
 def test_the_key_of_a_flag_names_the_flag(batchmill, key):
     name = key.rpartition(".")[2].replace("_", "-")
