@@ -69,7 +69,8 @@ def run(
     again; `retry_failed` says whether all that failed are, or none.  A row that cannot be asked is an
     error before anything is sent, or with `on_bad_row="record"` a failed row; `yes` goes on where
     answers look doubtful; without `preflight` parameters are sent that servers usually refuse.
-    `on_event` is called with events (`batch.events`) in the run's thread; `progress` draws a bar, by default in IPython only.
+    `on_event` is called with events (`batch.events`) in the run's thread; `progress` draws a bar, by
+    default in IPython only.
 
     A run that stops early (cap, quota, an endpoint that is down) is no exception: `stopped` of the
     Run says why.  Raises BatchError (`batch.errors`) where nothing was begun.  Ctrl-C waits for what
