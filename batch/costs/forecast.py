@@ -106,6 +106,12 @@ class Forecaster:
         self._asked: defaultdict[tuple[str, bool, int], _Asked] = defaultdict(_Asked)
         self._learnt: defaultdict[str, _Learnt] = defaultdict(_Learnt)
 
+    def sibling(self) -> Forecaster:
+        """One for other requests, which learns what this one learns."""
+        other = Forecaster(self._count)
+        other._learnt = self._learnt
+        return other
+
     def add(self, request: Request) -> None:
         """Take in a request that is to be sent."""
         text = text_bytes(request.body)

@@ -16,11 +16,13 @@ import msgspec
 from batch.apis import APIS
 from batch.costs import forecast, tokenizer
 from batch.costs.forecast import Forecast, Forecaster
+from batch.engine.duplicates import Dedupe
 from batch.limits.limits import Limits
 from batch.model import Request, Usage
 from batch.outcome import TRANSIENT
-from batch.planning import begun, slots, sources
+from batch.planning import begun, savings, slots, sources
 from batch.planning.prepare import Prepared, prepare
+from batch.planning.savings import Repeats, Saving
 from batch.planning.terms import Terms
 from batch.requests.prompts import BadRow
 from batch.run_folder import RunFolder
@@ -38,7 +40,8 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
     `learnt_rows` of the run have taught tokens and times; `different` says why the run that is
     there is not this job's.  `seconds_least` and `seconds_most` are None while unknown; `total`
     holds no model without a price, and these are `unpriced_models`; `notices` tell what was found out
-    of the input's files.
+    of the input's files; `savings` are ways to pay less.  Rows that get the answer of another are in no
+    forecast.
     """
 
     run: str
@@ -54,6 +57,7 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
     seconds_most: float | None
     different: str | None = None
     notices: tuple[str, ...] = ()
+    savings: list[Saving] = []
 
 
 class Done(msgspec.Struct, frozen=True):
@@ -96,7 +100,7 @@ def of(job: Job, terms: Terms) -> Estimate:
     """
     with ExitStack() as stack:
         prepared = prepare(job, terms, stack)
-        found = _Reading(_done(prepared))
+        found = _Reading(_done(prepared), prepared.asked.dedupe)
         for row, request in prepared.requests():
             found.take(row.index, request)
         if not found.rows:
@@ -124,6 +128,7 @@ def _made(prepared: Prepared, found: _Reading) -> Estimate:
         seconds_most=most,
         different=None if different is None else str(different),
         notices=sources.notices(prepared.source),
+        savings=savings.of(prepared, total, found.forecaster, found.repeats),
     )
 
 
@@ -165,10 +170,11 @@ def _done(prepared: Prepared) -> Iterator[Done]:
 class _Reading:
     """Rows of the input beside those of the run, both in order."""
 
-    def __init__(self, done: Iterator[Done]) -> None:
+    def __init__(self, done: Iterator[Done], dedupe: Dedupe) -> None:
         count = tokenizer.counter(APIS)
         self.exact = count is not None
         self.forecaster = Forecaster(count)
+        self.repeats = Repeats(dedupe, self.forecaster)
         self.rows = self.done = self.bad_rows = self.learnt = 0
         self._done = done
         self._next = next(done, None)
@@ -184,7 +190,7 @@ class _Reading:
             self.done += 1
         elif not isinstance(request, Request):
             self.bad_rows += 1
-        else:
+        elif not self.repeats.shares(request):
             self.forecaster.add(request)
         if known is not None and isinstance(request, Request) and known.teaches(request):
             self._learn(request, known)

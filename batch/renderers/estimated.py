@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from batch.costs import forecast, tokenizer
 from batch.costs.forecast import Forecast
 from batch.planning.estimate import Estimate
+from batch.planning.savings import Saving
 from batch.renderers import words
 from batch.renderers.table import Table, aligned
 from batch.words import Kind, duration, money, one_line
@@ -58,13 +59,26 @@ def _facts(name: str, found: Estimate) -> list[tuple[str, str]]:
     facts = [("rows", f"{name}: {found.rows:,}{done}, {total.rows:,} to ask")]
     if not total.rows:
         return facts
+    saved = [("saved" if each.is_on else "cheaper", _saving(each)) for each in found.savings]
     return [
         *facts,
         ("input", f"{total.input_tokens:,} tokens, {_how_known(found)}"),
         ("output", _output(found)),
         ("cost", _cost(found)),
+        *saved,
         ("time", _time(found)),
     ]
+
+
+def _saving(one: Saving) -> str:
+    usd = f"{money(one.usd or 0)}{' of the input' if one.input_only else ''}"
+    if one.kind == "flex":
+        return f"{one.key} takes {usd} off; answers may come later"
+    rows = f"{one.requests:,} rows ask what others ask"
+    if one.is_on:
+        return f"{rows}, and get their answers{f': {usd}' if one.usd else ''}"
+    asked = f"{one.key} asks once, where one answer will do"
+    return f"{rows}: {asked}{f', and saves {usd}' if one.usd else ''}"
 
 
 def _how_known(found: Estimate) -> str:
