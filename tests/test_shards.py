@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from batch.run_folder import RunFolder
-from batch.store import budget_file
+from batch.store import budget_file, lock
 from tests.fake_api import Step, answer_to
 from tests.reading import asking, completions, rows, table, texts, until, write
 
@@ -114,6 +114,16 @@ def test_one_process_is_not_told_that_it_is_a_worker(api, batchmill, tmp_path):
     command = ("run", "in.jsonl", *asking(api, *PART))
     assert batchmill(*command, "--shard", "0/2").exit_code == 0
     assert "(resuming)\n" in batchmill(*command).stderr
+
+
+def test_a_run_is_finished_although_another_worker_is_just_leaving(api, batchmill, tmp_path):
+    write(tmp_path / "in.jsonl", texts(60))
+    command = ("run", "in.jsonl", *asking(api, *PART))
+    assert batchmill(*command, "--shard", "1/2").exit_code == 0
+    with lock.worker(RunFolder(tmp_path / "runs/in", "1-of-2")):
+        assert batchmill(*command, "--shard", "0/2").exit_code == 0
+        assert status(batchmill)["state"] == "running"
+    assert status(batchmill)["state"] == "finished"
 
 
 def test_failed_rows_of_a_shared_run_are_asked_again(api, batchmill, tmp_path):

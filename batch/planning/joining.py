@@ -107,7 +107,7 @@ def left(opened: Opened, state: str, doubted: frozenset[str]) -> None:
         done = totals.rows_ok + totals.rows_failed
         limit = now.job.get("limit")
         wanted = (now.rows or 0) if limit is None else min(now.rows or 0, limit)
-        if others:
+        if others and (done < wanted or state != "finished"):  # else they are just leaving, too
             state = "running"
         elif done < wanted and state == "finished":
             state = "interrupted"
