@@ -437,7 +437,7 @@ def test_a_choice_that_cannot_be_is_refused(api, batchmill, tmp_path):
     before = tree(tmp_path / "runs")
     choices = {
         ("--class", "server_eror"): "known: bad_response, blocked, connection",
-        ("--flag", "lenght"): "content_filter, empty",
+        ("--flag", "lenght"): "content_filter, duplicate, empty",
         ("--set", "input=x"): "a retry cannot change that",
         ("--set", "prompt.user=x"): "a retry cannot change that",
         ("--set", "request.api=embeddings"): "a retry cannot change that",
