@@ -91,9 +91,7 @@ def test_workers_do_together_what_one_process_does(
         assert not [path for path in told if b"sk-canary" in path.read_bytes()]
 
 
-def test_killed_workers_and_a_killed_driver_lose_nothing(
-    shared, api, started, batchmill, tmp_path
-):
+def test_killed_workers_and_a_killed_driver_lose_nothing(shared, api, started, batchmill, tmp_path):
     alone, command = shared
     api.latency = 0.3
     run = tmp_path / "runs/in"
