@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
 from batch.costs.token_bounds import Estimate
+from batch.limits.crossing import Obstacle
 from batch.limits.limiter import Limiter
 from batch.limits.shared_concurrency import Answers
 from batch.model import Request, Usage
 
 UNLENT = "waiting for a share of the limits"
 HEARD = "the server has asked another worker to wait"
-A_MOMENT = 0.4
-"""Seconds for which nothing leaves where nothing is lent; then it is looked again."""
+A_MOMENT = 0.5
+"""Seconds after which it is looked again whether something is lent."""
 SHORTEST_PAUSE = 0.2
 """Seconds; the others are told only of longer pauses."""
 
@@ -52,7 +52,7 @@ class Used(msgspec.Struct, frozen=True):
 
 
 class LentLimiter(Limiter):
-    """Lets out what is lent.  Before anything is, nothing."""
+    """Lets out what is lent.  Before anything is, and once that has expired, nothing."""
 
     def __init__(self, *args: Any, **more: Any) -> None:
         super().__init__(*args, **{**more, "known_slots": True})
@@ -64,9 +64,7 @@ class LentLimiter(Limiter):
         self._closed_until: float | None = None  # as the server said, and nobody was told of it yet
         self._obeys = False
         self._until = self._since  # from then on nothing is lent
-        self._expiry: asyncio.TimerHandle | None = None
         self._on_refusal: Callable[[], None] = lambda: None
-        self.stand_still()
 
     def when_refused(self, call: Callable[[], None]) -> None:
         """`call` when the server has asked for a pause, of which the others should hear."""
@@ -89,25 +87,27 @@ class LentLimiter(Limiter):
         return found
 
     def obey(self, lent: Lent, asked_at: float) -> None:
-        """Keep to what is lent, which was asked for at that moment.  To be called in the event loop."""
-        self._until = asked_at + lent.expires_in if not lent.is_nothing else asked_at
-        if self._expiry is not None:
-            self._expiry.cancel()
-        if (left := self._until - self._clock()) <= 0:
-            self.stand_still()
-            return
-        self._expiry = asyncio.get_running_loop().call_later(left, self.stand_still)
-        self._pause(lent.closed_for, HEARD)
+        """Keep to what is lent, which was asked for at that moment."""
+        self._until = asked_at + (0.0 if lent.is_nothing else lent.expires_in)
+        if lent.closed_for:
+            self._obeys = True
+            self.pause_until(self._clock() + lent.closed_for, HEARD)
+            self._obeys = False
         self.keep_to(lent.requests, lent.tokens, lent.slots)
 
-    def look_at_lease(self) -> None:
-        """Let nothing out where it has expired.  To be called more often than each A_MOMENT."""
-        if self._clock() >= self._until:
-            self.stand_still()
+    @property
+    def is_lent(self) -> bool:
+        """Whether anything is lent now."""
+        return self._clock() < self._until
 
-    def stand_still(self) -> None:
-        """Let nothing out for a moment: nothing is lent."""
-        self._pause(A_MOMENT, UNLENT)
+    @property
+    def held_up(self) -> float:
+        """See Limiter."""
+        return super().held_up if self.is_lent else max(A_MOMENT, super().held_up)
+
+    def obstacle(self) -> Obstacle | None:
+        """See Limiter."""
+        return super().obstacle() if self.is_lent else Obstacle("refused", UNLENT, UNLENT)
 
     def pause_until(self, moment: float, reason: str) -> None:
         """See Limiter."""
@@ -139,7 +139,5 @@ class LentLimiter(Limiter):
         self._tokens_used += needed.likely
         super()._let_out(request, needed)
 
-    def _pause(self, seconds: float, reason: str) -> None:
-        self._obeys = True
-        self.pause_until(self._clock() + seconds, reason)
-        self._obeys = False
+    def _wait(self, needed: Estimate) -> float | None:
+        return super()._wait(needed) if self.is_lent else A_MOMENT

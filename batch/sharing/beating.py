@@ -77,7 +77,6 @@ class Beats:
                 done, _ = await asyncio.wait({answered}, timeout=EVERY)
                 if done:
                     return self._obey(answered.result(), asked_at)
-                self._limiter.look_at_lease()
         finally:
             answered.cancel()
         self._end(Stopped("the process that shares out the run does not answer"))

@@ -61,9 +61,7 @@ async def keeps(made, loop, *lents, every=0.25):
     turn = 0
     while True:
         found = lents[min(turn, len(lents) - 1)]
-        if found is None:
-            made.look_at_lease()
-        else:
+        if found is not None:
             made.obey(found, loop.time())
         turn += 1
         await asyncio.sleep(every)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from batch.limits.lent import Used
@@ -27,7 +29,12 @@ class Shared:
 
     def __init__(self, parts=10, workers=3, **more):
         self.clock = Clock()
-        given = {"requests_per_minute": None, "tokens_per_minute": None, "most": 12, "start": 12}
+        given: dict[str, Any] = {
+            "requests_per_minute": None,
+            "tokens_per_minute": None,
+            "most": 12,
+            "start": 12,
+        }
         given |= {"finds_out": False, "succeeded": True, **more}
         self.coordinator = Coordinator(Common(parts=[*range(parts)], **given), self.clock)
         self.names = [f"ray-{number}" for number in range(workers)]
@@ -53,7 +60,8 @@ class Shared:
 
 
 def test_each_part_is_lent_once():
-    shared, lent = Shared(), []
+    shared = Shared()
+    lent: list[int] = []
     while not (grant := shared.beat(shared.names[len(lent) % 3], wanted=2)).over:
         lent += grant.parts
     assert sorted([*lent, *grant.parts]) == [*range(10)]

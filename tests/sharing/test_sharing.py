@@ -7,6 +7,7 @@ import json
 import threading
 from contextlib import contextmanager
 from decimal import Decimal
+from typing import Any
 
 import msgspec
 import pytest
@@ -54,7 +55,7 @@ def shared(tmp_path):
     """Runs a job in the folder `run` with workers; gives how it ended, and what was told."""
 
     def shared(job, threads=None, workers=3, hearing=None, environment=None, **more):
-        told = []
+        told: list[Any] = []
         around = Surroundings(consumers=(told.append,))
         if hearing is not None:
             around = msgspec.structs.replace(around, hearing=hearing)
