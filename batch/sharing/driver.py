@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager, ExitStack, suppress
 from decimal import Decimal
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import msgspec
 
@@ -33,8 +33,10 @@ from batch.spec import Job
 from batch.store import budget_file, contents
 from batch.totals import Totals
 
-LOOK_SECONDS = 5.0
-"""After so many seconds without an answer the coordinator is taken for slow."""
+T = TypeVar("T")
+
+ANSWER_SECONDS = 10.0
+"""After so many without an answer the coordinator is taken for gone."""
 GRACE = 5.0
 """Seconds for which workers are waited for beyond those in which they wait for answers."""
 MOST_DEATHS = 3
@@ -182,12 +184,12 @@ class _Driver:
         deaths, done = 0, 0
         try:
             while True:
-                epoch = await self._processes.join(shard.name)
+                epoch = await _answer(self._processes.join(shard.name))
                 try:
                     answer = await self._processes.work(shard.name, self._order(index, epoch))
                 except Died as death:
                     back = await self._bury(shard)
-                    look = await self._processes.look()
+                    look = await _answer(self._processes.look())
                     self._tell(look)
                     deaths, done = (deaths + 1 if look.done == done else 1), look.done
                     if self._stops or not look.left:
@@ -200,8 +202,8 @@ class _Driver:
                         f"worker {shard.name} died ({death}): another takes its {back} parts"
                     )
                     continue
-                await self._processes.leave(shard.name, epoch)
                 self._has_ended(msgspec.json.decode(answer, type=Told))
+                await _answer(self._processes.leave(shard.name, epoch))
                 return
         except Gone:
             self._stop(Stopped("the process that shared out the run is gone"))
@@ -230,7 +232,7 @@ class _Driver:
         """See to it that nobody writes as this worker any more, and give its parts to others."""
         while leased.is_at_work(self._opened.run, shard) and not self._stops:  # noqa: ASYNC110
             await asyncio.sleep(leased.LOOK_SECONDS)
-        return await self._processes.lost(shard.name)
+        return await _answer(self._processes.lost(shard.name))
 
     def _has_ended(self, told: Told) -> None:
         self._doubted.update(told.doubted)
@@ -253,10 +255,8 @@ class _Driver:
             asyncio.get_running_loop().call_later(DRAIN_SECONDS + GRACE, self._processes.kill)
 
     async def _pass_on(self) -> None:
-        try:
-            await self._processes.stop()
-        except Gone:
-            return  # they find that out, too
+        with suppress(Gone):  # they find that out, too
+            await _answer(self._processes.stop())
 
     def _spawn(self, work: object) -> None:
         task = asyncio.ensure_future(work)  # type: ignore[call-overload]
@@ -280,11 +280,8 @@ class _Driver:
 
     async def _see(self) -> None:
         """Tell how far all are."""
-        try:
-            async with asyncio.timeout(LOOK_SECONDS):
-                self._tell(await self._processes.look())
-        except (Gone, TimeoutError):
-            return
+        with suppress(Gone):
+            self._tell(await _answer(self._processes.look()))
 
     def _tell(self, look: Look) -> None:
         self._last = look
@@ -344,6 +341,15 @@ class _Driver:
         why = None if self._stopped is None else str(self._stopped)
         self._told.emit(events.Ended(ended.exit_code, ended.now, ended.rows, why))
         return ended
+
+
+async def _answer(asked: Awaitable[T]) -> T:
+    """What the coordinator answers.  Raises Gone where it does not."""
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            return await asked
+    except TimeoutError:
+        raise Gone("no answer") from None
 
 
 def _since(before: Totals, taken_back: Totals, after: Totals) -> Totals:

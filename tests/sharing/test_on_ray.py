@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import time
 from contextlib import suppress
 
 import psutil
@@ -173,11 +172,21 @@ def test_a_missing_key_is_said_once_before_anything_is_asked(shared, api, starte
     assert "sk-wrong" not in said
 
 
-def test_ray_is_started_where_no_address_is_given(api, started, tmp_path):
-    write(tmp_path / "in.jsonl", texts(40))
-    began = time.monotonic()
-    words = asking(api, *PART, "--engine", "ray", "--workers", 2)
-    code, said = ended(started("run", "in.jsonl", *words))
+def test_ray_is_started_where_no_address_is_given_and_ends_with_its_driver(api, started, tmp_path):
+    write(tmp_path / "in.jsonl", texts(300))
+    api.latency = 0.3
+    command = ("run", "in.jsonl", *asking(api, "-c", 12, *PART), "--engine", "ray")
+    driver = started(*command, "--workers", 3)
+    until(lambda: len(api.ledger) > 40, driver)
+    os.killpg(driver.pid, signal.SIGINT)  # as a terminal does
+    code, said = ended(driver)
+    assert code == 130, said
+    assert len(completions(tmp_path / "runs/in")) == (asked := len(api.ledger))
+    driver = started(*command, "--workers", 2)
+    until(lambda: len(api.ledger) > asked + 40, driver)
+    driver.kill()
+    driver.wait()
+    code, said = ended(started(*command, "--workers", 3))
     assert code == 0, said
-    assert completions(tmp_path / "runs/in") == answers(texts(40))
-    assert time.monotonic() - began < 200
+    assert completions(tmp_path / "runs/in") == answers(texts(300))
+    assert is_counted(tmp_path / "runs/in", api)

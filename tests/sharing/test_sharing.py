@@ -212,6 +212,31 @@ def test_without_the_coordinator_workers_drain_and_the_run_stops(api, job, share
     assert api.prompts() == dict.fromkeys(prompts, 1)
 
 
+class Silent(Threads):
+    """Beats are not answered from some moment on."""
+
+    def __init__(self, api):
+        super().__init__()
+        self._api = api
+
+    async def beat(self, report):
+        if len(self._api.ledger) > 30:
+            await asyncio.get_running_loop().create_future()
+        return await super().beat(report)
+
+
+@pytest.mark.second_lane
+def test_workers_that_hear_nothing_stop_asking_and_then_the_run_stops(api, job, shared, tmp_path):
+    prompts = texts(2000)
+    write(tmp_path / "in.jsonl", prompts)
+    api.latency = 0.1
+    ended, _ = shared(job(), Silent(api))
+    assert ended.exit_code == 3 and "does not answer" in str(ended.stopped)
+    assert len(completions(tmp_path / "run")) == len(api.ledger) < 2000
+    assert shared(job())[0].exit_code == 0
+    assert api.prompts() == dict.fromkeys(prompts, 1)
+
+
 class Dying(Threads):
     """Workers of which the first `deaths` die before they begin."""
 
