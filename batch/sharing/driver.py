@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractContextManager, ExitStack, suppress
+from contextlib import ExitStack, suppress
 from decimal import Decimal
 from pathlib import Path
-from typing import Protocol, TypeVar
 
 import msgspec
 
@@ -17,7 +15,7 @@ from batch.engine import events, logged, loop
 from batch.engine.engine import DRAIN_SECONDS, waits_for
 from batch.engine.events import Events, Progressed
 from batch.engine.waits import EVERY, Waits
-from batch.errors import BatchError, CapReached, Interrupted, Stopped
+from batch.errors import BatchError, CapReached, Interrupted, Refused, Stopped
 from batch.limits.concurrency import START
 from batch.limits.crossing import Obstacle
 from batch.planning import confirmation, joining, leased, open_run
@@ -29,54 +27,15 @@ from batch.runner import Surroundings
 from batch.sharing import travel
 from batch.sharing.beating import Gone
 from batch.sharing.messages import Common, Look, Order, State, Told
+from batch.sharing.processes import Died, Opening, Processes, answer
 from batch.spec import Job
 from batch.store import budget_file, contents
 from batch.totals import Totals
 
-T = TypeVar("T")
-
-ANSWER_SECONDS = 10.0
-"""After so many without an answer the coordinator is taken for gone."""
 GRACE = 5.0
 """Seconds for which workers are waited for beyond those in which they wait for answers."""
 MOST_DEATHS = 3
 """Deaths in a row of one worker's processes, without a part done meanwhile."""
-
-
-class Died(Exception):
-    """The process of a worker is gone."""
-
-
-class Processes(Protocol):
-    """The coordinator's process, and those of the workers.  What asks the coordinator raises Gone."""
-
-    async def begin(self, common: Common) -> None:
-        """Let the coordinator be there."""
-
-    async def join(self, worker: str) -> int:
-        """See Coordinator."""
-
-    async def lost(self, worker: str) -> int:
-        """See Coordinator."""
-
-    async def leave(self, worker: str, epoch: int) -> None:
-        """See Coordinator."""
-
-    async def stop(self) -> None:
-        """See Coordinator."""
-
-    async def look(self) -> Look:
-        """See Coordinator."""
-
-    async def work(self, worker: str, order: bytes) -> bytes:
-        """Begin a process, and give what it tells at its end.  Raises Died."""
-
-    def kill(self) -> None:
-        """End all workers at once."""
-
-
-Opening = Callable[[str, Callable[[str], None]], AbstractContextManager[Processes]]
-"""Gives the processes of the run with an id; takes where to say what takes long."""
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -165,7 +124,11 @@ class _Driver:
         )
 
     async def _work(self, common: Common) -> None:
-        await self._processes.begin(common)
+        try:
+            await self._processes.begin(common)
+        except (Stopped, Refused) as error:
+            self._stopped = error
+            return
         looking = asyncio.create_task(self._look())
         workers = min(self._plan.workers, len(common.parts))
         serving = [asyncio.create_task(self._serve(index)) for index in range(workers)]
@@ -183,30 +146,32 @@ class _Driver:
         shard = Shard(index, self._plan.workers, "leased")
         deaths, done = 0, 0
         try:
-            while True:
-                epoch = await _answer(self._processes.join(shard.name))
-                try:
-                    answer = await self._processes.work(shard.name, self._order(index, epoch))
-                except Died as death:
-                    back = await self._bury(shard)
-                    look = await _answer(self._processes.look())
-                    self._tell(look)
-                    deaths, done = (deaths + 1 if look.done == done else 1), look.done
-                    if self._stops or not look.left:
-                        return
-                    if deaths >= MOST_DEATHS:
-                        why = f"worker {shard.name} died {deaths} times in a row: {death}"
-                        self._stop(Stopped(why))
-                        return
-                    self._told.notice(
-                        f"worker {shard.name} died ({death}): another takes its {back} parts"
-                    )
-                    continue
-                self._has_ended(msgspec.json.decode(answer, type=Told))
-                await _answer(self._processes.leave(shard.name, epoch))
-                return
+            while (death := await self._worked(shard)) is not None:
+                back = await self._bury(shard)
+                look = await answer(self._processes.look())
+                self._tell(look)
+                deaths, done = (deaths + 1 if look.done == done else 1), look.done
+                if self._stops or not look.left:
+                    return
+                if deaths >= MOST_DEATHS:
+                    why = f"worker {shard.name} died {deaths} times in a row: {death}"
+                    self._stop(Stopped(why))
+                    return
+                text = f"worker {shard.name} died ({death}): another takes its {back} parts"
+                self._told.notice(text)
         except Gone:
             self._stop(Stopped("the process that shared out the run is gone"))
+
+    async def _worked(self, shard: Shard) -> Died | None:
+        """One process of a worker, from its beginning to its end; why it died, if it did."""
+        epoch = await answer(self._processes.join(shard.name))
+        try:
+            told = await self._processes.work(shard.name, self._order(shard.index, epoch))
+        except Died as death:
+            return death
+        self._has_ended(msgspec.json.decode(told, type=Told))
+        await answer(self._processes.leave(shard.name, epoch))
+        return None
 
     def _order(self, index: int, epoch: int) -> bytes:
         terms, opened = self._prepared.terms, self._opened
@@ -232,7 +197,7 @@ class _Driver:
         """See to it that nobody writes as this worker any more, and give its parts to others."""
         while leased.is_at_work(self._opened.run, shard) and not self._stops:  # noqa: ASYNC110
             await asyncio.sleep(leased.LOOK_SECONDS)
-        return await _answer(self._processes.lost(shard.name))
+        return await answer(self._processes.lost(shard.name))
 
     def _has_ended(self, told: Told) -> None:
         self._doubted.update(told.doubted)
@@ -256,7 +221,7 @@ class _Driver:
 
     async def _pass_on(self) -> None:
         with suppress(Gone):  # they find that out, too
-            await _answer(self._processes.stop())
+            await answer(self._processes.stop())
 
     def _spawn(self, work: object) -> None:
         task = asyncio.ensure_future(work)  # type: ignore[call-overload]
@@ -281,7 +246,7 @@ class _Driver:
     async def _see(self) -> None:
         """Tell how far all are."""
         with suppress(Gone):
-            self._tell(await _answer(self._processes.look()))
+            self._tell(await answer(self._processes.look()))
 
     def _tell(self, look: Look) -> None:
         self._last = look
@@ -335,21 +300,12 @@ class _Driver:
             rows=plan.rows,
             stopped=self._stopped,
             cap_left=self._cap_left(),
-            reuse=None if plan.reuse is None else Path(plan.reuse),
+            reuse=tuple(plan.reused),
             doubted=frozenset(self._doubted),
         )
         why = None if self._stopped is None else str(self._stopped)
         self._told.emit(events.Ended(ended.exit_code, ended.now, ended.rows, why))
         return ended
-
-
-async def _answer(asked: Awaitable[T]) -> T:
-    """What the coordinator answers.  Raises Gone where it does not."""
-    try:
-        async with asyncio.timeout(ANSWER_SECONDS):
-            return await asked
-    except TimeoutError:
-        raise Gone("no answer") from None
 
 
 def _since(before: Totals, taken_back: Totals, after: Totals) -> Totals:

@@ -15,12 +15,13 @@ from typing import Any
 
 import msgspec
 
+from batch import __version__
 from batch.errors import Stopped, UsageError
 from batch.sharing import worker
 from batch.sharing.beating import Gone
 from batch.sharing.coordinator import Coordinator
-from batch.sharing.driver import Died
 from batch.sharing.messages import Common, Grant, Look, Report
+from batch.sharing.processes import Died
 
 STORE_BYTES = 80 << 20
 """Of Ray's object store, in which we keep nothing."""
@@ -30,9 +31,12 @@ MISSING = "--engine ray needs the extra \"ray\": pip install 'batchmill[ray]'"
 
 
 class CoordinatorActor:
-    """The coordinator, in a process of its own."""
+    """The coordinator, in a process of its own: `begin` before all else."""
 
-    def __init__(self, common: bytes) -> None:
+    def version(self) -> str:
+        return __version__
+
+    def begin(self, common: bytes) -> None:
         self._coordinator = Coordinator(msgspec.json.decode(common, type=Common))
 
     def beat(self, report: bytes) -> bytes:
@@ -96,9 +100,15 @@ class RayProcesses:
         import ray
 
         made = ray.remote(num_cpus=0, max_restarts=0)(CoordinatorActor)
-        self._coordinator = made.options(name=f"batchmill-{self._run_id}").remote(
-            msgspec.json.encode(common)
-        )
+        self._coordinator = made.options(name=f"batchmill-{self._run_id}").remote()
+        try:
+            worker.check_version(await _answer(self._coordinator.version.remote()))
+            await _answer(self._coordinator.begin.remote(msgspec.json.encode(common)))
+        except Gone as error:
+            raise Stopped(
+                f"no process of batchmill begins on Ray: {_last_line(str(error))}",
+                hint="batchmill has to be installed, in the same version, on all of its machines",
+            ) from None
 
     async def join(self, name: str) -> int:
         return int(await _answer(self._coordinator.join.remote(name)))
@@ -176,3 +186,7 @@ def check_installed() -> None:
 
 def _first_line(text: str) -> str:
     return text.strip().partition("\n")[0]
+
+
+def _last_line(text: str) -> str:
+    return text.strip().rpartition("\n")[2]

@@ -38,13 +38,17 @@ def work(order: bytes, link: Link, *, owns_process: bool = True) -> bytes:
 
 def _read(order: bytes) -> Order:
     """Raises Refused for what another version has ordered: files and messages may differ."""
-    theirs = msgspec.json.decode(order, type=_Versioned).version
+    check_version(msgspec.json.decode(order, type=_Versioned).version)
+    return msgspec.json.decode(order, type=Order)
+
+
+def check_version(theirs: str) -> None:
+    """Raises Refused for one that is not that of this process."""
     if theirs != __version__:
         raise Refused(
-            f"a worker has batchmill {__version__}, and its driver {theirs}",
+            f"this process has batchmill {__version__}, and another of the run {theirs}",
             hint="install the same version on all machines",
         )
-    return msgspec.json.decode(order, type=Order)
 
 
 def _worked(order: Order, link: Link, *, owns_process: bool) -> Told:

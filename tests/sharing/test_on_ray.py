@@ -163,6 +163,15 @@ def _is_coordinator(process):
     return any("ray::CoordinatorActor" in word for word in process.info["cmdline"] or ())
 
 
+def test_workers_of_another_version_are_refused(api, started, tmp_path, other_ray):
+    write(tmp_path / "in.jsonl", texts(20))
+    words = asking(api, "--engine", "ray", "--workers", 2, "--ray-address", other_ray)
+    code, said = ended(started("run", "in.jsonl", *words))
+    assert code == 4, said
+    assert "0.0.1" in said
+    assert not api.ledger
+
+
 def test_a_missing_key_is_said_once_before_anything_is_asked(shared, api, started, tmp_path):
     _, command = shared
     (tmp_path / ".keys").write_text("THE_KEY=sk-wrong\n")
@@ -181,7 +190,8 @@ def test_ray_is_started_where_no_address_is_given_and_ends_with_its_driver(api, 
     os.killpg(driver.pid, signal.SIGINT)  # as a terminal does
     code, said = ended(driver)
     assert code == 130, said
-    assert len(completions(tmp_path / "runs/in")) == (asked := len(api.ledger))
+    asked = len(api.ledger)
+    assert len(completions(tmp_path / "runs/in")) == asked
     driver = started(*command, "--workers", 2)
     until(lambda: len(api.ledger) > asked + 40, driver)
     driver.kill()

@@ -19,7 +19,7 @@ from batch.planning.terms import Terms
 from batch.run_folder import RunFolder
 from batch.runner import Surroundings
 from batch.sharing import driver
-from batch.sharing.driver import Died
+from batch.sharing.processes import Died
 from batch.store import budget_file
 from tests.fake_api import Step, answer_to
 from tests.reading import completions, table, texts, until, write
