@@ -18,6 +18,7 @@ from batch.engine.lane_file import LaneFile
 from batch.engine.lanes import Lanes, Way
 from batch.engine.pooled_sender import PooledSender
 from batch.errors import UsageError
+from batch.limits.lent import LentLimiter
 from batch.limits.limiter import Limiter
 from batch.limits.pool import Listed
 from batch.planning import listed
@@ -53,7 +54,7 @@ def opened(
     if asked.is_pooled:
         return _pool(prepared, targets, wiring)
     known, say = asked.endpoint.local, wiring.hooks.say
-    limiter = Limiter(
+    limiter = _kind(prepared)(
         asked.limits,
         wiring.workers,
         known_slots=known,
@@ -63,6 +64,12 @@ def opened(
     )
     client = wiring.client(asked.endpoint, targets[0])
     return ends.alone(client, targets[0].base_url, limiter, wiring.store, wiring.reservations)
+
+
+def _kind(prepared: Prepared) -> type[Limiter]:
+    """Where workers are lent their limits, one that obeys."""
+    shard = prepared.terms.shard
+    return LentLimiter if shard is not None and shard.kind == "leased" else Limiter
 
 
 @asynccontextmanager
@@ -79,7 +86,7 @@ async def _pool(
         wiring.clock,
         prepared.workers,
     )
-    of_run = Limiter(
+    of_run = _kind(prepared)(
         asked.limits,
         wiring.workers,
         known_slots=True,
@@ -94,7 +101,7 @@ async def _pool(
         Way(place.endpoint, target, place.share, pricer)
         for place, target, pricer in zip(asked.places, targets, prepared.pricers, strict=True)
     ]
-    async with ends.several(lanes, ways, sender) as found, _followed(prepared, lanes, say):
+    async with ends.several(lanes, ways, sender, of_run) as found, _followed(prepared, lanes, say):
         yield found
 
 

@@ -5,10 +5,15 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Coroutine
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    ExitStack,
+    nullcontext,
+)
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -17,13 +22,16 @@ from batch.costs.budget import Reservations
 from batch.engine import beats, events, logged, loop
 from batch.engine.counts import Counts
 from batch.engine.engine import Engine, Interrupt
-from batch.engine.events import Consumer, Events
+from batch.engine.events import Consumer, Events, Progressed
 from batch.engine.feed import Feed
 from batch.engine.gauge import Gauge
 from batch.engine.judge import Judge
 from batch.engine.waits import reporting
 from batch.errors import StorageError
+from batch.limits.crossing import Obstacle
+from batch.limits.limiter import Limiter
 from batch.planning import confirmation, joining, open_run, slots, spending
+from batch.planning.leases import Leases
 from batch.planning.opened import Opened
 from batch.planning.prepare import Prepared, prepare
 from batch.planning.terms import Terms
@@ -32,19 +40,34 @@ from batch.reports.summary import Ended
 from batch.spec import Job
 from batch.store.cards import Beating
 from batch.store.sends import Sends
+from batch.store.writer import Store
 from batch.transport.client import Hooks
 from batch.transport.endpoint import Target
 
 
+class AtWork(NamedTuple):
+    """What is at work while rows are asked."""
+
+    engine: Engine
+    store: Store
+    limiter: Limiter
+    leases: Leases | None
+    progress: Callable[[], Progressed]
+    obstacle: Callable[[], Obstacle | None]
+    clock: Callable[[], float]
+
+
 class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     """Who and what is around a run.  `consumers` hear what happens; `agrees` puts a question to a
-    person, and is None where there is nobody; `hearing` lets somebody interrupt the run meanwhile;
+    person, and is None where there is nobody; `hearing` lets somebody interrupt the run meanwhile,
+    and `sharing` keeps up with others that work at it;
     `playing` runs a coroutine to its end, in a loop whose time is that of the `clock`.
     """
 
     consumers: tuple[Consumer, ...] = ()
     agrees: Callable[[str], bool] | None = None
     hearing: Callable[[Interrupt], AbstractContextManager[object]] = nullcontext
+    sharing: Callable[[AtWork], AbstractAsyncContextManager[object]] = lambda _: nullcontext()
     playing: Callable[[Coroutine[Any, Any, Any]], Any] | None = None
     clock: Callable[[], float] = time.monotonic
 
@@ -102,8 +125,8 @@ async def _ask(
     maker = open_run.maker(prepared, opened)
     records = Sends(opened.disk, opened.run, unanswered, maker.bearing)
     store = opened.store(asked.output.part_rows, counts.adding(told), records)
-    todo = opened.steps(prepared.redo, asked.limit)
-    feed = Feed(store, opened.watched, todo, 2 * workers + 100, counts.take_back, clock)
+    todo, window = opened.steps(prepared.redo, asked.limit, told.notice), 2 * workers + 100
+    feed = Feed(store, opened.watched, todo, window, counts.take_back, clock, opened.stop_steps)
     extent = open_run.extent(prepared, opened, feed)
     hooks = Hooks(store.write_down, store.room, told.notice)
     wiring = Wiring(workers, plan.keys, hooks, store, reservations, clock)
@@ -112,7 +135,9 @@ async def _ask(
         judge = Judge(asked.retry, ends.limiters, maker, standing, prepared.checker, random.random)
         gauge = Gauge(counts, feed, ends.sender, reservations, extent, lambda: clock() - began)
         engine = Engine(questions, ends.sender, judge, feed, store, told, ends.is_there)
-        async with reporting(told, ends.sender.obstacle, gauge.read, clock):
+        obstacle = ends.sender.obstacle
+        at_work = AtWork(engine, store, ends.of_run, opened.leases, gauge.read, obstacle, clock)
+        async with reporting(told, obstacle, gauge.read, clock), around.sharing(at_work):
             with around.hearing(engine.interrupt):
                 stopped = await engine.run(workers)
     ended = Ended(
@@ -124,8 +149,9 @@ async def _ask(
         stopped=stopped,
         cap_left=None if reservations is None else reservations.budget.left,
         reuse=tuple(plan.reused),
+        doubted=judge.doubted,
     )
-    _close(prepared, opened, reservations, ended, judge.doubted)
+    _close(prepared, opened, reservations, ended)
     why = None if stopped is None else str(stopped)
     told.emit(events.Ended(ended.exit_code, ended.now, ended.rows, why))
     return ended
@@ -136,7 +162,6 @@ def _close(
     opened: Opened,
     reservations: Reservations | None,
     ended: Ended,
-    doubted: frozenset[str],
 ) -> None:
     """Leave the folder as the next start finds it, unless the disk takes nothing more."""
     if isinstance(ended.stopped, StorageError):
@@ -145,6 +170,6 @@ def _close(
     if reservations is not None:
         reservations.budget.close()
     if opened.shard is None:
-        opened.close(ended.rows, ended.whole, state, doubted)
-    else:
-        joining.left(opened, state, doubted)
+        opened.close(ended.rows, ended.whole, state, ended.doubted)
+    elif opened.leases is None:  # else the driver does that
+        joining.left(opened, state, ended.doubted)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ from batch import command_line, job_toml, spec
 from batch.cli.options import KEYS
 from batch.errors import UsageError
 from batch.planning import again, cap, place
+from batch.planning import environment as variables
 from batch.run_folder import is_run
 from batch.spec import Job
 from batch.store import plan
@@ -146,14 +145,5 @@ def _setting(text: str) -> tuple[str, Any]:
 
 
 def environment(env_file: Path | None) -> dict[str, str]:
-    """The environment, over what `env_file` sets.  It may begin with a BOM."""
-    if env_file is None:
-        return dict(os.environ)
-    from dotenv import dotenv_values  # 10 ms
-
-    try:
-        text = env_file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--env-file {env_file}: {error}") from None
-    pairs = dotenv_values(stream=io.StringIO(text))
-    return {name: value for name, value in pairs.items() if value is not None} | dict(os.environ)
+    """The environment, over what `env_file` sets.  Raises UsageError."""
+    return variables.of(env_file)

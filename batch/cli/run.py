@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from batch import command_line, words
-from batch.cli import options, put, say
+from batch.cli import engines, options, put, say
 from batch.cli.manner import Manner
 from batch.cli.request_flags import Asking
 from batch.cli.scraped import Scraped
@@ -19,6 +19,7 @@ from batch.errors import CapReached, Different, Interrupted, UsageError
 
 if TYPE_CHECKING:
     from batch.cli.endings import Ending
+    from batch.cli.engines import Engine
     from batch.engine.engine import Interrupt
     from batch.engine.events import Consumer
     from batch.outputs.form import File
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
               help="Start anew; take answers to the same request from RUN, or all runs in it.")  # fmt: skip
 @click.option("--shard", metavar="I/N|auto",
               help="Be worker I of N (from 0 on) of a shared run; auto: as the scheduler says.")  # fmt: skip
+@engines.options
 @click.option("--dry-run", is_flag=True, help="Show the first requests; send nothing.")
 @click.option(
     "--yes",
@@ -86,6 +88,7 @@ def run(whats: tuple[str, ...], **flags: Any) -> int:
             put(line, "json")
         return 0
     shard = _shard(flags, job, how["environment"])
+    engine = engines.given(flags)
     return carry_out(
         job,
         folder,
@@ -95,6 +98,7 @@ def run(whats: tuple[str, ...], **flags: Any) -> int:
         yes=flags["yes"],
         asking=not flags["yes"],
         scraped=Scraped.at(flags),
+        engine=engine,
         new=flags["new"],
         reuse=tuple(run for what in flags["reuse"] for run in place.runs_in(what)),
         cap=jobs.cap_given(flags),
@@ -137,6 +141,7 @@ def carry_out(
     manner: Manner,
     asking: bool = False,
     scraped: Scraped = Scraped(),  # noqa: B008  (frozen)
+    engine: Engine | None = None,
     **how: Any,
 ) -> int:
     """Run `job`, say in this manner how it went, and give the exit code.  The keywords are those of
@@ -146,11 +151,18 @@ def carry_out(
     from batch.cli import signals
 
     with signals.interruptible(), scraped.consumers(job) as told:
-        return _carried_out(job, folder, manner, told, asking=asking, **how)
+        return _carried_out(job, folder, manner, told, engine, asking=asking, **how)
 
 
 def _carried_out(
-    job: Job, folder: Path, manner: Manner, told: Sequence[Consumer], *, asking: bool, **how: Any
+    job: Job,
+    folder: Path,
+    manner: Manner,
+    told: Sequence[Consumer],
+    engine: Engine | None,
+    *,
+    asking: bool,
+    **how: Any,
 ) -> int:
     from batch import runner
     from batch.cli import endings
@@ -174,7 +186,8 @@ def _carried_out(
     )
     descriptors.raise_limit()
     try:
-        ended = runner.run(job, folder, terms, around)
+        run = runner.run if engine is None else engine.run
+        ended = run(job, folder, terms, around)
     except Different as error:
         return _different(error, folder, manner, again=terms.again is not None)
     finally:

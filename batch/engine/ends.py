@@ -18,13 +18,14 @@ from batch.transport.client import Client
 
 
 class Ends(NamedTuple):
-    """What sends to all of them, the limiter of each, and whether any is there, for which nobody is
-    charged.
+    """What sends to all of them, the limiter of each, whether any is there, for which nobody is charged,
+    and the limiter that keeps to the limits of the run.
     """
 
     sender: Sender | PooledSender
     limiters: Sequence[Limiter]
     is_there: Callable[[], Awaitable[bool]]
+    of_run: Limiter
 
 
 @asynccontextmanager
@@ -34,14 +35,16 @@ async def alone(
     """One endpoint."""
     async with client:
         sender = Sender(client, store, limiter, reserved)
-        yield Ends(sender, [limiter], partial(presence.is_there, client, base_url))
+        yield Ends(sender, [limiter], partial(presence.is_there, client, base_url), limiter)
 
 
 @asynccontextmanager
-async def several(lanes: Lanes, ways: Sequence[Way], sender: PooledSender) -> AsyncIterator[Ends]:
+async def several(
+    lanes: Lanes, ways: Sequence[Way], sender: PooledSender, of_run: Limiter
+) -> AsyncIterator[Ends]:
     """Those where the `ways` lead, and whatever joins the `lanes` later."""
     async with lanes.opened(ways):
-        yield Ends(sender, lanes.limiters, partial(_any_is_there, lanes))
+        yield Ends(sender, lanes.limiters, partial(_any_is_there, lanes), of_run)
 
 
 async def _any_is_there(lanes: Lanes) -> bool:

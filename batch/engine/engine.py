@@ -42,6 +42,14 @@ async def _unknown() -> bool:
     return False
 
 
+def waits_for(name: str, in_flight: int) -> str:
+    """What is said when somebody wants a run to end, which is called so."""
+    return (
+        f"{name}: waiting up to {DRAIN_SECONDS:.0f} s for {in_flight} answers;"
+        " once more to stop at once"
+    )
+
+
 class Engine:
     """Asks every row the feed gives."""
 
@@ -91,16 +99,17 @@ class Engine:
         if self._interrupted:
             self._cut_short()
             return
-        self._interrupted = True
-        self._stop(Interrupted("interrupted", exit_code=exit_code))
-        asyncio.get_running_loop().call_later(DRAIN_SECONDS, self._cut_short)
-        flying = self._sender.under_way
-        self._events.emit(
-            Notice(
-                f"{name}: waiting up to {DRAIN_SECONDS:.0f} s for {flying} answers;"
-                " once more to stop at once"
-            )
-        )
+        self.wind_up(Interrupted("interrupted", exit_code=exit_code))
+        self._events.emit(Notice(waits_for(name, self._sender.under_way)))
+
+    def wind_up(self, reason: BatchError) -> None:
+        """End without a word: what is in flight is waited for, but at most DRAIN_SECONDS.  To be called
+        in the event loop.
+        """
+        if not self._interrupted:
+            self._interrupted = True
+            self._stop(reason)
+            asyncio.get_running_loop().call_later(DRAIN_SECONDS, self._cut_short)
 
     async def _work(self) -> None:
         try:

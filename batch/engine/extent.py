@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from batch.engine.feed import Feed
 
 
@@ -47,3 +49,19 @@ class Planned:
     def to_ask(self) -> int | None:
         """The same: the limit is known, too."""
         return self._rows
+
+
+class Lent:
+    """Of a worker that is lent parts one by one."""
+
+    def __init__(self, rows: Callable[[], int]) -> None:
+        """`rows` tells those of the parts that have come."""
+        self._rows = rows
+
+    def of_input(self, kept: int | None) -> int | None:
+        """The rows of the input, which were counted before."""
+        return kept
+
+    def to_ask(self) -> int | None:
+        """The rows that are known by now to be this worker's."""
+        return self._rows()

@@ -39,10 +39,11 @@ class Feed:
         window: int,
         on_taken_back: Callable[[Summary], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
+        on_stop: Callable[[], None] = lambda: None,
     ) -> None:
         """`steps` is what is to be done, as `steps.of` gives it.  New rows are taken while fewer
         than `window` are on their way.  `on_taken_back` hears of rows that had a result and are
-        asked again.
+        asked again, `on_stop` that no step is taken any more.
         """
         self._store = store
         self._watched = watched
@@ -50,6 +51,7 @@ class Feed:
         self._window = window
         self._on_taken_back = on_taken_back
         self._clock = clock
+        self._on_stop = on_stop
         self._waiting: Waiting[Task] = Waiting()
         self._in_flight = 0
         self._parked = self._parked_bytes = 0
@@ -120,6 +122,7 @@ class Feed:
     def stop(self) -> None:
         """Give out nothing more."""
         self._stopped = True
+        self._on_stop()
         self._wake()
 
     @property
@@ -218,7 +221,8 @@ class Feed:
 
     def _take_step(self, step: Step) -> None:
         match step:
-            case Reopen(found, wanted, taken_back, attempts):
+            case Reopen(found, wanted, taken_back, attempts, unanswered):
+                self._store.take_over(unanswered)
                 if found.rows is None:
                     self._store.resume_last(found, wanted, attempts)
                 else:

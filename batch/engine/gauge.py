@@ -7,7 +7,7 @@ from collections.abc import Callable
 from batch.costs.budget import Reservations
 from batch.engine.counts import Counts
 from batch.engine.events import Progressed
-from batch.engine.extent import Extent, Planned
+from batch.engine.extent import Extent, Lent, Planned
 from batch.engine.feed import Feed
 from batch.engine.pooled_sender import PooledSender
 from batch.engine.sender import Sender
@@ -26,7 +26,7 @@ class Gauge:
         feed: Feed,
         sender: Sender | PooledSender,
         reservations: Reservations | None,
-        extent: Extent | Planned,
+        extent: Extent | Planned | Lent,
         seconds: Callable[[], float],
     ) -> None:
         """`seconds` tells how long ago the run began."""

@@ -12,7 +12,9 @@ from batch.model import Batch
 from batch.readers import Forward, Watched
 from batch.run_folder import RunFolder
 from batch.store import spool
+from batch.store.parts import Footer
 from batch.store.recover import Found, Redo, end_of, to_do
+from batch.store.sends import Unanswered
 from batch.totals import Summary
 
 
@@ -21,6 +23,7 @@ class Reopen(msgspec.Struct, frozen=True):
     to_do: bytes
     taken_back: Summary
     attempts: dict[int, int]  # recorded of the rows that are taken back
+    unanswered: Unanswered = {}  # what others have sent for its rows, and nobody recorded
 
 
 class Slice(msgspec.Struct, frozen=True):
@@ -47,15 +50,44 @@ def of_planned(
     run: RunFolder, watched: Watched, found: Iterable[Found], redo: Redo, limit: int | None
 ) -> Iterator[Step]:
     """The same where the parts were planned: only these are worked at, begun or not."""
+    read = _forward(watched)
+    for part in found:
+        if _needs_work(part, redo):
+            yield from _again(run, watched, part, redo, limit, read)
+    watched.check()
+
+
+def of_leased(
+    run: RunFolder,
+    watched: Watched,
+    found: Iterable[tuple[Found, Unanswered]],
+    redo: Redo,
+    limit: int | None,
+    passed_over: Callable[[Found], None],
+) -> Iterator[Step]:
+    """The same where parts come one by one, each with what others have sent for its rows.
+    `passed_over` hears of those in which nothing is to do.
+    """
+    read = _forward(watched)
+    for part, unanswered in found:
+        begun = False
+        if _needs_work(part, redo):
+            for step in _again(run, watched, part, redo, limit, read):
+                if isinstance(step, Reopen):
+                    begun, step = True, msgspec.structs.replace(step, unanswered=unanswered)
+                yield step
+        if not begun:
+            passed_over(part)
+    watched.check()
+
+
+def _forward(watched: Watched) -> Read:
     forward = Forward(watched)
 
     def read(part: Found) -> Iterator[Batch]:
         return forward.batches(part.start, part.start_row, part.rows or 0)
 
-    for part in found:
-        if _needs_work(part, redo):
-            yield from _again(run, watched, part, redo, limit, read)
-    watched.check()
+    return read
 
 
 def of(
@@ -86,7 +118,12 @@ def of(
 def _needs_work(part: Found, redo: Redo) -> bool:
     if part.generation > 0 or part.footer is None:
         return True
-    return (redo.missing and not part.footer.complete) or redo.anything_in(part.footer.summary)
+    return may_want(part.footer, redo)
+
+
+def may_want(sealed: Footer, redo: Redo) -> bool:
+    """Whether rows of a sealed part are perhaps to be asked."""
+    return (redo.missing and not sealed.complete) or redo.anything_in(sealed.summary)
 
 
 def _last(run: RunFolder, watched: Watched, part: Found, redo: Redo, limit: int | None) -> Reopen:

@@ -66,6 +66,14 @@ class Rates:
         self._requests.configure(requests_per_minute)
         self._tokens.configure(tokens_per_minute)
 
+    def held_back(self, since: float) -> str | None:
+        """The name of the rate for which a request waits, or has waited since then."""
+        for bucket in (self._requests.bucket, self._tokens.bucket):
+            lately = self._waited_for == bucket.name and self._waited_at >= since
+            if bucket.is_waited_for or lately:
+                return bucket.name
+        return None
+
     async def take(self, tokens: int) -> None:
         """Return when one more request of so many tokens may leave."""
         await self._take(self._requests.bucket, 1)

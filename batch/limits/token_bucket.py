@@ -52,6 +52,11 @@ class TokenBucket:
         self._wake()
         return True
 
+    @property
+    def is_waited_for(self) -> bool:
+        """Whether somebody waits for more to gather."""
+        return bool(self._waiting)
+
     def give_back(self, amount: float) -> None:
         """What was taken too much (or, negative, too little) counts at the next taking.  Where there is
         no rate, nothing was taken.

@@ -37,7 +37,7 @@ A_WHILE = 2.0
 def joined(prepared: Prepared, run: RunFolder, shard: Shard, say: Say, stack: ExitStack) -> Opened:
     """Be a worker of the run until `stack` is left.  Raises BatchError."""
     disk, whole, job = Disk(), RunFolder(run.path), prepared.job
-    if job.input == "-" and shard.of > 1:
+    if job.input == "-" and shard.of > 1 and shard.kind == "stays":
         raise UsageError(
             "--shard: standard input can be read once, and every worker reads: name a file"
         )
@@ -56,8 +56,7 @@ def joined(prepared: Prepared, run: RunFolder, shard: Shard, say: Say, stack: Ex
         if word:
             say(word)
         disk.guard(lost)
-        whose = f", worker {run.worker}" if shard.of > 1 else ""
-        say(f"{run.path.absolute()} ({'resuming' if known else 'new'}){whose}")
+        say(f"{run.path.absolute()} ({'resuming' if known else 'new'}){_whose(shard)}")
         for line in grown:
             say(line)
         source = comparison.sampled(job, prepared.source, known)
@@ -83,13 +82,13 @@ def joined(prepared: Prepared, run: RunFolder, shard: Shard, say: Say, stack: Ex
     damages: list[Damage] = []
     found = [planned.found(disk, run, cut, damages) for cut in cuts if shard.has(cut.part)]
     for damage in damages:
-        say(f"{damage.path}: {damage.lines} damaged lines; their rows are asked again")
+        say(damage.words)
     log = Log(run)
     log.event(
         "start", batchmill=now.batchmill, run_id=now.run_id, resumed=now.resumed, parts=len(found)
     )
     stood = None if known is None else known.state
-    return Opened(disk, run, now, watched, found, layout, log, stood, shard)
+    return Opened(disk, run, now, watched, found, layout, log, stood, shard, cuts)
 
 
 def left(opened: Opened, state: str, doubted: frozenset[str]) -> None:
@@ -137,12 +136,18 @@ def _planned(
     return cuts
 
 
+def _whose(shard: Shard) -> str:
+    if shard.kind == "driver":
+        return f", {shard.of} workers"
+    return f", worker {shard.name}" if shard.of > 1 else ""
+
+
 def _check(run: RunFolder, shard: Shard, prepared: Prepared, known: Plan | None) -> None:
     """Raises Refused where this worker cannot join the run as it is."""
     if known is not None and not known.is_planned:
         raise Refused(
             f"{run.path} was begun by one process, and its parts are not planned",
-            hint="finish it without --shard, or let workers take its answers over to another folder:"
+            hint="finish it with one process, or let workers take its answers over to another folder:"
             f" -o FOLDER --reuse {command_line.quoted(run.path)}",
         )
     reuse = prepared.terms.reuse
@@ -153,7 +158,7 @@ def _check(run: RunFolder, shard: Shard, prepared: Prepared, known: Plan | None)
             hint="choose another folder with -o",
         )
     busy = lock.at_work(run)
-    others = {name: who for name, who in busy.items() if name.partition("-")[2] != f"of-{shard.of}"}
+    others = {name: who for name, who in busy.items() if not shard.works_with(name)}
     if others:
         raise Refused(
             f"{run.path} is in use by another number of workers: {lock.named(others)}",
@@ -165,7 +170,7 @@ def _check(run: RunFolder, shard: Shard, prepared: Prepared, known: Plan | None)
 def _forget_others(disk: Disk, run: RunFolder, shard: Shard) -> None:
     """Remove what workers told of themselves when there were more of them, or fewer."""
     for path in run.workers.glob(f"*{CARD}"):
-        if path.stem.partition("-")[2] != f"of-{shard.of}":
+        if not shard.works_with(path.stem):
             disk.remove(path)
 
 

@@ -12,16 +12,16 @@ import msgspec
 
 from batch import columns
 from batch.engine.duplicates import Duplicates
-from batch.engine.extent import Extent, Planned
+from batch.engine.extent import Extent, Lent, Planned
 from batch.engine.feed import Feed
 from batch.engine.judge import Standing
 from batch.engine.outages import START_PATIENCE
 from batch.engine.questions import Questions
 from batch.errors import BatchError, Different, Interrupted
-from batch.planning import beginning, begun, comparison, joining, sources
+from batch.planning import beginning, begun, comparison, joining, leased, sources
 from batch.planning.opened import Opened, Say
 from batch.planning.prepare import Prepared
-from batch.planning.terms import ALONE
+from batch.planning.terms import ALONE, Shard
 from batch.readers import Watched
 from batch.results import Maker
 from batch.run_folder import RunFolder
@@ -37,12 +37,17 @@ def opened(prepared: Prepared, run: Path, say: Say, stack: ExitStack) -> Opened:
     """Lock the folder `run` until `stack` is left, and make it that of the run.  Raises BatchError."""
     kept = None
     begins = prepared.terms.anew or prepared.standing.replaces
-    if begins and prepared.terms.shard is None and (before := plan.read(run)) is not None:
+    if begins and _is_only(prepared.terms.shard) and (before := plan.read(run)) is not None:
         kept, prepared = _set_aside(prepared, before, run, say)
     begun_run = _begun(prepared, run, say, stack)
     if kept is not None and prepared.standing.replaces:
         folder.discard(kept)
     return begun_run
+
+
+def _is_only(shard: Shard | None) -> bool:
+    """Whether nobody else may come to the run's folder: who begins anew would take it from them."""
+    return shard is None or shard.kind == "driver"
 
 
 def _begun(prepared: Prepared, run: Path, say: Say, stack: ExitStack) -> Opened:
@@ -52,7 +57,8 @@ def _begun(prepared: Prepared, run: Path, say: Say, stack: ExitStack) -> Opened:
         made = _locked(prepared, RunFolder(run), say, stack)
         budget_file.keep_cap(made.disk, made.run, prepared.cap)
         return made
-    return joining.joined(prepared, RunFolder(run, shard.name), shard, say, stack)
+    enter = leased.joined if shard.kind == "leased" else joining.joined
+    return enter(prepared, RunFolder(run, shard.name), shard, say, stack)
 
 
 def questions(prepared: Prepared, opened: Opened, say: Say) -> Questions:
@@ -78,11 +84,15 @@ def standing(prepared: Prepared, succeeded: bool, doubted: list[str]) -> Standin
     """How the run stands now; `succeeded`: it holds answers."""
     patience = prepared.asked.pool.wait_ready or START_PATIENCE
     shard = prepared.terms.shard or ALONE
+    succeeded = succeeded or prepared.terms.succeeded
     return Standing(succeeded, prepared.terms.yes, frozenset(doubted), patience, share=1 / shard.of)
 
 
-def extent(prepared: Prepared, opened: Opened, feed: Feed) -> Extent | Planned:
+def extent(prepared: Prepared, opened: Opened, feed: Feed) -> Extent | Planned | Lent:
     """How many rows are to be asked, as far as that is known."""
+    leases = opened.leases
+    if leases is not None:
+        return Lent(lambda: leases.rows)
     limit = prepared.asked.limit
     planned = opened.rows_to_ask(limit)
     if planned is not None:
@@ -147,7 +157,7 @@ def _locked(prepared: Prepared, run: RunFolder, say: Say, stack: ExitStack) -> O
     layout = begun.layout(run.path, now)
     found, damages = recover(disk, run)
     for damage in damages:
-        say(f"{damage.path}: {damage.lines} damaged lines; their rows are asked again")
+        say(damage.words)
     plan.write(disk, run, now)
     log = Log(run)
     log.event(

@@ -9,16 +9,17 @@ import msgspec
 
 from batch.engine import steps
 from batch.engine.steps import Step
-from batch.model import Result
+from batch.model import Cut, Result
 from batch.planning import begun
+from batch.planning.leases import Leases
 from batch.planning.terms import Shard
 from batch.readers import Watched
 from batch.run_folder import RunFolder
-from batch.store import folder, plan, sends
+from batch.store import folder, plan, planned, sends
 from batch.store.files import Disk
 from batch.store.log import Log
 from batch.store.plan import Plan
-from batch.store.recover import Found, Redo, finished
+from batch.store.recover import Damage, Found, Redo, finished
 from batch.store.reuse import Old, Reuse
 from batch.store.seal import Layout
 from batch.store.sends import Sends, Unanswered
@@ -40,6 +41,8 @@ class Opened(msgspec.Struct, frozen=True):
     log: Log
     stood: str | None  # the state in which an earlier start left the run
     shard: Shard | None = None  # of a run whose parts were planned: which of its workers this is
+    cuts: list[Cut] = []  # the parts that were planned
+    leases: Leases | None = None  # those of them that come one by one
 
     def held(self) -> Summary:
         """What the run holds before anything is asked."""
@@ -86,10 +89,28 @@ class Opened(msgspec.Struct, frozen=True):
             is_planned=self.shard is not None,
         )
 
-    def steps(self, redo: Redo, limit: int | None) -> Iterator[Step]:
+    def steps(self, redo: Redo, limit: int | None, say: Say) -> Iterator[Step]:
         """What is to be done, in input order."""
+        if self.leases is not None:
+            found = self._leased(self.leases, say)
+            over = self.leases.passed_over
+            return steps.of_leased(self.run, self.watched, found, redo, limit, over)
         of = steps.of if self.shard is None else steps.of_planned
         return of(self.run, self.watched, self.found, redo, limit)
+
+    def stop_steps(self) -> None:
+        """No step is taken any more: what waits for a part need not."""
+        if self.leases is not None:
+            self.leases.end()
+
+    def _leased(self, leases: Leases, say: Say) -> Iterator[tuple[Found, Unanswered]]:
+        """Each part that comes, and what was sent for its rows by whoever had it before."""
+        for number in leases:
+            damages: list[Damage] = []
+            found = planned.found(self.disk, self.run, self.cuts[number], damages)
+            for damage in damages:
+                say(damage.words)
+            yield found, sends.gathered_of(self.disk, self.run, found)
 
     def rows_to_ask(self, limit: int | None) -> int | None:
         """The rows of the parts that this worker has, up to the limit; None where parts were not

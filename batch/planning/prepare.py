@@ -36,7 +36,7 @@ from batch.planning import (
 )
 from batch.planning.comparison import Standing
 from batch.planning.first_rows import Asker, FirstRows, Sample
-from batch.planning.terms import Terms
+from batch.planning.terms import Shard, Terms
 from batch.readers import FIRST_ROWS, Input
 from batch.requests.preflight import Bounds
 from batch.requests.prompts import BadRow, Prompter
@@ -111,6 +111,8 @@ class Prepared:
         shard, limits = self.terms.shard, self.asked.limits
         if shard is None or shard.of == 1:
             return []
+        if shard.kind != "stays":
+            return [f"{shard.of} workers share rates, concurrency and retries"]
         text = f"rates, concurrency and retries are divided among {shard.of} workers"
         if limits.concurrency == "auto":
             text += "; each finds out alone how many requests at once do the server good"
@@ -196,7 +198,7 @@ def prepare(job: Job, terms: Terms, stack: ExitStack) -> Prepared:
     held = cap.of(job, terms, terms.folder if goes_on else None)
     asked = listed.with_listed(held.put_on(changed))
     if terms.shard is not None:
-        asked = asked.of_worker(terms.shard.index, terms.shard.of)
+        asked = _of_worker(asked, terms.shard)
     if standing.known is None or (terms.again is not None and terms.again.settings):
         checks.parameters(asked, terms)
     prepared = Prepared(
@@ -286,6 +288,20 @@ def _changed(job: Job, again: Again | None) -> Job:
     for key, value in again.settings.items():
         spec.put(tables, key, value)
     return spec.check(tables, given=begun.given(again, job.request.over))
+
+
+def _of_worker(job: Job, shard: Shard) -> Job:
+    """The job with a worker's share of its limits.  How many requests it may have in flight at one
+    endpoint is told by its leases.
+    """
+    made = job.of_worker(shard.index, shard.of)
+    if shard.kind == "stays" or job.is_pooled:
+        return made
+    whole = job.limits
+    limits = msgspec.structs.replace(
+        made.limits, concurrency=whole.concurrency, concurrency_max=whole.concurrency_max
+    )
+    return msgspec.structs.replace(made, limits=limits)
 
 
 def _probing(job: Job, rows: int | None) -> Job:

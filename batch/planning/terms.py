@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -10,21 +11,37 @@ from batch.readers.memory import Data
 from batch.store.budget_file import Cap
 from batch.store.plan import Again
 
+LEASED = "ray-"
+"""How the names begin of workers to which parts are lent, and of their driver."""
+
 
 class Shard(msgspec.Struct, frozen=True):
-    """Which of several workers that share a run: number `index`, from 0 on, `of` so many."""
+    """Which of several workers that share a run: number `index`, from 0 on, `of` so many.
+
+    One that `stays` has the same parts from its start to its end.  Others have a `driver`, and are
+    `leased` parts one by one.
+    """
 
     index: int
     of: int
+    kind: Literal["stays", "driver", "leased"] = "stays"
 
     @property
     def name(self) -> str:
         """What the worker is called in the folder of the run."""
-        return f"{self.index}-of-{self.of}"
+        if self.kind == "driver":
+            return f"{LEASED}driver"
+        return f"{LEASED}{self.index}" if self.kind == "leased" else f"{self.index}-of-{self.of}"
 
     def has(self, part: int) -> bool:
-        """Whether a part is this worker's."""
-        return part % self.of == self.index
+        """Whether a part is this worker's from its start on."""
+        return self.kind == "stays" and part % self.of == self.index
+
+    def works_with(self, name: str) -> bool:
+        """Whether the worker of that name may share the run in the same way."""
+        if self.kind != "stays":
+            return name.startswith(LEASED)
+        return name.partition("-")[2] == f"of-{self.of}"
 
 
 ALONE = Shard(0, 1)
@@ -42,7 +59,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     failed for a passing reason; `data` is what was in memory, where the job's input is "-"; a
     `probe` asks so many rows at most, and leaves the job's own limit as it is; `yes` goes on where
     answers are doubtful; `shard` tells which of several workers this is, None where the run is this
-    process's alone.
+    process's alone; `succeeded`: others that share it have had answers.
     """
 
     environment: dict[str, str]
@@ -61,6 +78,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     probe: int | None = None
     yes: bool = False
     shard: Shard | None = None
+    succeeded: bool = False
 
     @property
     def anew(self) -> bool:

@@ -47,7 +47,8 @@ MOST_UNPRICED = 5
 class Ended(msgspec.Struct, frozen=True):
     """How a start of a run ended: `whole` is what the run holds, `now` what this start asked,
     `cap_left` the USD that the next one may spend, None where nothing caps it; `reuse` the runs
-    from which answers were taken, if any could be.
+    from which answers were taken, if any could be; `doubted` the fingerprints of refusals for which
+    it, or an earlier one, stopped.
     """
 
     run: RunFolder
@@ -58,6 +59,7 @@ class Ended(msgspec.Struct, frozen=True):
     stopped: BatchError | None = None
     cap_left: Decimal | None = None
     reuse: tuple[Path, ...] = ()
+    doubted: frozenset[str] = frozenset()
 
     @property
     def exit_code(self) -> int:

@@ -78,6 +78,11 @@ class Damage(msgspec.Struct, frozen=True):
     path: Path
     lines: int
 
+    @property
+    def words(self) -> str:
+        """What is said of it."""
+        return f"{self.path}: {self.lines} damaged lines; their rows are asked again"
+
 
 def recover(disk: Disk, run: RunFolder) -> tuple[list[Found], list[Damage]]:
     """Put the folder in order and say what it holds, part by part.  Under the lock.  Raises

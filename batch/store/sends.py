@@ -139,6 +139,11 @@ class Sends:
         self._files = AppendFiles(disk, run.sent, MOST_OPEN)
         self._new: dict[int, list[bytes]] = {}  # lines of each part that are not written yet
 
+    def take_over(self, unanswered: Unanswered) -> None:
+        """More rows have been sent by others, who recorded no answer."""
+        self._lost |= unanswered
+        self._unanswered |= {row: [*sents] for row, sents in unanswered.items()}
+
     def leaves(self, part: int, sent: Sent) -> None:
         """A request is about to leave; `write_down` before it does."""
         self._new.setdefault(part, []).append(_line(sent))

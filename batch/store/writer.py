@@ -21,7 +21,7 @@ from batch.store.group_commit import GroupCommit
 from batch.store.open_parts import NO_ATTEMPTS, OpenPart, OpenParts, Written
 from batch.store.recover import Found, end_of
 from batch.store.seal import Layout, seal
-from batch.store.sends import Sends
+from batch.store.sends import Sends, Unanswered
 from batch.totals import Summary
 
 COMMIT_SECONDS = 0.2
@@ -63,6 +63,7 @@ class Store:
         self._seals = ThreadPoolExecutor(1, "seal")
         self._sealing: list[asyncio.Task[None]] = []
         self._on_change: Callable[[], None] = lambda: None
+        self._on_sealed: Callable[[int], None] = lambda _: None
         self._commits = GroupCommit(
             self._disk, run, COMMIT_SECONDS, self._is_durable, lambda: self._on_change()
         )
@@ -72,6 +73,10 @@ class Store:
     def when_changed(self, call: Callable[[], None]) -> None:
         """`call` whenever there is room for another part again, and when the disk has failed."""
         self._on_change = call
+
+    def when_sealed(self, call: Callable[[int], None]) -> None:
+        """`call` with the number of each part that is sealed with all that was to do in it."""
+        self._on_sealed = call
 
     # Rows in
 
@@ -120,6 +125,10 @@ class Store:
         part = self._current = OpenPart.of_earlier_start(found, attempts, self._layout.chosen)
         part.know(to_do)
         self._open.add(part)
+
+    def take_over(self, unanswered: Unanswered) -> None:
+        """Rows of a part that is about to be opened were sent by others, who recorded no answer."""
+        self._sends.take_over(unanswered)
 
     def respool(self, part: OpenPart, batch: Batch) -> None:
         """Keep one more batch of a reopened part's slice."""
@@ -256,7 +265,12 @@ class Store:
     def _seal_if_settled(self, part: OpenPart) -> None:
         if part in self._open and part.is_settled():
             self._drop(part)
-            self._sealing.append(asyncio.create_task(self._seal(part)))
+            self._sealing.append(asyncio.create_task(self._seal_whole(part)))
+
+    async def _seal_whole(self, part: OpenPart) -> None:
+        await self._seal(part)
+        if self.failure is None:
+            self._on_sealed(part.number)
 
     async def _seal(self, part: OpenPart) -> None:
         loop = asyncio.get_running_loop()

@@ -115,7 +115,7 @@ def target(endpoint: Endpoint, environment: dict[str, str]) -> Target:
     }
     variable = "OPENAI_API_KEY" if endpoint.api_key_env is None else endpoint.api_key_env
     key = environment.get(variable, "").strip() if variable else ""
-    secrets = [value for name, value in headers.items() if _is_secret(name, endpoint.headers[name])]
+    secrets = [value for name, value in headers.items() if is_secret(name, endpoint.headers[name])]
     if key:
         headers |= _authorization(_sendable(key, variable), parts)
         secrets.append(key)
@@ -212,7 +212,7 @@ def _has_authorization(headers: dict[str, str]) -> bool:
     return any(name.lower() in ("authorization", "api-key", "x-api-key") for name in headers)
 
 
-def _is_secret(name: str, written: str) -> bool:
+def is_secret(name: str, written: str) -> bool:
     """Whether a header's value must not be seen: it is read from the environment, or named so."""
     return written.startswith("$") or any(
         word in name.lower() for word in ("auth", "key", "token", "secret", "cookie")
