@@ -15,6 +15,7 @@ import pytest
 from batch import __version__, runner, spec
 from batch.engine.events import Notice, Progressed
 from batch.errors import Refused, UsageError
+from batch.limits.concurrency import START
 from batch.planning.terms import Terms
 from batch.run_folder import RunFolder
 from batch.runner import Surroundings
@@ -118,7 +119,7 @@ def test_a_bad_key_costs_what_it_costs_one_process(api, job, shared, tmp_path, m
     monkeypatch.setenv("SOME_KEY", "sk-1")  # a worker looks in its own environment
     ended, _ = shared(job(endpoint=of_key), workers=3, environment=KEY)
     assert ended.exit_code == 3
-    assert len(api.ledger) <= 9
+    assert len(api.ledger) < 2 * START  # those of one, and no second one's
 
 
 def test_orders_hold_no_key(api, job, shared, tmp_path, monkeypatch):
