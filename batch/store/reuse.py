@@ -26,6 +26,9 @@ from batch.store.seal import Layout
 PARTS_AT_HAND = 4
 INDEXED = ("row", "status", "request_hash", "reused")
 
+FIRST = (-1, -1, -1)
+"""A place before all answers."""
+
 _FREE = Usage(0, 0, 0, 0, 0)
 
 
@@ -55,10 +58,15 @@ class Reuse:
                 rows = ((digest, order, number, place, row) for digest, place, row in answers)
                 self._index.executemany("INSERT INTO answer VALUES (?, ?, ?, ?, ?)", rows)
         self._index.execute("CREATE INDEX by_hash ON answer (hash, run, part, place)")
+        if self._is_shared:
+            self._index.execute("CREATE INDEX by_row ON answer (hash, row, run, part, place)")
         self._index.execute("COMMIT")
-        self._taken: dict[str, int] = {}
+        self._taken: dict[str, int] = {}  # by earlier starts
         for digest in _taken(new):
             self._taken[digest] = self._taken.get(digest, 0) + 1
+        self._behind: dict[
+            str, tuple[int, int, int]
+        ] = {}  # where the last answer lies that was taken
         self._part = lru_cache(PARTS_AT_HAND)(self._read)
 
     def take(self, row: int, custom_id: str | None, digest: str) -> Result | None:
@@ -66,15 +74,9 @@ class Reuse:
         none.
         """
         found = self._of_its_row(row, digest) if self._is_shared else None
+        found = found or self._next(digest)
         if found is None:
-            found = self._index.execute(
-                "SELECT run, part, place FROM answer WHERE hash = ?"
-                " ORDER BY run, part, place LIMIT 1 OFFSET ?",
-                (digest, self._taken.get(digest, 0)),
-            ).fetchone()
-            if found is None:
-                return None
-            self._taken[digest] = self._taken.get(digest, 0) + 1
+            return None
         order, number, place = found
         values = self._part(order, number)[place : place + 1].to_pylist()[0]
         return msgspec.structs.replace(
@@ -97,6 +99,21 @@ class Reuse:
     def close(self) -> None:
         """Let the index go."""
         self._index.close()
+
+    def _next(self, digest: str) -> Any:
+        """Where the answer lies that comes behind those taken.  Sought from the last of them, as counting
+        them anew for every row would take ever longer.
+        """
+        passed, behind = self._taken.get(digest, 0), self._behind.get(digest, FIRST)
+        query = (
+            "SELECT run, part, place FROM answer WHERE hash = ? AND (run, part, place) > (?, ?, ?)"
+            " ORDER BY run, part, place LIMIT 1 OFFSET ?"
+        )
+        found = self._index.execute(query, (digest, *behind, passed)).fetchone()
+        if found is not None:
+            self._taken.pop(digest, None)
+            self._behind[digest] = found
+        return found
 
     def _of_its_row(self, row: int, digest: str) -> Any:
         query = (
