@@ -81,6 +81,8 @@ class OwnAnswers:
             return
         digest = bytes.fromhex(result.request_hash)
         self._enter(digest, part, result.row)
+        if (before := self._recent.pop(digest, None)) is not None:
+            self._recent_bytes -= _size(before)
         self._recent[digest] = result
         self._recent_bytes += _size(result)
         while self._recent_bytes > RECENT_BYTES:
@@ -145,8 +147,14 @@ class OwnAnswers:
 
 def _size(result: Result) -> int:
     """About how many bytes of memory it takes."""
-    texts = (result.completion, result.reasoning, result.response_json, result.parsed)
-    return 1_000 + sum(len(text) for text in texts if text) + 8 * len(result.embedding or ())
+    texts = (
+        *(result.completion, result.reasoning, result.response_json, result.request_json),
+        *(result.parsed, result.refusal, result.usage_json),
+        *(choice.completion for choice in result.choices or ()),
+        *(choice.reasoning for choice in result.choices or ()),
+        *(call.arguments for call in result.tool_calls or ()),
+    )
+    return 1_000 + sum(len(text) for text in texts if text) + 32 * len(result.embedding or ())
 
 
 def _bits(digest: bytes) -> tuple[int, int]:
