@@ -30,6 +30,10 @@ from batch.store.writer import COMMIT_SECONDS
 
 T = TypeVar("T")
 
+A_LOOK = 0.5
+"""Seconds for which somebody who has a lock may only be looking whether anybody has it: that takes it for a
+moment.
+"""
 MOST_NAMED = 3
 """Workers that a message names."""
 
@@ -74,7 +78,7 @@ def worker(run: RunFolder) -> Iterator[tuple[Lost, str | None]]:
     path = run.worker_lock
     lock = _lock(path)
     try:
-        lock.acquire()
+        lock.acquire(timeout=A_LOOK, poll_interval=A_LOOK / 50, blocking=True)
     except Timeout:
         raise _taken(run, _named(path)) from None
     except OSError as error:
@@ -229,7 +233,7 @@ def _acquired(run: RunFolder) -> tuple[BaseFileLock, str | None]:
         raise damaged(path, "is no file")
     lock = _lock(run.lock)
     try:
-        lock.acquire()
+        lock.acquire(timeout=A_LOOK, poll_interval=A_LOOK / 50, blocking=True)
     except Timeout:
         raise _in_use(run) from None
     except NotImplementedError:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import fcntl
 import re
+import subprocess
+import sys
 import threading
 import warnings
 
@@ -57,6 +59,37 @@ def test_locks_at_the_same_time_leave_the_warnings_filters_of_the_process(tmp_pa
     for thread in threads:
         thread.join()
     assert list(warnings.filters) == before
+
+
+LOOKING = """
+import sys
+from pathlib import Path
+from batch.run_folder import RunFolder
+from batch.store import lock
+print(flush=True)
+while True:
+    lock.holder(RunFolder(Path(sys.argv[1])))
+"""
+
+
+@pytest.mark.parametrize("begin", [lock.worker, lock.beside_workers])
+def test_who_looks_whether_anybody_is_at_work_keeps_nobody_out(tmp_path, begin):
+    run = RunFolder(tmp_path, "0-of-2")
+    run.workers.mkdir()
+    with lock.worker(run), lock.beside_workers(run):
+        pass
+
+    looking = subprocess.Popen(
+        [sys.executable, "-c", LOOKING, str(tmp_path)], stdout=subprocess.PIPE, cwd=ROOT
+    )
+    with looking:
+        try:
+            assert looking.stdout is not None and looking.stdout.readline()
+            for _ in range(1_000):
+                with begin(run):
+                    pass
+        finally:
+            looking.kill()
 
 
 def test_no_module_changes_the_warnings_filters():
