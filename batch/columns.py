@@ -149,6 +149,8 @@ REQUEST_JSON = _plain("request_json", pa.string())
 PARSED = "parsed"
 """Only with a schema: the answer, typed by it."""
 
+DUPLICATE = "duplicate"
+"""The flag of a row that has the answer of another row of its run."""
 FLAGS = (
     "length",
     "content_filter",
@@ -160,7 +162,7 @@ FLAGS = (
     "text_repaired",
     "finish_unknown",
     "choices_missing",
-    "duplicate",
+    DUPLICATE,
 )
 """Every flag a row can have."""
 

@@ -72,7 +72,9 @@ class Metrics:
             return Gauge(f"batchmill_{name}", text, labels, registry=registry)
 
         self._rows = counter("rows", "Rows done in this start.", "status")
-        self._reused = counter("rows_reused", "Rows whose answer was taken from another run.")
+        self._reused = counter(
+            "rows_reused", "Rows whose answer was taken from another run, or another row."
+        )
         self._cost = counter("cost_usd", "What rows done in this start cost, where that is known.")
         self._unpriced = counter("unpriced_rows", "Rows whose cost is unknown.")
         self._retries = counter("retries", "Rows put back for another try.")

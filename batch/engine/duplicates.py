@@ -13,11 +13,10 @@ from typing import Literal
 import msgspec
 
 from batch import apis
+from batch.columns import DUPLICATE
 from batch.engine.task import Task
 from batch.model import Request, Result
 from batch.store.own_answers import OwnAnswers, Place
-
-FLAG = "duplicate"
 
 Dedupe = Literal["auto"] | bool
 """Whether equal questions are asked once: `auto` where asking twice would give the same answer."""
@@ -136,7 +135,7 @@ def shared(known: Result, row: int, custom_id: str | None) -> Result:
         known,
         row=row,
         custom_id=custom_id,
-        flags=[*(flag for flag in known.flags if flag != FLAG), FLAG],
+        flags=[*(flag for flag in known.flags if flag != DUPLICATE), DUPLICATE],
         input_tokens=None,
         cached_tokens=None,
         cache_write_tokens=None,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from batch import command_line
+from batch import columns, command_line
 from batch.command_line import near
 from batch.errors import BatchError, CapReached, Different, Doubtful, Stopped
 from batch.outcome import TRANSIENT
@@ -94,7 +94,8 @@ def lines(ended: Ended, file: Path | None = None) -> list[str]:
         said.append(f"extra     {rows} values that fit no column: see `extra`")
     if ended.reuse:
         olds = near(ended.reuse[0]) if len(ended.reuse) == 1 else f"{len(ended.reuse):,} runs"
-        said.append(f"reused    {totals.rows_reused:,} rows, taken from {olds}")
+        taken = totals.rows_reused - ended.whole.flags.get(columns.DUPLICATE, 0)
+        said.append(f"reused    {taken:,} rows, taken from {olds}")
     said.append(_tokens(totals))
     said.append(_cost(totals))
     if ended.cap_left is not None:

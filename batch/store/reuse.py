@@ -79,10 +79,12 @@ class Reuse:
             return None
         order, number, place = found
         values = self._part(order, number)[place : place + 1].to_pylist()[0]
+        known = columns.result(values)
         return msgspec.structs.replace(
-            columns.result(values),
+            known,
             row=row,
             custom_id=custom_id,
+            flags=[flag for flag in known.flags if flag != columns.DUPLICATE],
             **msgspec.structs.asdict(_FREE),
             attempts=0,
             maybe_billed_attempts=0,

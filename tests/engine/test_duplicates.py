@@ -135,6 +135,20 @@ def test_answers_that_are_reused_are_shared_too(api, batchmill, tmp_path):
     assert completions(tmp_path / "new") == answers(["text 1", "text 2"] * 20)
 
 
+def test_what_another_row_answered_was_not_taken_from_another_run(api, batchmill, tmp_path):
+    command = ("run", "in.jsonl", *asking(api, *COLD))
+    write(tmp_path / "in.jsonl", ["text 1", "text 1", "text 1"])
+    assert batchmill(*command, "-o", "old").exit_code == 0
+    write(tmp_path / "in.jsonl", ["text 2"] * 10 + ["text 1"] * 7)
+    ended = batchmill(*command, "-o", "new", "--reuse", "old")
+    assert "reused    3 rows, taken from old" in ended.stderr
+    assert Counter((row["reused"], *row["flags"]) for row in rows(tmp_path / "new")) == {
+        (False,): 1,
+        (True,): 3,
+        (True, "duplicate"): 9 + 4,
+    }
+
+
 def test_of_several_runs_the_newest_answer_counts(api, batchmill, tmp_path):
     write(tmp_path / "in.jsonl", ["text 1", "text 2"])
     command = ("run", "in.jsonl", *asking(api, *COLD))
