@@ -66,14 +66,15 @@ class Opened(msgspec.Struct, frozen=True):
 
     def reuse(self, say: Say) -> Reuse | None:
         """The runs whose answers are taken, if there are any."""
-        found: list[tuple[str, Old]] = []
+        found: list[tuple[tuple[str, int], Old]] = []
         for path in self.plan.reused:
             known = plan.read(path)
             if known is None:
                 say(f"{path} is gone: nothing more is taken from it")
             else:
                 old = Old(RunFolder(path), begun.layout(path, known))
-                found.append((known.created_at, old))
+                written = old.run.plan.stat().st_mtime_ns  # tells apart what began in one second
+                found.append(((known.created_at, written), old))
         newest_first = [old for _, old in sorted(found, key=itemgetter(0), reverse=True)]
         return Reuse(newest_first, self.run) if found else None
 
