@@ -37,6 +37,9 @@ moment.
 MOST_NAMED = 3
 """Workers that a message names."""
 
+LOOK_SECONDS = 0.02
+"""Seconds between two looks at who holds a lock."""
+
 Lost = Callable[[], StorageError | None]
 """Tells why nothing may be changed any more; None while what is held is held."""
 
@@ -139,7 +142,18 @@ def _softly(path: Path) -> BaseFileLock:
 
 
 def at_work(run: RunFolder) -> dict[str, str]:
-    """The workers whose locks are held, by name, and who each is.  Changes nothing."""
+    """The workers whose locks are held, by name, and who each is.  Changes nothing.  Who only looks, as
+    here, holds a lock for a moment: so what is held is looked at twice.
+    """
+    found = _at_work(run)
+    if found:
+        time.sleep(LOOK_SECONDS)
+        again = _at_work(run)
+        found = {name: who for name, who in found.items() if name in again}
+    return found
+
+
+def _at_work(run: RunFolder) -> dict[str, str]:
     found: dict[str, str] = {}
     for path in sorted(run.workers.glob(f"*{LOCKED}")):
         if (who := _holder(path)) is not None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import sqlite3
 from collections import OrderedDict
 from collections.abc import Iterable
-from functools import lru_cache
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -22,7 +21,8 @@ from batch.store import contents
 from batch.store.recover import Found
 from batch.store.seal import Layout
 
-PARTS_AT_HAND = 4
+AT_HAND_BYTES = 64 << 20
+"""About so much of the parts that answers were read from last is kept in memory."""
 RECENT_BYTES = 32 << 20
 """About so much of what was answered last is kept in memory."""
 TOGETHER = 1_000
@@ -39,6 +39,13 @@ class Place(NamedTuple):
     row: int
 
 
+class _Part(NamedTuple):
+    """The answers of a part, and where in them each row is."""
+
+    table: pa.Table
+    places: dict[int, int]
+
+
 class OwnAnswers:
     """The `ok` answers of the run, those of earlier starts included.  For one thread at a time."""
 
@@ -51,7 +58,7 @@ class OwnAnswers:
         self._new: dict[bytes, Place] = {}  # not in the index yet
         self._recent: OrderedDict[bytes, Result] = OrderedDict()
         self._recent_bytes = 0
-        self._part = lru_cache(PARTS_AT_HAND)(self._read)
+        self._at_hand: OrderedDict[int, _Part] = OrderedDict()
 
     @property
     def is_open(self) -> bool:
@@ -107,10 +114,10 @@ class OwnAnswers:
         """The answer that lies there, if it still does.  Takes 20 ms for a part that is not at hand."""
         for fresh in (False, True):  # what is at hand may be older than the answer
             if fresh:
-                self._part.cache_clear()
-            table, places = self._part(place.part)
-            if (at := places.get(place.row)) is not None:
-                return columns.result(table[at : at + 1].to_pylist()[0])
+                self._at_hand.pop(place.part, None)
+            part = self._part(place.part)
+            if (at := part.places.get(place.row)) is not None:
+                return columns.result(part.table[at : at + 1].to_pylist()[0])
         return None
 
     def close(self) -> None:
@@ -137,12 +144,22 @@ class OwnAnswers:
             self._index.execute("COMMIT")
             self._new = {}
 
-    def _read(self, number: int) -> tuple[pa.Table, dict[int, int]]:
+    def _part(self, number: int) -> _Part:
+        if number not in self._at_hand:
+            self._at_hand[number] = self._read(number)
+        self._at_hand.move_to_end(number)
+        held = sum(part.table.nbytes for part in self._at_hand.values())
+        while held > AT_HAND_BYTES and len(self._at_hand) > 1:
+            _, oldest = self._at_hand.popitem(last=False)
+            held -= oldest.table.nbytes
+        return self._at_hand[number]
+
+    def _read(self, number: int) -> _Part:
         own = {column.name for column in self._layout.own}
         of_apis = [column for column in columns.OF_APIS if column.name in own]
         names = [column.name for column in (*columns.COLUMNS, *of_apis)]
         table = contents.chosen(self._run, number, self._layout, names)
-        return table, {row: at for at, row in enumerate(table["row"].to_pylist())}
+        return _Part(table, {row: at for at, row in enumerate(table["row"].to_pylist())})
 
 
 def _size(result: Result) -> int:
