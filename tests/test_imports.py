@@ -27,6 +27,7 @@ HEAVY = {
     "platformdirs",
     "pyarrow",
     "pydantic",
+    "ray",
     "ssl",
     "tqdm",
     "uvloop",

@@ -15,7 +15,7 @@ from batch.engine import events, logged, loop
 from batch.engine.engine import DRAIN_SECONDS, waits_for
 from batch.engine.events import Events, Progressed
 from batch.engine.waits import EVERY, Waits
-from batch.errors import BatchError, CapReached, Interrupted, Refused, Stopped
+from batch.errors import BatchError, CapReached, Interrupted, Refused, Stopped, StorageError
 from batch.limits.concurrency import START
 from batch.limits.crossing import Obstacle
 from batch.planning import confirmation, joining, leased, open_run
@@ -69,8 +69,10 @@ def run(
             source.forget()
         for line in prepared.first_words:
             told.notice(line)
-        processes = stack.enter_context(opening(opened.plan.run_id, told.notice))
-        driver = _Driver(prepared, opened, processes, plan, told, around)
+        driver = _Driver(prepared, opened, plan, told, around)
+        if driver.parts:
+            processes = stack.enter_context(opening(opened.plan.run_id, told.notice))
+            driver.has(processes)
         return loop.run(driver.run)
 
 
@@ -81,14 +83,15 @@ class _Driver:
         self,
         prepared: Prepared,
         opened: Opened,
-        processes: Processes,
         plan: Plan,
         told: Events,
         around: Surroundings,
     ) -> None:
         self._prepared = prepared
         self._opened = opened
-        self._processes = processes
+        self.parts = leased.to_do(opened, prepared.redo, prepared.asked.limit)
+        """Those in which there is something to do."""
+        self._processes: Processes
         self._plan = plan
         self._told = told
         self._around = around
@@ -100,21 +103,23 @@ class _Driver:
         self._last = Look(state=State(), left=0, done=0)
         self._tasks: set[asyncio.Task[None]] = set()
 
+    def has(self, processes: Processes) -> None:
+        """These do it."""
+        self._processes = processes
+
     async def run(self) -> Ended:
         plan, run, before = self._opened.plan, self._opened.run, self._before
         self._told.emit(events.Opened(run.path, plan.run_id, plan.resumed, before))
-        common = self._common()
-        if common.parts:
+        if self.parts:
             with self._around.hearing(self._interrupt):
-                await self._work(common)
+                await self._work(self._common())
         return self._ended()
 
     def _common(self) -> Common:
         prepared, limits = self._prepared, self._prepared.job.limits
-        parts = leased.to_do(self._opened, prepared.redo, prepared.asked.limit)
         pooled = prepared.asked.is_pooled
         return Common(
-            parts=parts,
+            parts=self.parts,
             requests_per_minute=limits.requests_per_minute,
             tokens_per_minute=limits.tokens_per_minute,
             most=limits.most(),
@@ -291,7 +296,8 @@ class _Driver:
         if self._stopped is None and not is_whole:
             self._stopped = Stopped("workers ended before all rows were asked")
         state = open_run.state(self._prepared, opened, self._stopped)
-        joining.left(opened, state, frozenset(self._doubted))
+        if not isinstance(self._stopped, StorageError):  # the disk takes nothing more
+            joining.left(opened, state, frozenset(self._doubted))
         ended = Ended(
             run=opened.run,
             whole=whole,

@@ -62,6 +62,9 @@ class CoordinatorActor:
 class WorkerActor:
     """A worker, in a process of its own."""
 
+    def version(self) -> str:
+        return __version__
+
     def work(self, order: bytes, coordinator: Any) -> bytes:
         return worker.work(order, _Link(coordinator))
 
@@ -131,6 +134,10 @@ class RayProcesses:
         kind = ray.remote(num_cpus=1, max_restarts=0, scheduling_strategy="SPREAD")(WorkerActor)
         self._workers[name] = actor = kind.remote()
         try:
+            begun = asyncio.ensure_future(_answer(actor.version.remote()))
+            if not (await asyncio.wait({begun}, timeout=ROOM_SECONDS))[0]:
+                self._say(f"worker {name} waits for a free CPU of Ray")
+            await begun
             told: bytes = await _answer(actor.work.remote(order, self._coordinator))
         except Gone as death:
             raise Died(_first_line(str(death))) from None

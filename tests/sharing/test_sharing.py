@@ -300,6 +300,15 @@ def test_a_run_that_is_shared_is_closed_to_others(api, job, shared, tmp_path):
     assert len(refused) == 2 and all("ray-driver" in text for text in refused)
 
 
+def test_where_nothing_is_left_to_do_no_process_begins(api, job, shared, tmp_path):
+    write(tmp_path / "in.jsonl", texts(30))
+    assert shared(job())[0].exit_code == 0
+    threads = Threads()
+    ended, _ = shared(job(), threads)
+    assert (ended.exit_code, ended.now.attempts, ended.whole.totals().rows_ok) == (0, 0, 30)
+    assert threads.coordinator is None
+
+
 def test_totals_are_those_of_the_rows(api, job, shared, tmp_path):
     write(tmp_path / "in.jsonl", texts(80))
     ended, _ = shared(job())
