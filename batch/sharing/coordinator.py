@@ -44,6 +44,7 @@ class Coordinator:
         self._closed_until = 0.0
         self._stops = False
         self._succeeded = common.succeeded
+        self._trying: str | None = None
         self._workers: dict[str, _Worker] = {}
         self._notices: list[str] = []
         self._said: set[str] = set()
@@ -129,18 +130,18 @@ class Coordinator:
         """The next parts.  Before anything has succeeded, one worker alone tries: a bad key costs the
         tries of one.
         """
-        if self._stops or not (self._succeeded or self._first(now) == name):
+        if self._stops or not (self._succeeded or self._may_try(name, now)):
             return []
         lent = [self._to_do.popleft() for _ in range(min(wanted, len(self._to_do)))]
         worker.parts.update(lent)
         return lent
 
-    def _first(self, now: float) -> str | None:
-        """The first of the workers that are there."""
-        for name, each in self._workers.items():
-            if each.works and each.beat_at is not None and now < each.beat_at + LEASE:
-                return name
-        return None
+    def _may_try(self, name: str, now: float) -> bool:
+        """Whether it is this worker that tries, while nothing has succeeded."""
+        trying = None if self._trying is None else self._workers[self._trying]
+        if trying is None or not trying.works or now >= (trying.beat_at or now) + LEASE:
+            self._trying = name
+        return self._trying == name
 
     def _lent(self, report: Report, now: float) -> Lent:
         used, name = report.used, report.worker

@@ -175,6 +175,8 @@ class _Driver:
         except Died as death:
             return death
         self._has_ended(msgspec.json.decode(told, type=Told))
+        if self._stops:  # before others take what it leaves
+            await self._pass_on()
         await answer(self._processes.leave(shard.name, epoch))
         return None
 

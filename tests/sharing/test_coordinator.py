@@ -104,11 +104,10 @@ def test_nothing_more_is_lent_once_all_are_to_stop():
 
 def test_before_anything_has_succeeded_one_worker_tries():
     shared = Shared(succeeded=False)
-    for name in reversed(shared.names):
-        shared.beat(name)
-    assert [shared.beat(name, wanted=1).parts for name in shared.names] == [[0], [], []]
-    shared.beat("ray-0", ok=1)
-    assert shared.beat("ray-2", wanted=1).parts == [1]
+    assert shared.beat("ray-1", wanted=1).parts == [0]
+    assert [shared.beat(name, wanted=1).parts for name in shared.names] == [[], [1], []]
+    shared.beat("ray-1", ok=1)
+    assert shared.beat("ray-2", wanted=1).parts == [2]
 
 
 def test_a_frozen_worker_does_not_keep_the_others_from_trying():
