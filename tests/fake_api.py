@@ -1012,10 +1012,12 @@ def main() -> None:
     parser.add_argument(
         "--rate", type=float, help="requests per second above which the answer is 429"
     )
+    parser.add_argument("--dimensions", type=int, default=8, help="numbers of a vector")
     flags = parser.parse_args()
     import uvloop
 
     api = FakeAPI(flags.port, uvloop.new_event_loop)
+    api.embedder.dimensions = flags.dimensions
     api.latency, api.requests_per_second, api.remember = flags.latency, flags.rate, False
     print(api.url, flush=True)
     with contextlib.suppress(KeyboardInterrupt):

@@ -8,7 +8,7 @@ is lost.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 
 import msgspec
 
@@ -17,7 +17,7 @@ from batch.engine.duplicates import Follower, Settled
 from batch.engine.events import Events, Notice
 from batch.engine.feed import Feed
 from batch.engine.judge import Judge
-from batch.engine.packs import Packs
+from batch.engine.packs import Packs, RowDecided
 from batch.engine.pooled_sender import PooledSender
 from batch.engine.questions import Questions, Refused
 from batch.engine.sender import Sender, Unsendable
@@ -139,15 +139,22 @@ class Engine:
                 if not isinstance(judged, Accept) and self._judge.may_be_the_rows(now):
                     await self._doubt()
                 if task.packed:
-                    for row, follows in self._packs.decided(task, done, judged, now):
-                        self._carry_out(row, *follows)
-                        await self._store.room()
+                    await self._settle(self._packs.decided(task, done, judged, now), task)
                     continue
                 decided = self._judge.decide(task, done, judged, now)
                 self._carry_out(task, *decided)
                 await self._store.room()
         except (StorageError, InputError, Different) as error:
             self._stop(error)
+
+    async def _settle(self, rows: Iterator[RowDecided], pack: Task) -> None:
+        """Do what follows for the rows of a pack, one by one."""
+        try:
+            for task, decided in rows:
+                self._carry_out(task, *decided)
+                await self._store.room()
+        finally:
+            self._packs.settled(pack)
 
     async def _doubt(self) -> None:
         """Rows have failed for long: where only few are left, find out whether that is an outage."""
@@ -161,6 +168,7 @@ class Engine:
         One worker at a time is in here, so that rows leave in the order of the feed.
         """
         async with self._sender.gate:
+            await self._packs.room()
             while (task := await self._feed.take()) is not None:
                 request = await self._request(task)
                 if request is None:

@@ -23,10 +23,12 @@ MOST, MOST_TOKENS = 2_048, 300_000
 """Texts and tokens of a request, wherever it goes."""
 BODY = 8 << 20
 """Bytes of one."""
-ANSWER = MAX_BODY // 4
+ANSWER = MAX_BODY // 8
 """Bytes that an answer is to have, going by those before: a text of a few words makes 30 KiB of them."""
 UNSEEN = 64
 """Texts of a request before there is an answer to go by: at 90 KiB for each it stays below MAX_BODY."""
+LIKELY_ITEM = 32 << 10
+"""Bytes of an answer for a text, before there is one."""
 PRIOR_TOKENS, PRIOR_BYTES = 500, 1_000
 """What is expected before the first answer: code and some scripts take half a token a byte."""
 MARGIN = 1.25
@@ -114,6 +116,11 @@ class PackLimit:
         """The most that a request may have now."""
         unseen = UNSEEN if not self._item else max(1, int(ANSWER / self._item))
         return min(self._most, unseen)
+
+    @property
+    def item(self) -> float:
+        """Bytes of an answer for each text, as far as that is known."""
+        return self._item or LIKELY_ITEM
 
     @property
     def bytes(self) -> int:

@@ -10,6 +10,7 @@ rows, unless they may have been charged for it.  So chances are used up only by 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 import msgspec
@@ -19,7 +20,7 @@ from batch.costs.spent import Spent
 from batch.engine.decisions import Decision, Held, Together, Wait
 from batch.engine.feed import Feed
 from batch.engine.judge import Judge
-from batch.engine.pack_limits import PackLimit, named, said
+from batch.engine.pack_limits import BODY, PackLimit, named, said
 from batch.engine.pooled_sender import PooledSender
 from batch.engine.retry import Chances
 from batch.engine.sender import Sender
@@ -32,8 +33,9 @@ from batch.totals import USAGE_SHARED
 from batch.tries import Try
 from batch.usage import NOTHING
 
-IN_FLIGHT = 64 << 20
-"""Bytes of texts that may be under way in shared requests."""
+IN_FLIGHT, ANSWERS = 64 << 20, 16 << 20
+"""Bytes of texts that may be under way in shared requests, and about how many of their answers, until what
+they say is stored."""
 AT_FIRST = 4
 """By so much a pack is divided that is refused before anything was answered."""
 PATIENCE = 3
@@ -41,7 +43,7 @@ PATIENCE = 3
 
 Made = Callable[[Task], Awaitable[Request | None]]
 """Gives what a row asks; None where nothing is to be asked."""
-Settled = tuple[Task | None, Sequence[Decision]]
+RowDecided = tuple[Task | None, Sequence[Decision]]
 """A row, and what follows for it; None where it is for all."""
 
 
@@ -63,18 +65,31 @@ class Packs:
         self._feed = feed
         self._store = store
         self._limits: dict[int, PackLimit] = {}
-        self._bytes = 0  # of the texts under way
+        self._bytes = self._answers = 0  # of the texts under way, and of what is to come
+        self._room = asyncio.Event()
         self._affordable = IN_FLIGHT  # bytes of a pack, by what rates and cap allow
 
     def takes(self, task: Task, request: Request) -> bool:
         """Whether a row may share its request."""
         return request.api == packs.API and self._most != 1 and task.bound != 1
 
+    async def room(self) -> None:
+        """Return when a whole pack more may be under way, or none may."""
+        while self._bytes > IN_FLIGHT - BODY or self._answers >= ANSWERS:
+            self._room.clear()
+            await self._room.wait()
+
+    def settled(self, pack: Task) -> None:
+        """What a pack said is stored, or it does not leave."""
+        self._bytes -= len(pack.asked.body)
+        self._answers -= pack.expected
+        self._room.set()
+
     async def together(self, task: Task, made: Made) -> Task:
         """The row with those that may leave with it; by itself where there are none."""
         request = task.asked
         piece, limits = packs.piece(request), self._at_all()
-        most, room = self._room(task, limits)
+        most, room = self._size(task, limits)
         if piece is None or most < 2 or room < len(request.body):
             return task
         tasks, requests, pieces = [task], [_again(task)], [piece]
@@ -101,28 +116,29 @@ class Packs:
             return task
         base64 = all(each.base64 for each in limits)
         joined = packs.joined(requests, pieces, base64=base64)
+        expected = round(len(tasks) * max(each.item for each in limits))
         self._bytes += len(joined.body)
-        return msgspec.structs.replace(task, request=joined, packed=tuple(tasks))
+        self._answers += expected
+        return msgspec.structs.replace(task, request=joined, packed=tuple(tasks), expected=expected)
 
     def too_large(self, pack: Task) -> None:
         """A pack may not leave: its rows are to be taken again, in smaller company."""
         size = len(pack.asked.body)
         self._affordable = min(self._affordable, max(1, size // 2))
         bound = -(-len(pack.packed) // 2)
-        self._left(pack)
+        self.settled(pack)
         self._feed.riding -= len(pack.packed) - 1
         self._feed.give_back(*(_bound(each, bound) for each in pack.packed))
 
     def stays(self, pack: Task) -> None:
         """A pack does not leave, nor do others."""
-        self._left(pack)
+        self.settled(pack)
         self._feed.riding -= len(pack.packed) - 1
         for each in pack.packed:
             self._feed.finish(each)
 
-    def decided(self, pack: Task, done: Try, judged: Outcome, now: float) -> Iterator[Settled]:
-        """What follows from the answer to a pack, row by row."""
-        self._left(pack)
+    def decided(self, pack: Task, done: Try, judged: Outcome, now: float) -> Iterator[RowDecided]:
+        """What follows from the answer to a pack, row by row; it is `settled` then."""
         attempt, request = done.attempt, pack.asked
         limit = self._limit(attempt.member)
         if isinstance(judged, Accept):
@@ -139,7 +155,7 @@ class Packs:
             self._feed.riding -= len(pack.packed) - 1
             yield from self._failed(pack, done, judged, now)
 
-    def _answered(self, pack: Task, attempt: Attempt, now: float) -> Iterator[Settled]:
+    def _answered(self, pack: Task, attempt: Attempt, now: float) -> Iterator[RowDecided]:
         """A row that has no item of its own is asked again, at once; one that has none twice, alone."""
         placed = packs.placed(attempt.answer, len(pack.packed))
         usage = packs.usage_of(attempt)
@@ -177,7 +193,7 @@ class Packs:
             else:
                 yield task, [Wait(_without_item(task, done, found), 0.0)]
 
-    def _refused(self, pack: Task, done: Try, judged: Outcome, now: float) -> Iterator[Settled]:
+    def _refused(self, pack: Task, done: Try, judged: Outcome, now: float) -> Iterator[RowDecided]:
         """The request is refused: for its form, its size, or one of its texts."""
         assert isinstance(judged, Reject | TryAgain)
         texts, message = len(pack.packed), judged.message
@@ -202,7 +218,7 @@ class Packs:
         by = 2 if self._judge.has_succeeded else AT_FIRST
         yield None, _divided(tasks, -(-texts // by), charged)
 
-    def _failed(self, pack: Task, done: Try, judged: Outcome, now: float) -> Iterator[Settled]:
+    def _failed(self, pack: Task, done: Try, judged: Outcome, now: float) -> Iterator[RowDecided]:
         """The server fails, is away or has no room: what is the endpoint's affair the pack waits for."""
         asked = msgspec.structs.replace(pack, packed=())
         tasks = self._tried(pack, done, judged)
@@ -251,10 +267,7 @@ class Packs:
             tried.append(msgspec.structs.replace(task, tries=(*task.tries, one)))
         return tuple(tried)
 
-    def _left(self, pack: Task) -> None:
-        self._bytes -= len(pack.asked.body)
-
-    def _room(self, task: Task, limits: list[PackLimit]) -> tuple[int, int]:
+    def _size(self, task: Task, limits: list[PackLimit]) -> tuple[int, int]:
         """How many texts, and bytes, the request of a row may have."""
         most = min((limit.texts for limit in limits), default=1)
         size = min(*(limit.bytes for limit in limits), self._affordable, IN_FLIGHT - self._bytes)

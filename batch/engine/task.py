@@ -21,7 +21,8 @@ class Task(msgspec.Struct, frozen=True, gc=False):
     """A row, its request once that is made, and the tries it has behind it.
 
     `bound` is how many rows its next request may have at most, 0 where nothing has told.  One that
-    stands for several `packed` rows has their request, and what the first of them has behind it.
+    stands for several `packed` rows has their request, and what the first of them has behind it; about so
+    many bytes are `expected` of their answer.
     """
 
     row: Row
@@ -30,6 +31,7 @@ class Task(msgspec.Struct, frozen=True, gc=False):
     chances: Chances = Chances()
     bound: int = 0
     packed: tuple[Task, ...] = ()
+    expected: int = 0
 
     @property
     def asked(self) -> Request:
