@@ -163,6 +163,7 @@ FLAGS = (
     "finish_unknown",
     "choices_missing",
     DUPLICATE,
+    "usage_shared",
 )
 """Every flag a row can have."""
 

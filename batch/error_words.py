@@ -120,6 +120,14 @@ PHRASES = (
         statuses=None,
         over_codes=True,
     ),
+    # llama.cpp says this, with a 500, to a text that is longer than its physical batch
+    Phrase(
+        "llama.cpp",
+        r"\binput (?:\(\d+ tokens\) )?is too large to process",
+        "context_length",
+        statuses=None,
+        over_codes=True,
+    ),
     # OpenAI and Groq say this to one request above the whole token limit; waiting does not help
     Phrase("OpenAI, Groq", r"request too large.*limit \d+, requested \d+", "too_large", LENGTHS),
     *_said_of("quota", REFUSALS, CREDIT),

@@ -126,7 +126,8 @@ class Request(msgspec.Struct, frozen=True, gc=False):
     """One row's question, ready to send.  `hash` names the question, not its transport; `choices`
     is how many answers it asks for.  `output_cap` is the tokens they may have, all together (0 where
     none are put out), `cap_key` the parameter that sets it.  `stream_options` tells that its body
-    has a field of that name.  `again` counts the whole answers to it that were not wanted.
+    has a field of that name.  `again` counts the whole answers to it that were not wanted.  `packed`
+    are those of all its rows, where several share one request; `row` is the first of them.
     """
 
     row: int
@@ -141,6 +142,7 @@ class Request(msgspec.Struct, frozen=True, gc=False):
     cap_key: str = "max_tokens"
     stream_options: bool = False
     again: int = 0
+    packed: tuple[Request, ...] = ()
 
 
 class Attempt(msgspec.Struct, frozen=True, gc=False):

@@ -12,7 +12,10 @@ from batch import lost, tries
 from batch.costs.prices import Pricer
 from batch.model import Attempt, Completion, Request, Result, Sent
 from batch.outcome import MESSAGE_LENGTH, Outcome
+from batch.totals import USAGE_SHARED
 from batch.tries import Try
+
+UNREMARKABLE = ("model_differs", USAGE_SHARED)
 
 DATE = re.compile(r"-(?:\d{4}-\d{2}-\d{2}|\d{8}|\d{4})$")
 """The date of a model's snapshot, as OpenAI and Anthropic write it (`gpt-5.4-mini-2026-03-17`)."""
@@ -138,12 +141,14 @@ def _differs(asked: str | None, served: str | None) -> bool:
 
 
 def _remarkable(flags: list[str]) -> bool:
-    """`model_differs` alone is said by the columns."""
-    return flags not in ([], ["model_differs"])
+    """`model_differs` is said by the columns, and that usage is shared is nothing odd."""
+    return any(flag not in UNREMARKABLE for flag in flags)
 
 
 def _text(attempt: Attempt) -> str:
-    return attempt.raw.decode("utf-8", "replace")
+    """The raw answer; that of a row which shared its request is made of its part of it."""
+    raw = attempt.raw or (b"" if attempt.answer is None else msgspec.json.encode(attempt.answer))
+    return raw.decode("utf-8", "replace")
 
 
 def _json(value: Any) -> str | None:

@@ -134,7 +134,16 @@ async def _ask(
     async with pooling.opened(prepared, targets, wiring) as ends:
         judge = Judge(asked.retry, ends.limiters, maker, standing, prepared.checker, random.random)
         gauge = Gauge(counts, feed, ends.sender, reservations, extent, lambda: clock() - began)
-        engine = Engine(questions, ends.sender, judge, feed, store, told, ends.is_there)
+        engine = Engine(
+            questions,
+            ends.sender,
+            judge,
+            feed,
+            store,
+            told,
+            ends.is_there,
+            asked.limits.inputs_per_request,
+        )
         obstacle = ends.sender.obstacle
         at_work = AtWork(engine, store, ends.of_run, opened.leases, gauge.read, obstacle, clock)
         async with reporting(told, obstacle, gauge.read, clock), around.sharing(at_work):

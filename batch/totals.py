@@ -17,6 +17,9 @@ import msgspec
 
 from batch.model import Result, Usage
 
+USAGE_SHARED = "usage_shared"
+"""The flag of a row whose tokens are its share of what a request for many rows took."""
+
 
 def add_known(one: float | None, other: float | None) -> Any:
     """The sum of what is known, None where nothing is."""
@@ -191,6 +194,8 @@ class Summary(msgspec.Struct, omit_defaults=True):
             self.groups[key] = Totals()
         self.groups[key].add(result)
         for flag in result.flags:
+            if flag == USAGE_SHARED:  # nothing odd
+                continue
             self.flags[flag] = self.flags.get(flag, 0) + 1
         if result.error_class is not None and result.status == "failed":
             self.failures[result.error_class] = self.failures.get(result.error_class, 0) + 1

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import base64
 import contextlib
 import hashlib
 import math
@@ -83,6 +84,78 @@ NORMAL = Step()
 
 
 @dataclass
+class Embedder:
+    """How requests for embeddings are answered: at most `most` texts are taken (as TEI says it, or as
+    `refusal` does), and a text with the word `poison` spoils its whole request: `names` tells that the
+    refusal says which it was.  `index` is how items say where they belong, `loses` a word whose texts
+    get no item the first so many times they are asked about, `base64` what is done where vectors are asked
+    for so.  A vector has `dimensions` numbers.
+    """
+
+    most: int | None = None
+    refusal: Step | None = None
+    poison: str | None = None
+    poisoned: Step | None = None
+    names: bool = False
+    index: Literal["told", "reversed", "no first", "none", "zero", "twice"] = "told"
+    loses: tuple[str, int] | None = None
+    base64: Literal["given", "refused", "silently refused", "ignored"] = "given"
+    dimensions: int = 8
+    lost: Counter[str] = field(default_factory=Counter)
+
+    def refused(self, body: dict[str, Any]) -> Step | None:
+        """What a request is refused with, if it is."""
+        texts = _texts(body)
+        packed = body.get("encoding_format") == "base64"
+        if packed and self.base64 == "refused":
+            return _refused(400, "Invalid value for 'encoding_format': use float.")
+        if packed and self.base64 == "silently refused":
+            return _refused(400, "Bad request.")
+        if self.most is not None and len(texts) > self.most:
+            said = f"batch size {len(texts)} > maximum allowed batch size {self.most}"
+            return self.refusal or Step(
+                422, body={"message": said, "code": 422, "type": "Validation"}
+            )
+        spoiled = [at for at, text in enumerate(texts) if self.poison and self.poison in text]
+        if not spoiled:
+            return None
+        if self.names and len(texts) > 1:
+            at = spoiled[0]
+            return _refused(400, f"Invalid 'input[{at}]': maximum input length is 8192 tokens.")
+        return self.poisoned or _refused(400, "'$.input' is invalid.")
+
+    def items(self, body: dict[str, Any]) -> list[dict[str, Any]]:
+        """The items of an answer."""
+        texts, packed = _texts(body), body.get("encoding_format") == "base64"
+        items: list[dict[str, Any]] = []
+        for at, text in enumerate(texts):
+            if self.loses is not None and self.loses[0] in text:
+                self.lost[text] += 1
+                if self.lost[text] <= self.loses[1]:
+                    continue
+            vector: Any = embedding_of(text, self.dimensions)
+            if packed and self.base64 == "given":
+                vector = base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
+            items.append({"object": "embedding", "index": at, "embedding": vector})
+        return self._indexed(items)
+
+    def _indexed(self, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        for item in items:
+            if self.index == "none" or (self.index == "no first" and item["index"] == 0):
+                del item["index"]
+            elif self.index == "zero":
+                item["index"] = 0
+            elif self.index == "twice" and item["index"] == 1:
+                item["index"] = 2
+        return items[::-1] if self.index == "reversed" else items
+
+
+def _texts(body: dict[str, Any]) -> list[Any]:
+    asked = body.get("input")
+    return asked if isinstance(asked, list) else [asked]
+
+
+@dataclass
 class _Bucket:
     """What a limit leaves."""
 
@@ -119,6 +192,7 @@ class Asked:
     body: dict[str, Any] | None
     prompt: str
     at: float
+    texts: Sequence[str] = ()
     status: int | None = None
     completed: bool = False
     input_tokens: int = 0
@@ -131,10 +205,11 @@ def answer_to(prompt: str) -> str:
     return f"{f'answer to: {prompt}'[:200]} {digest}"
 
 
-def embedding_of(prompt: str) -> list[float]:
-    """The one right embedding of a prompt: 8 floats that 32 bits hold exactly."""
+def embedding_of(prompt: str, dimensions: int = 8) -> list[float]:
+    """The one right embedding of a prompt: floats that 32 bits hold exactly, the first 8 over and over."""
     digest = hashlib.blake2b(prompt.encode("utf-8", "surrogatepass"), digest_size=16).digest()
-    return [number / 65536 for number in struct.unpack("<8h", digest)]
+    first = [number / 65536 for number in struct.unpack("<8h", digest)]
+    return (first * -(-dimensions // 8))[:dimensions]
 
 
 class FakeAPI:
@@ -166,6 +241,7 @@ class FakeAPI:
     ) -> None:
         """It answers as soon as it is there, unless it is to be `serving` in a loop of its user's."""
         self.always: Step | None = None
+        self.embedder = Embedder()
         self.latency = 0.0
         self.requests_per_second: float | None = None
         self.tokens_per_second: float | None = None
@@ -364,6 +440,9 @@ class FakeAPI:
             return _refused(400, "We could not parse the JSON body of your request.")
         if unknown := sorted(self.refused & asked.body.keys()):
             return _refused(400, f"Unknown parameter: '{unknown[0]}'.", code="unknown_parameter")
+        if path.endswith("/embeddings"):
+            asked.texts = tuple(map(_text, _texts(asked.body)))
+            return self.embedder.refused(asked.body)
         return None
 
     def _wait_for_room(self, asked: Asked) -> float:
@@ -449,7 +528,10 @@ class FakeAPI:
             return self._model_list(path), False, (0, 0)
         shape = _shape(path)
         assert shape is not None and asked.body is not None
-        said = _Said.of(asked, step, sum(_words(text) for _, text in contents) + 3)
+        tokens = sum(_words(text) for _, text in contents) + 3
+        if asked.texts:  # each of them as if it had been asked about alone
+            tokens = sum(_words(text) + 3 for text in asked.texts)
+        said = _Said.of(asked, step, tokens, self.embedder)
         if asked.body.get("stream") and shape.stream is not None:
             return [_frame(event, named) for event in shape.stream(said)], True, said.tokens
         return msgspec.json.encode(shape.whole(said)), False, said.tokens
@@ -714,9 +796,10 @@ class _Said:
     model: Any
     usage: dict[str, Any] | None
     tokens: tuple[int, int]
+    vectors: list[dict[str, Any]]
 
     @classmethod
-    def of(cls, asked: Asked, step: Step, input_tokens: int) -> _Said:
+    def of(cls, asked: Asked, step: Step, input_tokens: int, embedder: Embedder) -> _Said:
         body = asked.body or {}
         first = answer_to(asked.prompt) if step.content is UNSET else step.content
         contents = [first, *(f"{first} #{index}" for index in range(1, body.get("n") or 1))]
@@ -731,6 +814,7 @@ class _Said:
             model=body.get("model") or "fake-model" if step.model is UNSET else step.model,
             usage=usage,
             tokens=tokens if usage is None else _charged({"usage": usage}),
+            vectors=embedder.items(body) if "/embeddings" in asked.path else [],
         )
 
     def common(self, prefix: str, kind: str) -> dict[str, Any]:
@@ -893,13 +977,7 @@ def _response_events(said: _Said) -> Iterator[dict[str, Any]]:
 
 
 def _embeddings(said: _Said) -> dict[str, Any]:
-    asked = said.body.get("input")
-    texts = asked if isinstance(asked, list) else [asked]
-    data = [
-        {"object": "embedding", "index": index, "embedding": embedding_of(_text(text))}
-        for index, text in enumerate(texts)
-    ]
-    return {"object": "list", "data": data, "model": said.model, **said.counted()}
+    return {"object": "list", "data": said.vectors, "model": said.model, **said.counted()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -934,10 +1012,12 @@ def main() -> None:
     parser.add_argument(
         "--rate", type=float, help="requests per second above which the answer is 429"
     )
+    parser.add_argument("--dimensions", type=int, default=8, help="numbers of a vector")
     flags = parser.parse_args()
     import uvloop
 
     api = FakeAPI(flags.port, uvloop.new_event_loop)
+    api.embedder.dimensions = flags.dimensions
     api.latency, api.requests_per_second, api.remember = flags.latency, flags.rate, False
     print(api.url, flush=True)
     with contextlib.suppress(KeyboardInterrupt):

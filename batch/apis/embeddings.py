@@ -53,16 +53,21 @@ def parse(answer: Any) -> Completion:
     if not items:
         raise BadAnswer("the answer has no data")
     first = min(enumerate(items), key=lambda pair: index(pair[1], pair[0]))[1]
+    unheld = len(items) > 1 or beyond(answer, HELD) or beyond(first, HELD_IN_ITEM)
+    vector = _vector(first.get("embedding"))
+    return msgspec.structs.replace(around(answer), embedding=vector, unheld=unheld)
+
+
+def around(answer: dict[str, Any]) -> Completion:
+    """What an answer says besides its vectors."""
     counted = _counted(answer)
     return Completion(
-        embedding=_vector(first.get("embedding")),
         served_model=text(answer.get("model")),
         service_tier=usage.tier(answer),
         usage=counted.usage,
         parts=counted.parts,
         usage_json=answers.usage_json(answer),
         flags=[] if counted.known else ["usage_unknown"],
-        unheld=len(items) > 1 or beyond(answer, HELD) or beyond(first, HELD_IN_ITEM),
     )
 
 
@@ -77,7 +82,7 @@ def _counted(answer: dict[str, Any]) -> Reading:
 
 def _vector(embedding: Any) -> list[float]:
     """A vector as numbers, or as base64 of little-endian 32-bit floats."""
-    numbers = _unpacked(embedding) if isinstance(embedding, str) else embedding
+    numbers = unpacked(embedding) if isinstance(embedding, str) else embedding
     if not isinstance(numbers, list) or not numbers or not _all_finite(numbers):
         raise BadAnswer("the answer has an embedding that is no list of numbers")
     return list(map(float, numbers))
@@ -90,7 +95,8 @@ def _all_finite(numbers: list[Any]) -> bool:
     return min(numbers) > -MOST and max(numbers) < MOST and all(map(math.isfinite, numbers))
 
 
-def _unpacked(packed: str) -> list[float]:
+def unpacked(packed: str) -> list[float]:
+    """The numbers of little-endian 32-bit floats in base64; none where it is no such thing."""
     try:
         raw = base64.b64decode(packed, validate=True)
         return list(struct.unpack(f"<{len(raw) // 4}f", raw))

@@ -24,6 +24,17 @@ class Wait(msgspec.Struct, frozen=True):
     seconds: float
 
 
+class Together(msgspec.Struct, frozen=True):
+    """These rows are to be asked again after so many seconds, in one request if they may share one.
+    Those that are `untried` were certainly not charged for the request that they had, which is no try
+    of theirs.
+    """
+
+    tasks: tuple[Task, ...]
+    seconds: float = 0.0
+    untried: bool = False
+
+
 class Held(msgspec.Struct, frozen=True):
     """A row has ended, but its result is not made yet, and perhaps never will be."""
 
@@ -44,5 +55,5 @@ class Stop(msgspec.Struct, frozen=True):
     reason: BatchError
 
 
-Decision = Done | Wait | Held | Leave | Stop | Notice
+Decision = Done | Wait | Together | Held | Leave | Stop | Notice
 """A Notice is something that holds for many rows; it is given once."""

@@ -17,6 +17,10 @@ from batch.columns import DUPLICATE
 from batch.engine.task import Task
 from batch.model import Request, Result
 from batch.store.own_answers import OwnAnswers, Place
+from batch.totals import USAGE_SHARED
+
+NOT_SHARED = (DUPLICATE, USAGE_SHARED)
+"""Flags of an answer that say nothing of the rows it is shared with."""
 
 Dedupe = Literal["auto"] | bool
 """Whether equal questions are asked once: `auto` where asking twice would give the same answer."""
@@ -135,7 +139,7 @@ def shared(known: Result, row: int, custom_id: str | None) -> Result:
         known,
         row=row,
         custom_id=custom_id,
-        flags=[*(flag for flag in known.flags if flag != DUPLICATE), DUPLICATE],
+        flags=[*(each for each in known.flags if each not in NOT_SHARED), DUPLICATE],
         input_tokens=None,
         cached_tokens=None,
         cache_write_tokens=None,

@@ -8,20 +8,29 @@ is lost.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 
 import msgspec
 
-from batch.engine.decisions import Decision, Done, Held, Leave, Stop, Wait
+from batch.engine.decisions import Decision, Done, Held, Leave, Stop, Together, Wait
 from batch.engine.duplicates import Follower, Settled
 from batch.engine.events import Events, Notice
 from batch.engine.feed import Feed
 from batch.engine.judge import Judge
+from batch.engine.packs import Packs, RowDecided
 from batch.engine.pooled_sender import PooledSender
 from batch.engine.questions import Questions, Refused
 from batch.engine.sender import Sender, Unsendable
 from batch.engine.task import Task
-from batch.errors import BatchError, Different, InputError, Interrupted, Stopped, StorageError
+from batch.errors import (
+    BatchError,
+    CapReached,
+    Different,
+    InputError,
+    Interrupted,
+    Stopped,
+    StorageError,
+)
 from batch.model import Request, Result
 from batch.outcome import Accept
 from batch.store.writer import Store
@@ -62,8 +71,11 @@ class Engine:
         store: Store,
         events: Events,
         is_there: Callable[[], Awaitable[bool]] = _unknown,
+        inputs: int | str = "auto",
     ) -> None:
-        """`is_there` asks whether the endpoint lists its models, which nobody is charged for."""
+        """`is_there` asks whether the endpoint lists its models, which nobody is charged for; so many
+        `inputs` may share a request.
+        """
         self._questions = questions
         self._sender = sender
         self._judge = judge
@@ -71,6 +83,7 @@ class Engine:
         self._store = store
         self._events = events
         self._is_there = is_there
+        self._packs = Packs(inputs, sender, judge, feed, store)
         self._interrupted = False
         self._workers: list[asyncio.Task[None]] = []
         self._stopped: BatchError | None = None
@@ -125,11 +138,23 @@ class Engine:
                 now = self._sender.now()
                 if not isinstance(judged, Accept) and self._judge.may_be_the_rows(now):
                     await self._doubt()
+                if task.packed:
+                    await self._settle(self._packs.decided(task, done, judged, now), task)
+                    continue
                 decided = self._judge.decide(task, done, judged, now)
                 self._carry_out(task, *decided)
                 await self._store.room()
         except (StorageError, InputError, Different) as error:
             self._stop(error)
+
+    async def _settle(self, rows: Iterator[RowDecided], pack: Task) -> None:
+        """Do what follows for the rows of a pack, one by one."""
+        try:
+            for task, decided in rows:
+                self._carry_out(task, *decided)
+                await self._store.room()
+        finally:
+            self._packs.settled(pack)
 
     async def _doubt(self) -> None:
         """Rows have failed for long: where only few are left, find out whether that is an outage."""
@@ -143,12 +168,16 @@ class Engine:
         One worker at a time is in here, so that rows leave in the order of the feed.
         """
         async with self._sender.gate:
+            await self._packs.room()
             while (task := await self._feed.take()) is not None:
                 request = await self._request(task)
                 if request is None:
                     await self._store.room()
                     continue
                 task = msgspec.structs.replace(task, request=request)
+                if self._packs.takes(task, request):
+                    task = await self._packs.together(task, self._request)
+                    request = task.request or request
                 if await self._admitted(task, request):
                     return task
         return None
@@ -176,12 +205,22 @@ class Engine:
         try:
             if await self._sender.admit(request, task.past):
                 return True
-        except Unsendable as fault:
+        except (Unsendable, CapReached) as fault:
+            if task.packed:
+                self._packs.too_large(task)
+                return False
+            if isinstance(fault, CapReached):
+                self._stop(fault)
+                self._feed.finish(task)
+                return False
             self._carry_out(task, *self._judge.unsendable(task, fault.error))
             return False
         except Stopped as reason:
             self._stop(reason)
-        self._feed.finish(task)
+        if task.packed:
+            self._packs.stays(task)
+        else:
+            self._feed.finish(task)
         return False
 
     def _carry_out(self, task: Task | None, *decisions: Decision) -> None:
@@ -198,6 +237,8 @@ class Engine:
                     waits = self._stopped is None
                     if waits:
                         self._feed.put_back(again.lighter(self._questions.reads_files), seconds)
+                case Together(tasks):
+                    self._put_back(decision, tasks)
                 case Held(row, done):
                     self._dropped(row, done)
                     self._follow(self._questions.failed(row))
@@ -223,6 +264,19 @@ class Engine:
             self._feed.unpark(waited.size)
         if (leads := settled.leads) is not None:
             self._feed.unpark(leads.size, leads.leading)
+
+    def _put_back(self, together: Together, tasks: tuple[Task, ...]) -> None:
+        """Rows that shared a request are to be asked again, in one or in another."""
+        free = [
+            each.row.index for each in tasks if together.untried or each.tries[-1].certainly_free
+        ]
+        self._store.cost_nothing(*free)
+        if self._stopped is None:
+            lighter = tuple(each.lighter(self._questions.reads_files) for each in tasks)
+            self._feed.put_back_together(lighter, together.seconds)
+            return
+        for each in tasks:
+            self._feed.finish(each)
 
     def _dropped(self, row: int, done: Try) -> None:
         """A try makes no result yet, and perhaps never will: the store hears if it was free."""

@@ -26,6 +26,8 @@ from batch.totals import Summary
 
 MOST_PARKED, MOST_PARKED_BYTES = 10_000, 32 << 20
 """Rows, and about how many bytes of them, that wait for the results of others; then none is read."""
+MOST_TOGETHER = 1 << 15
+"""Rows that are on their way, beyond which none is taken to ride in the request of another."""
 
 
 class Feed:
@@ -52,9 +54,13 @@ class Feed:
         self._on_taken_back = on_taken_back
         self._clock = clock
         self._on_stop = on_stop
-        self._waiting: Waiting[Task] = Waiting()
+        self._waiting: Waiting[Task | tuple[Task, ...]] = Waiting()
+        self._ready: deque[Task] = deque()  # of those that waited together, or were given back
+        self._together = 0  # rows that wait so
         self._in_flight = 0
         self._parked = self._parked_bytes = 0
+        self.riding = 0
+        """How many of them have no request of their own: they ride in that of another row."""
         self._rows: Iterator[Row] = iter(())
         self._ahead: deque[Task] = deque()  # read, though there was no room for them yet
         self._parts: dict[int, OpenPart] = {}
@@ -76,16 +82,44 @@ class Feed:
         while not self._stopped:
             if self._store.failure is not None:
                 raise self._store.failure
-            task = self._waiting.pop_due(self._clock()) or self._next_new()
+            task = self._next()
             if task is not None:
                 self._in_flight += 1
                 return task
-            if self.ended and not (self._in_flight or self._waiting or self._ahead or self._parked):
+            left = self._in_flight or self._waiting or self._ahead or self._ready or self._parked
+            if self.ended and not left:
                 await self._look_again()
                 break
             await self._change()
         self._wake()
         return None
+
+    def rider(self) -> Task | None:
+        """Another row that may be asked now, in the request of one that was taken; None where none is
+        there.
+        """
+        full = self._in_flight + self._together >= MOST_TOGETHER
+        if full or self._stopped or self._store.failure is not None:
+            return None
+        task = self._next()
+        if task is not None:
+            self._in_flight += 1
+            self.riding += 1
+        return task
+
+    def give_back(self, *tasks: Task) -> None:
+        """These rows are to be taken again, before all others."""
+        self._ready.extendleft(reversed(tasks))
+        self._in_flight -= len(tasks)
+        self._wake()
+
+    def put_back_together(self, tasks: tuple[Task, ...], delay: float) -> None:
+        """Let these rows wait for another try as one request."""
+        self.retries += len(tasks)
+        self._waiting.push(self._clock() + delay, tasks)
+        self._together += len(tasks)
+        self._in_flight -= len(tasks)
+        self._wake()
 
     def finish(self, task: Task) -> None:
         """The row's story has ended."""
@@ -133,7 +167,7 @@ class Feed:
     @property
     def exhausted(self) -> bool:
         """Whether all rows that are not finished are on their way."""
-        return self.ended and not self._waiting and not self._ahead
+        return self.ended and not (self._waiting or self._ahead or self._ready)
 
     @property
     def rows(self) -> int:
@@ -173,9 +207,22 @@ class Feed:
         except TimeoutError:
             return
 
+    def _next(self) -> Task | None:
+        """The row that is to be asked next, if one may be now."""
+        if self._ready:
+            return self._ready.popleft()
+        due = self._waiting.pop_due(self._clock())
+        if due is None:
+            return self._next_new()
+        if isinstance(due, Task):
+            return due
+        self._together -= len(due)
+        self._ready.extend(due)
+        return self._ready.popleft()
+
     def _next_new(self) -> Task | None:
         """A row of the input, if one may be read and is there."""
-        if len(self._waiting) + self._in_flight >= self._window:
+        if len(self._waiting) + self._in_flight - self.riding >= self._window:
             return None
         if self._parked >= MOST_PARKED or self._parked_bytes >= MOST_PARKED_BYTES:
             return None

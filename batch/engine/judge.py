@@ -11,16 +11,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import msgspec
 
 from batch import apis, outcome
-from batch.apis import APIS
-from batch.engine import retry, stop_reasons
+from batch.apis import APIS, packs
+from batch.engine import notices, retry, stop_reasons
 from batch.engine.decisions import Decision, Done, Held, Leave, Stop, Wait
 from batch.engine.events import Notice
 from batch.engine.health import Health, Healths
-from batch.engine.outages import START_PATIENCE
 from batch.engine.retry import Retry
 from batch.engine.sanity import (
     EMPTY_WINDOW,
@@ -33,6 +33,7 @@ from batch.engine.sanity import (
     Timeouts,
 )
 from batch.engine.second_opinions import SecondOpinions
+from batch.engine.standing import Standing
 from batch.engine.task import Task
 from batch.errors import BatchError
 from batch.limits.circuit_breaker import FIRST_PROBE
@@ -45,21 +46,6 @@ from batch.tries import Try
 
 ALONE = {403: "blocked", 404: "invalid_request"}
 """Status -> error class of a row that is turned away again and again while others are answered."""
-
-
-class Standing(msgspec.Struct, frozen=True):
-    """How a run stands when a start begins.  `succeeded`: it holds answers already.  `accepts_all`: a
-    person has said that mostly empty, invalid or unfitting answers are all right.  `doubted`: the
-    fingerprints of refusals for which earlier starts stopped.  `patience` is how many seconds an
-    endpoint that nothing has ever been heard of has to come up.  Of several workers of a run each has
-    a `share` of its retries.
-    """
-
-    succeeded: bool = False
-    accepts_all: bool = False
-    doubted: frozenset[str] = frozenset()
-    patience: float = START_PATIENCE
-    share: float = 1.0
 
 
 class Judge:
@@ -102,20 +88,26 @@ class Judge:
         """What an attempt used and cost, and what it means by itself."""
         now = attempt.started_at + attempt.latency_s
         succeeded = self._healths.of(attempt.member).outages.has_answered
-        parse = APIS[request.api].parse
+        texts = len(request.packed)
+        parse = partial(packs.parse, texts=texts) if texts else APIS[request.api].parse
         judged = outcome.judge(attempt, parse, now, succeeded, request.body)
         if self._checker is not None:
             judged = self._checker.judge(judged)
         return self._maker.ended(request, attempt, judged), judged
 
+    def tried(self, request: Request, attempt: Attempt, judged: Outcome) -> Try:
+        """What an attempt used and cost that means so much by itself."""
+        return self._maker.ended(request, attempt, judged)
+
     def decide(self, task: Task, done: Try, judged: Outcome, now: float) -> Sequence[Decision]:
         """What follows from a try at the request of `task`; `now` is of the monotonic clock."""
         task = msgspec.structs.replace(task, tries=(*task.tries, done))
         many = self._timeouts.many(done.attempt.fault == "timeout", now)
-        notices = self._notice("timeouts", MANY_TIMEOUTS) if many else ()
+        said = self._notice("timeouts", notices.MANY_TIMEOUTS) if many else ()
         if isinstance(judged, Accept):
-            return [*notices, *self._accepted(task, judged.completion, now)]
-        return [*notices, *self._unaccepted(task, done, judged, now)]
+            self.heard(task.asked, done.attempt, judged.completion, now)
+            return [*said, *self._accepted(task, judged.completion, now)]
+        return [*said, *self._unaccepted(task, done, judged, now)]
 
     def _unaccepted(
         self, task: Task, done: Try, judged: Unaccepted, now: float
@@ -144,6 +136,37 @@ class Judge:
                     yield Held(request.row, done)
                     yield self._stop(reason)
 
+    def heard(self, request: Request, attempt: Attempt, completion: Completion, now: float) -> None:
+        """The endpoint has answered a request, well."""
+        took, at = attempt.latency_s, self._healths.of(attempt.member)
+        at.limiter.accepted(request, completion.usage or Usage(), took)
+        self._budget.earn(now)
+        at.answered(now, took)
+
+    def answered(self, task: Task, done: Try, completion: Completion, now: float) -> list[Decision]:
+        """What follows for a row of a request of which has been `heard`."""
+        task = msgspec.structs.replace(task, tries=(*task.tries, done))
+        return self._accepted(task, completion, now)
+
+    def refused_together(
+        self, request: Request, done: Try, error: Error, now: float
+    ) -> Iterator[Decision]:
+        """A request about many rows is refused; before the first success the job may be at fault."""
+        attempt = done.attempt
+        self._healths.of(attempt.member).limiter.answered(attempt.latency_s)
+        failure = Failure(request, (done,), error)
+        if not self._held_back.succeeded and self._held_back.holds(failure):
+            yield from self._settle(self._held_back.add(failure, now))
+
+    @property
+    def has_succeeded(self) -> bool:
+        """Whether the run holds an answer."""
+        return self._held_back.succeeded
+
+    def is_down(self, endpoint: int) -> bool:
+        """Whether nothing but probes goes to an endpoint."""
+        return self._healths.of(endpoint).outages.is_down
+
     def may_be_the_rows(self, now: float) -> bool:
         """Whether the endpoints, which seem to be down, may be there, and the rows that are left fail
         always: worth a question, if they are few.
@@ -170,19 +193,14 @@ class Judge:
 
     def _accepted(self, task: Task, completion: Completion, now: float) -> list[Decision]:
         request, attempt = task.asked, task.tries[-1].attempt
-        took, usage = attempt.latency_s, completion.usage or Usage()
-        at = self._healths.of(attempt.member)
-        at.limiter.accepted(request, usage, took)
-        self._budget.earn(now)
-        at.answered(now, took)
         follows: list[Decision] = []
-        for failure in self._held_back.answered(now - took):
+        for failure in self._held_back.answered(now - attempt.latency_s):
             follows += self._failed(failure)
         result = self._maker.accepted(request, task.tries, completion)
         follows.append(Done(result))
         follows += self._opinions.answered(task)
         if "model_differs" in result.flags:
-            text = MODEL_DIFFERS.format(served=result.served_model, asked=result.model)
+            text = notices.MODEL_DIFFERS.format(served=result.served_model, asked=result.model)
             follows += self._notice("model_differs", text)
         self._invalid_rows.mostly(False)
         if self._first_answers.mostly_empty("empty" in completion.flags):
@@ -253,7 +271,7 @@ class Judge:
         keeps its chances.
         """
         self._healths.of(attempt.member).limiter.answered(attempt.latency_s)
-        yield from self._notice("stream_options", NO_STREAM_OPTIONS)
+        yield from self._notice("stream_options", notices.NO_STREAM_OPTIONS)
         request = apis.without_stream_options(task.asked)
         yield Wait(msgspec.structs.replace(task, request=request), 0.0)
 
@@ -299,6 +317,8 @@ class Judge:
 
     def _failed(self, failure: Failure) -> Iterator[Decision]:
         request, error = failure.request, failure.error
+        if request.packed:  # its rows are asked in other company
+            return
         yield Done(self._maker.failed(request, failure.tries, error))
         if self._invalid_rows.mostly(error.error_class == "invalid_request"):
             yield self._stop(stop_reasons.mostly_invalid(INVALID_WINDOW, error.message))
@@ -323,16 +343,6 @@ class Judge:
         if kind not in self._notices:
             self._notices.add(kind)
             yield Notice(text)
-
-
-MANY_TIMEOUTS = (
-    "many requests get no answer in time, and each may be charged for: raise endpoint.total_timeout,"
-    " or lower limits.concurrency"
-)
-MODEL_DIFFERS = "the server answers as {served} where {asked} was asked for (flag model_differs)"
-NO_STREAM_OPTIONS = (
-    "the server takes no stream_options: streams go without them, and their usage may be unknown"
-)
 
 
 def _error(again: TryAgain) -> Error:

@@ -75,6 +75,15 @@ class PooledSender:
         every = f"{len(found)} endpoints"
         return Obstacle(least.kind, f"all {every}: {least.why}", f"all {every}: {least.words}")
 
+    @property
+    def urls(self) -> dict[int, str]:
+        """See Sender."""
+        return {lane.number: lane.way.target.base_url for lane in self._lanes.there}
+
+    def url_of(self, endpoint: int) -> str:
+        """See Sender."""
+        return self._lanes.all[endpoint].way.target.base_url
+
     def words(self) -> str:
         """See Sender."""
         obstacle = self.obstacle()

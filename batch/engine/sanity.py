@@ -106,6 +106,11 @@ class HeldBack:
         self._accepts_all = accepts_all
         self._held: list[tuple[float, Failure]] = []
 
+    @property
+    def succeeded(self) -> bool:
+        """Whether the run holds an answer."""
+        return self._succeeded
+
     def holds(self, failure: Failure) -> bool:
         """Whether it is not known whose fault this is."""
         error_class = failure.error.error_class

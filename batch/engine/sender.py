@@ -60,6 +60,8 @@ class Sender:
     ) -> None:
         """`reservations` holds what may be spent, if that is capped."""
         self._client = client
+        self.urls = {0: client.base_url}
+        """Where the endpoints are that are there, by their numbers."""
         self._limiter = limiter
         recorded = Recorded(_Endpoint(client, limiter), store)
         layers: Layer = recorded if reservations is None else Capped(recorded, reservations)
@@ -80,6 +82,10 @@ class Sender:
     def obstacle(self) -> Obstacle | None:
         """What requests wait for; None when they do not."""
         return self._limiter.obstacle()
+
+    def url_of(self, endpoint: int) -> str:
+        """Where an endpoint is, or was."""
+        return self._client.base_url
 
     def words(self) -> str:
         """What requests wait for, for a person; empty when they do not."""
@@ -132,8 +138,9 @@ class Recorded:
         self._store = store
 
     def send(self, request: Request) -> Coroutine[Any, Any, Attempt]:
-        most = token_bounds.most_input(request)
-        self._store.sent(request.row, request.model, most, token_bounds.most_output(request))
+        for each in request.packed or (request,):
+            most = token_bounds.most_input(each)
+            self._store.sent(each.row, each.model, most, token_bounds.most_output(each))
         return self._inner.send(request)
 
 

@@ -18,12 +18,20 @@ OF_ONE = frozenset({"invalid_request", "blocked", "context_length", "too_large"}
 
 
 class Task(msgspec.Struct, frozen=True, gc=False):
-    """A row, its request once that is made, and the tries it has behind it."""
+    """A row, its request once that is made, and the tries it has behind it.
+
+    `bound` is how many rows its next request may have at most, 0 where nothing has told.  One that
+    stands for several `packed` rows has their request, and what the first of them has behind it; about so
+    many bytes are `expected` of their answer.
+    """
 
     row: Row
     request: Request | None = None
     tries: tuple[Try, ...] = ()
     chances: Chances = Chances()
+    bound: int = 0
+    packed: tuple[Task, ...] = ()
+    expected: int = 0
 
     @property
     def asked(self) -> Request:
@@ -67,5 +75,7 @@ class Task(msgspec.Struct, frozen=True, gc=False):
         request = self.request
         if reads_files and request is not None:
             request = msgspec.structs.replace(request, body=b"")
+        if not self.tries:
+            return msgspec.structs.replace(self, request=request)
         *earlier, last = self.tries
         return msgspec.structs.replace(self, request=request, tries=(*earlier, last.lighter()))

@@ -82,7 +82,9 @@ class Limiter:
         self.answered(took)
         self.refusals = 0
         self.tokens.learn(request, usage)
-        self._concurrency.answered(usage.output_tokens or 1, self.in_flight + 1, now)
+        self._concurrency.answered(
+            usage.output_tokens or len(request.packed) or 1, self.in_flight + 1, now
+        )
         self._answered_at_rate(now - took, now)
 
     def answered(self, took: float) -> None:

@@ -11,6 +11,14 @@ PerMinute = Annotated[float, msgspec.Meta(gt=0)]
 USD = Annotated[float, msgspec.Meta(gt=0, le=1_000_000_000)]
 
 
+def check_inputs(number: int | str) -> None:
+    """Raises ValueError for what is neither a number of texts nor "auto"."""
+    if number != "auto" and (not isinstance(number, int) or isinstance(number, bool) or number < 1):
+        raise ValueError(
+            f'inputs_per_request: expected "auto" or a number of at least 1, not {number!r}'
+        )
+
+
 def check_concurrency(number: int | str) -> None:
     """Raises ValueError for what is neither a number of requests nor "auto"."""
     if number != "auto" and (not isinstance(number, int) or isinstance(number, bool) or number < 1):
@@ -25,9 +33,11 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     concurrency: int | str = "auto"
     concurrency_max: Positive = 256
     max_cost_usd: USD | None = None
+    inputs_per_request: int | str = "auto"
 
     def __post_init__(self) -> None:
         check_concurrency(self.concurrency)
+        check_inputs(self.inputs_per_request)
 
     def most(self, slots: int | None = None) -> int:
         """Requests that may ever be in flight; `slots` is what the endpoint takes, if it is known."""

@@ -14,9 +14,9 @@ from batch import columns
 from batch.engine.duplicates import Duplicates
 from batch.engine.extent import Extent, Lent, Planned
 from batch.engine.feed import Feed
-from batch.engine.judge import Standing
 from batch.engine.outages import START_PATIENCE
 from batch.engine.questions import Questions
+from batch.engine.standing import Standing
 from batch.errors import BatchError, Different, Interrupted
 from batch.planning import beginning, begun, comparison, joining, leased, sources
 from batch.planning.opened import Opened, Say

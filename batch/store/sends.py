@@ -161,11 +161,17 @@ class Sends:
             self._new = new  # whoever is about to leave besides must not
             raise
 
-    def cost_nothing(self, part: int, row: int) -> None:
-        """The last request of a row was certainly not charged.  Raises StorageError."""
-        if sents := self._unanswered.get(row):
-            free = msgspec.structs.replace(sents.pop(), free=True)
-            self._new.setdefault(part, []).append(_line(free))
+    def cost_nothing(self, rows: Iterable[tuple[int, int]]) -> None:
+        """The last request of each of these, part and row, was certainly not charged.  Raises
+        StorageError.
+        """
+        told = False
+        for part, row in rows:
+            if sents := self._unanswered.get(row):
+                free = msgspec.structs.replace(sents.pop(), free=True)
+                self._new.setdefault(part, []).append(_line(free))
+                told = True
+        if told:
             self.write_down()
 
     def answered(self, result: Result) -> Result:

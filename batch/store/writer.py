@@ -163,9 +163,9 @@ class Store:
         self._raise_failure()
         self._sends.write_down()
 
-    def cost_nothing(self, row: int) -> None:
-        """The last request for `row`, which has no result yet, was certainly not charged."""
-        self._sends.cost_nothing(self._part_of(row).number, row)
+    def cost_nothing(self, *rows: int) -> None:
+        """The last request for each of these, which have no result yet, was certainly not charged."""
+        self._sends.cost_nothing((self._part_of(row).number, row) for row in rows)
 
     # Results out
 

@@ -117,6 +117,11 @@ class Client:
         self._pool.end()
         await asyncio.sleep(0)  # a closed connection lets go of its socket in the loop's next round
 
+    @property
+    def base_url(self) -> str:
+        """Where it is."""
+        return self._target.base_url
+
     def adapted(self, request: Request) -> Request:
         """`request` as this endpoint takes it, by what it is and what it has refused before."""
         if self._local:

@@ -73,7 +73,7 @@ def test_equal_questions_are_asked_once(api, batchmill, tmp_path, latency):
 def test_what_is_asked_once_is_what_has_one_answer(api, batchmill, tmp_path, flags, asked):
     write(tmp_path / "in.jsonl", repeated(40, 8))
     assert batchmill("run", "in.jsonl", *asking(api), *flags).exit_code == 0
-    assert len(api.ledger) == asked
+    assert sum(len(each.texts) or 1 for each in api.ledger) == asked
     assert len(rows(tmp_path / "runs/in")) == 40
 
 

@@ -19,10 +19,11 @@ from batch.engine.counts import Counts
 from batch.engine.engine import Engine
 from batch.engine.events import Consumer, Event, Events, Notice, RowsDone
 from batch.engine.feed import Feed
-from batch.engine.judge import Judge, Standing
+from batch.engine.judge import Judge
 from batch.engine.questions import Questions, Refused
 from batch.engine.retry import Retry
 from batch.engine.sender import Sender, Unsendable
+from batch.engine.standing import Standing
 from batch.engine.task import Task
 from batch.errors import BatchError, CapReached, Interrupted
 from batch.limits.limiter import Limiter

@@ -12,8 +12,9 @@ from batch.costs.prices import Pricer, Seller
 from batch.engine.decisions import Decision, Done, Held, Stop, Wait
 from batch.engine.events import Notice
 from batch.engine.health import Healths
-from batch.engine.judge import Judge, Standing
+from batch.engine.judge import Judge
 from batch.engine.retry import Retry
+from batch.engine.standing import Standing
 from batch.engine.task import Task
 from batch.limits.limiter import Limiter
 from batch.limits.limits import Limits

@@ -319,7 +319,7 @@ def test_after_a_refused_write_nothing_leaves_that_is_not_written_down(tmp_path)
     out.leaves(0, Sent(1, at=1.0))
     out.leaves(0, Sent(2, at=1.0))
     with pytest.raises(StorageError):
-        out.cost_nothing(0, 1)
+        out.cost_nothing([(0, 1)])
     with pytest.raises(StorageError):
         out.write_down()
     out.end(durable=False)

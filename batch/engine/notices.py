@@ -1,0 +1,12 @@
+"""What is said once of many rows."""
+
+from __future__ import annotations
+
+MANY_TIMEOUTS = (
+    "many requests get no answer in time, and each may be charged for: raise endpoint.total_timeout,"
+    " or lower limits.concurrency"
+)
+MODEL_DIFFERS = "the server answers as {served} where {asked} was asked for (flag model_differs)"
+NO_STREAM_OPTIONS = (
+    "the server takes no stream_options: streams go without them, and their usage may be unknown"
+)

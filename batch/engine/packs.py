@@ -1,0 +1,309 @@
+"""Rows that share a request for embeddings: which leave together, and what follows for each of them.
+
+A pack takes what is ready and never waits.  To the judge, the limiter, the cap and the transport it is
+one request.  Its rows get a try each, as if each had been asked alone: their item, and their share of
+the usage.
+
+What may be about one of its rows halves a pack, until a bad row stands alone; that is no try of its
+rows, unless they may have been charged for it.  So chances are used up only by rows that stand alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+
+import msgspec
+
+from batch.apis import packs
+from batch.costs.spent import Spent
+from batch.engine.decisions import Decision, Held, Together, Wait
+from batch.engine.feed import Feed
+from batch.engine.judge import Judge
+from batch.engine.pack_limits import BODY, PackLimit, named, said
+from batch.engine.pooled_sender import PooledSender
+from batch.engine.retry import Chances
+from batch.engine.sender import Sender
+from batch.engine.task import Task
+from batch.model import Attempt, Request
+from batch.outcome import Accept, Outcome, Reject, Stop, TryAgain
+from batch.results import Error
+from batch.store.writer import Store
+from batch.totals import USAGE_SHARED
+from batch.tries import Try
+from batch.usage import NOTHING
+
+IN_FLIGHT, ANSWERS = 64 << 20, 16 << 20
+"""Bytes of texts that may be under way in shared requests, and about how many of their answers, until what
+they say is stored."""
+AT_FIRST = 4
+"""By so much a pack is divided that is refused before anything was answered."""
+PATIENCE = 3
+"""Times a pack may be refused for want of room before its size may be the reason."""
+
+Made = Callable[[Task], Awaitable[Request | None]]
+"""Gives what a row asks; None where nothing is to be asked."""
+RowDecided = tuple[Task | None, Sequence[Decision]]
+"""A row, and what follows for it; None where it is for all."""
+
+
+class Packs:
+    """Packs rows, and takes their answers apart."""
+
+    def __init__(
+        self,
+        most: int | str,
+        sender: Sender | PooledSender,
+        judge: Judge,
+        feed: Feed,
+        store: Store,
+    ) -> None:
+        """`most` is `limits.inputs_per_request`."""
+        self._most = None if isinstance(most, str) else most
+        self._sender = sender
+        self._judge = judge
+        self._feed = feed
+        self._store = store
+        self._limits: dict[int, PackLimit] = {}
+        self._bytes = self._answers = 0  # of the texts under way, and of what is to come
+        self._room = asyncio.Event()
+        self._affordable = IN_FLIGHT  # bytes of a pack, by what rates and cap allow
+
+    def takes(self, task: Task, request: Request) -> bool:
+        """Whether a row may share its request."""
+        return request.api == packs.API and self._most != 1 and task.bound != 1
+
+    async def room(self) -> None:
+        """Return when a whole pack more may be under way, or none may."""
+        while self._bytes > IN_FLIGHT - BODY or self._answers >= ANSWERS:
+            self._room.clear()
+            await self._room.wait()
+
+    def settled(self, pack: Task) -> None:
+        """What a pack said is stored, or it does not leave."""
+        self._bytes -= len(pack.asked.body)
+        self._answers -= pack.expected
+        self._room.set()
+
+    async def together(self, task: Task, made: Made) -> Task:
+        """The row with those that may leave with it; by itself where there are none."""
+        request = task.asked
+        piece, limits = packs.piece(request), self._at_all()
+        most, room = self._size(task, limits)
+        if piece is None or most < 2 or room < len(request.body):
+            return task
+        tasks, requests, pieces = [task], [_again(task)], [piece]
+        room -= len(request.body)
+        while len(tasks) < most and (rider := self._feed.rider()) is not None:
+            asked = await made(rider)
+            if asked is None:
+                self._feed.riding -= 1
+                await self._store.room()
+                continue
+            rider = msgspec.structs.replace(rider, request=asked)
+            fellow = packs.piece(rider.asked)
+            allowed = min(most, rider.bound or most)
+            fits = fellow is not None and fellow.rest == piece.rest and len(fellow.text) < room
+            if fellow is None or not fits or len(tasks) >= allowed:
+                self._feed.riding -= 1
+                self._feed.give_back(rider)
+                break
+            most, room = allowed, room - len(fellow.text) - 1
+            tasks.append(rider)
+            requests.append(_again(rider))
+            pieces.append(fellow)
+        if len(tasks) == 1:
+            return task
+        base64 = all(each.base64 for each in limits)
+        joined = packs.joined(requests, pieces, base64=base64)
+        expected = round(len(tasks) * max(each.item for each in limits))
+        self._bytes += len(joined.body)
+        self._answers += expected
+        return msgspec.structs.replace(task, request=joined, packed=tuple(tasks), expected=expected)
+
+    def too_large(self, pack: Task) -> None:
+        """A pack may not leave: its rows are to be taken again, in smaller company."""
+        size = len(pack.asked.body)
+        self._affordable = min(self._affordable, max(1, size // 2))
+        bound = -(-len(pack.packed) // 2)
+        self.settled(pack)
+        self._feed.riding -= len(pack.packed) - 1
+        self._feed.give_back(*(_bound(each, bound) for each in pack.packed))
+
+    def stays(self, pack: Task) -> None:
+        """A pack does not leave, nor do others."""
+        self.settled(pack)
+        self._feed.riding -= len(pack.packed) - 1
+        for each in pack.packed:
+            self._feed.finish(each)
+
+    def decided(self, pack: Task, done: Try, judged: Outcome, now: float) -> Iterator[RowDecided]:
+        """What follows from the answer to a pack, row by row; it is `settled` then."""
+        attempt, request = done.attempt, pack.asked
+        limit = self._limit(attempt.member)
+        if isinstance(judged, Accept):
+            size, used = len(request.body), judged.completion.usage
+            tokens = None if used is None else used.input_tokens
+            base64 = packs.is_base64(request)
+            limit.answered(len(pack.packed), size, tokens, len(attempt.raw), base64)
+            self._judge.heard(request, attempt, judged.completion, now)
+            yield from self._answered(pack, attempt, now)
+        elif isinstance(judged, Reject) or (isinstance(judged, TryAgain) and judged.once):
+            self._feed.riding -= len(pack.packed) - 1
+            yield from self._refused(pack, done, judged, now)
+        else:
+            self._feed.riding -= len(pack.packed) - 1
+            yield from self._failed(pack, done, judged, now)
+
+    def _answered(self, pack: Task, attempt: Attempt, now: float) -> Iterator[RowDecided]:
+        """A row that has no item of its own is asked again, at once; one that has none twice, alone."""
+        placed = packs.placed(attempt.answer, len(pack.packed))
+        usage = packs.usage_of(attempt)
+        weights = [
+            len(each.asked.body) if item is not None else 0
+            for each, item in zip(pack.packed, placed, strict=True)
+        ]
+        found = len(placed) - placed.count(None)
+        if found <= len(placed) // 2:
+            self._limit(attempt.member).takes(found)
+        parts = zip(
+            pack.packed,
+            placed,
+            packs.shares(usage, weights),
+            packs.costs(attempt, weights),
+            strict=True,
+        )
+        for at, (task, item, share, said_in) in enumerate(parts):
+            self._feed.riding -= at > 0
+            own = msgspec.structs.replace(attempt, headers=said_in)
+            if item is None:
+                bare = packs.told(own, None)
+                done = Try(bare, Spent(NOTHING, None), "bad_response")
+                yield task, [Wait(_without_item(task, done, found), 0.0)]
+                continue
+            request = task.asked
+            done, judged = self._judge.ended(request, packs.alone(own, item, share))
+            if isinstance(judged, Accept):
+                completion = judged.completion
+                if usage is not None:
+                    flags = [*completion.flags, USAGE_SHARED]
+                    completion = msgspec.structs.replace(completion, flags=flags)
+                task = msgspec.structs.replace(task, request=request)
+                yield task, self._judge.answered(task, done, completion, now)
+            else:
+                yield task, [Wait(_without_item(task, done, found), 0.0)]
+
+    def _refused(self, pack: Task, done: Try, judged: Outcome, now: float) -> Iterator[RowDecided]:
+        """The request is refused: for its form, its size, or one of its texts."""
+        assert isinstance(judged, Reject | TryAgain)
+        texts, message = len(pack.packed), judged.message
+        limit = self._limit(done.attempt.member)
+        charged = not done.certainly_free
+        tasks = self._tried(pack, done, judged) if charged else pack.packed
+        if limit.refused_base64(message, packs.is_base64(pack.asked)):
+            yield None, [Together(tasks, untried=not charged)]
+            return
+        if (most := said(message, texts)) is not None:
+            limit.takes(most)
+            yield None, _divided(tasks, most, charged)
+            return
+        error = Error(judged.error_class, message, judged.code)
+        yield None, list(self._judge.refused_together(pack.asked, done, error, now))
+        if (at := named(message, texts)) is not None:
+            rest = (*tasks[:at], *tasks[at + 1 :])
+            yield None, [Together((_bound(tasks[at], 1),), untried=not charged)]
+            yield None, [Together(rest, untried=not charged)]
+            return
+        limit.refused(texts)
+        by = 2 if self._judge.has_succeeded else AT_FIRST
+        yield None, _divided(tasks, -(-texts // by), charged)
+
+    def _failed(self, pack: Task, done: Try, judged: Outcome, now: float) -> Iterator[RowDecided]:
+        """The server fails, is away or has no room: what is the endpoint's affair the pack waits for."""
+        asked = msgspec.structs.replace(pack, packed=())
+        tasks = self._tried(pack, done, judged)
+        seconds, chances = None, pack.chances
+        for decision in self._judge.decide(asked, done, judged, now):
+            match decision:
+                case Wait(again, delay):
+                    seconds, chances = delay, again.chances
+                case Held():
+                    pass
+                case _:
+                    yield None, [decision]
+        if isinstance(judged, Stop) and seconds is None:
+            for task in tasks:
+                yield task, [Held(task.row.index, task.tries[-1])]
+            return
+        if seconds is None or self._may_be_a_row(done.attempt, judged, chances):
+            if done.attempt.status == 200:
+                self._limit(done.attempt.member).contradicted()
+            fresh = Chances(firsts=chances.firsts)
+            tasks = tuple(msgspec.structs.replace(each, chances=fresh) for each in tasks)
+            for together in _divided(tasks, -(-len(tasks) // 2), True):
+                yield None, [msgspec.structs.replace(together, seconds=seconds or 0.0)]
+            return
+        tasks = tuple(msgspec.structs.replace(each, chances=chances) for each in tasks)
+        yield None, [Together(tasks, seconds or 0.0)]
+
+    def _may_be_a_row(self, attempt: Attempt, judged: Outcome, chances: Chances) -> bool:
+        """Whether the failure may be about one of the rows, or about how many they are."""
+        if not isinstance(judged, TryAgain) or judged.unreachable or judged.at_once:
+            return False
+        if judged.refused:
+            return chances.of("refused") >= PATIENCE
+        return chances.of("flex") == 0 and not self._judge.is_down(attempt.member)
+
+    def _tried(self, pack: Task, done: Try, judged: Outcome) -> tuple[Task, ...]:
+        """The rows, with this try behind each, and its share of what it used."""
+        attempt = done.attempt
+        weights = [len(each.asked.body) for each in pack.packed]
+        usage = packs.shares(packs.usage_of(attempt), weights)
+        parts = zip(pack.packed, usage, packs.costs(attempt, weights), strict=True)
+        tried = []
+        for task, share, said_in in parts:
+            own = packs.told(msgspec.structs.replace(attempt, headers=said_in), share)
+            one = self._judge.tried(task.asked, own, judged)
+            tried.append(msgspec.structs.replace(task, tries=(*task.tries, one)))
+        return tuple(tried)
+
+    def _size(self, task: Task, limits: list[PackLimit]) -> tuple[int, int]:
+        """How many texts, and bytes, the request of a row may have."""
+        most = min((limit.texts for limit in limits), default=1)
+        size = min(*(limit.bytes for limit in limits), self._affordable, IN_FLIGHT - self._bytes)
+        return min(most, task.bound or most), size
+
+    def _at_all(self) -> list[PackLimit]:
+        """The limits of all endpoints that are there."""
+        return [self._limit(number) for number in self._sender.urls]
+
+    def _limit(self, number: int) -> PackLimit:
+        limit = self._limits.get(number)
+        if limit is None:
+            limit = self._limits[number] = PackLimit(self._sender.url_of(number), self._most)
+        return limit
+
+
+def _again(task: Task) -> Request:
+    """The request of a row, as it is to be sent now."""
+    request = task.asked
+    return msgspec.structs.replace(request, again=task.unwanted) if task.tries else request
+
+
+def _bound(task: Task, most: int) -> Task:
+    return msgspec.structs.replace(task, bound=min(most, task.bound or most))
+
+
+def _without_item(task: Task, done: Try, found: int) -> Task:
+    """A row that is asked again, as an answer had `found` items and not its own."""
+    before = any(each.error_class == "bad_response" for each in task.tries)
+    return _bound(msgspec.structs.replace(task, tries=(*task.tries, done)), 1 if before else found)
+
+
+def _divided(tasks: Sequence[Task], most: int, charged: bool) -> list[Together]:
+    """The rows in packs of so many at most."""
+    bound = [_bound(task, most) for task in tasks]
+    return [
+        Together(tuple(bound[at : at + most]), untried=not charged)
+        for at in range(0, len(bound), most)
+    ]

@@ -1,0 +1,132 @@
+"""`python -m tests.benchmarks.embeddings [ROWS]`: what it brings that texts share requests.
+
+A server that takes 200 ms for a request and 600 requests a minute embeds texts in 1,536 dimensions; first
+each text alone (a fiftieth of the rows), then as many together as it takes.  Prints rows a minute and CPU
+microseconds a row of both (what a run of one row takes is taken off), the ratio of the first, and the most
+memory that the client held.
+
+Then the CPU of a row where nothing can be shared, with packing and without: chats, and texts each of
+which asks for other dimensions.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tests.benchmarks.driving import ROOT, pin
+from tests.reading import peak
+
+LATENCY, PER_MINUTE, DIMENSIONS = 0.2, 600, 1_536
+ALONE = 50
+TEXT = "the quick brown fox jumps over the lazy dog "
+
+
+class Took(NamedTuple):
+    """Seconds of the clock and of the CPU, and bytes."""
+
+    seconds: float
+    cpu: float
+    memory: int
+
+
+def main() -> None:
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 20_000
+    with tempfile.TemporaryDirectory() as scratch, server(LATENCY, PER_MINUTE / 60) as url:
+        folder = Path(scratch)
+        limit = ("--rpm", str(PER_MINUTE))
+        once = asked(folder, url, 1, *limit)
+        alone = asked(folder, url, count // ALONE, *limit, *inputs(1))
+        together = asked(folder, url, count, *limit)
+        print(f"{'':<9} {'rows':>7} {'rows/min':>9} {'CPU us/row':>11} {'memory MB':>10}")
+        rates = []
+        for name, rows, took in (("alone", count // ALONE, alone), ("together", count, together)):
+            rates.append(rows / (took.seconds - once.seconds + LATENCY) * 60)
+            cpu = (took.cpu - once.cpu) / rows * 1e6
+            print(
+                f"{name:<9} {rows:>7,} {rates[-1]:>9,.0f} {cpu:>11,.0f} {took.memory / 1e6:>10,.0f}"
+            )
+        print(f"ratio: {rates[1] / rates[0]:.1f}")
+    with tempfile.TemporaryDirectory() as scratch, server(0.0, None) as url:
+        folder = Path(scratch)
+        once = asked(folder, url, 1)
+        for name, more in (("chats", ("--api", "chat")), ("mixed", ("-p", "{{ text }}"))):
+            for most in ("auto", 1) * 2:
+                took = asked(folder, url, 2_000, *more, *inputs(most), mixed=name == "mixed")
+                print(f"{name}, {most}: {(took.cpu - once.cpu) / 2_000 * 1e6:,.0f} us a row")
+
+
+def inputs(most: int | str) -> tuple[str, str]:
+    value = most if isinstance(most, int) else json.dumps(most)
+    return ("--set", f"limits.inputs_per_request={value}")
+
+
+def asked(folder: Path, url: str, count: int, *flags: str, mixed: bool = False) -> Took:
+    """A run of so many rows."""
+    path = folder / "in.jsonl"
+    path.write_text("".join(json.dumps(row(number, mixed)) + "\n" for number in range(count)))
+    command = [
+        sys.executable,
+        "-m",
+        "batch",
+        "run",
+        path,
+        "-o",
+        tempfile.mkdtemp(dir=folder) + "/run",
+    ]
+    command += ["-m", "m", "--base-url", url, "--quiet"]
+    if mixed:
+        flags = tuple(flag for flag in flags if flag not in ("-p", "{{ text }}"))
+    elif "--api" not in flags:
+        flags = ("--api", "embeddings", *flags)
+    if not mixed:
+        flags = ("-p", "{{ text }}", *flags)
+    began = time.monotonic()
+    with subprocess.Popen([*map(str, command), *flags], cwd=ROOT, text=True) as process:
+        pin(process, 0)
+        memory = peak(process)
+        used = process.returncode
+    seconds = time.monotonic() - began
+    assert used == 0, used
+    import resource
+
+    now = resource.getrusage(resource.RUSAGE_CHILDREN)
+    total = now.ru_utime + now.ru_stime
+    cpu, _spent[0] = total - _spent[0], total
+    return Took(seconds, cpu, memory)
+
+
+_spent = [0.0]
+
+
+def row(number: int, mixed: bool) -> dict[str, Any]:
+    text = f"{number} {TEXT * (1 + number % 5)}"
+    if not mixed:
+        return {"text": text}
+    body = {"model": "m", "input": text, "dimensions": 8 + number % 2}
+    return {"custom_id": str(number), "method": "POST", "url": "/v1/embeddings", "body": body}
+
+
+@contextmanager
+def server(latency: float, rate: float | None) -> Any:
+    """A server in a process of its own."""
+    words = ["--latency", str(latency), "--dimensions", str(DIMENSIONS)]
+    words += [] if rate is None else ["--rate", str(rate * 1.1)]
+    command = [sys.executable, "-m", "tests.fake_api", *words]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            pin(process, -1)
+            yield process.stdout.readline().strip()
+        finally:
+            process.kill()
+
+
+if __name__ == "__main__":
+    main()

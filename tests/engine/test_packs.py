@@ -1,0 +1,253 @@
+"""Texts share requests for embeddings, and each row has what it would have had alone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from batch import runner, spec
+from batch.reports.summary import Ended
+from tests import virtual
+from tests.fake_api import Embedder, FakeAPI, Step, embedding_of
+from tests.reading import rows, texts, write
+
+PRICES = {"m": {"input": 100.0, "output": 0.0}}
+
+
+@pytest.fixture
+def api() -> Iterator[FakeAPI]:
+    api = FakeAPI(in_a_thread=False)
+    api.latency = 0.2
+    yield api
+    api.close()
+
+
+class Made(NamedTuple):
+    ended: Ended
+    rows: list[dict[str, Any]]
+
+
+def run(api: FakeAPI, folder: Path, prompts: list[str], **more: Any) -> Made:
+    """A run of embeddings whose time is its own; `more` are keys of [limits], or tables."""
+    limits = {key: more.pop(key) for key in [*more] if key in LIMITS}
+    request = more.pop("request", {})
+    folder.mkdir(exist_ok=True)
+    job = spec.check(
+        {
+            "input": str(write(folder / "in.jsonl", prompts)),
+            "prompt": {"user": "{{ text }}"},
+            "request": {"model": "m", "api": "embeddings", **request},
+            "endpoint": {"base_url": api.url, "api_key_env": ""},
+            "limits": {"concurrency": 4, **limits},
+            "retry": {"first_delay": 0.1, "max_delay": 2},
+            "prices": PRICES,
+            **more,
+        }
+    )
+    ended = runner.run(job, folder / "run", *virtual.how(api))
+    return Made(ended, rows(folder / "run"))
+
+
+LIMITS = (
+    "concurrency",
+    "inputs_per_request",
+    "requests_per_minute",
+    "tokens_per_minute",
+    "max_cost_usd",
+)
+
+
+def asked(api: FakeAPI) -> list[int]:
+    """How many texts each request had that was answered."""
+    return [len(each.texts) for each in api.ledger if each.status == 200]
+
+
+def check(
+    api: FakeAPI, made: Made, prompts: list[str], failed: frozenset[int] = frozenset()
+) -> None:
+    """Every row is there once, with its own vector, and tokens and cost are the server's."""
+    assert [row["row"] for row in made.rows] == list(range(len(prompts)))
+    for row, prompt in zip(made.rows, prompts, strict=True):
+        if row["row"] in failed:
+            assert row["status"] == "failed"
+        else:
+            assert (row["status"], row["embedding"]) == ("ok", embedding_of(prompt)), row
+    tokens = sum(each.input_tokens for each in api.ledger)
+    assert sum(row["input_tokens"] or 0 for row in made.rows) == tokens
+    costs = [row["cost_usd"] or 0.0 for row in made.rows]
+    assert sum(costs) == pytest.approx(tokens * 100e-6)
+
+
+def test_texts_share_requests_and_keep_their_rows_vectors_tokens_and_costs(api, tmp_path):
+    prompts = [f"{text} {'word ' * (number % 7)}" for number, text in enumerate(texts(1000))]
+    made = run(api, tmp_path, prompts)
+    check(api, made, prompts)
+    assert len(api.ledger) <= 12
+    assert {tuple(row["flags"]) for row in made.rows} == {("usage_shared",)}
+    assert {row["attempts"] for row in made.rows} == {1}
+    assert {row["response_json"] for row in made.rows} == {None}
+    assert made.ended.whole.flags == {}
+
+
+def test_one_text_a_request_is_what_it_was(api, tmp_path):
+    prompts = texts(30)
+    made = run(api, tmp_path, prompts, inputs_per_request=1)
+    check(api, made, prompts)
+    assert len(api.ledger) == 30
+    assert {each.body["encoding_format"] for each in api.ledger} == {"float"}
+    assert {tuple(row["flags"]) for row in made.rows} == {()}
+
+
+@pytest.mark.parametrize("most", [2, 7, 50])
+def test_no_request_has_more_texts_than_the_job_says(api, tmp_path, most):
+    prompts = texts(200)
+    check(api, run(api, tmp_path, prompts, inputs_per_request=most), prompts)
+    assert max(asked(api)) == most
+
+
+@pytest.mark.parametrize("index", ["reversed", "no first", "none", "zero"])
+def test_items_find_their_rows_however_they_say_where_they_belong(api, tmp_path, index):
+    api.embedder.index = index
+    prompts = texts(300)
+    check(api, run(api, tmp_path, prompts), prompts)
+    assert len(api.ledger) <= 8
+
+
+def test_an_answer_that_contradicts_itself_is_not_trusted(api, tmp_path):
+    api.embedder.index = "twice"
+    prompts = texts(40)
+    made = run(api, tmp_path, prompts)
+    assert [row["embedding"] for row in made.rows] == [embedding_of(prompt) for prompt in prompts]
+    tokens = sum(each.input_tokens for each in api.ledger)
+    assert sum(row["input_tokens"] for row in made.rows) == tokens
+
+
+@pytest.mark.parametrize("base64", ["given", "refused", "silently refused", "ignored"])
+def test_vectors_come_whether_the_server_packs_them_or_not(api, tmp_path, base64):
+    api.embedder.base64 = base64
+    prompts = texts(500)
+    check(api, run(api, tmp_path, prompts), prompts)
+    assert len(api.ledger) <= 14
+
+
+@pytest.mark.parametrize("names", [True, False])
+@pytest.mark.parametrize(
+    "poisoned",
+    [
+        None,
+        Step(413, body={"error": "too large"}),
+        Step(422, body={"detail": "no"}),
+        Step(
+            500,
+            body={
+                "error": {
+                    "code": 500,
+                    "type": "server_error",
+                    "message": "input (900 tokens) is too large to process. increase the physical"
+                    " batch size (current batch size: 512)",
+                }
+            },
+        ),
+    ],
+    ids=["400", "413", "422", "500"],
+)
+def test_a_bad_text_fails_alone(api, tmp_path, names, poisoned):
+    prompts = texts(2000)
+    bad = frozenset(range(100, 2000, 280))
+    for row in bad:
+        prompts[row] += " poison"
+    api.embedder = Embedder(poison="poison", names=names, poisoned=poisoned)
+    made = run(api, tmp_path, prompts)
+    check(api, made, prompts, failed=bad)
+    assert len(api.ledger) < 300
+    assert all(row["attempts"] == 1 for row in made.rows if row["row"] not in bad)
+
+
+def test_a_text_that_gets_no_item_is_asked_again(api, tmp_path):
+    prompts = texts(300)
+    api.embedder.loses = ("text 0001", 1)
+    made = run(api, tmp_path, prompts)
+    check(api, made, prompts)
+    again = [row["row"] for row in made.rows if row["attempts"] == 2]
+    assert again == list(range(10, 20))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        None,
+        "at most 32 requests can be in one batch",
+        "Value error, batch size is invalid, it should not be larger than 32.",
+        "Too many inputs. The max number of inputs is limited to 32",
+        "Invalid 'input': array too long. Expected an array with maximum length 32",
+        "Bad request",
+    ],
+)
+def test_what_a_server_takes_is_learnt_from_what_it_refuses(api, tmp_path, said):
+    prompts = texts(3000)
+    api.embedder.most = 32
+    api.embedder.refusal = said and Step(400, body={"error": {"message": said}})
+    check(api, run(api, tmp_path, prompts), prompts)
+    assert len(api.ledger) < 150
+    assert Counter(asked(api)).most_common(1)[0][0] == 32
+
+
+@pytest.mark.parametrize("step", [429, 500, Step(close=True), 503])
+def test_a_failure_of_the_server_is_waited_for_together(api, tmp_path, step):
+    prompts = texts(300)
+    api.script = {"text 0000": [step]}
+    made = run(api, tmp_path, prompts)
+    assert [row["status"] for row in made.rows] == ["ok"] * 300
+    assert [row["embedding"] for row in made.rows] == [embedding_of(prompt) for prompt in prompts]
+    assert len(api.ledger) <= 60  # it fails once for each company that the text is in
+
+
+def test_a_text_on_which_the_server_breaks_fails_alone(api, tmp_path):
+    prompts = texts(300)
+    prompts[33] += " poison"
+    api.script = {"poison": [500, ...]}
+    made = run(api, tmp_path, prompts)
+    check(api, made, prompts, failed=frozenset({33}))
+    assert len(api.ledger) <= 60
+
+
+def test_twenty_five_times_the_rows_a_minute(api, tmp_path):
+    prompts = texts(2000)
+    seconds = []
+    for most, count in ((1, 200), ("auto", 2000)):
+        made = run(
+            api,
+            tmp_path / str(most),
+            prompts[:count],
+            inputs_per_request=most,
+            requests_per_minute=600,
+            concurrency=16,
+        )
+        seconds.append(made.ended.seconds / count)
+    assert seconds[0] / seconds[1] >= 15
+
+
+def test_packs_are_no_larger_than_tokens_a_minute_allow(api, tmp_path):
+    prompts = [f"{text} {'word ' * 40}" for text in texts(120)]
+    made = run(api, tmp_path, prompts, tokens_per_minute=1500)
+    check(api, made, prompts)
+    assert max(each.input_tokens for each in api.ledger) <= 2200
+
+
+def test_the_cap_is_used_up_by_smaller_packs_before_the_run_stops(api, tmp_path):
+    prompts = texts(3000)
+    made = run(api, tmp_path, prompts, max_cost_usd=0.5)
+    assert made.ended.exit_code == 3
+    tokens = sum(each.input_tokens for each in api.ledger)
+    assert 0.4 < tokens * 100e-6 <= 0.5
+    assert sum(row["input_tokens"] for row in made.rows) == tokens
+
+
+def test_rows_that_ask_for_something_else_go_in_other_company(api, tmp_path):
+    prompts = texts(60)
+    made = run(api, tmp_path, prompts)
+    check(api, made, prompts)
