@@ -141,7 +141,16 @@ COLUMNS = (
 
 EMBEDDING = _plain("embedding", pa.list_(pa.float32()))
 """Only where an API is asked that gives it (its COLUMNS)."""
-OF_APIS = (EMBEDDING,)
+
+
+def requests(result: Result) -> int:
+    """The requests that are counted at a row."""
+    return result.attempts if result.requests is None else result.requests
+
+
+REQUESTS = Column("requests", pa.int32(), of=requests)
+"""Only where rows may share requests."""
+OF_APIS = (EMBEDDING, REQUESTS)
 
 REQUEST_JSON = _plain("request_json", pa.string())
 """Only with `output.request = true`: the body that was sent."""

@@ -30,10 +30,19 @@ def bearing(result: Result, lost: Sequence[Sent], pricer: Pricer) -> Result:
         result,
         **more,
         attempts=result.attempts + len(lost),
+        requests=_requests(result, lost),
         maybe_billed_attempts=result.maybe_billed_attempts + len(lost),
         unbounded_attempts=result.unbounded_attempts + len(lost) - len(bounded),
         attempt_log=log if len(log) > 1 else None,
     )
+
+
+def _requests(result: Result, lost: Sequence[Sent]) -> int | None:
+    ridden = sum(sent.rides for sent in lost)
+    if result.requests is None and not ridden:
+        return None
+    before = result.attempts if result.requests is None else result.requests
+    return before + len(lost) - ridden
 
 
 def worst_of(lost: Iterable[Sent], pricer: Pricer) -> tuple[Decimal, int]:

@@ -235,7 +235,7 @@ class Completion(msgspec.Struct, frozen=True, gc=False):
 class Sent(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """A request that left at the moment `at` (seconds since the epoch), when `before` attempts of
     its row had been recorded: with so many tokens at most, `output_tokens` being None where it sets
-    no bound.  `free` tells that it was certainly not charged.
+    no bound.  `free` tells that it was certainly not charged, `rides` that it is counted at another row.
     """
 
     row: int
@@ -245,6 +245,7 @@ class Sent(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     input_tokens: int = 0
     output_tokens: int | None = None
     free: bool = False
+    rides: bool = False
 
 
 class AttemptRecord(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -265,6 +266,8 @@ class AttemptRecord(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 class Result(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """The end of a row's story: what the journal keeps and the output shows, one field a column.
 
+    `requests` are those that are counted here: of one for several rows that is at the first of them.
+    None stands for as many as there were attempts.
     `parsed` is JSON text here, to the digit; its column has the type of the schema.
     """
 
@@ -294,6 +297,7 @@ class Result(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=
     reported_cost_usd: float | None = None
     reused: bool = False
     attempts: int = 0
+    requests: int | None = None
     maybe_billed_attempts: int = 0
     unconfirmed_tokens: int | None = None
     unconfirmed_cost_usd: float | None = None

@@ -130,10 +130,18 @@ class Totals(msgspec.Struct, omit_defaults=True):
     unbounded_attempts: int = 0
     unpriced_rows: int = 0
     unknown_usage_rows: int = 0
+    riding: int = 0  # attempts that had no request of their own; footers of old have none
+
+    @property
+    def requests(self) -> int:
+        """Requests that were made."""
+        return self.attempts - self.riding
 
     def add(self, result: Result) -> None:
         """Count one result.  The sums are written out, which takes 2 us less than a loop."""
         self.attempts += result.attempts
+        if result.requests is not None:
+            self.riding += result.attempts - result.requests
         self.maybe_billed_attempts += result.maybe_billed_attempts
         self.input_tokens += result.input_tokens or 0
         self.cached_tokens += result.cached_tokens or 0
@@ -153,7 +161,7 @@ class Totals(msgspec.Struct, omit_defaults=True):
             setattr(self, name, getattr(self, name) + getattr(other, name))
 
 
-SUMMED = tuple(name for name in Totals.__struct_fields__ if name not in COUNTED)
+SUMMED = tuple(name for name in Totals.__struct_fields__ if name not in (*COUNTED, "riding"))
 """Totals that are sums of the column of their name."""
 
 

@@ -18,13 +18,14 @@ from batch.usage import Reading
 
 class Try(msgspec.Struct, frozen=True, gc=False):
     """An attempt, what came of it, and what it used and cost.  `error_class` is None for the one that
-    was accepted.
+    was accepted.  `requests` are those that are counted with it.
     """
 
     attempt: Attempt
     spent: Spent
     error_class: str | None = None
     maybe_billed: bool = False
+    requests: int = 1
 
     @property
     def answered(self) -> bool:
@@ -78,9 +79,10 @@ def ended(request: Request, attempt: Attempt, judged: Outcome, pricer: Pricer) -
 def columns(request: Request, tries: tuple[Try, ...], pricer: Pricer) -> dict[str, Any]:
     """What the output says of the attempts at a row, by column."""
     last = tries[-1].attempt
-    unconfirmed, maybe_billed = [], 0
+    unconfirmed, maybe_billed, requests = [], 0, 0
     for done in tries:
         maybe_billed += done.maybe_billed
+        requests += done.requests
         if not done.confirmed:
             unconfirmed.append(done)
     return {
@@ -88,6 +90,7 @@ def columns(request: Request, tries: tuple[Try, ...], pricer: Pricer) -> dict[st
         **_money(tries),
         **(_unconfirmed(request, unconfirmed, pricer) if unconfirmed else {}),
         "attempts": len(tries),
+        "requests": None if requests == len(tries) else requests,
         "maybe_billed_attempts": maybe_billed,
         "attempt_log": [_record(done) for done in tries] if len(tries) > 1 else None,
         "http_status": last.status,

@@ -19,7 +19,7 @@ from batch.apis import answers
 from batch.apis.answers import beyond, dicts, index, text
 from batch.apis.chunks import Chunks
 from batch.apis.completions import only_text
-from batch.columns import EMBEDDING
+from batch.columns import EMBEDDING, REQUESTS
 from batch.model import Completion
 from batch.outcome import BadAnswer
 from batch.usage import Reading
@@ -31,7 +31,7 @@ OUTPUT_CAPS = ()
 HAS_SCHEMA = False
 IF_UNHEEDED = ""
 IS_LOCAL = False
-COLUMNS = (EMBEDDING,)
+COLUMNS = (EMBEDDING, REQUESTS)
 
 HELD = frozenset({"id", "object", "created", "model", "data", "usage", "service_tier"})
 HELD_IN_ITEM = frozenset({"object", "index", "embedding"})

@@ -105,7 +105,7 @@ def _lines(now: Status) -> list[str]:
     lines = [
         f"{now.run}: {now.state}{by}",
         f"rows      {now.ok:,} ok, {now.failed:,} failed{of}{pending}",
-        f"tokens    {now.input_tokens:,} in, {now.output_tokens:,} out, in {now.attempts:,} requests",
+        f"tokens    {now.input_tokens:,} in, {now.output_tokens:,} out, in {now.requests:,} requests",
     ]
     if now.rows_per_second is not None:
         left = f", {duration(now.eta_seconds)} left" if now.eta_seconds is not None else ""

@@ -141,6 +141,9 @@ class Engine:
                 if task.packed:
                     await self._settle(self._packs.decided(task, done, judged, now), task)
                     continue
+                if task.owed:
+                    done = msgspec.structs.replace(done, requests=done.requests + task.owed)
+                    task = msgspec.structs.replace(task, owed=0)
                 decided = self._judge.decide(task, done, judged, now)
                 self._carry_out(task, *decided)
                 await self._store.room()

@@ -178,11 +178,12 @@ class Packs:
             own = msgspec.structs.replace(attempt, headers=said_in)
             if item is None:
                 bare = packs.told(own, None)
-                done = Try(bare, Spent(NOTHING, None), "bad_response")
+                done = Try(bare, Spent(NOTHING, None), "bad_response", requests=_counted(task, at))
                 yield task, [Wait(_without_item(task, done, found), 0.0)]
                 continue
             request = task.asked
             done, judged = self._judge.ended(request, packs.alone(own, item, share))
+            done = msgspec.structs.replace(done, requests=_counted(task, at))
             if isinstance(judged, Accept):
                 completion = judged.completion
                 if usage is not None:
@@ -199,7 +200,7 @@ class Packs:
         texts, message = len(pack.packed), judged.message
         limit = self._limit(done.attempt.member)
         charged = not done.certainly_free
-        tasks = self._tried(pack, done, judged) if charged else pack.packed
+        tasks = self._tried(pack, done, judged) if charged else _owing(pack.packed)
         if limit.refused_base64(message, packs.is_base64(pack.asked)):
             yield None, [Together(tasks, untried=not charged)]
             return
@@ -261,10 +262,11 @@ class Packs:
         usage = packs.shares(packs.usage_of(attempt), weights)
         parts = zip(pack.packed, usage, packs.costs(attempt, weights), strict=True)
         tried = []
-        for task, share, said_in in parts:
+        for at, (task, share, said_in) in enumerate(parts):
             own = packs.told(msgspec.structs.replace(attempt, headers=said_in), share)
             one = self._judge.tried(task.asked, own, judged)
-            tried.append(msgspec.structs.replace(task, tries=(*task.tries, one)))
+            one = msgspec.structs.replace(one, requests=_counted(task, at))
+            tried.append(msgspec.structs.replace(task, tries=(*task.tries, one), owed=0))
         return tuple(tried)
 
     def _size(self, task: Task, limits: list[PackLimit]) -> tuple[int, int]:
@@ -290,6 +292,17 @@ def _again(task: Task) -> Request:
     return msgspec.structs.replace(request, again=task.unwanted) if task.tries else request
 
 
+def _counted(task: Task, at: int) -> int:
+    """The requests that are counted with a row's try: of one for many, with the first of them."""
+    return task.owed + (at == 0)
+
+
+def _owing(tasks: tuple[Task, ...]) -> tuple[Task, ...]:
+    """The rows of a request that was a try of none."""
+    first = msgspec.structs.replace(tasks[0], owed=tasks[0].owed + 1)
+    return (first, *tasks[1:])
+
+
 def _bound(task: Task, most: int) -> Task:
     return msgspec.structs.replace(task, bound=min(most, task.bound or most))
 
@@ -297,7 +310,8 @@ def _bound(task: Task, most: int) -> Task:
 def _without_item(task: Task, done: Try, found: int) -> Task:
     """A row that is asked again, as an answer had `found` items and not its own."""
     before = any(each.error_class == "bad_response" for each in task.tries)
-    return _bound(msgspec.structs.replace(task, tries=(*task.tries, done)), 1 if before else found)
+    task = msgspec.structs.replace(task, tries=(*task.tries, done), owed=0)
+    return _bound(task, 1 if before else found)
 
 
 def _divided(tasks: Sequence[Task], most: int, charged: bool) -> list[Together]:

@@ -140,7 +140,9 @@ class Recorded:
     def send(self, request: Request) -> Coroutine[Any, Any, Attempt]:
         for each in request.packed or (request,):
             most = token_bounds.most_input(each)
-            self._store.sent(each.row, each.model, most, token_bounds.most_output(each))
+            rides = each.row != request.row
+            output = token_bounds.most_output(each)
+            self._store.sent(each.row, each.model, most, output, rides=rides)
         return self._inner.send(request)
 
 

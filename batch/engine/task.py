@@ -22,7 +22,8 @@ class Task(msgspec.Struct, frozen=True, gc=False):
 
     `bound` is how many rows its next request may have at most, 0 where nothing has told.  One that
     stands for several `packed` rows has their request, and what the first of them has behind it; about so
-    many bytes are `expected` of their answer.
+    many bytes are `expected` of their answer.  `owed` are requests that were no try of any row, and are
+    counted with the next one.
     """
 
     row: Row
@@ -32,6 +33,7 @@ class Task(msgspec.Struct, frozen=True, gc=False):
     bound: int = 0
     packed: tuple[Task, ...] = ()
     expected: int = 0
+    owed: int = 0
 
     @property
     def asked(self) -> Request:

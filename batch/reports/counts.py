@@ -24,7 +24,7 @@ answered at the first attempt, `lost_*` belong to attempts whose answer is not t
 """
 
 NEEDED = (
-    *("status", "reused", "flags", "attempts", "maybe_billed_attempts", "attempt_log"),
+    *("status", "reused", "flags", "attempts", "requests", "maybe_billed_attempts", "attempt_log"),
     *("unconfirmed_tokens", "unconfirmed_cost_usd", "unbounded_attempts"),
     *("input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens"),
     *("reported_cost_usd", "latency_s", "ttft_s", "started_at", "model", "served_model"),
@@ -65,6 +65,7 @@ def counted(rows: pa.Table, cost: pa.ChunkedArray) -> dict[str, pa.ChunkedArray]
     return {
         **{name: rows[name] for name in SUMS if name in rows.column_names},
         **{name: rule(row).column for name, rule in COUNTED.items()},
+        "riding": pc.subtract(rows["attempts"], pc.coalesce(rows["requests"], rows["attempts"])),
         "cost_usd": pc.if_else(row.asked.column, cost, 0.0),
         "usage_rows": used.column,
         "priced_answers": pc.and_(answered.column, pc.is_valid(cost)),

@@ -36,6 +36,7 @@ class Numbers(msgspec.Struct, frozen=True, kw_only=True):
     rows_reused: int
     attempts: int
     maybe_billed_attempts: int
+    requests: int
     input_tokens: int | None
     cached_tokens: int
     cache_write_tokens: int
@@ -165,6 +166,7 @@ def _numbers(
     }
     return Numbers(
         **{name: count[name] for name in Numbers.__struct_fields__[:5]},
+        requests=count["attempts"] - count["riding"],
         input_tokens=None if silent else count["input_tokens"],
         cached_tokens=count["cached_tokens"],
         cache_write_tokens=count["cache_write_tokens"],

@@ -69,6 +69,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     input_tokens: int
     output_tokens: int
     attempts: int
+    requests: int
     flags: dict[str, int]
     failures: dict[str, int]
     endpoints: dict[str, int]
@@ -121,6 +122,7 @@ def of(run: Path, known: Plan) -> Status:
         input_tokens=totals.input_tokens,
         output_tokens=totals.output_tokens,
         attempts=totals.attempts,
+        requests=totals.requests,
         flags=summary.flags,
         failures=summary.failures,
         endpoints=_endpoints(summary),

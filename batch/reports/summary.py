@@ -253,5 +253,5 @@ def _time(ended: Ended) -> str:
     rate = f", {asked / ended.seconds:,.1f} rows/s" if asked and ended.seconds > 0 else ""
     billed = ended.now.maybe_billed_attempts
     maybe = f", {billed:,} of them may have been billed without an answer" if billed else ""
-    requests = f"{asked:,} rows in {ended.now.attempts:,} requests"
+    requests = f"{asked:,} rows in {ended.now.requests:,} requests"
     return f"time      {duration(ended.seconds)} for {requests}{rate}{maybe}"

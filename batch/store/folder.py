@@ -116,7 +116,12 @@ def schema(run: RunFolder) -> pa.Schema:
 def usage_table(run_id: str, summary: Summary) -> pa.Table:
     """usage.parquet: one row a group of usage totals."""
     rows = [
-        {"run_id": run_id, **msgspec.structs.asdict(group), **msgspec.structs.asdict(totals)}
+        {
+            "run_id": run_id,
+            **msgspec.structs.asdict(group),
+            **msgspec.structs.asdict(totals),
+            "requests": totals.requests,
+        }
         for group, totals in summary.rows()
     ]
     return pa.Table.from_pylist(rows, schema=USAGE)
@@ -136,6 +141,8 @@ USAGE = pa.schema(
         *(
             (name, pa.float64() if name.endswith("_usd") else pa.int64())
             for name in Totals.__struct_fields__
+            if name != "riding"
         ),
+        ("requests", pa.int64()),
     ]
 )

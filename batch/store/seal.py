@@ -45,6 +45,7 @@ COUNTED = (
         "started_at",
     ),
     *("latency_s", "endpoint", "model", "served_model", "service_tier", "reused", *ADDED_UP),
+    "requests",
 )
 """The columns that counting and adding up need."""
 
@@ -229,6 +230,8 @@ def after(earlier: Result, later: Result) -> Result:
         summed["unconfirmed_cost_usd"] = None
     if later.attempts:
         summed["reused"] = False
+    if any(each.requests is not None for each in both):
+        summed["requests"] = sum(columns.requests(each) for each in both)
     log = [*log_of(earlier), *log_of(later)]
     kept = earlier if earlier.status == "ok" and later.status == "failed" else later
     return msgspec.structs.replace(kept, **summed, attempt_log=log if len(log) > 1 else None)

@@ -143,16 +143,23 @@ class Store:
     # Requests out
 
     def sent(
-        self, row: int, model: str | None, input_tokens: int, output_tokens: int | None
+        self,
+        row: int,
+        model: str | None,
+        input_tokens: int,
+        output_tokens: int | None,
+        *,
+        rides: bool = False,
     ) -> None:
-        """A request for `row`, with so many tokens at most, is about to leave.  Call `write_down`
-        before it does.  Raises StorageError.
+        """A request for `row`, with so many tokens at most, is about to leave; where it `rides`, that of
+        another row.  Call `write_down` before it does.  Raises StorageError.
         """
         self._raise_failure()
         part = self._part_of(row)
         before = part.attempts_of(row)
         self._sends.leaves(
-            part.number, Sent(row, time.time(), before, model, input_tokens, output_tokens)
+            part.number,
+            Sent(row, time.time(), before, model, input_tokens, output_tokens, rides=rides),
         )
 
     def write_down(self) -> None:

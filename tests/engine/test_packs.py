@@ -78,6 +78,8 @@ def check(
             assert (row["status"], row["embedding"]) == ("ok", embedding_of(prompt)), row
     tokens = sum(each.input_tokens for each in api.ledger)
     assert sum(row["input_tokens"] or 0 for row in made.rows) == tokens
+    assert sum(row["requests"] for row in made.rows) == len(api.ledger)
+    assert made.ended.whole.totals().requests == len(api.ledger)
     costs = [row["cost_usd"] or 0.0 for row in made.rows]
     assert sum(costs) == pytest.approx(tokens * 100e-6)
 

@@ -185,6 +185,7 @@ def test_totals_are_those_of_the_rows_and_of_usage_parquet(tmp_path):
         "rows_reused": 1,
         "attempts": 8,
         "maybe_billed_attempts": 2,
+        "requests": 8,
         "input_tokens": 430,
         "cached_tokens": 40,
         "cache_write_tokens": 0,
