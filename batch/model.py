@@ -127,7 +127,8 @@ class Request(msgspec.Struct, frozen=True, gc=False):
     is how many answers it asks for.  `output_cap` is the tokens they may have, all together (0 where
     none are put out), `cap_key` the parameter that sets it.  `stream_options` tells that its body
     has a field of that name.  `again` counts the whole answers to it that were not wanted.  `packed`
-    are those of all its rows, where several share one request; `row` is the first of them.
+    are those of all its rows, where several share one request; `row` is the first of them.  `shared`
+    is how many characters of its user's text other rows may begin with, too.
     """
 
     row: int
@@ -143,6 +144,7 @@ class Request(msgspec.Struct, frozen=True, gc=False):
     stream_options: bool = False
     again: int = 0
     packed: tuple[Request, ...] = ()
+    shared: int = 0
 
 
 class Attempt(msgspec.Struct, frozen=True, gc=False):

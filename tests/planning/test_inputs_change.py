@@ -188,6 +188,7 @@ def test_another_question_is_another_job_and_the_key_is_named(api, batchmill, tm
     before = tree(tmp_path / "runs")
     changes = {
         "prompt.system": '"Be long."',
+        "prompt.shared": '"A guide."',
         "prompt.user": '"{{ text }}!"',
         "request.model": '"another"',
         "request.temperature": "1.0",
