@@ -134,6 +134,7 @@ async def _ask(
     async with pooling.opened(prepared, targets, wiring) as ends:
         judge = Judge(asked.retry, ends.limiters, maker, standing, prepared.checker, random.random)
         gauge = Gauge(counts, feed, ends.sender, reservations, extent, lambda: clock() - began)
+        cache = open_run.prompt_cache(prepared, feed, clock)
         engine = Engine(
             questions,
             ends.sender,
@@ -143,6 +144,7 @@ async def _ask(
             told,
             ends.is_there,
             asked.limits.inputs_per_request,
+            cache,
         )
         obstacle = ends.sender.obstacle
         at_work = AtWork(engine, store, ends.of_run, opened.leases, gauge.read, obstacle, clock)

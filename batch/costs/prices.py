@@ -118,6 +118,11 @@ class Pricer:
         self._seller = seller
         self._listed = lru_cache(4096)(self._look_up)
 
+    @property
+    def provider(self) -> str | None:
+        """Whose price list holds, as that calls them; None where that is unknown."""
+        return self._seller.provider
+
     def cost(
         self, attempt: Attempt, reading: Reading, asked: str | None, said: float | None
     ) -> Cost | None:

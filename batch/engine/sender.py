@@ -99,6 +99,10 @@ class Sender:
         """Seconds since the oldest request that is under way was sent; 0 where there is none."""
         return self._client.oldest()
 
+    def starved(self) -> None:
+        """Fewer were under way than might have been: rows waited for each other."""
+        self._limiter.starved()
+
     def leave(self, endpoint: int, why: str) -> None:
         """The only endpoint stays."""
 

@@ -5,16 +5,20 @@ and left as it is at the end.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
 import msgspec
 
 from batch import columns
+from batch.costs import prompt_caches
+from batch.engine.cache_leaders import CacheLeaders
 from batch.engine.duplicates import Duplicates
 from batch.engine.extent import Extent, Lent, Planned
 from batch.engine.feed import Feed
 from batch.engine.outages import START_PATIENCE
+from batch.engine.prompt_cache import PromptCache, Waiting
 from batch.engine.questions import Questions
 from batch.engine.standing import Standing
 from batch.errors import BatchError, Different, Interrupted
@@ -69,6 +73,20 @@ def questions(prepared: Prepared, opened: Opened, say: Say) -> Questions:
         answers = OwnAnswers(opened.run, opened.layout, opened.found)
         duplicates = Duplicates(answers, every=prepared.asked.dedupe is True)
     return Questions(prepared.prompter, request, bounds, reuse, prepared.checker, duplicates)
+
+
+def prompt_cache(prepared: Prepared, feed: Feed, clock: Callable[[], float]) -> PromptCache | None:
+    """What lets rows that begin alike go one after the other; None where the job does not want it, or
+    several endpoints are asked, each of which has a cache of its own.
+    """
+    asked = prepared.asked
+    if asked.prompt.cache == "off" or asked.is_pooled:
+        return None
+    provider, url, called = prepared.pricer.provider, prepared.base_url, asked.endpoint.model
+    leaders: CacheLeaders[Waiting] = CacheLeaders(
+        lambda model: prompt_caches.of(url, provider, called or model), asked.prompt.leader_patience
+    )
+    return PromptCache(leaders, feed, clock)
 
 
 def maker(prepared: Prepared, opened: Opened) -> Maker:

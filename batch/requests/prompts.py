@@ -8,7 +8,7 @@ error, not a hole in the prompt.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -24,7 +24,9 @@ class Prompt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[prompt]` of a job; `file` holds the user's part, and becomes `user` when the job is read.
 
     `shared` is the beginning of the user's part that several rows have in common, such as a document.
-    `images` and `audio` are columns, `files_from` the folders whose files rows may name.
+    `images` and `audio` are columns, `files_from` the folders whose files rows may name.  With the
+    `cache` of servers in mind, rows that begin alike wait for the first of them, at most
+    `leader_patience` seconds.
     """
 
     system: str | None = None
@@ -34,6 +36,8 @@ class Prompt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     images: str | list[str] | None = None
     audio: str | list[str] | None = None
     files_from: list[str] | None = None
+    cache: Literal["auto", "off"] = "auto"
+    leader_patience: Annotated[float, msgspec.Meta(ge=0, le=3_600)] = 10.0
 
 
 class Question(msgspec.Struct, frozen=True, gc=False):
