@@ -66,7 +66,7 @@ def shared(request: Request, least: int) -> tuple[bytes, ...]:
             size += len(raw)
         if size >= least and len(found) < MOST_SHARED - 1:
             found.append(begins.digest())
-    head = _bytes(next(_texts(last[1]), "")[: request.shared])
+    head = _bytes(_first_text(last[1])[: request.shared])
     if head and size + len(head) >= least:
         begins.update(b"\0%b\0%b" % (last[0].encode(), head))
         found.append(begins.digest())
@@ -123,6 +123,13 @@ def _parts(body: _Body) -> tuple[blake2b, Any]:
         for text in _texts(message.content):
             before.update(_bytes(text))
     return before, body.input or body.prompt
+
+
+def _first_text(content: Any) -> str:
+    """What a content says first: it may be a list of parts, of which pictures come later."""
+    if isinstance(content, list) and content and isinstance(content[0], dict):
+        content = content[0].get("text")
+    return content if isinstance(content, str) else ""
 
 
 def _beginning(content: Any) -> bytes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-from itertools import pairwise
 
 import pytest
 
@@ -90,3 +89,141 @@ def test_of_many_rows_with_one_beginning_one_writes(tmp_path):
     source = written(tmp_path / "in.jsonl", 1, questions=64)
     assert ask(tmp_path, source, SHARED, api) < 2.5 * LATENCY
     assert (api.cache.writes, api.cache.reads) == (1, 63)
+
+
+def moments(api, *, of=""):
+    """When requests came, from the first on."""
+    began = api.ledger[0].at
+    return sorted(asked.at - began for asked in api.ledger if of in asked.prompt)
+
+
+def test_what_is_too_short_to_be_cached_is_not_waited_for(tmp_path):
+    source = written(tmp_path / "in.jsonl", 1, questions=64, size=1_200)
+    short, off = Server(), Server()
+    took = ask(tmp_path / "auto", source, SHARED, short)
+    assert took == pytest.approx(ask(tmp_path / "off", source, {**SHARED, "cache": "off"}, off))
+    assert moments(short)[-1] == pytest.approx(moments(off)[-1], abs=0.1)
+    assert len(short.ledger) == 64
+
+
+@pytest.mark.parametrize(
+    "tables",
+    [
+        {"prompt": {**SHARED, "cache": "off"}},
+        {"endpoint": {"provider": "cerebras"}},
+        {"endpoint": {}},
+        {"request": {"model": "gpt-4"}},
+        {"request": {"model": "m", "api": "embeddings"}, "prompt": {"user": "{{ doc }}"}},
+    ],
+)
+def test_nobody_waits_where_that_would_not_help(tmp_path, tables):
+    api = Server()
+    source = written(tmp_path / "in.jsonl", 1, questions=8)
+    made = {"request": {"model": "gpt-5.4"}, "prompt": SHARED, **tables}
+    endpoint = {
+        "base_url": api.url,
+        "api_key_env": "",
+        **tables.get("endpoint", {"provider": "openai"}),
+    }
+    how = virtual.how(api)
+    table = {"input": source, **made, "endpoint": endpoint, "dedupe": False}
+    assert runner.run(spec.check(table), tmp_path / "run", *how).exit_code == 0
+    api.close()
+    assert moments(api)[-1] < 0.5
+
+
+def test_where_a_prefix_is_found_out_by_the_second_request_two_lead(tmp_path):
+    api = Server(FakeCache(64, second=True))
+    source = written(tmp_path / "in.jsonl", 10, questions=8)
+    endpoint = {"base_url": api.url, "api_key_env": "", "provider": "deepseek"}
+    ask(tmp_path, source, SHARED, api, endpoint=endpoint, request={"model": "deepseek-chat"})
+    assert (api.cache.writes, api.cache.reads) == (20, 60)
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("api_name", ["chat", "responses"])
+def test_a_leader_that_fails_is_replaced(tmp_path, api_name, streamed):
+    api = Server()
+    api.script = {"question 0": [Step(503, delay=1.0)], "question 1": [Step(400, delay=1.0)]}
+    source = written(tmp_path / "in.jsonl", 1, questions=8)
+    sent = {"model": "gpt-5.4", "api": api_name, "stream": streamed}
+    terms, around = virtual.how(api)
+    runner.run(job(api, source, SHARED, request=sent), tmp_path / "run", terms, around)
+    api.close()
+    assert (api.cache.writes, api.cache.reads) == (1, 6)
+    came = moments(api)
+    assert len(came) == 9
+    assert sum(moment < 3.9 for moment in came) == 3  # leaders, one behind the other
+    assert max(came) < 10.0
+
+
+@pytest.mark.parametrize(
+    "lost",
+    [Step(hang=True), Step(reset=True, delay=3.0), Step(500, delay=3.0)],
+    ids=["hangs", "reset", "fails"],
+)
+def test_nobody_waits_longer_than_the_patience(tmp_path, lost):
+    api = Server()
+    api.script = {"question 0": [lost]}
+    source = written(tmp_path / "in.jsonl", 1, questions=30)
+    patient = {**SHARED, "leader_patience": 4}
+    endpoint = {"base_url": api.url, "api_key_env": "", "provider": "openai", "total_timeout": 60}
+    ask(tmp_path, source, patient, api, endpoint=endpoint)
+    others = [
+        asked.at - api.ledger[0].at for asked in api.ledger if "question 0" not in asked.prompt
+    ]
+    assert max(others) <= 4.0 + LATENCY + 0.1 if not lost.hang else max(others) <= 4.1
+
+
+def test_other_prefixes_go_on_behind_one_that_hangs(tmp_path):
+    api = Server()
+    api.script = {"number 0 question 0": [Step(hang=True)]}
+    source = written(tmp_path / "in.jsonl", 20)
+    endpoint = {"base_url": api.url, "api_key_env": "", "provider": "openai", "total_timeout": 60}
+    ask(tmp_path, source, SHARED, api, endpoint=endpoint)
+    came = [asked.at - api.ledger[0].at for asked in api.ledger if "number 0 " not in asked.prompt]
+    assert max(came) < 2.5 * LATENCY
+    assert api.cache.writes <= 19 + QUESTIONS
+
+
+def test_more_rows_than_are_held_wait_for_one(tmp_path):
+    api = Server()
+    source = written(tmp_path / "in.jsonl", 1, questions=300, size=150_000)
+    ask(tmp_path, source, SHARED, api)
+    assert (api.cache.writes, api.cache.reads) == (1, 299)
+
+
+@pytest.mark.parametrize("prompt", [SHARED, SYSTEM])
+def test_where_nothing_is_read_nobody_waits_for_long(tmp_path, prompt):
+    api = Server(FakeCache(1_000_000))
+    source = written(tmp_path / "in.jsonl", 200)
+    before = ask(tmp_path / "off", source, {**prompt, "cache": "off"}, Server())
+    assert ask(tmp_path / "auto", source, prompt, api) <= before * 1.05 + LATENCY
+
+
+def test_found_concurrency_is_what_it_is_without(tmp_path):
+    source = written(tmp_path / "in.jsonl", 300)
+    limits = {"concurrency": "auto"}
+    off, api = Server(), Server()
+    before = ask(tmp_path / "off", source, {**SHARED, "cache": "off"}, off, limits=limits)
+    assert ask(tmp_path / "auto", source, SHARED, api, limits=limits) <= before * 1.1
+    assert api.cache.writes == 300
+
+
+def test_rows_with_their_own_messages_wait_for_those_they_have_in_common(tmp_path):
+    api = Server()
+    lines = []
+    for number in range(90):
+        said = [
+            {"role": "system", "content": document(number % 3)},
+            {"role": "user", "content": document(number % 9, 5_000)},
+            {"role": "assistant", "content": "I see."},
+            {"role": "user", "content": f"question {number}"},
+        ]
+        lines.append(json.dumps({"messages": said}) + "\n")
+    (tmp_path / "in.jsonl").write_text("".join(lines))
+    ask(tmp_path, str(tmp_path / "in.jsonl"), {}, api)
+    assert api.cache.writes == 3
+    assert api.cache.reads == 87
+    whole = 9 * (6_000 + 5_000) // 4
+    assert api.cache.written_tokens < whole
