@@ -155,7 +155,8 @@ class Attempt(msgspec.Struct, frozen=True, gc=False):
     been closed) or `untrusted` (TLS or a proxy refuses).  `maybe_billed` tells that the server may
     have computed, and charged for, an answer nobody has seen; `unreachable` that there was no
     connection at all; `repaired` that broken text in the answer was mended; `without_key` that no
-    key went with it.  `member` is the number of the endpoint, where a run asks several.
+    key went with it; `marked` that the request told the server's cache where its beginning
+    ends.  `member` is the number of the endpoint, where a run asks several.
     """
 
     endpoint: str
@@ -173,6 +174,7 @@ class Attempt(msgspec.Struct, frozen=True, gc=False):
     repaired: bool = False
     member: int = 0
     without_key: bool = False
+    marked: bool = False
 
 
 class Usage(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):

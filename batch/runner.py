@@ -128,7 +128,8 @@ async def _ask(
     todo, window = opened.steps(prepared.redo, asked.limit, told.notice), 2 * workers + 100
     feed = Feed(store, opened.watched, todo, window, counts.take_back, clock, opened.stop_steps)
     extent = open_run.extent(prepared, opened, feed)
-    hooks = Hooks(store.write_down, store.room, told.notice)
+    marked = open_run.marking(prepared)
+    hooks = Hooks(store.write_down, store.room, told.notice, marked)
     wiring = Wiring(workers, plan.keys, hooks, store, reservations, clock)
     standing = open_run.standing(prepared, held.rows_ok > 0, plan.doubted)
     async with pooling.opened(prepared, targets, wiring) as ends:

@@ -166,4 +166,7 @@ def of(url: str, provider: str | None, model: str | None) -> Cache | None:
         known = SELLERS.get(provider or "")
         if known is None and ALIBABA.search(urlsplit(url).hostname or ""):
             known = _alibaba
-    return None if known is None else known(name)
+    found = None if known is None else known(name)
+    if found is not None and found.mark is not None and provider == "openrouter":
+        return msgspec.structs.replace(found, mark="cache_control")
+    return found

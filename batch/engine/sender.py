@@ -128,6 +128,8 @@ class _Endpoint:
     def settle(self, request: Request, done: Try, judged: Outcome) -> None:
         if isinstance(judged, Reject) and judged.stream_options:
             self._client.leave_out_stream_options()
+        if isinstance(judged, Reject) and judged.cache_marks:
+            self._client.leave_out_cache_marks()
         attempt = done.attempt
         self._limiter.release(request, tokens(attempt, judged))
         self._limiter.read_headers(attempt.headers, attempt.started_at + attempt.latency_s)

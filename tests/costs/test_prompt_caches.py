@@ -17,7 +17,7 @@ from batch.costs import prompt_caches
         ("openai", "gpt-5.6", 1_024, 1, "breakpoint"),
         ("openai", "gpt-6-mini", 1_024, 1, "breakpoint"),
         ("azure", "gpt-5.10", 1_024, 1, "breakpoint"),
-        ("openrouter", "openai/gpt-5.6", 1_024, 1, "breakpoint"),
+        ("openrouter", "openai/gpt-5.6", 1_024, 1, "cache_control"),
         ("openrouter", "anthropic/claude-sonnet-5", 1_024, 1, "cache_control"),
         ("openrouter", "anthropic/claude-haiku-4.5", 4_096, 1, "cache_control"),
         ("openrouter", "anthropic/claude-opus-5", 512, 1, "cache_control"),
