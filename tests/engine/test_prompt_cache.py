@@ -37,6 +37,9 @@ SHARED = {"shared": "{{ doc }}", "user": "{{ question }}"}
 SYSTEM = {"system": "{{ doc }}", "user": "{{ question }}"}
 
 
+PRICE = {"input": 2, "cached_input": 0.2, "cache_write": 2.5, "output": 2}
+
+
 class Server(FakeAPI):
     """One that holds what it has read."""
 
@@ -54,6 +57,7 @@ def job(api, source, prompt, **tables):
             "request": {"model": "gpt-5.4", **tables.pop("request", {})},
             "endpoint": {"base_url": api.url, "api_key_env": "", "provider": "openai"},
             "limits": {"concurrency": 64},
+            "prices": {"gpt-5.6": PRICE, "gpt-5.4": PRICE},
             **tables,
         }
     )
@@ -66,6 +70,10 @@ def ask(folder, source, prompt, api, *meanwhile, **tables):
     api.close()
     assert ended.exit_code == 0
     return ended.seconds
+
+
+def cost(run):
+    return sum(row["cost_usd"] for row in rows(run))
 
 
 @pytest.mark.parametrize("shuffled", [False, True])
@@ -250,6 +258,7 @@ def test_a_cache_that_writes_all_is_told_where_the_beginning_ends(
     assert (api.cache.writes, api.cache.reads) == (120, 480)
     assert took <= before * 1.05
     assert api.cache.cost(1.0) < 0.35 * without.cache.cost(1.0)
+    assert cost(tmp_path / "auto/run") < 0.5 * cost(tmp_path / "off/run")
     assert {(row["row"], row["request_hash"]) for row in rows(tmp_path / "auto/run")} == {
         (row["row"], row["request_hash"]) for row in rows(tmp_path / "off/run")
     }
