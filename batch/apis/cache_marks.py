@@ -32,12 +32,21 @@ PLACES = {"chat": ("messages", "text"), "responses": ("input", "input_text")}
 """API -> where its messages are, and what a text block is called."""
 
 
+def is_one_text(body: bytes) -> bool:
+    """Whether nothing stands before the user's text: a tenth of the time it takes to decode a long one."""
+    return body.count(b'"role":') < 2 and b'"instructions":' not in body
+
+
 def marked(request: Request, mark: Literal["breakpoint", "cache_control"], least: int) -> bytes:
     """The body with marks behind the system prompt and behind what rows share of the user's text,
     where that makes `least` bytes from the start; as it is where there is nothing to say.
     """
     if len(request.body) < least or request.api not in PLACES or OWN.search(request.body):
         return request.body
+    if not request.shared and is_one_text(request.body):
+        if mark == "cache_control":
+            return request.body
+        return b"%b,%b" % (request.body[:-1], msgspec.json.encode(ONLY_THERE)[1:])
     body = msgspec.json.decode(request.body)
     place, kind = PLACES[request.api]
     said = body.get(place)

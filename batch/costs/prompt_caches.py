@@ -32,12 +32,14 @@ class Cache(msgspec.Struct, frozen=True):
     """The prompt cache of a model somewhere.
 
     A prefix of `least` tokens or more can be read once `leaders` requests with it have been answered,
-    for `lifetime` seconds after it was used last.  `mark` is what has to say where it ends.
+    for `lifetime` seconds after it was used last.  `begins` tells that it can be read as soon as their
+    answers begin.  `mark` is what has to say where it ends.
     """
 
     least: int
     lifetime: float = UNKNOWN_LIFETIME
     leaders: int = 1
+    begins: bool = False
     mark: Mark | None = None
 
     @property
@@ -72,12 +74,12 @@ def _claude(model: str) -> Cache:
     times.  It can be read when the first answer begins.
     """
     if re.search(r"opus-4[.-][56]|haiku-4[.-]5", model):
-        return Cache(4_096, 5 * MINUTE, mark="cache_control")
+        return Cache(4_096, 5 * MINUTE, begins=True, mark="cache_control")
     if re.search(r"sonnet-4[.-]6|opus-4[.-]7", model):
-        return Cache(2_048, 5 * MINUTE, mark="cache_control")
+        return Cache(2_048, 5 * MINUTE, begins=True, mark="cache_control")
     if re.search(r"(opus|fable|mythos)-5", model):
-        return Cache(512, 5 * MINUTE, mark="cache_control")
-    return Cache(1_024, 5 * MINUTE, mark="cache_control")
+        return Cache(512, 5 * MINUTE, begins=True, mark="cache_control")
+    return Cache(1_024, 5 * MINUTE, begins=True, mark="cache_control")
 
 
 def _gemini(model: str) -> Cache:

@@ -91,6 +91,13 @@ class CacheLeaders(Generic[Item]):
         if self._since.pop(row, None) is not None:
             self._followed.add(row)
 
+    def begun(self, request: Request, now: float) -> list[Item]:
+        """Who waits no more, now that the answer to a request has begun."""
+        cache = self._cache(request)
+        if cache is None or not cache.begins:
+            return []
+        return self._settled(request.row, cache, True, now)
+
     def ended(self, request: Request, answered: bool, cached: int | None, now: float) -> list[Item]:
         """Who waits no more, now that a request is not under way any more, or will not be: it was
         `answered`, and the server says how much of it was `cached`, or not.
@@ -98,19 +105,21 @@ class CacheLeaders(Generic[Item]):
         row = request.row
         self._next.pop(row, None)
         self._since.pop(row, None)
-        found = self._under_way.pop(row, ())
         cache = self._cache(request)
         if row in self._followed:
             self._followed.discard(row)
             if answered and cached is not None:
                 self._tried += 1
                 self._read += cached > 0
-        freed: list[Item] = []
-        for each in found if cache is not None else ():
-            if (prefix := self._known.get(each)) is not None:
-                assert cache is not None
-                freed += _ended(prefix, cache, answered, now)
+        freed = [] if cache is None else self._settled(row, cache, answered, now)
         return freed if self.helps else freed + self._all()
+
+    def _settled(self, row: int, cache: Cache, answered: bool, now: float) -> list[Item]:
+        freed: list[Item] = []
+        for each in self._under_way.pop(row, ()):
+            if (prefix := self._known.get(each)) is not None:
+                freed += _ended(prefix, cache, answered, now)
+        return freed
 
     def overdue(self, beginning: bytes, now: float) -> list[Item]:
         """Who has waited long enough for a leader; then others with this beginning do not wait, either,

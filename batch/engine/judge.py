@@ -270,9 +270,7 @@ class Judge:
         return msgspec.structs.replace(again, wait=wait)
 
     def _without(self, task: Task, attempt: Attempt, notice: str) -> Iterator[Decision]:
-        """The endpoint takes no field that the row can do without: it is asked again at once, and keeps
-        its chances.
-        """
+        """The endpoint takes no field that the row can do without: the row is asked again at once."""
         self._healths.of(attempt.member).limiter.answered(attempt.latency_s)
         yield from self._notice(notice, notice)
         yield Wait(task, 0.0)

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from batch.apis.cache_marks import is_one_text
 from batch.model import Request
 
 USER_BYTES = 256
@@ -49,6 +50,8 @@ def shared(request: Request, least: int) -> tuple[bytes, ...]:
     `least` bytes of text.
     """
     if len(request.body) < least or not request.cap_key:  # no token is put out: nothing is cached
+        return ()
+    if not request.shared and is_one_text(request.body):
         return ()
     try:
         body = _bodies.decode(request.body)

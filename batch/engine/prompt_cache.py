@@ -52,6 +52,10 @@ class PromptCache:
         """A request is under way."""
         self._leaders.left(request.row)
 
+    def begun(self, request: Request) -> None:
+        """The answer to a request has begun."""
+        self._free(self._leaders.begun(request, self._clock()))
+
     def ended(self, request: Request, attempt: Attempt | None, used: Usage | None = None) -> bool:
         """A request is not under way any more, or, without an attempt, will not be.  Whether others may
         leave that have waited for it.

@@ -44,13 +44,14 @@ class Hooks(NamedTuple):
     `before_sending` is called once for all requests that leave together.  Where it raises a BatchError
     they do not leave, and `send` raises it.  A large answer is read on once there is `room`.  `say`
     takes a line for a person.  `marked` gives the body of a request with marks for the server's prompt
-    cache.
+    cache; `begun` hears of requests whose answers come as streams and have begun.
     """
 
     before_sending: Callable[[], None] = lambda: None
     room: Callable[[], Awaitable[None]] = _at_once
     say: Callable[[str], None] = lambda _: None
     marked: Callable[[Request], bytes] = lambda request: request.body
+    begun: Callable[[Request], None] = lambda _: None
 
 
 class _Place(NamedTuple):
@@ -88,7 +89,7 @@ class Client:
         self._local = endpoint.local
         self._takes_stream_options = self._takes_cache_marks = True
         self._answers = AnswerReader(
-            Scrubber(target.secrets), endpoint.idle_timeout, hooks.room, clock
+            Scrubber(target.secrets), endpoint.idle_timeout, hooks.room, clock, hooks.begun
         )
         self._clock = clock
         self._session: aiohttp.ClientSession

@@ -11,7 +11,7 @@ from batch import runner, spec
 from tests import virtual
 from tests.fake_api import FakeAPI, Step
 from tests.fake_cache import FakeCache
-from tests.reading import completions, rows
+from tests.reading import completions, rows, until
 
 DOCUMENTS, QUESTIONS = 120, 5
 LATENCY = 2.0
@@ -184,6 +184,30 @@ def test_nobody_waits_longer_than_the_patience(tmp_path, lost):
     assert max(others) <= 4.0 + LATENCY + 0.1 if not lost.hang else max(others) <= 4.1
 
 
+@pytest.mark.parametrize(
+    ("provider", "model", "waits"),
+    [("openrouter", "anthropic/claude-sonnet-5", 2.0), ("openai", "gpt-5.4", 7.0)],
+)
+def test_where_a_prefix_can_be_read_when_the_answer_begins_that_is_enough(
+    tmp_path, provider, model, waits
+):
+    api = Server()
+    words = [{"choices": [{"index": 0, "delta": {"content": word}}]} for word in "abcd"]
+    end = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+    used = {
+        "choices": [],
+        "usage": {"prompt_tokens": 9, "completion_tokens": 4, "total_tokens": 13},
+    }
+    slow = Step(events=[*words, end, used, "[DONE]"], delay=1.0, event_delay=1.0)
+    api.script = {"question 0": [slow]}
+    source = written(tmp_path / "in.jsonl", 1, questions=8)
+    endpoint = {"base_url": api.url, "api_key_env": "", "provider": provider}
+    ask(tmp_path, source, SHARED, api, endpoint=endpoint, request={"model": model, "stream": True})
+    came = moments(api)
+    assert len(came) == 8
+    assert came[1:] == pytest.approx([waits] * 7, abs=1.2)
+
+
 def test_other_prefixes_go_on_behind_one_that_hangs(tmp_path):
     api = Server()
     api.script = {"number 0 question 0": [Step(hang=True)]}
@@ -310,3 +334,38 @@ def test_rows_that_mark_their_requests_themselves_are_left_alone(tmp_path):
     (tmp_path / "in.jsonl").write_text("\n".join(lines))
     ask(tmp_path, str(tmp_path / "in.jsonl"), {}, api, request=NEW)
     assert not any("prompt_cache" in json.dumps(seen.body) for seen in api.ledger)
+
+
+@pytest.mark.second_lane
+def test_after_kills_a_document_is_written_once_more_at_most(start, batchmill, tmp_path):
+    api = FakeAPI()
+    api.cache, api.latency = FakeCache(), 0.05
+    source = written(tmp_path / "in.jsonl", 40)
+    tables = {
+        "input": source,
+        "prompt": SHARED,
+        "request": {"model": "gpt-5.4"},
+        "endpoint": {"base_url": api.url, "api_key_env": "", "provider": "openai"},
+        "limits": {"concurrency": 8},
+    }
+    lines = [f"{name} = {json.dumps(value)}" for name, value in flat(tables)]
+    (tmp_path / "ask.toml").write_text("\n".join(lines))
+    for _ in range(3):
+        before = len(api.ledger)
+        process = start("run", "ask.toml")
+        until(lambda before=before: len(api.ledger) >= before + 30, process)
+        process.kill()
+        process.wait()
+    assert batchmill("run", "ask.toml").exit_code == 0
+    api.close()
+    assert {row["status"] for row in rows(tmp_path / "runs/ask")} == {"ok"}
+    assert api.cache.writes <= 40 + 3 * 8
+
+
+def flat(tables, before=""):
+    """The keys of tables within tables, dotted."""
+    for name, value in tables.items():
+        if isinstance(value, dict):
+            yield from flat(value, f"{before}{name}.")
+        else:
+            yield f"{before}{name}", value
