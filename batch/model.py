@@ -127,7 +127,8 @@ class Request(msgspec.Struct, frozen=True, gc=False):
     is how many answers it asks for.  `output_cap` is the tokens they may have, all together (0 where
     none are put out), `cap_key` the parameter that sets it.  `stream_options` tells that its body
     has a field of that name.  `again` counts the whole answers to it that were not wanted.  `packed`
-    are those of all its rows, where several share one request; `row` is the first of them.
+    are those of all its rows, where several share one request; `row` is the first of them.  `shared`
+    is how many characters of its user's text other rows may begin with, too.
     """
 
     row: int
@@ -143,6 +144,7 @@ class Request(msgspec.Struct, frozen=True, gc=False):
     stream_options: bool = False
     again: int = 0
     packed: tuple[Request, ...] = ()
+    shared: int = 0
 
 
 class Attempt(msgspec.Struct, frozen=True, gc=False):
@@ -153,7 +155,8 @@ class Attempt(msgspec.Struct, frozen=True, gc=False):
     been closed) or `untrusted` (TLS or a proxy refuses).  `maybe_billed` tells that the server may
     have computed, and charged for, an answer nobody has seen; `unreachable` that there was no
     connection at all; `repaired` that broken text in the answer was mended; `without_key` that no
-    key went with it.  `member` is the number of the endpoint, where a run asks several.
+    key went with it; `marked` that the request told the server's cache where its beginning
+    ends.  `member` is the number of the endpoint, where a run asks several.
     """
 
     endpoint: str
@@ -171,6 +174,7 @@ class Attempt(msgspec.Struct, frozen=True, gc=False):
     repaired: bool = False
     member: int = 0
     without_key: bool = False
+    marked: bool = False
 
 
 class Usage(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):

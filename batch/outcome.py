@@ -69,7 +69,7 @@ class Pause(msgspec.Struct, frozen=True):
 class Reject(msgspec.Struct, frozen=True):
     """The row cannot succeed as it is.
 
-    `stream_options`: the server does not take this field, and the row can do without it.
+    `stream_options`, `cache_marks`: the server does not take such a field, and the row can do without.
     `completion`: the answer, where the row fails for what it says.
     """
 
@@ -77,6 +77,7 @@ class Reject(msgspec.Struct, frozen=True):
     message: str
     code: str | None = None
     stream_options: bool = False
+    cache_marks: bool = False
     completion: Completion | None = None
 
 
@@ -153,6 +154,9 @@ GENERATED = frozenset({"schema_mismatch", "tool_error"})
 
 MAYBE_BILLED = frozenset({499, 504, 524})
 """Statuses of a proxy that gave up on a server, which may have gone on computing."""
+
+CACHE_MARKS = re.compile("prompt_cache_(?:options|breakpoint)|cache_control")
+"""Fields that say where the beginning of a prompt ends."""
 
 MESSAGE_LENGTH = 500
 """Characters of a server's words that are kept."""
@@ -281,7 +285,8 @@ def _refused(
     if again or (invalid and error_words.TRUNCATED.search(error.message)):
         return TryAgain(error_class, message, error.code, once=True)
     options = invalid and "stream_options" in error.message
-    return Reject(error_class, message, error.code, stream_options=options)
+    marks = invalid and CACHE_MARKS.search(error.message) is not None
+    return Reject(error_class, message, error.code, stream_options=options, cache_marks=marks)
 
 
 def _class_of(status: int, named: str | None) -> str:

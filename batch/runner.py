@@ -128,21 +128,18 @@ async def _ask(
     todo, window = opened.steps(prepared.redo, asked.limit, told.notice), 2 * workers + 100
     feed = Feed(store, opened.watched, todo, window, counts.take_back, clock, opened.stop_steps)
     extent = open_run.extent(prepared, opened, feed)
+    cache = open_run.prompt_cache(prepared, feed, clock)
     hooks = Hooks(store.write_down, store.room, told.notice)
+    if cache is not None:
+        hooks = hooks._replace(marked=open_run.marking(prepared), begun=cache.begun)
     wiring = Wiring(workers, plan.keys, hooks, store, reservations, clock)
     standing = open_run.standing(prepared, held.rows_ok > 0, plan.doubted)
     async with pooling.opened(prepared, targets, wiring) as ends:
         judge = Judge(asked.retry, ends.limiters, maker, standing, prepared.checker, random.random)
         gauge = Gauge(counts, feed, ends.sender, reservations, extent, lambda: clock() - began)
+        inputs = asked.limits.inputs_per_request
         engine = Engine(
-            questions,
-            ends.sender,
-            judge,
-            feed,
-            store,
-            told,
-            ends.is_there,
-            asked.limits.inputs_per_request,
+            questions, ends.sender, judge, feed, store, told, ends.is_there, inputs, cache
         )
         obstacle = ends.sender.obstacle
         at_work = AtWork(engine, store, ends.of_run, opened.leases, gauge.read, obstacle, clock)

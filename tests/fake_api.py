@@ -20,13 +20,15 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from types import EllipsisType
 from typing import Any, Literal
 from urllib.parse import unquote
 
 import msgspec
+
+from tests.fake_cache import FakeCache
 
 UNSET: Any = msgspec.UNSET
 REASONS = {status.value: status.phrase for status in HTTPStatus}
@@ -226,7 +228,7 @@ class FakeAPI:
     `models` are listed below every prefix, or only at the path `models_at`; `listing` answers in
     their stead.  That is no work: it stands in `listings`, and neither in the ledger nor among the
     connections.
-    `refused` are fields it does not know.
+    `refused` are fields it does not know; `cache` is its prompt cache, if it has one.
 
     `closes_after` so many seconds behind an answer that announced keep-alive it closes, and reads
     nothing meanwhile.  A connection is closed that has been idle for `keeps_idle` seconds.
@@ -255,6 +257,7 @@ class FakeAPI:
         self.listing: Step | None = None
         self.listings: list[Asked] = []
         self.refused: frozenset[str] = frozenset()
+        self.cache: FakeCache | None = None
         self.closes_after: float | None = None
         self.keeps_idle: float | None = None
         self.remember = True
@@ -532,6 +535,9 @@ class FakeAPI:
         if asked.texts:  # each of them as if it had been asked about alone
             tokens = sum(_words(text) + 3 for text in asked.texts)
         said = _Said.of(asked, step, tokens, self.embedder)
+        if self.cache is not None and said.usage is not None:
+            used = self.cache.asked(asked.n, asked.body, self._loop.time())
+            said = replace(said, usage=_cached(said.usage, *used))
         if asked.body.get("stream") and shape.stream is not None:
             return [_frame(event, named) for event in shape.stream(said)], True, said.tokens
         return msgspec.json.encode(shape.whole(said)), False, said.tokens
@@ -607,6 +613,8 @@ class _Connection(asyncio.Protocol):
         self.asked.status = wire.status
         self.asked.completed = wire.whole
         self.asked.input_tokens, self.asked.output_tokens = wire.tokens
+        if self.api.cache is not None:
+            self.api.cache.ended(self.asked.n, wire.whole, self.api._loop.time())
         if wire.ending != "hang":
             self.leave()
         self.transport.write(b"".join(pieces))
@@ -849,6 +857,14 @@ def _usage(tokens_in: int, tokens_out: int, path: str) -> dict[str, Any]:
         f"{read}_details": {"cached_tokens": 0},
         f"{written}_details": {"reasoning_tokens": 0},
     }
+
+
+def _cached(usage: dict[str, Any], tokens: int, read: int, written: int) -> dict[str, Any]:
+    """Usage of so many tokens of input, of which some were read from a cache or written to it."""
+    whole = next(name for name in ("prompt_tokens", "input_tokens") if name in usage)
+    details = {"cached_tokens": read, "cache_write_tokens": written}
+    total = usage["total_tokens"] - usage[whole] + tokens
+    return {**usage, whole: tokens, "total_tokens": total, f"{whole}_details": details}
 
 
 def _charged(answer: Any) -> tuple[int, int]:

@@ -151,6 +151,7 @@ def build(question: Question, parameters: Parameters, row: int) -> Request:
         choices=choices,
         output_cap=_output_cap(body, choices) if caps else 0,
         cap_key=caps[0] if caps else "",
+        shared=question.shared,
     )
 
 

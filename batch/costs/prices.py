@@ -42,12 +42,13 @@ ROUTER = re.compile(
 
 class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One model in `[prices]` of a job: USD per million tokens.  Cached input costs as much as any
-    where `cached_input` is not given, and what is written to a cache does.
+    where `cached_input` is not given, and so does what is written to a cache without `cache_write`.
     """
 
     input: USD
     output: USD
     cached_input: USD | None = None
+    cache_write: USD | None = None
 
 
 class Seller(msgspec.Struct, frozen=True):
@@ -118,6 +119,11 @@ class Pricer:
         self._seller = seller
         self._listed = lru_cache(4096)(self._look_up)
 
+    @property
+    def provider(self) -> str | None:
+        """Whose price list holds, as that calls them; None where that is unknown."""
+        return self._seller.provider
+
     def cost(
         self, attempt: Attempt, reading: Reading, asked: str | None, said: float | None
     ) -> Cost | None:
@@ -187,16 +193,16 @@ class Pricer:
         pictures, where that is dearer.  None when the price is unknown.
         """
         used = Usage(input_tokens, output_tokens=output_tokens)
+        written = msgspec.structs.replace(used, cache_write_tokens=input_tokens)
         names = self._names(None, model)
         for name in names:
             if name in self._own:
-                return self._own[name].cost(used)
+                return max(self._own[name].cost(used), self._own[name].cost(written))
         if self._seller.local:
             return Decimal(0)
         found = self._listed(names, None, int(at // MINUTE))
         if found is None:
             return None
-        written = msgspec.structs.replace(used, cache_write_tokens=input_tokens)
         hour = Parts(cache_write_1h=input_tokens)
         sound = Parts(input_audio=input_tokens, output_audio=output_tokens)
         seen = Parts(input_image=input_tokens, output_image=output_tokens)
@@ -232,4 +238,5 @@ class Pricer:
 def _rates(price: Price) -> Rates:
     plain, output = Decimal(repr(price.input)), Decimal(repr(price.output))
     cached = plain if price.cached_input is None else Decimal(repr(price.cached_input))
-    return Rates(Decimal(0), plain, cached, plain, output, output)
+    written = plain if price.cache_write is None else Decimal(repr(price.cache_write))
+    return Rates(Decimal(0), plain, cached, written, output, output)

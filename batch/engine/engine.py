@@ -19,6 +19,7 @@ from batch.engine.feed import Feed
 from batch.engine.judge import Judge
 from batch.engine.packs import Packs, RowDecided
 from batch.engine.pooled_sender import PooledSender
+from batch.engine.prompt_cache import PromptCache
 from batch.engine.questions import Questions, Refused
 from batch.engine.sender import Sender, Unsendable
 from batch.engine.task import Task
@@ -72,9 +73,10 @@ class Engine:
         events: Events,
         is_there: Callable[[], Awaitable[bool]] = _unknown,
         inputs: int | str = "auto",
+        cache: PromptCache | None = None,
     ) -> None:
         """`is_there` asks whether the endpoint lists its models, which nobody is charged for; so many
-        `inputs` may share a request.
+        `inputs` may share a request; `cache` lets rows that begin alike wait for the first of them.
         """
         self._questions = questions
         self._sender = sender
@@ -84,6 +86,7 @@ class Engine:
         self._events = events
         self._is_there = is_there
         self._packs = Packs(inputs, sender, judge, feed, store)
+        self._cache = cache
         self._interrupted = False
         self._workers: list[asyncio.Task[None]] = []
         self._stopped: BatchError | None = None
@@ -101,6 +104,8 @@ class Engine:
                 finally:
                     await self._feed.close()
                     self._questions.close()
+                    if self._cache is not None:
+                        self._cache.close()
         except StorageError as error:
             self._stopped = error
         return self._stopped
@@ -146,6 +151,10 @@ class Engine:
                     task = msgspec.structs.replace(task, owed=0)
                 decided = self._judge.decide(task, done, judged, now)
                 self._carry_out(task, *decided)
+                if self._cache is not None:
+                    used = done.spent.reading.usage
+                    if self._cache.ended(request, attempt, used):
+                        self._sender.starved()
                 await self._store.room()
         except (StorageError, InputError, Different) as error:
             self._stop(error)
@@ -182,13 +191,17 @@ class Engine:
                     task = await self._packs.together(task, self._request)
                     request = task.request or request
                 if await self._admitted(task, request):
+                    if self._cache is not None:
+                        self._cache.left(request)
                     return task
+                if self._cache is not None:
+                    self._cache.ended(request, None)
         return None
 
     async def _request(self, task: Task) -> Request | None:
-        """What the row asks; None when it has its result already, or cannot be asked."""
+        """What the row asks; None when it has its result already, cannot be asked, or waits for another."""
         if task.request is not None and task.request.body:
-            return task.request
+            return self._in_turn(task, task.request)
         try:
             asked = await self._questions.of(task)
         except Refused as refused:
@@ -196,12 +209,17 @@ class Engine:
             self._carry_out(again, *self._judge.unsendable(again, refused.error))
             return None
         if isinstance(asked, Request):
-            return asked
+            return self._in_turn(task, asked)
         if isinstance(asked, Follower):
             self._feed.park(asked.size)
         else:
             self._carry_out(task, Done(asked))
         return None
+
+    def _in_turn(self, task: Task, request: Request) -> Request | None:
+        """The request; None where it waits for another that begins alike."""
+        waits = self._cache is not None and self._cache.holds(task, request)
+        return None if waits else request
 
     async def _admitted(self, task: Task, request: Request) -> bool:
         """Wait until the request may leave.  False when it never may, or the run has stopped."""

@@ -121,7 +121,10 @@ class Judge:
             case Pause():
                 yield from self._pause(task, attempt, judged, now)
             case Reject(stream_options=True) if request.stream_options:
-                yield from self._without_options(task, attempt)
+                plain = msgspec.structs.replace(task, request=apis.without_stream_options(request))
+                yield from self._without(plain, attempt, notices.NO_STREAM_OPTIONS)
+            case Reject(cache_marks=True) if attempt.marked:
+                yield from self._without(task, attempt, notices.NO_CACHE_MARKS)
             case Reject() if elsewhere := self._opinions.wanted(task, attempt, judged):
                 yield Wait(*elsewhere)
             case Reject(error_class, message, code):
@@ -266,14 +269,11 @@ class Judge:
         wait = min(again.wait, most)
         return msgspec.structs.replace(again, wait=wait)
 
-    def _without_options(self, task: Task, attempt: Attempt) -> Iterator[Decision]:
-        """The endpoint takes no `stream_options`: the row is asked again at once, without them, and
-        keeps its chances.
-        """
+    def _without(self, task: Task, attempt: Attempt, notice: str) -> Iterator[Decision]:
+        """The endpoint takes no field that the row can do without: the row is asked again at once."""
         self._healths.of(attempt.member).limiter.answered(attempt.latency_s)
-        yield from self._notice("stream_options", notices.NO_STREAM_OPTIONS)
-        request = apis.without_stream_options(task.asked)
-        yield Wait(msgspec.structs.replace(task, request=request), 0.0)
+        yield from self._notice(notice, notice)
+        yield Wait(task, 0.0)
 
     def _pause(self, task: Task, attempt: Attempt, pause: Pause, now: float) -> Iterator[Decision]:
         """What was taken before is turned away: the row waits for the endpoint.  One that is turned

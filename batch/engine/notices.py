@@ -10,3 +10,4 @@ MODEL_DIFFERS = "the server answers as {served} where {asked} was asked for (fla
 NO_STREAM_OPTIONS = (
     "the server takes no stream_options: streams go without them, and their usage may be unknown"
 )
+NO_CACHE_MARKS = "the server takes no marks for its prompt cache: requests go without them"

@@ -101,6 +101,11 @@ class PooledSender:
         """See Sender."""
         return max((lane.client.oldest() for lane in self._lanes.all), default=0.0)
 
+    def starved(self) -> None:
+        """See Sender."""
+        for limiter in self._lanes.limiters:
+            limiter.starved()
+
     def leave(self, endpoint: int, why: str) -> None:
         """An endpoint is asked no more."""
         self._lanes.leave(endpoint, why)

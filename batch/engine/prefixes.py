@@ -1,4 +1,8 @@
-"""How prompts begin: what a server's cache would hold of them."""
+"""How prompts begin: what a server's cache would hold of them.
+
+`Prefixes` tells prompts apart by their first bytes, to choose a server; `shared` tells what of a long
+prompt others may have in common with it.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from batch.apis.cache_marks import is_one_text
 from batch.model import Request
 
 USER_BYTES = 256
@@ -30,9 +35,60 @@ class _Body(msgspec.Struct):
     instructions: str | None = None
     input: Any = None
     prompt: Any = None
+    tools: msgspec.Raw = msgspec.Raw()
 
 
 _bodies = msgspec.json.Decoder(_Body)
+
+MOST_SHARED = 4
+"""Beginnings of a prompt that are told."""
+
+
+def shared(request: Request, least: int) -> tuple[bytes, ...]:
+    """The hashes of the beginnings of a prompt that other rows may have, too, the shortest first: its
+    messages but for the last, and of that what the job's templates have in common; each of at least
+    `least` bytes of text.
+    """
+    if len(request.body) < least or not request.cap_key:  # no token is put out: nothing is cached
+        return ()
+    if not request.shared and is_one_text(request.body):
+        return ()
+    try:
+        body = _bodies.decode(request.body)
+    except msgspec.DecodeError:
+        return ()
+    *earlier, last = _said(body)
+    begins = blake2b(f"{request.api}\0{request.model}".encode(), digest_size=HASH_BYTES)
+    begins.update(body.tools)
+    size = 0
+    found: list[bytes] = []
+    for role, content in earlier:
+        begins.update(b"\0%b\0" % role.encode())
+        for text in _texts(content):
+            begins.update(raw := _bytes(text))
+            size += len(raw)
+        if size >= least and len(found) < MOST_SHARED - 1:
+            found.append(begins.digest())
+    head = _bytes(_first_text(last[1])[: request.shared])
+    if head and size + len(head) >= least:
+        begins.update(b"\0%b\0%b" % (last[0].encode(), head))
+        found.append(begins.digest())
+    return tuple(found)
+
+
+def _said(body: _Body) -> list[tuple[str, Any]]:
+    """What a prompt consists of, each with who says it; what depends on the row comes last."""
+    items = body.messages or body.input
+    told = isinstance(items, list) and all(isinstance(each, _Message | dict) for each in items)
+    if not items or not told:
+        items = [_Message("user", items or body.prompt)]
+    said = [
+        (each.role, each.content)
+        if isinstance(each, _Message)
+        else (str(each.get("role")), each.get("content"))
+        for each in items
+    ]
+    return said if body.instructions is None else [("system", body.instructions), *said]
 
 
 class Prefixes:
@@ -70,6 +126,13 @@ def _parts(body: _Body) -> tuple[blake2b, Any]:
         for text in _texts(message.content):
             before.update(_bytes(text))
     return before, body.input or body.prompt
+
+
+def _first_text(content: Any) -> str:
+    """What a content says first: it may be a list of parts, of which pictures come later."""
+    if isinstance(content, list) and content and isinstance(content[0], dict):
+        content = content[0].get("text")
+    return content if isinstance(content, str) else ""
 
 
 def _beginning(content: Any) -> bytes:

@@ -99,6 +99,10 @@ class Sender:
         """Seconds since the oldest request that is under way was sent; 0 where there is none."""
         return self._client.oldest()
 
+    def starved(self) -> None:
+        """Fewer were under way than might have been: rows waited for each other."""
+        self._limiter.starved()
+
     def leave(self, endpoint: int, why: str) -> None:
         """The only endpoint stays."""
 
@@ -124,6 +128,8 @@ class _Endpoint:
     def settle(self, request: Request, done: Try, judged: Outcome) -> None:
         if isinstance(judged, Reject) and judged.stream_options:
             self._client.leave_out_stream_options()
+        if isinstance(judged, Reject) and judged.cache_marks:
+            self._client.leave_out_cache_marks()
         attempt = done.attempt
         self._limiter.release(request, tokens(attempt, judged))
         self._limiter.read_headers(attempt.headers, attempt.started_at + attempt.latency_s)

@@ -115,6 +115,11 @@ class Concurrency:
             measured = self._before_outage is None  # coming back, nothing is measured
             self._skip = in_flight if measured and self.limit > before * 1.1 else 0
 
+    def starved(self, in_flight: int, now: float) -> None:
+        """There were too few requests to measure anything by: a round begins."""
+        if not self._fixed and in_flight < USED * self.limit:
+            self._start_round(now)
+
     def refused(self, now: float, wait: float = 0.0) -> None:
         """The server had no room.  Cuts once per episode: as long as it asked to wait, and a
         second.

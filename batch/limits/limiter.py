@@ -178,6 +178,10 @@ class Limiter:
         self._concurrency.came_back(self._clock())
         self._wake()
 
+    def starved(self) -> None:
+        """Fewer requests came than might have left, which says nothing of the endpoint."""
+        self._concurrency.starved(self.in_flight, self._clock())
+
     def read_headers(self, answered: Mapping[str, str], wall_time: float) -> None:
         """Keep to the limits that the headers of an answer announce."""
         if announced := self._rates.read(answered, wall_time):
@@ -221,10 +225,7 @@ class Limiter:
     # What may go
 
     async def admit(self, request: Request) -> bool:
-        """Wait until this request may leave; False when `close` came before.
-
-        To be called inside the `gate`.  Raises TooLarge.
-        """
+        """Wait inside the `gate` until this request may leave; False when `close` came.  Raises TooLarge."""
         needed = self._needed(request)
         if self._closed:
             return False

@@ -26,7 +26,9 @@ COMPARED = 1_000
 
 def why_different(job: Job, source: Input, run: Path) -> str | None:
     """Why questions of the run in a folder could be others now; None where they are the same."""
-    for role, template in (("system", job.prompt.system), ("user", job.prompt.user)):
+    prompt = job.prompt
+    for role in ("system", "shared", "user"):
+        template: str | None = getattr(prompt, role)
         for construct in templates.changed(template or ""):
             return f"[prompt] {role} uses {construct}, which means something else now"
     named = job.prompter().columns()

@@ -5,19 +5,27 @@ and left as it is at the end.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from contextlib import ExitStack
+from functools import lru_cache
 from pathlib import Path
 
 import msgspec
 
 from batch import columns
+from batch.apis import cache_marks
+from batch.costs import prompt_caches
+from batch.costs.prompt_caches import Cache
+from batch.engine.cache_leaders import CacheLeaders
 from batch.engine.duplicates import Duplicates
 from batch.engine.extent import Extent, Lent, Planned
 from batch.engine.feed import Feed
 from batch.engine.outages import START_PATIENCE
+from batch.engine.prompt_cache import PromptCache, Waiting
 from batch.engine.questions import Questions
 from batch.engine.standing import Standing
 from batch.errors import BatchError, Different, Interrupted
+from batch.model import Request
 from batch.planning import beginning, begun, comparison, joining, leased, sources
 from batch.planning.opened import Opened, Say
 from batch.planning.prepare import Prepared
@@ -69,6 +77,39 @@ def questions(prepared: Prepared, opened: Opened, say: Say) -> Questions:
         answers = OwnAnswers(opened.run, opened.layout, opened.found)
         duplicates = Duplicates(answers, every=prepared.asked.dedupe is True)
     return Questions(prepared.prompter, request, bounds, reuse, prepared.checker, duplicates)
+
+
+def prompt_cache(prepared: Prepared, feed: Feed, clock: Callable[[], float]) -> PromptCache | None:
+    """What lets rows that begin alike go one after the other; None where the job does not want it, or
+    several endpoints are asked, each of which has a cache of its own.
+    """
+    cache_of = caches(prepared)
+    if cache_of is None:
+        return None
+    leaders: CacheLeaders[Waiting] = CacheLeaders(cache_of, prepared.asked.prompt.leader_patience)
+    return PromptCache(leaders, feed, clock)
+
+
+def caches(prepared: Prepared) -> Callable[[str | None], Cache | None] | None:
+    """What the endpoint's cache is like for a model; None where it is none of the run's affair."""
+    asked = prepared.asked
+    if asked.prompt.cache == "off" or asked.is_pooled:
+        return None
+    provider, url, called = prepared.pricer.provider, prepared.base_url, asked.endpoint.model
+    return lru_cache(64)(lambda model: prompt_caches.of(url, provider, called or model))
+
+
+def marking(prepared: Prepared) -> Callable[[Request], bytes]:
+    """What marks in a request's body the beginning that a server is to keep, where one wants that."""
+    cache_of = caches(prepared)
+
+    def marked(request: Request) -> bytes:
+        cache = None if cache_of is None else cache_of(request.model)
+        if cache is None or cache.mark is None:
+            return request.body
+        return cache_marks.marked(request, cache.mark, cache.least_bytes)
+
+    return marked
 
 
 def maker(prepared: Prepared, opened: Opened) -> Maker:

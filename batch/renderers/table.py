@@ -34,6 +34,10 @@ def _most(usd: float | None) -> str:
     return f"≤ {money(usd, UP)}"
 
 
+def _saved(usd: float) -> str:
+    return money(usd) if usd >= 0 else f"-{money(-usd)}"
+
+
 COLUMNS = (
     Column("rows", 0, lambda n: words.count(n.rows_ok + n.rows_failed)),
     Column("failed", 4, lambda n: words.count(n.rows_failed), lambda n: n.rows_failed),
@@ -47,11 +51,20 @@ COLUMNS = (
     ),
     Column("tokens in", 2, lambda n: words.count(n.input_tokens)),
     Column("cached", 8, lambda n: words.share(n.cache_hit_rate), lambda n: n.cached_tokens),
+    Column(
+        "written", 14, lambda n: words.count(n.cache_write_tokens), lambda n: n.cache_write_tokens
+    ),
     Column("tokens out", 3, lambda n: words.count(n.output_tokens)),
     Column(
         "reasoning", 13, lambda n: words.count(n.reasoning_tokens), lambda n: n.reasoning_tokens
     ),
     Column("cost", 1, words.cost),
+    Column(
+        "saved",
+        11,
+        lambda n: words.NOTHING if n.cache_saved_usd is None else _saved(n.cache_saved_usd),
+        lambda n: n.cache_saved_usd is not None,
+    ),
     Column(
         "per row",
         5,

@@ -127,7 +127,10 @@ def _work(totals: Numbers) -> list[tuple[str, str]]:
         if totals.maybe_billed_attempts
         else ""
     )
-    cached = f" ({share(totals.cache_hit_rate)} cached)" if totals.cached_tokens else ""
+    inside = [f"{share(totals.cache_hit_rate)} cached"] if totals.cached_tokens else []
+    if totals.cache_write_tokens:
+        inside.append(f"{totals.cache_write_tokens:,} written to a cache")
+    cached = f" ({', '.join(inside)})" if inside else ""
     thinking = f" ({totals.reasoning_tokens:,} reasoning)" if totals.reasoning_tokens else ""
     silent = f"; unknown for {rows(totals.unknown_usage_rows)}" if totals.unknown_usage_rows else ""
     tokens = f"{count(totals.input_tokens)} in{cached}, {count(totals.output_tokens)} out{thinking}"
@@ -138,12 +141,28 @@ def _work(totals: Numbers) -> list[tuple[str, str]]:
     ]
 
 
+def _cache(report: Report) -> str:
+    """What reading from caches has saved, and what was written for nothing: by `by`, where no row of a
+    group has read anything.
+    """
+    saved = report.totals.cache_saved_usd
+    said = []
+    if saved is not None:
+        said.append(f"{money(abs(saved))} {'saved' if saved >= 0 else 'lost'}")
+    groups = [group.numbers for group in report.groups if not group.numbers.cached_tokens]
+    if unread := sum(numbers.cache_write_tokens for numbers in groups):
+        said.append(f"{unread:,} tokens written and never read")
+    return ", ".join(said)
+
+
 def _cost(report: Report) -> list[tuple[str, str]]:
     totals = report.totals
     found = [("cost", _known(totals, _missing(report)))]
     if totals.cost_per_row_usd is not None:
         of = "answered and has a price" if totals.unpriced_rows else "answered"
         found.append(("per row", f"{money(totals.cost_per_row_usd)} for each that was {of}"))
+    if cache := _cache(report):
+        found.append(("cache", cache))
     if totals.lost_tokens:
         lost = f"{share(totals.lost_tokens_share)} of the tokens"
         if totals.lost_cost_usd:

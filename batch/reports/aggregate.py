@@ -15,7 +15,7 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from batch.reports import counts
+from batch.reports import counts, repricing
 from batch.reports.counts import NEEDED, RECORDED, SUMS, Costing
 from batch.reports.keys import OWN_KEYS, ChosenRun, Key
 from batch.run_folder import RunFolder
@@ -64,7 +64,7 @@ class Aggregation:
         """Count the rows of a run."""
         keys = {f"by.{name}": run.key(name) for name in self._by}
         wanted = {**keys, **{f"of.{name}": key for name, key in OWN_KEYS.items()}}
-        names = {*NEEDED, *self._costing.columns}
+        names = {*NEEDED, *self._costing.columns, *repricing.COLUMNS}
         names.update(name for key in wanted.values() if key for name in key.columns)
         held: list[pa.Table] = []
         for rows in _ahead(run, sorted(names)):
@@ -93,7 +93,8 @@ class Aggregation:
         }
         cost, source = self._costing.of(rows, run)
         keys = pa.table({**values, "source": source})
-        self._sums.add(_with(keys, counts.counted(rows, cost)))
+        saved = repricing.saved_by_caches(rows, run, self._costing)
+        self._sums.add(_with(keys, {**counts.counted(rows, cost), "cache_saved_usd": saved}))
         anew = None if self._costing is RECORDED else self._costing
         for parents, lost in counts.lost(rows, run, anew):
             self._sums.add(_with(keys.take(parents), lost))

@@ -15,12 +15,14 @@ SUMS = (
     *(*Totals.__struct_fields__, "reported_cost_usd"),
     *("usage_rows", "priced_answers", "unpriced_usage_rows", "unpriced_tokens", "cacheable_tokens"),
     *("timed_tokens", "timed_seconds", "lost_tokens", "lost_cost_usd", "lost_unpriced"),
+    "cache_saved_usd",
 )
 """What is added up.  Not in usage.parquet: `usage_rows` tell their tokens, `priced_answers` are
 answered rows with a cost, `unpriced_usage_rows` tell their tokens (`unpriced_tokens`) and have no
 cost, `cacheable_tokens` are input of rows that tell what was cached, `timed_*` output and latency of rows
 answered at the first attempt, `lost_*` belong to attempts whose answer is not the row's
-(`lost_unpriced` counts those of them that tell tokens and no cost).
+(`lost_unpriced` counts those of them that tell tokens and no cost), `cache_saved_usd` is what rows would
+have cost more without a cache, as far as prices are known.
 """
 
 NEEDED = (
@@ -39,12 +41,14 @@ TIMES = ("latency_s", "ttft_s")
 class Costing(NamedTuple):
     """Where costs come from: the columns it looks at; cost in USD and its source, row by row of a
     run; where that is not what was recorded, a word on it, and the names that a file has prices of.
+    `anew` computes costs from tokens, at the same prices; without it those of the run's job and lists do.
     """
 
     columns: tuple[str, ...]
     of: Callable[[pa.Table, Plan], tuple[pa.ChunkedArray, pa.ChunkedArray]]
     words: str | None = None
     priced: frozenset[str] = frozenset()
+    anew: Callable[[pa.Table, Plan], pa.Array] | None = None
 
 
 RECORDED = Costing(

@@ -27,8 +27,9 @@ class Numbers(msgspec.Struct, frozen=True, kw_only=True):
     `unbounded_attempts`, of which nothing is known (unconfirmed cost: None when no price is).
     `cost_per_row_usd` is all cost by the answered rows that have a price; `lost_*` is what went
     into attempts whose answer is not the row's; `cache_hit_rate` is the cached share of input where
-    the server tells it; `output_tokens_per_second` is that of a single answer; percentiles are of
-    answered rows, to three digits.
+    the server tells it, `cache_saved_usd` what would have been paid beyond the cost without a cache
+    (None where nothing was cached, or no price is known); `output_tokens_per_second` is that of a
+    single answer; percentiles are of answered rows, to three digits.
     """
 
     rows_ok: int
@@ -53,6 +54,7 @@ class Numbers(msgspec.Struct, frozen=True, kw_only=True):
     reported_cost_usd: float | None
     cost_per_row_usd: float | None
     cache_hit_rate: float | None
+    cache_saved_usd: float | None
     lost_tokens: int
     lost_tokens_share: float | None
     lost_cost_usd: float | None
@@ -183,6 +185,7 @@ def _numbers(
         reported_cost_usd=rounded(sums["reported_cost_usd"]),
         cost_per_row_usd=None if cost is None else rounded(_ratio(cost, count["priced_answers"])),
         cache_hit_rate=_ratio(count["cached_tokens"], count["cacheable_tokens"]),
+        cache_saved_usd=rounded(sums["cache_saved_usd"]),
         lost_tokens=count["lost_tokens"],
         lost_tokens_share=_ratio(count["lost_tokens"], tokens),
         lost_cost_usd=lost_cost,

@@ -47,8 +47,11 @@ def by_file(own: dict[str, Price], name: str) -> Costing:
         source = pc.if_else(pc.equal(found.source, "job"), "file", found.source)
         return _where(_priced(found), found._replace(source=source), _recorded(rows))
 
+    def anew(rows: pa.Table, _: Plan) -> pa.Array:
+        return _costs(rows, lambda names, tier, _, at: quote(names, tier, at)).usd
+
     words = f"anew by {name}, as recorded where that names no price"
-    return Costing(COLUMNS, of, words, frozenset(own))
+    return Costing(COLUMNS, of, words, frozenset(own), anew)
 
 
 def by_lists(own: dict[str, Price], name: str | None) -> Costing:
@@ -68,9 +71,38 @@ def by_lists(own: dict[str, Price], name: str | None) -> Costing:
         ours = pc.fill_null(pc.equal(source, "file"), False)
         return _where(ours, _Costs(usd, source), found)
 
+    def anew(rows: pa.Table, run: Plan) -> pa.Array:
+        usd = _costs(rows, _of_run(run)).usd
+        if of_file is None or of_file.anew is None:
+            return usd
+        return pc.coalesce(of_file.anew(rows, run), usd)
+
     first = "" if name is None else f"{name} and "
     words = f"anew by {first}{price_lists.snapshot()}, for the moment of each request"
-    return Costing(COLUMNS, of, words, frozenset(own))
+    return Costing(COLUMNS, of, words, frozenset(own), anew)
+
+
+def saved_by_caches(rows: pa.Table, run: Plan, costing: Costing) -> pa.Array:
+    """What rows would have cost more had nothing been read from a cache or written to it; null where no
+    token was, or no price is known.
+    """
+    touched = pc.or_(
+        *(
+            pc.greater(pc.fill_null(rows[name], 0), 0)
+            for name in ("cached_tokens", "cache_write_tokens")
+        )
+    ).combine_chunks()
+    nothing = pa.nulls(len(rows), pa.float64())
+    if not pc.any(touched).as_py():
+        return nothing
+    anew = costing.anew or (lambda some, run: _costs(some, _of_run(run)).usd)
+    some = rows.filter(touched)
+    without = some
+    for name in ("cached_tokens", "cache_write_tokens"):
+        at = without.schema.get_field_index(name)
+        without = without.set_column(at, name, pa.nulls(len(some), some.schema.field(at).type))
+    saved = pc.subtract(anew(without, run), anew(some, run))
+    return pc.replace_with_mask(nothing, touched, saved)
 
 
 def _of_run(run: Plan) -> Quoting:

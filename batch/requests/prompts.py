@@ -8,7 +8,7 @@ error, not a hole in the prompt.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -23,29 +23,41 @@ from batch.requests.templates import BadTemplate, Template, Unrenderable
 class Prompt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[prompt]` of a job; `file` holds the user's part, and becomes `user` when the job is read.
 
-    `images` and `audio` are columns, `files_from` the folders whose files rows may name.
+    `shared` is the beginning of the user's part that several rows have in common, such as a document.
+    `images` and `audio` are columns, `files_from` the folders whose files rows may name.  With the
+    `cache` of servers in mind, rows that begin alike wait for the first of them, at most
+    `leader_patience` seconds.
     """
 
     system: str | None = None
+    shared: str | None = None
     user: str | None = None
     file: str | None = None
     images: str | list[str] | None = None
     audio: str | list[str] | None = None
     files_from: list[str] | None = None
+    cache: Literal["auto", "off"] = "auto"
+    leader_patience: Annotated[float, msgspec.Meta(ge=0, le=3_600)] = 10.0
 
 
 class Question(msgspec.Struct, frozen=True, gc=False):
-    """What one row asks: messages, or a whole body of its own, and the API it names, if it does."""
+    """What one row asks: messages, or a whole body of its own, and the API it names, if it does.
+    `shared` is how many characters of the user's text other rows may begin with, too.
+    """
 
     messages: list[dict[str, Any]] | None = None
     body: dict[str, Any] | None = None
     api: str | None = None
     custom_id: str | None = None
+    shared: int = 0
 
 
 class BadRow(ValueError):
     """This row asks nothing that could be sent.  The text says why, without the place."""
 
+
+BETWEEN = "\n\n"
+"""What stands between `shared` and the user's part."""
 
 APIs = Mapping[str, Spoken]
 NO_APIS: APIs = {}
@@ -65,8 +77,10 @@ class Prompter:
     ) -> None:
         """`system_wins` tells that the system's part stands in place of what rows bring as theirs;
         `api` is that of rows which name none, `apis` are those that may be named.  Raises JobError
-        for a template that does not parse.
+        for a template that does not parse, and for `shared` without `user`.
         """
+        if prompt.shared is not None and prompt.user is None:
+            raise JobError("[prompt] shared comes before the user's part: give user, or file, too")
         self._system_wins = system_wins and prompt.system is not None
         self._api = api
         self._apis = apis
@@ -76,8 +90,9 @@ class Prompter:
             for role, source in (("system", prompt.system), ("user", prompt.user))
             if source is not None
         ]
+        self._shared = None if prompt.shared is None else _read("shared", prompt.shared)
         self._has_user = prompt.user is not None
-        self._silent = prompt.user is not None and not prompt.user.strip()
+        self._silent = self._has_user and not f"{prompt.shared or ''}{prompt.user}".strip()
         self._media = Media(_names(prompt.images), _names(prompt.audio), prompt.files_from or ())
         self.reads_files = bool(self._media)
         """Whether a question may take a while: then ask for it in a thread."""
@@ -89,12 +104,12 @@ class Prompter:
 
     def columns(self) -> frozenset[str]:
         """The columns the templates name, and those that pictures and sound come from."""
-        named = (template.named.columns - template.named.words for _, template in self._templates)
+        named = (template.named.columns - template.named.words for template in self._all)
         return self._media.columns.union(*named)
 
     def same_for_all(self, columns: Collection[str]) -> bool:
         """Whether every row with these columns is asked the same, as the templates name none."""
-        named = [template.named for _, template in self._templates]
+        named = [template.named for template in self._all]
         words = frozenset().union(*(each.words for each in named))
         names_one = self.columns() or words.intersection(columns)
         return self._has_user and not names_one and not any(each.whole_row for each in named)
@@ -104,11 +119,25 @@ class Prompter:
         if row.fault is not None:
             raise BadRow(row.fault)
         custom_id = self.custom_id(row.values)
-        if self._has_user:
-            question = Question(messages=self._rendered(row.values), custom_id=custom_id)
-        else:
-            question = self._spoken(row, custom_id)
+        made = self._templated(row.values, custom_id) if self._has_user else None
+        question = made or self._spoken(row, custom_id)
         return self._with_media(question, row) if self.reads_files else question
+
+    @property
+    def _all(self) -> list[Template]:
+        """Every template of the job."""
+        shared = [] if self._shared is None else [self._shared]
+        return [*shared, *(template for _, template in self._templates)]
+
+    def _templated(self, values: dict[str, Any], custom_id: str | None) -> Question:
+        """What the job's templates make of a row."""
+        messages = self._rendered(values)
+        if self._shared is None:
+            head = self._templates[-1][1].head
+            return Question(messages=messages, custom_id=custom_id, shared=head)
+        before = _render("shared", self._shared, values) + BETWEEN
+        messages[-1]["content"] = before + messages[-1]["content"]
+        return Question(messages=messages, custom_id=custom_id, shared=len(before))
 
     def _spoken(self, row: Row, custom_id: str | None) -> Question:
         """A row that brings its own request."""

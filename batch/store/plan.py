@@ -252,6 +252,10 @@ def is_same_run(one: Plan, other: Plan) -> bool:
     return same and counted and identity(one.job) == identity(other.job)
 
 
+PROMPT = ("system", "shared", "user", "images", "audio")
+"""Keys of `[prompt]` that say what is asked."""
+
+
 def identity(job: dict[str, Any], over: Mapping[str, Any] = NOTHING) -> dict[str, Any]:
     """What makes a job this job: a comparable value a part.  That a key was given by a flag (`over`)
     matters where rows may bring bodies of their own.
@@ -266,7 +270,7 @@ def identity(job: dict[str, Any], over: Mapping[str, Any] = NOTHING) -> dict[str
         **{f"{_flag(key)} (by a flag)": value for key, value in flags.items()},
         "request.api": request.pop("api", DEFAULT_API),
         "request.model": request.pop("model", None),
-        **{f"prompt.{key}": prompt.get(key) for key in ("system", "user", "images", "audio")},
+        **{f"prompt.{key}": prompt.get(key) for key in PROMPT},
         **{
             f"request.{key}": value
             for key, value in request.items()

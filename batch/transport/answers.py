@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -47,14 +48,16 @@ class AnswerReader:
         idle_timeout: float,
         room: Callable[[], Awaitable[None]],
         clock: Callable[[], float],
+        begun: Callable[[Request], None] = lambda _: None,
     ) -> None:
         """A stream may be silent for `idle_timeout` seconds; a large answer is read on once there
-        is `room`.
+        is `room`; `begun` hears of requests whose answers have their first token.
         """
         self._scrubber = scrubber
         self._idle_timeout = idle_timeout
         self._large = LargeBodies(room)
         self._clock = clock
+        self._begun = begun
 
     async def read(self, request: Request, exchange: Exchange, began: float) -> dict[str, Any]:
         """What the answer to `request`, sent at `began`, says.  Raises TooLarge, BadAnswer and what
@@ -100,7 +103,8 @@ class AnswerReader:
                 head = piece.lstrip(BLANK)
             if head[:1] in (b"{", b"[", b"<"):
                 return self.whole(request, exchange.status, head + await body.rest())
-            answer = _StreamedAnswer(APIS[request.api].Fold(request.choices), self._clock)
+            begun = partial(self._begun, request)
+            answer = _StreamedAnswer(APIS[request.api].Fold(request.choices), self._clock, begun)
             try:
                 await self._follow(answer, head, body, exchange)
             except (aiohttp.ClientError, TimeoutError, OSError):
@@ -151,10 +155,16 @@ class AnswerReader:
 class _StreamedAnswer:
     """The events of one stream, folded into its answer."""
 
-    def __init__(self, fold: Fold, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        fold: Fold,
+        clock: Callable[[], float],
+        begun: Callable[[], None] = lambda: None,
+    ) -> None:
         self.fold = fold
         self.first_token: float | None = None
         self._clock = clock
+        self._begun = begun
         self._reader = EventReader()
 
     def feed(self, piece: bytes) -> bool:
@@ -163,6 +173,7 @@ class _StreamedAnswer:
         self._add(events)
         if self.first_token is None and self.fold.started:
             self.first_token = self._clock()
+            self._begun()
         return bool(events)
 
     def close(self) -> None:

@@ -43,12 +43,15 @@ class Hooks(NamedTuple):
 
     `before_sending` is called once for all requests that leave together.  Where it raises a BatchError
     they do not leave, and `send` raises it.  A large answer is read on once there is `room`.  `say`
-    takes a line for a person.
+    takes a line for a person.  `marked` gives the body of a request with marks for the server's prompt
+    cache; `begun` hears of requests whose answers come as streams and have begun.
     """
 
     before_sending: Callable[[], None] = lambda: None
     room: Callable[[], Awaitable[None]] = _at_once
     say: Callable[[str], None] = lambda _: None
+    marked: Callable[[Request], bytes] = lambda request: request.body
+    begun: Callable[[Request], None] = lambda _: None
 
 
 class _Place(NamedTuple):
@@ -84,9 +87,9 @@ class Client:
         self._looking = asyncio.Lock()
         self._is_new = True  # nothing has been answered yet
         self._local = endpoint.local
-        self._takes_stream_options = True
+        self._takes_stream_options = self._takes_cache_marks = True
         self._answers = AnswerReader(
-            Scrubber(target.secrets), endpoint.idle_timeout, hooks.room, clock
+            Scrubber(target.secrets), endpoint.idle_timeout, hooks.room, clock, hooks.begun
         )
         self._clock = clock
         self._session: aiohttp.ClientSession
@@ -132,6 +135,10 @@ class Client:
         """The endpoint has refused them."""
         self._takes_stream_options = False
 
+    def leave_out_cache_marks(self) -> None:
+        """The endpoint has refused them."""
+        self._takes_cache_marks = False
+
     def oldest(self) -> float:
         """Seconds since the oldest request that is under way was sent; 0 where there is none."""
         posters = (poster for place in self._places for poster in place.posters.values())
@@ -175,9 +182,11 @@ class Client:
         started, began = time.time(), self._clock()
         status: int | None = None
         again = f"-{request.again}" if request.again else ""
+        body = self._hooks.marked(request) if self._takes_cache_marks else request.body
+        marked = body is not request.body
+        again += "-marked" if marked else ""
         key = f"{self._keys}-{request.row}-{request.hash[:16]}{again}"
         try:
-            body = request.body
             if self._endpoint.model is not None:
                 body = with_model(body, self._endpoint.model)
             with await place.posters[request.api].post(body, key) as exchange:
@@ -201,6 +210,7 @@ class Client:
             latency_s=self._clock() - began,
             status=status,
             without_key=self._without_key,
+            marked=marked,
             **answered,
         )
 

@@ -346,3 +346,14 @@ def test_an_endpoint_with_a_name_of_its_own_for_the_model_is_priced_by_that(own,
     quoted = pricer.quote(("whatever", "m"), None, NOON)
     used = Usage(1_000_000, output_tokens=0)
     assert (quoted and quoted.cost(used, NOON)) == expected
+
+
+def test_what_is_written_to_a_cache_has_a_price_of_its_own():
+    price = Price(input=2, output=10, cached_input=0.2, cache_write=2.5)
+    pricer = Pricer({"m": price}, Seller())
+    quote = pricer.quote(("m",), None, 0.0)
+    assert quote is not None
+    assert quote.cost(Usage(1_000_000, 400_000, 500_000, 0), 0.0) == Decimal("1.53")
+    assert pricer.at_most("m", 1_000_000, 0, 0.0) == Decimal("2.5")
+    plain = Pricer({"m": Price(input=2, output=10)}, Seller())
+    assert plain.at_most("m", 1_000_000, 0, 0.0) == Decimal(2)

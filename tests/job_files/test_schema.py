@@ -32,7 +32,7 @@ def keys(tables):
 def test_every_key_is_in_the_schema_with_what_it_means():
     told = {name: kind for name, kind in keys(schema()["properties"]) if "description" in kind}
     rooms = {name: keys for name, keys in spec.KEYS.items() if name}
-    rooms |= {"prices": ("input", "cached_input", "output")}
+    rooms |= {"prices": ("input", "cached_input", "cache_write", "output")}
     own = {f"{table}.{key}" for table, fields in rooms.items() for key in fields}
     assert told.keys() == {*spec.KEYS[""], *own, "request.temperature"}
     assert told.keys() == descriptions().keys()

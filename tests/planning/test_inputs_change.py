@@ -188,6 +188,7 @@ def test_another_question_is_another_job_and_the_key_is_named(api, batchmill, tm
     before = tree(tmp_path / "runs")
     changes = {
         "prompt.system": '"Be long."',
+        "prompt.shared": '"A guide."',
         "prompt.user": '"{{ text }}!"',
         "request.model": '"another"',
         "request.temperature": "1.0",
@@ -222,6 +223,7 @@ def test_how_it_is_asked_may_change(api, batchmill, tmp_path):
         {"limits.concurrency": "1", "limits.requests_per_minute": "100_000", "limit": "10"},
         {"retry.max_attempts": "2", "retry.first_delay": "0.1", "limit": "15"},
         {"request.stream": "true", "limit": "20"},
+        {"prompt.cache": '"off"', "prompt.leader_patience": "3", "limit": "22"},
         {"endpoint.headers.x-team": '"blue"', "endpoint.total_timeout": "60", "limit": "25"},
         {"output.part_rows": "3", "output.response": "true", "tags.customer": '"acme"'},
     ]

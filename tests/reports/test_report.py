@@ -202,6 +202,7 @@ def test_totals_are_those_of_the_rows_and_of_usage_parquet(tmp_path):
         "reported_cost_usd": None,
         "cost_per_row_usd": 0.02,
         "cache_hit_rate": 0.2,
+        "cache_saved_usd": None,
         "lost_tokens": 60,
         "lost_tokens_share": round(60 / 660, 12),
         "lost_cost_usd": 0.01,

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batch.apis import APIS
+from batch.apis import APIS, Parameters, build
 from batch.errors import JobError
 from batch.model import Row, Unreadable
 from batch.requests.prompts import BadRow, Prompt, Prompter, Question
@@ -186,3 +186,52 @@ def test_names_and_text_alone_say_what_jinja_says(template, values):
 def test_a_column_may_have_the_name_of_something_in_jinja(template):
     values = {"a": "x", "range": "y", "dict": "z"}
     assert ask(values, user=template).messages == [said("y" if "range" in template else "xz")]
+
+
+DOCUMENT = {"doc": "All of it.", "n": 7}
+
+
+@pytest.mark.parametrize("api", APIS)
+def test_what_rows_share_is_the_beginning_of_the_same_text(api):
+    parameters = Parameters(api, "m")
+    apart = ask(DOCUMENT, shared="{{ doc }}", user="Question {{ n }}")
+    together = ask(DOCUMENT, user="{{ doc }}\n\nQuestion {{ n }}")
+    one, other = build(apart, parameters, 0), build(together, parameters, 0)
+    assert apart.messages == together.messages == [said("All of it.\n\nQuestion 7")]
+    assert (one.body, one.hash) == (other.body, other.hash)
+    assert one.shared == len("All of it.\n\n")
+
+
+@pytest.mark.parametrize(
+    ("user", "head"),
+    [
+        ("Is this good? {{ doc }}", "Is this good? "),
+        ("{{ doc }}?", ""),
+        ("{% if n %}a{% endif %}", ""),
+        ("Yes, {# no #}or no: {% for i in [1] %}{{ i }}{% endfor %}", "Yes, or no: "),
+        ("All of it", "All of it"),
+    ],
+)
+def test_without_it_rows_share_how_their_template_begins(user, head):
+    asked = ask(DOCUMENT, user=user)
+    assert asked.messages is not None
+    text = asked.messages[0]["content"]
+    assert text[: asked.shared] == head
+
+
+def test_columns_of_what_rows_share_are_known():
+    prompter = Prompter(Prompt(shared="{{ doc }}", user="Why?"))
+    assert prompter.columns() == {"doc"}
+    assert not prompter.same_for_all(["doc"])
+    assert Prompter(Prompt(shared="x", user="Why?")).same_for_all(["doc"])
+
+
+def test_what_rows_share_comes_before_a_part_of_the_users():
+    with pytest.raises(JobError, match="user"):
+        Prompter(Prompt(shared="{{ doc }}"))
+    assert "'doc'" in refusal({"n": 1}, shared="{{ doc }}", user="Why?")
+
+
+def test_rows_with_their_own_messages_share_nothing():
+    own = [said("a"), said("b", "assistant"), said("c")]
+    assert ask({"messages": own}).shared == 0

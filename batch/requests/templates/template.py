@@ -52,7 +52,8 @@ class Template:
     def __init__(self, source: str) -> None:
         """Raises BadTemplate."""
         self.source = source
-        self.named, self._compiled, self._parts = _read(source)
+        self.named, self._compiled, self._parts, self.head = _read(source)
+        """`head` is how many characters every text of it begins with."""
         self._root = self._compiled.root_render_func
 
     def render(self, values: dict[str, Any]) -> str:
@@ -112,14 +113,14 @@ class Template:
         return line
 
 
-def _read(source: str) -> tuple[Named, Compiled, list[tuple[str, str | None]] | None]:
+def _read(source: str) -> tuple[Named, Compiled, list[tuple[str, str | None]] | None, int]:
     sandbox = Sandbox()
     try:
         source.encode()
         parsed = sandbox.parse(source)
         _check_filters(parsed, sandbox)
         named = names.named(parsed, GLOBALS)
-        parts = _parts(parsed)
+        parts, head = _parts(parsed), _head(parsed)
         compiled = sandbox.from_string(parsed, globals=GLOBALS)
     except TemplateSyntaxError as error:
         odd = names.odd(source)
@@ -128,7 +129,7 @@ def _read(source: str) -> tuple[Named, Compiled, list[tuple[str, str | None]] | 
     except UNCOMPILED as error:
         raise BadTemplate(f"the template is too much for its language: {_reason(error)}") from None
     compiled.globals = dict(compiled.globals)  # copied for each row: 7 us as a ChainMap
-    return named, compiled, parts
+    return named, compiled, parts, head
 
 
 def _check_filters(parsed: nodes.Template, sandbox: Sandbox) -> None:
@@ -155,6 +156,17 @@ def _parts(parsed: nodes.Template) -> list[tuple[str, str | None]] | None:
             else:
                 return None
     return parts
+
+
+def _head(parsed: nodes.Template) -> int:
+    """How many characters stand before all that depends on a row."""
+    length = 0
+    for node in parsed.body:
+        for part in node.nodes if isinstance(node, nodes.Output) else [node]:
+            if not isinstance(part, nodes.TemplateData):
+                return length
+            length += len(part.data)
+    return length
 
 
 def _reason(error: BaseException) -> str:

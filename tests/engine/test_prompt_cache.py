@@ -1,0 +1,371 @@
+"""Rows with one beginning: the first writes it to the server's cache, the others read it there."""
+
+from __future__ import annotations
+
+import json
+import random
+
+import pytest
+
+from batch import runner, spec
+from tests import virtual
+from tests.fake_api import FakeAPI, Step
+from tests.fake_cache import FakeCache
+from tests.reading import completions, rows, until
+
+DOCUMENTS, QUESTIONS = 120, 5
+LATENCY = 2.0
+
+
+def document(number: int, size: int = 6_000) -> str:
+    return (f"Document {number:05d} says this and that. " * (size // 35 + 1))[:size]
+
+
+def written(path, documents=DOCUMENTS, *, questions=QUESTIONS, shuffled=False, size=6_000):
+    lines = [
+        {"doc": document(number, size), "question": f"number {number} question {asked}"}
+        for number in range(documents)
+        for asked in range(questions)
+    ]
+    if shuffled:
+        random.Random(5).shuffle(lines)
+    path.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    return str(path)
+
+
+SHARED = {"shared": "{{ doc }}", "user": "{{ question }}"}
+SYSTEM = {"system": "{{ doc }}", "user": "{{ question }}"}
+
+
+PRICE = {"input": 2, "cached_input": 0.2, "cache_write": 2.5, "output": 2}
+
+
+class Server(FakeAPI):
+    """One that holds what it has read."""
+
+    def __init__(self, cache: FakeCache | None = None) -> None:
+        super().__init__(in_a_thread=False)
+        self.cache = cache or FakeCache()
+        self.latency = LATENCY
+
+
+def job(api, source, prompt, **tables):
+    return spec.check(
+        {
+            "input": source,
+            "prompt": prompt,
+            "request": {"model": "gpt-5.4", **tables.pop("request", {})},
+            "endpoint": {"base_url": api.url, "api_key_env": "", "provider": "openai"},
+            "limits": {"concurrency": 64},
+            "prices": {"gpt-5.6": PRICE, "gpt-5.4": PRICE},
+            **tables,
+        }
+    )
+
+
+def ask(folder, source, prompt, api, *meanwhile, **tables):
+    """Ask all, and return for how long."""
+    terms, around = virtual.how(api, *meanwhile)
+    ended = runner.run(job(api, source, prompt, **tables), folder / "run", terms, around)
+    api.close()
+    assert ended.exit_code == 0
+    return ended.seconds
+
+
+def cost(run):
+    return sum(row["cost_usd"] for row in rows(run))
+
+
+@pytest.mark.parametrize("shuffled", [False, True])
+@pytest.mark.parametrize("prompt", [SHARED, SYSTEM])
+def test_each_document_is_written_once_and_read_by_the_others(tmp_path, prompt, shuffled):
+    source = written(tmp_path / "in.jsonl", shuffled=shuffled)
+    without = Server()
+    before = ask(tmp_path / "off", source, {**prompt, "cache": "off"}, without)
+    api = Server()
+    took = ask(tmp_path / "auto", source, prompt, api)
+    assert (api.cache.writes, api.cache.reads) == (120, 480)
+    assert without.cache.writes > 120
+    assert took <= before * 1.05
+    found = rows(tmp_path / "auto/run")
+    assert sum(row["cached_tokens"] > 0 for row in found) == 480
+    assert completions(tmp_path / "auto/run") == completions(tmp_path / "off/run")
+
+
+def test_of_many_rows_with_one_beginning_one_writes(tmp_path):
+    api = Server()
+    source = written(tmp_path / "in.jsonl", 1, questions=64)
+    assert ask(tmp_path, source, SHARED, api) < 2.5 * LATENCY
+    assert (api.cache.writes, api.cache.reads) == (1, 63)
+
+
+def moments(api, *, of=""):
+    """When requests came, from the first on."""
+    began = api.ledger[0].at
+    return sorted(asked.at - began for asked in api.ledger if of in asked.prompt)
+
+
+def test_what_is_too_short_to_be_cached_is_not_waited_for(tmp_path):
+    source = written(tmp_path / "in.jsonl", 1, questions=64, size=1_200)
+    short, off = Server(), Server()
+    took = ask(tmp_path / "auto", source, SHARED, short)
+    before = ask(tmp_path / "off", source, {**SHARED, "cache": "off"}, off)
+    assert took == pytest.approx(before, abs=0.1)
+    assert moments(short)[-1] == pytest.approx(moments(off)[-1], abs=0.1)
+    assert len(short.ledger) == 64
+
+
+@pytest.mark.parametrize(
+    "tables",
+    [
+        {"prompt": {**SHARED, "cache": "off"}},
+        {"endpoint": {"provider": "cerebras"}},
+        {"endpoint": {}},
+        {"request": {"model": "gpt-4"}},
+        {"request": {"model": "m", "api": "embeddings"}, "prompt": {"user": "{{ doc }}"}},
+    ],
+)
+def test_nobody_waits_where_that_would_not_help(tmp_path, tables):
+    api = Server()
+    source = written(tmp_path / "in.jsonl", 1, questions=8)
+    made = {"request": {"model": "gpt-5.4"}, "prompt": SHARED, **tables}
+    endpoint = {
+        "base_url": api.url,
+        "api_key_env": "",
+        **tables.get("endpoint", {"provider": "openai"}),
+    }
+    how = virtual.how(api)
+    table = {"input": source, **made, "endpoint": endpoint, "dedupe": False}
+    assert runner.run(spec.check(table), tmp_path / "run", *how).exit_code == 0
+    api.close()
+    assert moments(api)[-1] < 0.5
+
+
+def test_where_a_prefix_is_found_out_by_the_second_request_two_lead(tmp_path):
+    api = Server(FakeCache(64, second=True))
+    source = written(tmp_path / "in.jsonl", 10, questions=8)
+    endpoint = {"base_url": api.url, "api_key_env": "", "provider": "deepseek"}
+    ask(tmp_path, source, SHARED, api, endpoint=endpoint, request={"model": "deepseek-chat"})
+    assert (api.cache.writes, api.cache.reads) == (20, 60)
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("api_name", ["chat", "responses"])
+def test_a_leader_that_fails_is_replaced(tmp_path, api_name, streamed):
+    api = Server()
+    api.script = {"question 0": [Step(503, delay=1.0)], "question 1": [Step(400, delay=1.0)]}
+    source = written(tmp_path / "in.jsonl", 1, questions=8)
+    sent = {"model": "gpt-5.4", "api": api_name, "stream": streamed}
+    terms, around = virtual.how(api)
+    runner.run(job(api, source, SHARED, request=sent), tmp_path / "run", terms, around)
+    api.close()
+    assert (api.cache.writes, api.cache.reads) == (1, 6)
+    came = moments(api)
+    assert len(came) == 9
+    assert sum(moment < 3.9 for moment in came) == 3  # leaders, one behind the other
+    assert max(came) < 10.0
+
+
+@pytest.mark.parametrize(
+    "lost",
+    [Step(hang=True), Step(reset=True, delay=3.0), Step(500, delay=3.0)],
+    ids=["hangs", "reset", "fails"],
+)
+def test_nobody_waits_longer_than_the_patience(tmp_path, lost):
+    api = Server()
+    api.script = {"question 0": [lost]}
+    source = written(tmp_path / "in.jsonl", 1, questions=30)
+    patient = {**SHARED, "leader_patience": 4}
+    endpoint = {"base_url": api.url, "api_key_env": "", "provider": "openai", "total_timeout": 60}
+    ask(tmp_path, source, patient, api, endpoint=endpoint)
+    others = [
+        asked.at - api.ledger[0].at for asked in api.ledger if "question 0" not in asked.prompt
+    ]
+    assert max(others) <= 4.0 + LATENCY + 0.1 if not lost.hang else max(others) <= 4.1
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "waits"),
+    [("openrouter", "anthropic/claude-sonnet-5", 2.0), ("openai", "gpt-5.4", 7.0)],
+)
+def test_where_a_prefix_can_be_read_when_the_answer_begins_that_is_enough(
+    tmp_path, provider, model, waits
+):
+    api = Server()
+    words = [{"choices": [{"index": 0, "delta": {"content": word}}]} for word in "abcd"]
+    end = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+    used = {
+        "choices": [],
+        "usage": {"prompt_tokens": 9, "completion_tokens": 4, "total_tokens": 13},
+    }
+    slow = Step(events=[*words, end, used, "[DONE]"], delay=1.0, event_delay=1.0)
+    api.script = {"question 0": [slow]}
+    source = written(tmp_path / "in.jsonl", 1, questions=8)
+    endpoint = {"base_url": api.url, "api_key_env": "", "provider": provider}
+    ask(tmp_path, source, SHARED, api, endpoint=endpoint, request={"model": model, "stream": True})
+    came = moments(api)
+    assert len(came) == 8
+    assert came[1:] == pytest.approx([waits] * 7, abs=1.2)
+
+
+def test_other_prefixes_go_on_behind_one_that_hangs(tmp_path):
+    api = Server()
+    api.script = {"number 0 question 0": [Step(hang=True)]}
+    source = written(tmp_path / "in.jsonl", 20)
+    endpoint = {"base_url": api.url, "api_key_env": "", "provider": "openai", "total_timeout": 60}
+    ask(tmp_path, source, SHARED, api, endpoint=endpoint)
+    came = [asked.at - api.ledger[0].at for asked in api.ledger if "number 0 " not in asked.prompt]
+    assert max(came) < 2.5 * LATENCY
+    assert api.cache.writes <= 19 + QUESTIONS
+
+
+def test_more_rows_than_are_held_wait_for_one(tmp_path):
+    api = Server()
+    source = written(tmp_path / "in.jsonl", 1, questions=300, size=150_000)
+    ask(tmp_path, source, SHARED, api)
+    assert (api.cache.writes, api.cache.reads) == (1, 299)
+
+
+@pytest.mark.parametrize("prompt", [SHARED, SYSTEM])
+def test_where_nothing_is_read_nobody_waits_for_long(tmp_path, prompt):
+    api = Server(FakeCache(1_000_000))
+    source = written(tmp_path / "in.jsonl", 200)
+    before = ask(tmp_path / "off", source, {**prompt, "cache": "off"}, Server())
+    assert ask(tmp_path / "auto", source, prompt, api) <= before * 1.05 + LATENCY
+
+
+def test_found_concurrency_is_what_it_is_without(tmp_path):
+    source = written(tmp_path / "in.jsonl", 300)
+    limits = {"concurrency": "auto"}
+    off, api = Server(), Server()
+    before = ask(tmp_path / "off", source, {**SHARED, "cache": "off"}, off, limits=limits)
+    assert ask(tmp_path / "auto", source, SHARED, api, limits=limits) <= before * 1.1
+    assert api.cache.writes == 300
+
+
+def test_rows_with_their_own_messages_wait_for_those_they_have_in_common(tmp_path):
+    api = Server()
+    lines = []
+    for number in range(90):
+        said = [
+            {"role": "system", "content": document(number % 3)},
+            {"role": "user", "content": document(number % 9, 5_000)},
+            {"role": "assistant", "content": "I see."},
+            {"role": "user", "content": f"question {number}"},
+        ]
+        lines.append(json.dumps({"messages": said}) + "\n")
+    (tmp_path / "in.jsonl").write_text("".join(lines))
+    ask(tmp_path, str(tmp_path / "in.jsonl"), {}, api)
+    assert api.cache.writes == 3
+    assert api.cache.reads == 87
+    whole = 9 * (6_000 + 5_000) // 4
+    assert api.cache.written_tokens < whole
+
+
+NEW = {"model": "gpt-5.6"}
+
+
+@pytest.mark.parametrize("shuffled", [False, True])
+@pytest.mark.parametrize(
+    ("prompt", "api_name"), [(SHARED, "chat"), (SYSTEM, "chat"), (SHARED, "responses")]
+)
+def test_a_cache_that_writes_all_is_told_where_the_beginning_ends(
+    tmp_path, prompt, api_name, shuffled
+):
+    source, sent = written(tmp_path / "in.jsonl", shuffled=shuffled), {**NEW, "api": api_name}
+    without = Server(FakeCache(breakpoints=True))
+    off = {**prompt, "cache": "off"}
+    before = ask(tmp_path / "off", source, off, without, request=sent)
+    api = Server(FakeCache(breakpoints=True))
+    took = ask(tmp_path / "auto", source, prompt, api, request=sent)
+    assert (without.cache.writes, without.cache.reads) == (600, 0)
+    assert (api.cache.writes, api.cache.reads) == (120, 480)
+    assert took <= before * 1.05
+    assert api.cache.cost(1.0) < 0.35 * without.cache.cost(1.0)
+    assert cost(tmp_path / "auto/run") < 0.5 * cost(tmp_path / "off/run")
+    assert {(row["row"], row["request_hash"]) for row in rows(tmp_path / "auto/run")} == {
+        (row["row"], row["request_hash"]) for row in rows(tmp_path / "off/run")
+    }
+
+
+def test_what_shares_nothing_is_not_written(tmp_path):
+    api = Server(FakeCache(breakpoints=True))
+    source = written(tmp_path / "in.jsonl", 30, questions=1)
+    ask(tmp_path, source, {"user": "{{ doc }}{{ question }}"}, api, request=NEW)
+    assert (api.cache.writes, api.cache.reads) == (0, 0)
+
+
+class Refusing(Server):
+    """One that takes no request with a field of this name, wherever it stands."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+
+    def _refusal(self, asked):
+        if self.name not in json.dumps(asked.body):
+            return super()._refusal(asked)
+        words = f"Unknown parameter: 'messages[0].content[0].{self.name}'."
+        return Step(400, body={"error": {"message": words, "code": "unknown_parameter"}})
+
+
+@pytest.mark.parametrize("field", ["prompt_cache_options", "prompt_cache_breakpoint"])
+def test_marks_go_to_no_server_that_has_refused_them(tmp_path, field):
+    api = Refusing(field)
+    source = written(tmp_path / "in.jsonl", 30)
+    ask(tmp_path, source, SHARED, api, request=NEW)
+    marked = ["prompt_cache" in json.dumps(seen.body) for seen in api.ledger]
+    assert 1 <= sum(marked) <= 64
+    assert not any(marked[64:])
+    keys = {seen.headers["idempotency-key"] for seen in api.ledger}
+    assert len(keys) == len(api.ledger) == 150 + sum(marked)
+    assert {row["status"] for row in rows(tmp_path / "run")} == {"ok"}
+
+
+def test_rows_that_mark_their_requests_themselves_are_left_alone(tmp_path):
+    api = Server()
+    block = {"type": "text", "text": document(1), "cache_control": {"type": "ephemeral"}}
+    lines = [
+        json.dumps(
+            {"messages": [{"role": "user", "content": [block, {"type": "text", "text": f"{n}"}]}]}
+        )
+        for n in range(5)
+    ]
+    (tmp_path / "in.jsonl").write_text("\n".join(lines))
+    ask(tmp_path, str(tmp_path / "in.jsonl"), {}, api, request=NEW)
+    assert not any("prompt_cache" in json.dumps(seen.body) for seen in api.ledger)
+
+
+@pytest.mark.second_lane
+def test_after_kills_a_document_is_written_once_more_at_most(start, batchmill, tmp_path):
+    api = FakeAPI()
+    api.cache, api.latency = FakeCache(), 0.05
+    source = written(tmp_path / "in.jsonl", 40)
+    tables = {
+        "input": source,
+        "prompt": SHARED,
+        "request": {"model": "gpt-5.4"},
+        "endpoint": {"base_url": api.url, "api_key_env": "", "provider": "openai"},
+        "limits": {"concurrency": 8},
+    }
+    lines = [f"{name} = {json.dumps(value)}" for name, value in flat(tables)]
+    (tmp_path / "ask.toml").write_text("\n".join(lines))
+    for _ in range(3):
+        before = len(api.ledger)
+        process = start("run", "ask.toml")
+        until(lambda before=before: len(api.ledger) >= before + 30, process)
+        process.kill()
+        process.wait()
+    assert batchmill("run", "ask.toml").exit_code == 0
+    api.close()
+    assert {row["status"] for row in rows(tmp_path / "runs/ask")} == {"ok"}
+    assert api.cache.writes <= 40 + 3 * 8
+
+
+def flat(tables, before=""):
+    """The keys of tables within tables, dotted."""
+    for name, value in tables.items():
+        if isinstance(value, dict):
+            yield from flat(value, f"{before}{name}.")
+        else:
+            yield f"{before}{name}", value
