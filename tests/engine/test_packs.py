@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,7 +33,7 @@ class Made(NamedTuple):
     rows: list[dict[str, Any]]
 
 
-def run(api: FakeAPI, folder: Path, prompts: list[str], **more: Any) -> Made:
+def run(api: FakeAPI, folder: Path, prompts: list[str], *meanwhile: Any, **more: Any) -> Made:
     """A run of embeddings whose time is its own; `more` are keys of [limits], or tables."""
     limits = {key: more.pop(key) for key in [*more] if key in LIMITS}
     request = more.pop("request", {})
@@ -48,7 +50,7 @@ def run(api: FakeAPI, folder: Path, prompts: list[str], **more: Any) -> Made:
             **more,
         }
     )
-    ended = runner.run(job, folder / "run", *virtual.how(api))
+    ended = runner.run(job, folder / "run", *virtual.how(api, *meanwhile))
     return Made(ended, rows(folder / "run"))
 
 
@@ -250,6 +252,71 @@ def test_the_cap_is_used_up_by_smaller_packs_before_the_run_stops(api, tmp_path)
 
 
 def test_rows_that_ask_for_something_else_go_in_other_company(api, tmp_path):
-    prompts = texts(60)
-    made = run(api, tmp_path, prompts)
+    inputs: list[Any] = [*texts(40)]
+    inputs[7] = ["several", "words"]
+    wanted = [8 if number < 20 else 4 for number in range(40)]
+    lines = []
+    for number, text in enumerate(inputs):
+        body = {"model": "m", "input": text, "dimensions": wanted[number]}
+        line = {"custom_id": str(number), "method": "POST", "url": "/v1/embeddings", "body": body}
+        lines.append(json.dumps(line) + "\n")
+    path = tmp_path / "lines.jsonl"
+    path.write_text("".join(lines))
+    made = run(api, tmp_path, [], input=str(path), prompt={})
+    assert [row["status"] for row in made.rows] == ["ok"] * 40
+    for each in api.ledger:
+        assert each.texts == ("several", "words") or "several" not in each.texts
+        asked_for = {wanted[inputs.index(text)] for text in each.texts if text in inputs}
+        assert asked_for <= {(each.body or {})["dimensions"]}
+    assert len(api.ledger) < 8
+
+
+def test_a_kept_answer_is_the_rows_own_and_says_its_own_share(api, tmp_path):
+    prompts = texts(20)
+    made = run(api, tmp_path, prompts, output={"response": True})
     check(api, made, prompts)
+    for row, prompt in zip(made.rows, prompts, strict=True):
+        answer = json.loads(row["response_json"])
+        (item,) = answer["data"]
+        assert (item["index"], item["embedding"]) == (0, embedding_of(prompt))
+        assert answer["usage"]["prompt_tokens"] == row["input_tokens"]
+
+
+def test_a_row_is_the_same_question_alone_and_in_company(api, tmp_path):
+    prompts = texts(30)
+    alone = run(api, tmp_path / "alone", prompts, inputs_per_request=1)
+    together = run(api, tmp_path / "together", prompts)
+    hashes = [[row["request_hash"] for row in made.rows] for made in (alone, together)]
+    assert hashes[0] == hashes[1]
+
+
+def test_a_job_that_is_wrong_stops_after_a_few_refusals(api, tmp_path):
+    api.always = Step(400, body={"error": {"message": "no such parameter"}})
+    made = run(api, tmp_path, texts(5000), concurrency=8)
+    assert made.ended.exit_code != 0 and made.ended.stopped is not None
+    assert len(api.ledger) <= 60
+    assert made.rows == []
+
+
+def test_several_servers_share_the_packs(api, tmp_path):
+    other = FakeAPI(in_a_thread=False)
+    other.latency = 0.2
+    other.embedder.most = 32
+
+    async def serve() -> None:
+        async with other.serving():
+            await asyncio.Event().wait()
+
+    prompts = texts(1000)
+    made = run(
+        api,
+        tmp_path,
+        prompts,
+        serve,
+        endpoint={"base_url": [api.url, other.url], "api_key_env": ""},
+        inputs_per_request=64,
+    )
+    other.close()
+    assert [row["embedding"] for row in made.rows] == [embedding_of(prompt) for prompt in prompts]
+    assert api.ledger and other.ledger
+    assert len(api.ledger) + len(other.ledger) < 100
