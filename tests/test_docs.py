@@ -155,7 +155,7 @@ def test_every_key_that_is_named_with_its_table_is_there():
 
 
 def test_every_column_is_documented_and_there():
-    own = {column.name for column in (*columns.COLUMNS, columns.EMBEDDING, columns.REQUEST_JSON)}
+    own = {column.name for column in (*columns.COLUMNS, *columns.OF_APIS, columns.REQUEST_JSON)}
     agree("columns", first_cells("column"), own | {columns.PARSED, jsonl.EXTRA.name})
 
 

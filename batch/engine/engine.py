@@ -310,6 +310,7 @@ class Engine:
             self._stopped = reason
         self._judge.stop()
         self._feed.stop()
+        self._packs.close()
         self._sender.close()
 
     def _cut_short(self) -> None:

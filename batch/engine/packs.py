@@ -67,6 +67,7 @@ class Packs:
         self._limits: dict[int, PackLimit] = {}
         self._bytes = self._answers = 0  # of the texts under way, and of what is to come
         self._room = asyncio.Event()
+        self._is_open = True
         self._affordable = IN_FLIGHT  # bytes of a pack, by what rates and cap allow
 
     def takes(self, task: Task, request: Request) -> bool:
@@ -74,10 +75,15 @@ class Packs:
         return request.api == packs.API and self._most != 1 and task.bound != 1
 
     async def room(self) -> None:
-        """Return when a whole pack more may be under way, or none may."""
-        while self._bytes > IN_FLIGHT - BODY or self._answers >= ANSWERS:
+        """Return when a whole pack more may be under way, or none leaves any more."""
+        while self._is_open and (self._bytes > IN_FLIGHT - BODY or self._answers >= ANSWERS):
             self._room.clear()
             await self._room.wait()
+
+    def close(self) -> None:
+        """No pack leaves any more."""
+        self._is_open = False
+        self._room.set()
 
     def settled(self, pack: Task) -> None:
         """What a pack said is stored, or it does not leave."""

@@ -12,6 +12,7 @@ which asks for other dimensions.
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
 import sys
 import tempfile
@@ -87,22 +88,20 @@ def asked(folder: Path, url: str, count: int, *flags: str, mixed: bool = False) 
         flags = ("--api", "embeddings", *flags)
     if not mixed:
         flags = ("-p", "{{ text }}", *flags)
-    began = time.monotonic()
+    began, spent = time.monotonic(), _cpu()
     with subprocess.Popen([*map(str, command), *flags], cwd=ROOT, text=True) as process:
         pin(process, 0)
         memory = peak(process)
         used = process.returncode
     seconds = time.monotonic() - began
     assert used == 0, used
-    import resource
-
-    now = resource.getrusage(resource.RUSAGE_CHILDREN)
-    total = now.ru_utime + now.ru_stime
-    cpu, _spent[0] = total - _spent[0], total
-    return Took(seconds, cpu, memory)
+    return Took(seconds, _cpu() - spent, memory)
 
 
-_spent = [0.0]
+def _cpu() -> float:
+    """Seconds of the CPU that processes took which have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def row(number: int, mixed: bool) -> dict[str, Any]:
