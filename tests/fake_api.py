@@ -535,7 +535,7 @@ class FakeAPI:
         if asked.texts:  # each of them as if it had been asked about alone
             tokens = sum(_words(text) + 3 for text in asked.texts)
         said = _Said.of(asked, step, tokens, self.embedder)
-        if self.cache is not None and said.usage is not None:
+        if self.cache is not None and said.usage is not None and not asked.texts:
             used = self.cache.asked(asked.n, asked.body, self._loop.time())
             said = replace(said, usage=_cached(said.usage, *used))
         if asked.body.get("stream") and shape.stream is not None:

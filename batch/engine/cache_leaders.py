@@ -62,7 +62,7 @@ class CacheLeaders(Generic[Item]):
         cache = self._cache(request)
         if cache is None or not self.helps:
             return None
-        found = prefixes.shared(request, cache.least_bytes)
+        found = prefixes.shared(request, cache.least_bytes, marked=cache.mark is not None)
         row = request.row
         if found and now - self._since.get(row, now) < self._patience:
             for each in found:

@@ -44,10 +44,10 @@ MOST_SHARED = 4
 """Beginnings of a prompt that are told."""
 
 
-def shared(request: Request, least: int) -> tuple[bytes, ...]:
+def shared(request: Request, least: int, *, marked: bool = False) -> tuple[bytes, ...]:
     """The hashes of the beginnings of a prompt that other rows may have, too, the shortest first: its
     messages but for the last, and of that what the job's templates have in common; each of at least
-    `least` bytes of text.
+    `least` bytes of text.  Of those that have to be `marked`, the ones that can be.
     """
     if len(request.body) < least or not request.cap_key:  # no token is put out: nothing is cached
         return ()
@@ -67,7 +67,8 @@ def shared(request: Request, least: int) -> tuple[bytes, ...]:
         for text in _texts(content):
             begins.update(raw := _bytes(text))
             size += len(raw)
-        if size >= least and len(found) < MOST_SHARED - 1:
+        can_be = not marked or role in ("system", "developer")
+        if size >= least and can_be and len(found) < MOST_SHARED - 1:
             found.append(begins.digest())
     head = _bytes(_first_text(last[1])[: request.shared])
     if head and size + len(head) >= least:
@@ -88,7 +89,7 @@ def _said(body: _Body) -> list[tuple[str, Any]]:
         else (str(each.get("role")), each.get("content"))
         for each in items
     ]
-    return said if body.instructions is None else [("system", body.instructions), *said]
+    return said if body.instructions is None else [("instructions", body.instructions), *said]
 
 
 class Prefixes:

@@ -182,6 +182,18 @@ def test_beginnings_are_long_and_what_rows_may_have_in_common(api, body, head, c
     assert len(shared(asked, 800)) == count
 
 
+@pytest.mark.parametrize(
+    ("api", "body", "count"),
+    [
+        ("chat", chat(("system", LONG), ("user", "x"), ("assistant", "y"), ("user", "z")), 1),
+        ("chat", chat(("user", LONG), ("assistant", "y"), ("user", "z")), 0),
+        ("responses", json.dumps({"instructions": LONG, "input": "x"}).encode(), 0),
+    ],
+)
+def test_nobody_waits_for_a_beginning_that_no_mark_can_end(api, body, count):
+    assert len(shared(Request(0, None, api, "m", body, ""), 800, marked=True)) == count
+
+
 def test_beginnings_differ_by_all_that_a_cache_goes_by():
     bodies = [
         chat(("system", LONG), ("user", "x")),
