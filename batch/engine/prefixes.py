@@ -6,9 +6,9 @@ prompt others may have in common with it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from hashlib import blake2b
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -45,9 +45,21 @@ MOST_SHARED = 4
 
 
 def shared(request: Request, least: int, *, marked: bool = False) -> tuple[bytes, ...]:
-    """The hashes of the beginnings of a prompt that other rows may have, too, the shortest first: its
-    messages but for the last, and of that what the job's templates have in common; each of at least
-    `least` bytes of text.  Of those that have to be `marked`, the ones that can be.
+    """The hashes of the `beginnings` of a prompt."""
+    return tuple([each.digest for each in beginnings(request, least, marked=marked)])
+
+
+class Beginning(NamedTuple):
+    """How a prompt begins: the hash of that, and its bytes of text."""
+
+    digest: bytes
+    size: int
+
+
+def beginnings(request: Request, least: int, *, marked: bool = False) -> Sequence[Beginning]:
+    """How a prompt begins, as far as other rows may begin so, too, the shortest first: its messages but
+    for the last, and of that what the job's templates have in common; each of at least `least` bytes of
+    text.  Of those that have to be `marked`, the ones that can be.
     """
     if len(request.body) < least or not request.cap_key:  # no token is put out: nothing is cached
         return ()
@@ -61,7 +73,7 @@ def shared(request: Request, least: int, *, marked: bool = False) -> tuple[bytes
     begins = blake2b(f"{request.api}\0{request.model}".encode(), digest_size=HASH_BYTES)
     begins.update(body.tools)
     size = 0
-    found: list[bytes] = []
+    found: list[Beginning] = []
     for role, content in earlier:
         begins.update(b"\0%b\0" % role.encode())
         for text in _texts(content):
@@ -69,12 +81,12 @@ def shared(request: Request, least: int, *, marked: bool = False) -> tuple[bytes
             size += len(raw)
         can_be = not marked or role in ("system", "developer")
         if size >= least and can_be and len(found) < MOST_SHARED - 1:
-            found.append(begins.digest())
+            found.append(Beginning(begins.digest(), size))
     head = _bytes(_first_text(last[1])[: request.shared])
     if head and size + len(head) >= least:
         begins.update(b"\0%b\0%b" % (last[0].encode(), head))
-        found.append(begins.digest())
-    return tuple(found)
+        found.append(Beginning(begins.digest(), size + len(head)))
+    return found
 
 
 def _said(body: _Body) -> list[tuple[str, Any]]:

@@ -20,9 +20,9 @@ from batch.engine.duplicates import Dedupe
 from batch.limits.limits import Limits
 from batch.model import Request, Usage
 from batch.outcome import TRANSIENT
-from batch.planning import begun, savings, slots, sources
+from batch.planning import begun, open_run, savings, slots, sources
 from batch.planning.prepare import Prepared, prepare
-from batch.planning.savings import Repeats, Saving
+from batch.planning.savings import Beginnings, Repeats, Saving
 from batch.planning.terms import Terms
 from batch.requests.prompts import BadRow
 from batch.run_folder import RunFolder
@@ -100,7 +100,8 @@ def of(job: Job, terms: Terms) -> Estimate:
     """
     with ExitStack() as stack:
         prepared = prepare(job, terms, stack)
-        found = _Reading(_done(prepared), prepared.asked.dedupe)
+        beginnings = Beginnings(open_run.caches(prepared))
+        found = _Reading(_done(prepared), prepared.asked.dedupe, beginnings)
         for row, request in prepared.requests():
             found.take(row.index, request)
         if not found.rows:
@@ -128,7 +129,7 @@ def _made(prepared: Prepared, found: _Reading) -> Estimate:
         seconds_most=most,
         different=None if different is None else str(different),
         notices=sources.notices(prepared.source),
-        savings=savings.of(prepared, total, found.forecaster, found.repeats),
+        savings=savings.of(prepared, total, found.forecaster, found.repeats, found.beginnings),
     )
 
 
@@ -170,11 +171,12 @@ def _done(prepared: Prepared) -> Iterator[Done]:
 class _Reading:
     """Rows of the input beside those of the run, both in order."""
 
-    def __init__(self, done: Iterator[Done], dedupe: Dedupe) -> None:
+    def __init__(self, done: Iterator[Done], dedupe: Dedupe, beginnings: Beginnings) -> None:
         count = tokenizer.counter(APIS)
         self.exact = count is not None
         self.forecaster = Forecaster(count)
         self.repeats = Repeats(dedupe, self.forecaster)
+        self.beginnings = beginnings
         self.rows = self.done = self.bad_rows = self.learnt = 0
         self._done = done
         self._next = next(done, None)
@@ -192,6 +194,7 @@ class _Reading:
             self.bad_rows += 1
         elif not self.repeats.shares(request):
             self.forecaster.add(request)
+            self.beginnings.add(request)
         if known is not None and isinstance(request, Request) and known.teaches(request):
             self._learn(request, known)
 

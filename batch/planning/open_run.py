@@ -84,16 +84,16 @@ def prompt_cache(prepared: Prepared, feed: Feed, clock: Callable[[], float]) -> 
     several endpoints are asked, each of which has a cache of its own.
     """
     cache_of = caches(prepared)
-    if cache_of is None:
+    if cache_of is None or prepared.asked.prompt.cache == "off":
         return None
     leaders: CacheLeaders[Waiting] = CacheLeaders(cache_of, prepared.asked.prompt.leader_patience)
     return PromptCache(leaders, feed, clock)
 
 
 def caches(prepared: Prepared) -> Callable[[str | None], Cache | None] | None:
-    """What the endpoint's cache is like for a model; None where it is none of the run's affair."""
+    """What the endpoint's cache is like for a model; None where there are several endpoints."""
     asked = prepared.asked
-    if asked.prompt.cache == "off" or asked.is_pooled:
+    if asked.is_pooled:
         return None
     provider, url, called = prepared.pricer.provider, prepared.base_url, asked.endpoint.model
     return lru_cache(64)(lambda model: prompt_caches.of(url, provider, called or model))

@@ -72,6 +72,11 @@ def _facts(name: str, found: Estimate) -> list[tuple[str, str]]:
 
 def _saving(one: Saving) -> str:
     usd = f"{money(one.usd or 0)}{' of the input' if one.input_only else ''}"
+    if one.kind == "packing":
+        return f"{one.requests:,} requests fewer, as texts share them{'' if one.is_on else f': {one.key}'}"
+    if one.kind == "cache":
+        rows = f"{usd}, as rows with one long beginning read it from the prompt cache"
+        return rows if one.is_on else f"{rows}: {one.key}"
     if one.kind == "flex":
         return f"{one.key} takes {usd} off; answers may come later"
     rows = f"{one.requests:,} rows ask what others ask"

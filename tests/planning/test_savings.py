@@ -63,3 +63,37 @@ def test_the_flex_tier_is_told_where_its_price_is_lower(batchmill, repeated):
     flex_already = (*flags, "--set", "request.service_tier=flex", "--json")
     shown = batchmill("estimate", "in.jsonl", *flex_already, env=env)
     assert [each["kind"] for each in json.loads(shown.stdout)["savings"]] == ["dedupe"]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "is_on"), [("auto", True), (1, False), (50, True)], ids=["auto", "alone", "fifty"]
+)
+def test_texts_that_share_requests_are_told(api, batchmill, tmp_path, inputs, is_on):
+    write(tmp_path / "in.jsonl", texts(100))
+    flags = ("--api", "embeddings", "--set", f"limits.inputs_per_request={inputs}")
+    _, savings = estimate(batchmill, *asking(api), *flags)
+    ((kind, told), saving) = savings.popitem()
+    assert (kind, told) == ("packing", is_on)
+    assert saving["requests"] == 100 - (2 if inputs == 50 else 1)
+
+
+@pytest.mark.parametrize("cache", ["auto", "off"])
+def test_a_long_beginning_is_told_for_all_rows_but_the_first(batchmill, tmp_path, cache):
+    write(tmp_path / "in.jsonl", texts(21))
+    env = {"OPENAI_API_KEY": "sk-1"}
+    flags = ("-m", "gpt-5.4-mini", "-p", "{{ text }}", "-s", "Read this. " * 800)
+    more = ("--max-completion-tokens", "20", "--set", f"prompt.cache={cache}", "--json")
+    found = json.loads(batchmill("estimate", "in.jsonl", *flags, *more, env=env).stdout)
+    (saving,) = [each for each in found["savings"] if each["kind"] == "cache"]
+    assert saving["is_on"] == (cache == "auto")
+    one_row = found["total"]["cost_input_usd"] / 21
+    assert 10 * one_row < saving["usd"] < 20 * one_row
+
+
+def test_a_short_beginning_saves_nothing(batchmill, tmp_path):
+    write(tmp_path / "in.jsonl", texts(21))
+    flags = ("-m", "gpt-5.4-mini", "-p", "{{ text }}", "-s", "Read this.", "--json")
+    found = json.loads(
+        batchmill("estimate", "in.jsonl", *flags, env={"OPENAI_API_KEY": "sk-1"}).stdout
+    )
+    assert "cache" not in [each["kind"] for each in found["savings"]]
