@@ -161,3 +161,17 @@ def test_after_an_outage_what_is_allowed_is_reached_slowly() -> None:
         limits.append(concurrency.limit)
 
     assert list(dict.fromkeys(limits)) == [10, 20, 40]
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_a_time_in_which_rows_waited_for_each_other_tells_nothing(told):
+    concurrency, now = Concurrency(most=64), 0.0
+    for turn in range(12):
+        if turn == 3:  # everything waited for one answer
+            now += 30.0
+            if told:
+                concurrency.starved(0, now)
+        in_flight = concurrency.limit
+        now += 1.0
+        concurrency.answered(in_flight, in_flight, now, in_flight)
+    assert (concurrency.limit == 64) == told
