@@ -107,7 +107,7 @@ def test_a_flag_that_is_no_flag_says_what_to_write(batchmill, command, typed, me
     [
         ("retry", "--shard", "run"),
         ("estimate", "--shard", "run"),
-        ("run", "--workers", "status"),
+        ("run", "--watch", "status"),
         ("show", "--by", "report"),
     ],
 )
