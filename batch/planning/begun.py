@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from batch import columns, readers, spec
+from batch.damage import damaged
 from batch.errors import UsageError
 from batch.readers import Reading
 from batch.run_folder import PLAN, RunFolder
@@ -36,7 +37,12 @@ def layout(run: Path, known: Plan) -> Layout:
     if known.rules == 1:
         carried = columns.by_rules_1(carried)
     keep = known.job.get("keep")
-    reader, chosen = readers.READERS[known.input_format], None if keep is None else frozenset(keep)
+    reader, chosen = (
+        readers.READERS.get(known.input_format),
+        None if keep is None else frozenset(keep),
+    )
+    if reader is None:
+        raise damaged(RunFolder(run).plan, f"input_format: there is no {known.input_format!r}")
     return Layout(
         schema, own, lambda table: reader.carry(table, carried, chosen), plan.chosen(known)
     )

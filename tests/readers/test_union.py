@@ -259,6 +259,7 @@ def test_no_value_is_another_in_the_type_of_both(
 ) -> None:
     # pyarrow makes of these an array that its own validation refuses
     assume(not re.search(r"fixed_size_list<\w+: fixed_size_list<\w+: null", f"{kind} {other}"))
+    assume(not re.search(r"struct<.*dictionary<", f"{kind} {other}"))  # of nulls alone
     united = both(kind, other)
     assert (united is None) == (both(other, kind) is None)
     if united is None:

@@ -205,3 +205,14 @@ def test_a_damaged_run_in_a_folder_is_left_out_as_a_whole_one_is(
     told = batchmill("run", "runs", *asking(damaging.api, "-o", "out"))
     assert told.exit_code == 0, told.stderr
     assert damaging.api.prompts() == {"one": 1}
+
+
+@pytest.mark.parametrize("words", [("status",), ("show",), ("report",), ("verify",)])
+def test_a_format_that_is_none_is_damage(api, batchmill, tmp_path, words):
+    write(tmp_path / "in.jsonl", texts(3))
+    assert batchmill("run", "in.jsonl", *asking(api)).exit_code == 0
+    plan = tmp_path / "runs/in/run.json"
+    plan.write_text(plan.read_text().replace('"jsonl"', '"jsnnl"'))
+    said = batchmill(*words, "runs/in")
+    assert said.exit_code == 5, said.stderr
+    assert "jsnnl" in said.stdout + said.stderr
