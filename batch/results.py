@@ -126,6 +126,31 @@ def invalid(row: int, message: str) -> Result:
     )
 
 
+def given_again(
+    known: Result, row: int, custom_id: str | None, flags: list[str], **told: Any
+) -> Result:
+    """An answer as that of another row, which was not asked for it and costs nothing; `told` is what
+    else is not as it was.
+    """
+    return msgspec.structs.replace(
+        known,
+        row=row,
+        custom_id=custom_id,
+        flags=flags,
+        attempts=0,
+        maybe_billed_attempts=0,
+        attempt_log=None,
+        cost_usd=0.0,
+        cost_source=None,
+        reported_cost_usd=None,
+        unconfirmed_tokens=None,
+        unconfirmed_cost_usd=None,
+        unbounded_attempts=0,
+        reused=True,
+        **told,
+    )
+
+
 def _of(request: Request) -> dict[str, Any]:
     return {
         "row": request.row,

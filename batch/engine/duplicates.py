@@ -12,7 +12,7 @@ from typing import Literal
 
 import msgspec
 
-from batch import apis
+from batch import apis, results
 from batch.columns import DUPLICATE
 from batch.engine.task import Task
 from batch.model import Request, Result
@@ -135,28 +135,18 @@ def shared(known: Result, row: int, custom_id: str | None) -> Result:
     """An answer as that of another row with the same question: it was paid for once, so that what it
     used and cost stands there.
     """
-    return msgspec.structs.replace(
+    return results.given_again(
         known,
-        row=row,
-        custom_id=custom_id,
-        flags=[*(each for each in known.flags if each not in NOT_SHARED), DUPLICATE],
+        row,
+        custom_id,
+        [*(each for each in known.flags if each not in NOT_SHARED), DUPLICATE],
         input_tokens=None,
         cached_tokens=None,
         cache_write_tokens=None,
         output_tokens=None,
         reasoning_tokens=None,
         usage_json=None,
-        attempts=0,
-        maybe_billed_attempts=0,
-        attempt_log=None,
-        cost_usd=0.0,
-        cost_source=None,
-        reported_cost_usd=None,
-        unconfirmed_tokens=None,
-        unconfirmed_cost_usd=None,
-        unbounded_attempts=0,
         latency_s=None,
         ttft_s=None,
         request_id=None,
-        reused=True,
     )

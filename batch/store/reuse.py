@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
-from batch import columns
+from batch import columns, results
 from batch.model import Result, Usage
 from batch.run_folder import RunFolder
 from batch.store import contents, part_results
@@ -80,22 +80,12 @@ class Reuse:
         order, number, place = found
         values = self._part(order, number)[place : place + 1].to_pylist()[0]
         known = columns.result(values)
-        return msgspec.structs.replace(
+        return results.given_again(
             known,
-            row=row,
-            custom_id=custom_id,
-            flags=[flag for flag in known.flags if flag != columns.DUPLICATE],
+            row,
+            custom_id,
+            [flag for flag in known.flags if flag != columns.DUPLICATE],
             **msgspec.structs.asdict(_FREE),
-            attempts=0,
-            maybe_billed_attempts=0,
-            attempt_log=None,
-            cost_usd=0.0,
-            cost_source=None,
-            reported_cost_usd=None,
-            unconfirmed_tokens=None,
-            unconfirmed_cost_usd=None,
-            unbounded_attempts=0,
-            reused=True,
         )
 
     def close(self) -> None:
