@@ -221,7 +221,7 @@ def said(command: tuple[object, ...], folder: Path) -> tuple[int, str]:
     process = program.start(command, folder)
     try:
         output = "".join(process.communicate(timeout=HANG))
-    except BaseException:
+    except BaseException:  # a Ctrl-C of the tester, too, leaves no process behind
         process.kill()
         raise
     return process.returncode, output

@@ -75,7 +75,9 @@ def joined(prepared: Prepared, run: RunFolder, shard: Shard, say: Say, stack: Ex
         )
         layout = begun.layout(run.path, now)
         plan.write(disk, whole, now)
-        budget_file.keep_cap(disk, whole, prepared.cap)
+        if prepared.cap is not None or whole.budgets():
+            with lock.of_budget(whole):  # workers write there, too
+                budget_file.keep_cap(disk, whole, prepared.cap)
     disk.make_folder(run.drafts)
     for path in run.drafts.iterdir():
         disk.remove(path)

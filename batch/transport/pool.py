@@ -141,7 +141,7 @@ class Pool:
         self._open += 1
         try:
             connection = await self._connector.connect(request, [], self._connecting)
-        except BaseException:
+        except BaseException:  # cancelled, too: its place is free again, and it is raised on
             self._open -= 1
             self._wake()
             raise
