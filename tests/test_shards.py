@@ -184,16 +184,19 @@ def test_what_changes_the_whole_run_waits_for_its_workers(at_work, batchmill):
         assert refused.exit_code == 4, (words, refused.stderr)
 
 
-def test_status_tells_of_each_worker(at_work, batchmill):
+def test_status_tells_of_each_worker(at_work, batchmill, tmp_path):
     worker, _ = at_work
+    until((tmp_path / "runs/in/workers/0-of-2.json").exists, worker)
     found = status(batchmill)
+    (told,) = found["workers"]
     assert found["state"] == "running"
-    assert [each["worker"] for each in found["workers"]] in ([], ["0-of-2"])
+    assert (told["worker"], told["state"], told["pid"]) == ("0-of-2", "working", worker.pid)
     worker.kill()
     worker.wait()
-    assert status(batchmill)["state"] == "interrupted"
+    found = status(batchmill)
+    assert (found["state"], found["workers"][0]["state"]) == ("interrupted", "gone")
     shown = batchmill("status", "runs/in", "--workers")
-    assert shown.exit_code == 0
+    assert shown.exit_code == 0 and "0-of-2 gone" in shown.stdout
 
 
 def test_a_worker_says_what_is_its_own_and_how_to_see_the_whole(api, batchmill, tmp_path):
