@@ -23,7 +23,10 @@ def decode(raw: bytes) -> tuple[Any, bool]:
     Byte-order mark and padding are stripped.  NaN, infinity and numbers of absurd length become
     null; a lone surrogate or a broken character U+FFFD.  Duplicate keys: the last one wins.
     """
-    value, repaired, torn = decode_piece(raw)
+    try:
+        return msgspec.json.decode(raw), False  # as nearly always
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        value, repaired, torn = decode_piece(raw)
     if not torn:
         return value, repaired
     try:

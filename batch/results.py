@@ -10,11 +10,12 @@ import msgspec
 
 from batch import lost, tries
 from batch.costs.prices import Pricer
-from batch.model import Attempt, Completion, Request, Result, Sent
+from batch.model import Attempt, Choice, Completion, Request, Result, Sent
 from batch.outcome import MESSAGE_LENGTH, Outcome
 from batch.totals import USAGE_SHARED
 from batch.tries import Try
 
+NO_CHOICE = Choice(0)
 UNREMARKABLE = ("model_differs", USAGE_SHARED)
 
 DATE = re.compile(r"-(?:\d{4}-\d{2}-\d{2}|\d{8}|\d{4})$")
@@ -47,17 +48,19 @@ class Maker(msgspec.Struct, frozen=True):
     def accepted(self, request: Request, done: tuple[Try, ...], completion: Completion) -> Result:
         """The result of a row whose last try was answered."""
         flags = self._flags(request, completion)
-        first = completion.choices[0] if completion.choices else None
+        first = completion.choices[0] if completion.choices else NO_CHOICE
         return Result(
-            **_of(request),
-            **tries.columns(request, done, self.pricer),
+            row=request.row,
+            custom_id=request.custom_id,
+            model=request.model,
+            request_hash=request.hash,
             status="ok",
             flags=flags,
-            completion=first.completion if first else None,
-            reasoning=first.reasoning if first else None,
-            refusal=first.refusal if first else None,
-            tool_calls=first.tool_calls if first else None,
-            finish_reason=first.finish_reason if first else None,
+            completion=first.completion,
+            reasoning=first.reasoning,
+            refusal=first.refusal,
+            tool_calls=first.tool_calls,
+            finish_reason=first.finish_reason,
             choices=completion.choices if len(completion.choices) > 1 else None,
             parsed=completion.parsed,
             embedding=completion.embedding,
@@ -65,6 +68,7 @@ class Maker(msgspec.Struct, frozen=True):
             service_tier=completion.service_tier,
             usage_json=completion.usage_json,
             response_json=_text(done[-1].attempt) if self._keeps(completion, flags) else None,
+            **tries.columns(request, done, self.pricer),
         )
 
     def failed(self, request: Request, done: tuple[Try, ...], error: Error) -> Result:
@@ -106,7 +110,8 @@ class Maker(msgspec.Struct, frozen=True):
 
     def _flags(self, request: Request, completion: Completion) -> list[str]:
         flags, served = completion.flags, completion.served_model
-        if _differs(request.model, served) and served not in self.aliases:
+        differs = served != request.model and _differs(request.model, served)
+        if differs and served not in self.aliases:
             flags = [*flags, "model_differs"]
         if completion.embedding is None and len(completion.choices) < request.choices:
             flags = [*flags, "choices_missing"]
@@ -116,7 +121,9 @@ class Maker(msgspec.Struct, frozen=True):
         """Whether the raw answer is kept: as the job says, and where a vector has no column."""
         if self.response is True or (completion.embedding is not None and not self.holds_vectors):
             return True
-        return self.response == "auto" and (completion.unheld or _remarkable(flags))
+        if self.response != "auto":
+            return False
+        return completion.unheld or (bool(flags) and _remarkable(flags))
 
 
 def invalid(row: int, message: str) -> Result:

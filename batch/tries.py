@@ -85,22 +85,26 @@ def columns(request: Request, tries: tuple[Try, ...], pricer: Pricer) -> dict[st
         requests += done.requests
         if not done.confirmed:
             unconfirmed.append(done)
-    return {
-        **_tokens(tries),
-        **_money(tries),
-        **(_unconfirmed(request, unconfirmed, pricer) if unconfirmed else {}),
+    told = {
         "attempts": len(tries),
-        "requests": None if requests == len(tries) else requests,
         "maybe_billed_attempts": maybe_billed,
-        "attempt_log": [_record(done) for done in tries] if len(tries) > 1 else None,
         "http_status": last.status,
         "latency_s": last.latency_s,
         "ttft_s": last.ttft_s,
         "started_at": last.started_at,
         "finished_at": last.started_at + last.latency_s,
         "endpoint": last.endpoint,
-        "request_id": headers.request_id(last.headers),
+        "request_id": headers.request_id(last.headers) if last.headers else None,
+        **_tokens(tries),
+        **_money(tries),
     }
+    if requests != len(tries):
+        told["requests"] = requests
+    if unconfirmed:
+        told |= _unconfirmed(request, unconfirmed, pricer)
+    if len(tries) > 1:
+        told["attempt_log"] = [_record(done) for done in tries]
+    return told
 
 
 def _reading(attempt: Attempt, judged: Outcome) -> Reading:
@@ -113,8 +117,8 @@ def _reading(attempt: Attempt, judged: Outcome) -> Reading:
 
 def _tokens(tries: tuple[Try, ...]) -> dict[str, int | None]:
     """What all attempts used, as far as it was reported."""
-    added: Usage | None = None
-    for done in tries:
+    added = tries[0].spent.reading.usage
+    for done in tries[1:]:
         added = totals.add(added, done.spent.reading.usage)
     return {} if added is None else msgspec.structs.asdict(added)
 
@@ -142,7 +146,7 @@ def _unconfirmed(request: Request, tries: list[Try], pricer: Pricer) -> dict[str
     """What may have been billed beyond what servers reported, at most: the body's bytes as tokens,
     and all the output that the request allows.  Where it sets no bound there is none.
     """
-    cap = token_bounds.most_output(request)
+    cap = request.output_cap
     if cap is None or not request.body:
         return {"unbounded_attempts": len(tries)}
     most = token_bounds.most_input(request)

@@ -65,10 +65,12 @@ NO_USAGE = Usage()
 
 def of(answer: Any) -> Reading:
     """The usage in an answer of any of our APIs."""
-    if not isinstance(answer, dict) or answer.get("usage") is None:
+    if not isinstance(answer, dict) or (used := answer.get("usage")) is None:
         return NOTHING
+    if isinstance(used, dict) and (told := plain(used)) is not None:  # as most are
+        return told
     model = answer.get("model")
-    return reading(answer["usage"], "gemini" in model if isinstance(model, str) else False)
+    return reading(used, "gemini" in model if isinstance(model, str) else False)
 
 
 def read(usage: Any) -> Usage | None:
@@ -253,7 +255,7 @@ def reported_cost(answer: Any, answered: Mapping[str, str]) -> float | None:
             return said
         if (count := _usd(ticks)) is not None:
             return count / TICKS
-    said = headers.reported_cost(answered)
+    said = headers.reported_cost(answered) if answered else None
     return None if said is None else _usd(said)
 
 

@@ -122,7 +122,7 @@ def build(question: Question, parameters: Parameters, row: int) -> Request:
     Raises BadRow when nobody names a model (the server would choose one, and its price) or the API
     is none of ours, or not the one that a flag names.
     """
-    name = _api(question, parameters)
+    name = parameters.api if question.api is None else _api(question, parameters)
     sent = parameters.sent
     if question.body is not None:
         sent = weighing.weighed(sent, question.body, parameters.over)
@@ -156,7 +156,7 @@ def build(question: Question, parameters: Parameters, row: int) -> Request:
 
 
 def _api(question: Question, parameters: Parameters) -> str:
-    """The API that a row asks.  Raises BadRow."""
+    """The API that a row asks, which names one.  Raises BadRow."""
     name = question.api or parameters.api
     if name not in APIS:
         raise BadRow(f"the API {name!r} is not supported (known: {', '.join(APIS)})")
@@ -208,6 +208,7 @@ def is_flex(request: Request) -> bool:
     return FLEX in request.body
 
 
+TEMPERATURE = b'"temperature":'
 COLD = re.compile(rb'"temperature":-?0(?:\.0)?[,}]')
 
 
@@ -217,7 +218,7 @@ def gives_one_answer(request: Request) -> bool:
     """
     if not APIS[request.api].OUTPUT_CAPS:
         return True
-    if COLD.search(request.body) is None:
+    if TEMPERATURE not in request.body or COLD.search(request.body) is None:
         return False
     return bool(
         msgspec.json.decode(request.body).get("temperature") == 0

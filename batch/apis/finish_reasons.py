@@ -60,13 +60,12 @@ def of_choice(choice: dict[str, Any]) -> str | None:
     error = choice.get("error")
     if error and not says_nothing(error):
         raise BadAnswer("a choice of the answer ended in an error")
-    return in_words(choice.get("finish_reason"))
+    reason = choice.get("finish_reason")
+    return reason if isinstance(reason, str) and reason in ENDS else in_words(reason)
 
 
 def in_words(reason: Any) -> str | None:
     """`reason` in the words of a chat, where they have one.  Raises BadAnswer for half an answer."""
-    if isinstance(reason, str) and reason in ENDS:  # as most are
-        return reason
     sent = _sent(reason)
     word = _plain(sent)
     if word in HALVES:

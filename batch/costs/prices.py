@@ -118,6 +118,8 @@ class Pricer:
         self._own = {name: _rates(price) for name, price in prices.items()}
         self._seller = seller
         self._listed = lru_cache(4096)(self._look_up)
+        is_listed = seller.provider is not None or seller.unknown
+        self._knows_none = not (prices or seller.local or is_listed)
 
     @property
     def provider(self) -> str | None:
@@ -133,6 +135,8 @@ class Pricer:
         What the server `said` itself counts where it is a router, and where only the model's name
         would tell.
         """
+        if said is None and self._knows_none:
+            return None
         served = attempt.answer.get("model") if isinstance(attempt.answer, dict) else None
         names = self._names(served if isinstance(served, str) else None, asked)
         assumed = None

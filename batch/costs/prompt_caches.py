@@ -9,6 +9,7 @@ none (platform.claude.com, OpenAI SDK compatibility, read 2026-10-07), Together'
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -153,6 +154,7 @@ VENDORS = {
 to it (openrouter.ai, prompt caching, 2026-10).
 """
 
+OPENROUTER = "openrouter"
 ALIBABA = re.compile(r"(^|\.)dashscope[\w-]*\.aliyuncs\.com$")
 
 
@@ -161,14 +163,23 @@ def of(url: str, provider: str | None, model: str | None) -> Cache | None:
     request would not help the next.
     """
     name = (model or "").lower()
-    if provider == "openrouter":
+    if provider == OPENROUTER:
         vendor, _, name = name.partition("/")
         known = VENDORS.get(vendor)
     else:
-        known = SELLERS.get(provider or "")
-        if known is None and ALIBABA.search(urlsplit(url).hostname or ""):
-            known = _alibaba
+        known = _sold(url, provider)
     found = None if known is None else known(name)
-    if found is not None and found.mark is not None and provider == "openrouter":
+    if found is not None and found.mark is not None and provider == OPENROUTER:
         return msgspec.structs.replace(found, mark="cache_control")
     return found
+
+
+def are_at(url: str, provider: str | None) -> bool:
+    """Whether any model has a cache at the base URL `url`, sold by `provider`."""
+    return provider == OPENROUTER or _sold(url, provider) is not None
+
+
+def _sold(url: str, provider: str | None) -> Callable[[str], Cache | None] | None:
+    """What tells of a seller's models."""
+    known = SELLERS.get(provider or "")
+    return _alibaba if known is None and ALIBABA.search(urlsplit(url).hostname or "") else known

@@ -75,10 +75,12 @@ class Estimates:
         known = self._of[request.model]
         if usage.input_tokens is not None:
             known.input_tokens += usage.input_tokens
-            known.input_bytes += text_bytes(request.body)
+            size = len(request.body)
+            known.input_bytes += size if size <= TEXT else text_bytes(request.body)
         if usage.output_tokens is not None:
             known.output_tokens += usage.output_tokens
-            known.most_output = max(known.most_output, usage.output_tokens)
+            if usage.output_tokens > known.most_output:
+                known.most_output = usage.output_tokens
             known.answers += 1
 
 
@@ -89,17 +91,13 @@ def most_input(request: Request) -> int:
     """
     body, pictures = request.body, 0
     size = len(body)
-    for found in PICTURE.finditer(body) if size > TEXT else ():
-        size -= found.end() - found.start()
-        pictures += 1
+    if size > TEXT:
+        for found in PICTURE.finditer(body):
+            size -= found.end() - found.start()
+            pictures += 1
     for sign in ELSEWHERE:
         pictures += body.count(sign)
     return size + MOST_MEDIA * pictures
-
-
-def most_output(request: Request) -> int | None:
-    """Output tokens a request cannot exceed; None where it sets no bound."""
-    return request.output_cap
 
 
 def text_bytes(body: bytes) -> int:

@@ -63,14 +63,15 @@ class Duplicates:
         """With `every` no question is asked twice; else those are not that have one answer."""
         self._answers = answers
         self._all = every
-        self._leading: dict[int, str] = {}  # row -> its question
+        self.leading: dict[int, str] = {}
+        """Rows for whose answer others may wait, and their questions."""
         self._waiting: dict[str, deque[Follower]] = {}  # by question: behind its leader
 
     async def claim(self, task: Task, request: Request) -> Result | Follower | None:
         """The answer to what a row asks, where it is known; the row as it waits for that; or None, where
         the row is to ask itself.
         """
-        if not self._shares(request):
+        if not self.shares(request):
             return None
         if (waiting := self._waiting.get(request.hash)) is not None:
             follower = Follower(task, request)
@@ -87,7 +88,7 @@ class Duplicates:
 
     async def leads(self, request: Request) -> None:
         """Whoever asks the same gets what this row is about to be given."""
-        if request.hash not in self._waiting and self._shares(request):
+        if request.hash not in self._waiting and self.shares(request):
             await self._open()
             self._lead(request, deque())
 
@@ -95,7 +96,7 @@ class Duplicates:
         """What follows from the result of a row."""
         if result.status != "ok":
             return self.failed(result.row)
-        question = self._leading.pop(result.row, None)
+        question = self.leading.pop(result.row, None)
         if question is None:
             return NOTHING
         self._answers.add(result, part)
@@ -105,7 +106,7 @@ class Duplicates:
 
     def failed(self, row: int) -> Settled:
         """What follows where a row has failed, or may have: nobody waits for it any more."""
-        question = self._leading.pop(row, None)
+        question = self.leading.pop(row, None)
         if question is None:
             return NOTHING
         waiting = self._waiting.pop(question)
@@ -120,10 +121,11 @@ class Duplicates:
         self._answers.close()
 
     def _lead(self, request: Request, waiting: deque[Follower]) -> None:
-        self._leading[request.row] = request.hash
+        self.leading[request.row] = request.hash
         self._waiting[request.hash] = waiting
 
-    def _shares(self, request: Request) -> bool:
+    def shares(self, request: Request) -> bool:
+        """Whether what it asks is to be asked once."""
         return self._all or apis.gives_one_answer(request)
 
     async def _open(self) -> None:

@@ -155,7 +155,8 @@ class Engine:
                     used = done.spent.reading.usage
                     if self._cache.ended(request, attempt, used):
                         self._sender.starved()
-                await self._store.room()
+                if self._store.is_behind():
+                    await self._store.room()
         except (StorageError, InputError, Different) as error:
             self._stop(error)
 
@@ -179,9 +180,12 @@ class Engine:
 
         One worker at a time is in here, so that rows leave in the order of the feed.
         """
-        async with self._sender.gate:
-            await self._packs.room()
-            while (task := await self._feed.take()) is not None:
+        if not self._sender.gate.at_once():
+            await self._sender.gate.enter()
+        try:
+            if self._packs.under_way:
+                await self._packs.room()
+            while (task := self._feed.ready() or await self._feed.take()) is not None:
                 request = await self._request(task)
                 if request is None:
                     await self._store.room()
@@ -190,20 +194,25 @@ class Engine:
                 if self._packs.takes(task, request):
                     task = await self._packs.together(task, self._request)
                     request = task.request or request
-                if await self._admitted(task, request):
+                if self._sender.at_once(request) or await self._admitted(task, request):
                     if self._cache is not None:
                         self._cache.left(request)
                     return task
                 if self._cache is not None:
                     self._cache.ended(request, None)
+        finally:
+            self._sender.gate.leave()
         return None
 
     async def _request(self, task: Task) -> Request | None:
         """What the row asks; None when it has its result already, cannot be asked, or waits for another."""
         if task.request is not None and task.request.body:
             return self._in_turn(task, task.request)
+        built = self._questions.built(task)
+        if built is not None and not self._questions.may_know(built):
+            return built if self._cache is None else self._in_turn(task, built)
         try:
-            asked = await self._questions.of(task)
+            asked = await self._questions.of(task, built)
         except Refused as refused:
             again = msgspec.structs.replace(task, request=refused.request)
             self._carry_out(again, *self._judge.unsendable(again, refused.error))
@@ -218,8 +227,7 @@ class Engine:
 
     def _in_turn(self, task: Task, request: Request) -> Request | None:
         """The request; None where it waits for another that begins alike."""
-        waits = self._cache is not None and self._cache.holds(task, request)
-        return None if waits else request
+        return None if self._cache is not None and self._cache.holds(task, request) else request
 
     async def _admitted(self, task: Task, request: Request) -> bool:
         """Wait until the request may leave.  False when it never may, or the run has stopped."""
@@ -275,7 +283,7 @@ class Engine:
     def _done(self, result: Result) -> None:
         """A row has its result, and perhaps others that ask the same."""
         self._store.write(result)
-        if self._questions.shares_answers:
+        if self._questions.is_awaited(result.row):
             self._follow(self._questions.settled(result, self._store.part_of(result.row)))
 
     def _follow(self, settled: Settled) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -82,9 +82,8 @@ class Feed:
         while not self._stopped:
             if self._store.failure is not None:
                 raise self._store.failure
-            task = self._next()
+            task = self.ready()
             if task is not None:
-                self._in_flight += 1
                 return task
             left = self._in_flight or self._waiting or self._ahead or self._ready or self._parked
             if self.ended and not left:
@@ -94,16 +93,23 @@ class Feed:
         self._wake()
         return None
 
-    def rider(self) -> Task | None:
-        """Another row that may be asked now, in the request of one that was taken; None where none is
-        there.
-        """
-        full = self._in_flight + self._together >= MOST_TOGETHER
-        if full or self._stopped or self._store.failure is not None:
+    def ready(self) -> Task | None:
+        """What `take` gives, where it need not wait for it."""
+        if self._stopped or self._store.failure is not None:
             return None
         task = self._next()
         if task is not None:
             self._in_flight += 1
+        return task
+
+    def rider(self) -> Task | None:
+        """Another row that may be asked now, in the request of one that was taken; None where none is
+        there.
+        """
+        if self._in_flight + self._together >= MOST_TOGETHER:
+            return None
+        task = self.ready()
+        if task is not None:
             self.riding += 1
         return task
 
@@ -211,7 +217,7 @@ class Feed:
         """The row that is to be asked next, if one may be now."""
         if self._ready:
             return self._ready.popleft()
-        due = self._waiting.pop_due(self._clock())
+        due = self._waiting.pop_due(self._clock()) if self._waiting.heap else None
         if due is None:
             return self._next_new()
         if isinstance(due, Task):
@@ -222,7 +228,7 @@ class Feed:
 
     def _next_new(self) -> Task | None:
         """A row of the input, if one may be read and is there."""
-        if len(self._waiting) + self._in_flight - self.riding >= self._window:
+        if len(self._waiting.heap) + self._in_flight - self.riding >= self._window:
             return None
         if self._parked >= MOST_PARKED or self._parked_bytes >= MOST_PARKED_BYTES:
             return None
@@ -237,8 +243,7 @@ class Feed:
     def _read_new(self) -> Task | None:
         while True:
             for row in self._rows:
-                if self._store.wants(row.index):
-                    return Task(row)
+                return Task(row)
             if self.ended or not self._fetched.done() or not self._store.has_room():
                 return None
             step = self._step()
@@ -276,12 +281,17 @@ class Feed:
                     self._parts[found.number] = self._store.reopen(found, wanted, attempts)
                 self._on_taken_back(taken_back)
             case Slice(batch, None, _):
-                first = self._store.take_in(batch)
-                self._rows = iter(self._source.rows(batch, first))
+                knows_some, first = self._store.knows_next, self._store.take_in(batch)
+                rows = self._source.rows(batch, first)
+                self._rows = self._wanted(rows) if knows_some else iter(rows)
             case Slice(batch, found, first):
                 assert found is not None
                 if not found.spooled:
                     self._store.respool(self._parts[found.number], batch)
-                self._rows = iter(self._source.rows(batch, first))
+                self._rows = self._wanted(self._source.rows(batch, first))
             case Filled(found):
                 self._store.filled(self._parts.pop(found.number))
+
+    def _wanted(self, rows: Iterable[Row]) -> Iterator[Row]:
+        """Those that have no result yet."""
+        return (row for row in rows if self._store.wants(row.index))

@@ -88,8 +88,9 @@ class Judge:
         """What an attempt used and cost, and what it means by itself."""
         now = attempt.started_at + attempt.latency_s
         succeeded = self._healths.of(attempt.member).outages.has_answered
-        texts = len(request.packed)
-        parse = partial(packs.parse, texts=texts) if texts else APIS[request.api].parse
+        parse = APIS[request.api].parse
+        if request.packed:
+            parse = partial(packs.parse, texts=len(request.packed))
         judged = outcome.judge(attempt, parse, now, succeeded, request.body)
         if self._checker is not None:
             judged = self._checker.judge(judged)
@@ -102,12 +103,15 @@ class Judge:
     def decide(self, task: Task, done: Try, judged: Outcome, now: float) -> Sequence[Decision]:
         """What follows from a try at the request of `task`; `now` is of the monotonic clock."""
         task = msgspec.structs.replace(task, tries=(*task.tries, done))
-        many = self._timeouts.many(done.attempt.fault == "timeout", now)
-        said = self._notice("timeouts", notices.MANY_TIMEOUTS) if many else ()
+        follows: list[Decision] = []
+        if self._timeouts.many(done.attempt.fault == "timeout", now):
+            follows += self._notice("timeouts", notices.MANY_TIMEOUTS)
         if isinstance(judged, Accept):
             self.heard(task.asked, done.attempt, judged.completion, now)
-            return [*said, *self._accepted(task, judged.completion, now)]
-        return [*said, *self._unaccepted(task, done, judged, now)]
+            follows += self._accepted(task, judged.completion, now)
+        else:
+            follows += self._unaccepted(task, done, judged, now)
+        return follows
 
     def _unaccepted(
         self, task: Task, done: Try, judged: Unaccepted, now: float
@@ -201,7 +205,8 @@ class Judge:
             follows += self._failed(failure)
         result = self._maker.accepted(request, task.tries, completion)
         follows.append(Done(result))
-        follows += self._opinions.answered(task)
+        if task.chances.used:
+            follows += self._opinions.answered(task)
         if "model_differs" in result.flags:
             text = notices.MODEL_DIFFERS.format(served=result.served_model, asked=result.model)
             follows += self._notice("model_differs", text)

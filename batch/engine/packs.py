@@ -65,7 +65,9 @@ class Packs:
         self._feed = feed
         self._store = store
         self._limits: dict[int, PackLimit] = {}
-        self._bytes = self._answers = 0  # of the texts under way, and of what is to come
+        self.under_way = 0
+        """Bytes of the texts that are under way in shared requests."""
+        self._answers = 0  # of what is to come
         self._room = asyncio.Event()
         self._is_open = True
         self._affordable = IN_FLIGHT  # bytes of a pack, by what rates and cap allow
@@ -76,7 +78,7 @@ class Packs:
 
     async def room(self) -> None:
         """Return when a whole pack more may be under way, or none leaves any more."""
-        while self._is_open and (self._bytes > IN_FLIGHT - BODY or self._answers >= ANSWERS):
+        while self._is_open and (self.under_way > IN_FLIGHT - BODY or self._answers >= ANSWERS):
             self._room.clear()
             await self._room.wait()
 
@@ -87,7 +89,7 @@ class Packs:
 
     def settled(self, pack: Task) -> None:
         """What a pack said is stored, or it does not leave."""
-        self._bytes -= len(pack.asked.body)
+        self.under_way -= len(pack.asked.body)
         self._answers -= pack.expected
         self._room.set()
 
@@ -123,7 +125,7 @@ class Packs:
         base64 = all(each.base64 for each in limits)
         joined = packs.joined(requests, pieces, base64=base64)
         expected = round(len(tasks) * max(each.item for each in limits))
-        self._bytes += len(joined.body)
+        self.under_way += len(joined.body)
         self._answers += expected
         return msgspec.structs.replace(task, request=joined, packed=tuple(tasks), expected=expected)
 
@@ -278,7 +280,7 @@ class Packs:
     def _size(self, task: Task, limits: list[PackLimit]) -> tuple[int, int]:
         """How many texts, and bytes, the request of a row may have."""
         most = min((limit.texts for limit in limits), default=1)
-        size = min(*(limit.bytes for limit in limits), self._affordable, IN_FLIGHT - self._bytes)
+        size = min(*(limit.bytes for limit in limits), self._affordable, IN_FLIGHT - self.under_way)
         return min(most, task.bound or most), size
 
     def _at_all(self) -> list[PackLimit]:

@@ -13,7 +13,7 @@ from typing import Any
 from batch.costs.budget import Reservations
 from batch.engine.lanes import Lane, Lanes
 from batch.engine.prefixes import Prefixes
-from batch.engine.sender import Capped, Layer, Recorded, Unsendable, tokens
+from batch.engine.sender import Capped, Layer, Recorded, Unsendable, never, tokens
 from batch.limits import pool
 from batch.limits.crossing import Obstacle
 from batch.limits.limiter import Limiter
@@ -55,6 +55,7 @@ class PooledSender:
         """See Layer."""
         self.adapted = self._chosen.adapted
         """The request as the endpoint that was chosen takes it."""
+        self.at_once = never
         self.gate, self.now = lanes.crossing.gate, of_run.now
         """See Sender."""
 

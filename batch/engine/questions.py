@@ -47,20 +47,34 @@ class Questions:
         self._reuse = reuse
         self._checker = checker
         self._duplicates = duplicates
+        self.may_know = _never if duplicates is None else duplicates.shares
+        """Whether another row may have asked what a request asks, which `of` tells."""
 
     @property
     def reads_files(self) -> bool:
         """Whether requests hold the contents of files: those are read again rather than kept."""
         return self._prompter.reads_files
 
-    async def of(self, task: Task) -> Request | Result | Follower:
+    def built(self, task: Task) -> Request | None:
+        """What a new row asks, where that is made at once; None where `of` tells."""
+        if task.request is not None or self._reuse is not None or self._prompter.reads_files:
+            return None
+        try:
+            return self._built(task.row)
+        except BadRow:
+            return None
+
+    async def of(self, task: Task, built: Request | None = None) -> Request | Result | Follower:
         """What the row asks; or its result, if another run or row has answered it or it cannot be asked;
-        or that it waits for another row, which asks the same.  Raises Refused.
+        or that it waits for another row, which asks the same.  Raises Refused.  Its request may have been
+        `built` before.
 
         A picture is read and turned into base64 in a thread: 20 MiB take 150 ms, 200 KiB 1 ms.
         """
         try:
-            if self._prompter.reads_files:
+            if built is not None:
+                request = built
+            elif self._prompter.reads_files:
                 request = await asyncio.to_thread(self._built, task.row)
             else:
                 request = self._built(task.row)
@@ -81,10 +95,9 @@ class Questions:
                 await self._duplicates.leads(request)
         return request if known is None else known
 
-    @property
-    def shares_answers(self) -> bool:
-        """Whether rows that ask the same may get one answer."""
-        return self._duplicates is not None
+    def is_awaited(self, row: int) -> bool:
+        """Whether the result of a row may be that of others, which ask the same."""
+        return self._duplicates is not None and row in self._duplicates.leading
 
     def failed(self, row: int) -> Settled:
         """What follows for others that ask the same where a row has failed, or may have."""
@@ -107,3 +120,8 @@ class Questions:
         """An earlier run's answer, parsed again: the schema may be another one now."""
         known = reuse.take(request.row, request.custom_id, request.hash)
         return known if known is None or self._checker is None else self._checker.again(known)
+
+
+def _never(request: Request) -> bool:
+    """Nobody looks."""
+    return False

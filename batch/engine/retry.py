@@ -193,7 +193,10 @@ class Budget:
 
     def earn(self, now: float) -> None:
         """An attempt succeeded."""
-        self._refill(now, 1.0)
+        if self._level >= MOST_BUDGET * self.share:  # as nearly always
+            self._at = now
+        else:
+            self._refill(now, 1.0)
 
     def wait(self, again: TryAgain, now: float, longest: float) -> float:
         """Take the cost of one retry; seconds until it is covered, at most `longest`."""
@@ -213,27 +216,28 @@ class Waiting(Generic[Item]):
     """Rows that wait for another try, in a heap.  They hold no slot and no asyncio task."""
 
     def __init__(self) -> None:
-        self._heap: list[tuple[float, int, Item]] = []
+        self.heap: list[tuple[float, int, Item]] = []
+        """When each is due, its number, and it; the first that is due stands first."""
         self._order = itertools.count()
 
     def __len__(self) -> int:
-        return len(self._heap)
+        return len(self.heap)
 
     def push(self, due: float, item: Item) -> None:
         """Let `item` wait until the moment `due` of the monotonic clock."""
-        heapq.heappush(self._heap, (due, next(self._order), item))
+        heapq.heappush(self.heap, (due, next(self._order), item))
 
     def pop_due(self, now: float) -> Item | None:
         """The item that has been due for longest, None when none is."""
-        if not self._heap or self._heap[0][0] > now:
+        if not self.heap or self.heap[0][0] > now:
             return None
-        return heapq.heappop(self._heap)[2]
+        return heapq.heappop(self.heap)[2]
 
     def hurry(self, now: float) -> None:
         """Let all items be due, in the order in which they would have been."""
-        waiting = sorted(self._heap)
-        self._heap = [(min(due, now), next(self._order), item) for due, _, item in waiting]
+        waiting = sorted(self.heap)
+        self.heap = [(min(due, now), next(self._order), item) for due, _, item in waiting]
 
     def next_due(self) -> float | None:
         """When the next item is due."""
-        return self._heap[0][0] if self._heap else None
+        return self.heap[0][0] if self.heap else None

@@ -67,6 +67,8 @@ class Sender:
         layers: Layer = recorded if reservations is None else Capped(recorded, reservations)
         self.admit, self.send, self.settle = layers.admit, layers.send, layers.settle
         """See Layer."""
+        self.at_once = limiter.at_once if reservations is None else never
+        """Whether a request leaves now, as there is nothing to wait for; otherwise `admit` it."""
         self.adapted = client.adapted
         """The request as this endpoint takes it."""
         self.gate = limiter.gate
@@ -126,10 +128,11 @@ class _Endpoint:
             raise Unsendable(Error("too_large", str(error))) from None
 
     def settle(self, request: Request, done: Try, judged: Outcome) -> None:
-        if isinstance(judged, Reject) and judged.stream_options:
-            self._client.leave_out_stream_options()
-        if isinstance(judged, Reject) and judged.cache_marks:
-            self._client.leave_out_cache_marks()
+        if isinstance(judged, Reject):
+            if judged.stream_options:
+                self._client.leave_out_stream_options()
+            if judged.cache_marks:
+                self._client.leave_out_cache_marks()
         attempt = done.attempt
         self._limiter.release(request, tokens(attempt, judged))
         self._limiter.read_headers(attempt.headers, attempt.started_at + attempt.latency_s)
@@ -145,10 +148,8 @@ class Recorded:
 
     def send(self, request: Request) -> Coroutine[Any, Any, Attempt]:
         for each in request.packed or (request,):
-            most = token_bounds.most_input(each)
-            rides = each.row != request.row
-            output = token_bounds.most_output(each)
-            self._store.sent(each.row, each.model, most, output, rides=rides)
+            most, rides = token_bounds.most_input(each), each.row != request.row
+            self._store.sent(each.row, each.model, most, each.output_cap, rides=rides)
         return self._inner.send(request)
 
 
@@ -180,6 +181,11 @@ class Capped:
     def settle(self, request: Request, done: Try, judged: Outcome) -> None:
         self._inner.settle(request, done, judged)
         self._reservations.settle(request, done.attempt, done.spent, done.maybe_billed)
+
+
+def never(request: Request) -> bool:
+    """Of senders in which every request waits for something: it may cost too much, or go elsewhere."""
+    return False
 
 
 def tokens(attempt: Attempt, judged: Outcome) -> int | None:

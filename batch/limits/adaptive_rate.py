@@ -43,9 +43,11 @@ class AdaptiveRate:
         """An answer came.  Whether the rate has changed."""
         if self._first is None:
             self._first = now
-        self._answers.append(now)
+        answers = self._answers
+        answers.append(now)
+        while answers[0] < now - WINDOW:
+            answers.popleft()
         self._answered_since_cut = True
-        self._forget(now)
         if self.rate is None or self._on_trial:
             return False
         if now - self._stepped < 1.0 or now < self._episode_ends:

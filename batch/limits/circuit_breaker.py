@@ -65,7 +65,8 @@ class CircuitBreaker:
         """
         self._last_attempts.append(True)
         self.answers += 1
-        self._answered_sent = max(self._answered_sent, sent)
+        if sent > self._answered_sent:
+            self._answered_sent = sent
         self._usual_latency += SMOOTHING * (now - sent - self._usual_latency)
         self._unanswered_rows.clear()
         closes = self.open_since is not None

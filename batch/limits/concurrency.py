@@ -80,6 +80,10 @@ class Concurrency:
         """Requests that may be in flight now."""
         return max(1, int(self._limit))
 
+    def has_room(self, in_flight: int) -> bool:
+        """Whether another request may be, besides those that are."""
+        return in_flight + 1 <= self._limit or not in_flight
+
     @property
     def expects_earlier(self) -> bool:
         """Whether answers are to come that were sent under the limit before; they do not count."""

@@ -134,10 +134,14 @@ class LentLimiter(Limiter):
         self._failures += 1
         return super().failed(*args, **more)
 
-    def _let_out(self, request: Request, needed: Estimate) -> None:
+    def at_once(self, request: Request) -> bool:
+        """See Limiter."""
+        return self.is_lent and super().at_once(request)
+
+    def _let_out(self, request: Request, needed: Estimate, now: float) -> None:
         self._requests += 1
         self._tokens_used += needed.likely
-        super()._let_out(request, needed)
+        super()._let_out(request, needed, now)
 
     def _wait(self, needed: Estimate) -> float | None:
         return super()._wait(needed) if self.is_lent else A_MOMENT

@@ -60,11 +60,11 @@ class Limiter:
         self.refusals = 0  # episodes since the last answer
         self._causes = RefusalCauses()
         self._unsure_of: float | None = None  # when it left whose refusal alone made the pause
-        rates = limits.requests_per_minute, limits.tokens_per_minute
-        self._rates = Rates(*rates, clock, say, workers)
+        of_requests, of_tokens = limits.requests_per_minute, limits.tokens_per_minute
+        self._rates = Rates(of_requests, of_tokens, clock, say, workers)
         self.tokens = TokenReservations()
         fixed = known_slots or isinstance(limits.concurrency, int)
-        start = max(START, _in_flight(limits.requests_per_minute or 0.0))
+        start = max(START, _in_flight(of_requests or 0.0))
         self._concurrency = Concurrency(most, start, fixed=fixed)
         self._paused_until = 0.0
         self._reason = ""
@@ -78,21 +78,31 @@ class Limiter:
 
     def accepted(self, request: Request, usage: Usage, took: float) -> None:
         """The endpoint has given a good answer, after so many seconds."""
-        now = self._clock()
-        self.answered(took)
+        now = self.answered(took)
         self.refusals = 0
         self.tokens.learn(request, usage)
-        self._concurrency.answered(
-            usage.output_tokens or len(request.packed) or 1, self.in_flight + 1, now
-        )
-        self._answered_at_rate(now - took, now)
+        work = usage.output_tokens or len(request.packed) or 1
+        self._concurrency.answered(work, self.in_flight + 1, now)
+        sent, causes = now - took, self._causes
+        causes.window.answered(sent, now)
+        found = None if causes.trial is None else causes.trial_ended(sent, now)
+        if found is not None:
+            self._rates.end_trial(now, found)
+        elif self._rates.answered(now):
+            causes.raised(now)
+        if causes.learnt and not self._rates.adapts:
+            causes.forgotten()
+        if self._unsure_of is not None and sent > self._unsure_of:
+            self._unsure_of, self._paused_until = None, now
+            self._wake()
 
-    def answered(self, took: float) -> None:
-        """The endpoint has answered, if only with an error of the row: it is there."""
+    def answered(self, took: float) -> float:
+        """The endpoint has answered, if only with an error of the row: it is there.  Gives the moment."""
         now = self._clock()
         if self.circuit.answered(now, now - took):
             self._concurrency.came_back(now)
             self._wake()
+        return now
 
     def refused(self, wait: float | None, reset: float | None, took: float, reason: str) -> bool:
         """The server had no room for a request, which it said after `took` seconds.  Whether that
@@ -100,9 +110,8 @@ class Limiter:
 
         It may have said how long to `wait`, or in how many seconds the whole limit is there again.
         """
-        now = self._clock()
+        now = self.answered(took)
         sent = now - took
-        self.answered(took)
         cause = self._causes.refused(sent)
         if cause == "scattered":
             self._bear(sent, now)
@@ -209,35 +218,32 @@ class Limiter:
         if rate := self._causes.wants_trial(now, sent):
             self._rates.try_out(rate)
 
-    def _answered_at_rate(self, sent: float, now: float) -> None:
-        causes = self._causes
-        causes.window.answered(sent, now)
-        if (found := causes.trial_ended(sent, now)) is not None:
-            self._rates.end_trial(now, found)
-        elif self._rates.answered(now):
-            causes.raised(now)
-        if causes.learnt and not self._rates.adapts:
-            causes.forgotten()
-        if self._unsure_of is not None and sent > self._unsure_of:
-            self._unsure_of, self._paused_until = None, now
-            self._wake()
-
     # What may go
 
     async def admit(self, request: Request) -> bool:
         """Wait inside the `gate` until this request may leave; False when `close` came.  Raises TooLarge."""
+        if self.at_once(request):
+            return True
         needed = self._needed(request)
         if self._closed:
             return False
-        if not self._is_free():
-            try:
-                async with asyncio.timeout(None) as self._waiting:
-                    await self._wait_at_the_gate(needed)
-            except TimeoutError:
-                return False
-            finally:
-                self._waiting = None
-        self._let_out(request, needed)
+        try:
+            async with asyncio.timeout(None) as self._waiting:
+                await self._wait_at_the_gate(needed)
+        except TimeoutError:
+            return False
+        finally:
+            self._waiting = None
+        self._let_out(request, needed, self._clock())
+        return True
+
+    def at_once(self, request: Request) -> bool:
+        """Whether this request leaves now, as there is nothing to wait for, which is asked in the `gate`."""
+        now, here = self._clock(), not (self._closed or self.is_gone)
+        is_there = here and self.circuit.open_since is None and now >= self._paused_until
+        if not (is_there and self._rates.unlimited() and self._has_slot()):
+            return False
+        self._let_out(request, NOTHING, now)
         return True
 
     def when(self, request: Request) -> float | None:
@@ -247,20 +253,18 @@ class Limiter:
         """
         needed = self._needed(request)
         wait = self._wait(needed)
-        if wait == 0 and not self._ticket.is_paid(needed.likely):
-            return None
-        return wait
+        return None if wait == 0 and not self._ticket.is_paid(needed.likely) else wait
 
     def take(self, request: Request) -> None:
         """The request leaves, which it may."""
         needed = self._needed(request)
         self._ticket.use(needed.likely)
-        self._let_out(request, needed)
+        self._let_out(request, needed, self._clock())
 
-    def _let_out(self, request: Request, needed: Estimate) -> None:
-        self.tokens.reserve(request.row, needed)
+    def _let_out(self, request: Request, needed: Estimate, now: float) -> None:
+        if needed is not NOTHING:
+            self.tokens.reserve(request.row, needed)
         self.in_flight += 1
-        now = self._clock()
         self.circuit.sent(now)
         self._causes.window.sent(now)
 
@@ -268,15 +272,15 @@ class Limiter:
         """Let nothing out any more.  Whatever waits at the gate gets False."""
         self._closed = True
         self._ticket.close()
-        waiting, self._waiting = self._waiting, None
-        if waiting is not None:
-            waiting.reschedule(asyncio.get_running_loop().time())
+        if self._waiting is not None:
+            self._waiting.reschedule(asyncio.get_running_loop().time())
+            self._waiting = None
 
     def release(self, request: Request, used: int | None) -> None:
         """The request is not in flight any more; it used so many tokens, None if nobody knows."""
         self._rates.give_back(self.tokens.release(request.row, used))
         self.in_flight -= 1
-        if self.gate.locked():
+        if self.gate.is_taken:
             self._wake()
 
     @property
@@ -306,10 +310,6 @@ class Limiter:
         self._concurrency.at_least(_in_flight(per_minute / needed.likely))
         return needed
 
-    def _is_free(self) -> bool:
-        may_leave = self._rates.unlimited() and not self.held_up
-        return may_leave and self.in_flight < self._slots()
-
     async def _wait_at_the_gate(self, needed: Estimate) -> None:
         await self._pass(needed)
         await self._rates.take(needed.likely)
@@ -334,12 +334,14 @@ class Limiter:
         if self.circuit.open_since is not None or not self.in_flight:
             return 0.0  # what hangs does not stop a probe
         per_minute = self._rates.tokens_per_minute
-        has_room = self.in_flight < self._slots() and self.tokens.fits(needed, per_minute)
+        has_room = self._has_slot() and self.tokens.fits(needed, per_minute)
         return 0.0 if has_room else None
 
-    def _slots(self) -> int:
+    def _has_slot(self) -> bool:
         """A server that refuses one after the other is asked by one at a time."""
-        return 1 if self.refusals >= 2 else self._concurrency.limit
+        return (
+            not self.in_flight if self.refusals >= 2 else self._concurrency.has_room(self.in_flight)
+        )
 
     def _wake(self) -> None:
         self._changed.set()

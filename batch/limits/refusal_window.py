@@ -23,17 +23,16 @@ class RefusalWindow:
 
     def __init__(self) -> None:
         self._sends: deque[float] = deque(maxlen=MOST)
+        self.sent = self._sends.append
+        """A request leaves at this moment."""
         self._refused: list[float] = []  # when those left that were refused, in order
         self._latency = 0.0  # seconds an answer takes
         self._answered = -math.inf  # when the latest request left that was answered
 
-    def sent(self, now: float) -> None:
-        """A request leaves."""
-        self._sends.append(now)
-
     def answered(self, sent: float, now: float) -> None:
         """A request was answered."""
-        self._answered = max(self._answered, sent)
+        if sent > self._answered:
+            self._answered = sent
         took = now - sent
         self._latency += (SMOOTHING if self._latency else 1.0) * (took - self._latency)
 

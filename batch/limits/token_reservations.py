@@ -42,7 +42,7 @@ class TokenReservations:
         return self._uncertain + needed.most - needed.likely <= UNCERTAIN * per_minute
 
     def reserve(self, row: int, needed: Estimate) -> None:
-        """The request for a row leaves."""
+        """The request for a row leaves; where tokens are not limited that need not be said."""
         self._reserved[row] = needed
         self._uncertain += needed.most - needed.likely
 
@@ -50,6 +50,6 @@ class TokenReservations:
         """The request for a row used so many tokens, its most if None.  Gives the likely ones that it
         did not use, negative where it used more.
         """
-        reserved = self._reserved.pop(row)
+        reserved = self._reserved.pop(row, NOTHING)
         self._uncertain -= reserved.most - reserved.likely
         return reserved.likely - (reserved.most if used is None else used)

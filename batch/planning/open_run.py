@@ -91,11 +91,15 @@ def prompt_cache(prepared: Prepared, feed: Feed, clock: Callable[[], float]) -> 
 
 
 def caches(prepared: Prepared) -> Callable[[str | None], Cache | None] | None:
-    """What the endpoint's cache is like for a model; None where there are several endpoints."""
+    """What the endpoint's cache is like for a model; None where no model has one there, or there are
+    several endpoints.
+    """
     asked = prepared.asked
     if asked.is_pooled:
         return None
     provider, url, called = prepared.pricer.provider, prepared.base_url, asked.endpoint.model
+    if not prompt_caches.are_at(url, provider):
+        return None
     return lru_cache(64)(lambda model: prompt_caches.of(url, provider, called or model))
 
 

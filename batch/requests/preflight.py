@@ -168,7 +168,9 @@ def check_messages(question: Question) -> None:
 def check_rendered(question: Question) -> None:
     """Raises OutOfBounds where a template says nothing for a row."""
     for message in question.messages or ():
-        if messages.empty(message["content"]):
+        content = message["content"]
+        is_text = isinstance(content, str) and content and not content.isspace()
+        if not is_text and messages.empty(content):
             part = "system prompt" if message["role"] == "system" else "prompt"
             raise OutOfBounds(f"the {part} is empty here")
 

@@ -135,7 +135,10 @@ class Prompter:
         if self._shared is None:
             head = self._templates[-1][1].head
             return Question(messages=messages, custom_id=custom_id, shared=head)
-        before = _render("shared", self._shared, values) + BETWEEN
+        try:
+            before = self._shared.render(values) + BETWEEN
+        except Unrenderable as error:
+            raise _unrenderable("shared", error) from None
         messages[-1]["content"] = before + messages[-1]["content"]
         return Question(messages=messages, custom_id=custom_id, shared=len(before))
 
@@ -238,10 +241,14 @@ class Prompter:
         return msgspec.structs.replace(question, messages=messages)
 
     def _rendered(self, values: dict[str, Any]) -> list[dict[str, Any]]:
-        return [
-            {"role": role, "content": _render(role, template, values)}
-            for role, template in self._templates
-        ]
+        messages = []
+        for role, template in self._templates:
+            try:
+                content = template.render(values)
+            except Unrenderable as error:
+                raise _unrenderable(role, error) from None
+            messages.append({"role": role, "content": content})
+        return messages
 
     def custom_id(self, values: dict[str, Any]) -> str | None:
         """What the row calls itself, None where it does not.  Raises BadRow."""
@@ -263,12 +270,9 @@ def _read(role: str, source: str) -> Template:
         raise JobError(f"[prompt] {role}: {error}", hint=error.hint) from None
 
 
-def _render(role: str, template: Template, values: dict[str, Any]) -> str:
-    try:
-        return template.render(values)
-    except Unrenderable as error:
-        where = "" if error.line is None else f" (line {error.line} of [prompt] {role})"
-        raise BadRow(f"{error}{where}") from None
+def _unrenderable(role: str, error: Unrenderable) -> BadRow:
+    where = "" if error.line is None else f" (line {error.line} of [prompt] {role})"
+    return BadRow(f"{error}{where}")
 
 
 def _names(given: str | list[str] | None) -> list[str]:
@@ -278,7 +282,9 @@ def _names(given: str | list[str] | None) -> list[str]:
 def _readable(values: dict[str, Any], name: str) -> Any:
     """A value of the row, None where there is none.  Raises BadRow for one that cannot be read."""
     value = values.get(name)
-    for leaf in () if value is None or isinstance(value, str) else json_text.leaves(value):
+    if value is None or isinstance(value, str):
+        return value
+    for leaf in json_text.leaves(value):
         if isinstance(leaf, Unreadable):
             raise BadRow(leaf.why)
     return value

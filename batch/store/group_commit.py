@@ -86,9 +86,17 @@ class GroupCommit:
         except StorageError as error:
             self.fail(error)
 
+    def is_behind(self) -> bool:
+        """Whether much is unsynced, or something new has to wait before it is written."""
+        if self.failure is not None:
+            return False
+        if self._unsynced > MOST_UNSYNCED or self._aside is not None:
+            return True
+        return bool(self._new) and not self._may_write_at_once()
+
     async def room(self) -> None:
         """Return when little enough is unsynced, and all is written or about to be."""
-        while self.failure is None and (self._unsynced > MOST_UNSYNCED or self._is_behind()):
+        while self.is_behind():
             self._moved.clear()
             await self._moved.wait()
 
@@ -133,12 +141,6 @@ class GroupCommit:
         began = self._sync_began
         stalls = began is not None and time.monotonic() - began > STALL_SECONDS
         return not stalls and self._beginning + (self._begun is not None) <= 1
-
-    def _is_behind(self) -> bool:
-        """Whether something new has to wait before it is written."""
-        if self._aside is not None:
-            return True
-        return bool(self._new) and not self._may_write_at_once()
 
     def _put(self, writes: list[Write], begun: Written | None) -> list[Written]:
         """Write to the files.  `begun` is a part that must be durable before another begins."""

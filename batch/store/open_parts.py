@@ -54,7 +54,8 @@ class OpenPart:
         self._journal_bytes = 0
         self._spool = SpoolWriter(Start(number, generation, start_row, start))
         self._known_to_do = b""  # as `_to_do`, of first rows that an earlier start knew
-        self._attempts = NO_ATTEMPTS  # recorded of rows that are asked again
+        self.attempts = NO_ATTEMPTS
+        """Those recorded of rows that are asked again."""
         self._unsynced = 0  # writes that were taken and are not durable
         self._new_spool: list[bytes] = []
         self._new_lines: list[bytes] = []
@@ -68,7 +69,7 @@ class OpenPart:
         generation = found.generation or (found.footer.generation if found.footer else 0) + 1
         part = cls(found.number, generation, found.start_row, found.start, chosen)
         part.results = found.results
-        part._attempts = attempts
+        part.attempts = attempts
         if found.generation:
             part.is_on_disk, part._index = True, None
         return part
@@ -143,7 +144,7 @@ class OpenPart:
 
     def attempts_of(self, row: int) -> int:
         """Attempts recorded of a row that is asked again."""
-        return self._attempts.get(row, 0)
+        return self.attempts.get(row, 0)
 
     def add(self, result: Result) -> int:
         """Take a result.  Gives the bytes of its line."""

@@ -67,6 +67,8 @@ class Store:
         self._commits = GroupCommit(
             self._disk, run, COMMIT_SECONDS, self._is_durable, lambda: self._on_change()
         )
+        self.is_behind = self._commits.is_behind
+        """Whether one has to wait for `room` before another row is asked."""
         self.room = self._commits.room
         """Return when another row may be asked: little is unsynced, and all that came is written."""
 
@@ -83,6 +85,11 @@ class Store:
     def has_room(self) -> bool:
         """Whether another part may be opened."""
         return self._open.has_room()
+
+    @property
+    def knows_next(self) -> bool:
+        """Whether some of the rows that are taken in next may have results of an earlier start."""
+        return self._current is not None and self._current.rows < self._current.least_rows
 
     def take_in(self, batch: Batch) -> int:
         """Add new rows of the input, opening parts as needed.  Gives the place of the first."""
@@ -154,12 +161,13 @@ class Store:
         """A request for `row`, with so many tokens at most, is about to leave; where it `rides`, that of
         another row.  Call `write_down` before it does.  Raises StorageError.
         """
-        self._raise_failure()
+        if self._commits.failure is not None:
+            raise self._commits.failure
         part = self._part_of(row)
-        before = part.attempts_of(row)
+        before = part.attempts_of(row) if part.attempts else 0
         self._sends.leaves(
             part.number,
-            Sent(row, time.time(), before, model, input_tokens, output_tokens, rides=rides),
+            Sent(row, time.time(), before, model, input_tokens, output_tokens, False, rides),
         )
 
     def write_down(self) -> None:
@@ -185,7 +193,8 @@ class Store:
         """Take a row's result.  Returns at once; `on_done` hears of it when it is durable.
         Raises StorageError.
         """
-        self._raise_failure()
+        if self._commits.failure is not None:
+            raise self._commits.failure
         part = self._part_of(result.row)
         self._commits.add(part, part.add(self._sends.answered(result)))
 

@@ -36,7 +36,6 @@ LONGEST_HEADER = 500
 BLANK = b"\xef\xbb\xbf \t\r\n"
 STREAM = re.compile(rb"[\xef\xbb\xbf\s]*(?:data|event|id|retry|error)?:")
 """How an event stream begins, whatever its content type says."""
-ESCAPED = re.compile(rb"\\[u/]")
 
 
 class AnswerReader:
@@ -83,11 +82,11 @@ class AnswerReader:
 
     def kept_headers(self, exchange: Exchange) -> dict[str, str]:
         """The headers that mean something."""
-        return {
-            kept: storable(self._scrubber.clean(value), LONGEST_HEADER)
-            for name, value in exchange.headers.items()
-            if (kept := headers.kept(name)) is not None
-        }
+        told = {}
+        for name, value in exchange.headers.items():
+            if (kept := headers.kept(name)) is not None:
+                told[kept] = storable(self._scrubber.clean(value), LONGEST_HEADER)
+        return told
 
     async def _body(self, read: Read, held: Held) -> bytes:
         with Body(read, held, LARGE_BODY, self._large) as body:
@@ -140,7 +139,8 @@ class AnswerReader:
     def _json(self, raw: bytes) -> dict[str, Any]:
         raw = self._scrubber.clean_bytes(raw)
         answer, repaired = decode(raw)
-        if ESCAPED.search(raw) and answer is not None:  # a secret may be spelled in escapes
+        escaped = b"\\u" in raw or b"\\/" in raw
+        if escaped and answer is not None:  # a secret may be spelled in escapes
             raw, answer = self._scrubbed(answer)
         return {"raw": raw, "answer": answer, "repaired": repaired}
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from types import TracebackType
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -21,7 +21,6 @@ from batch.apis import APIS, with_model, with_response_format, without_stream_op
 from batch.model import Attempt, Request
 from batch.transport import descriptors, faults, tls
 from batch.transport.answers import AFTER_THE_END, AnswerReader
-from batch.transport.body import LARGE_BODY
 from batch.transport.connection import Patience, Poster
 from batch.transport.connectors import connector
 from batch.transport.endpoint import Endpoint, Target
@@ -50,7 +49,7 @@ class Hooks(NamedTuple):
     before_sending: Callable[[], None] = lambda: None
     room: Callable[[], Awaitable[None]] = _at_once
     say: Callable[[str], None] = lambda _: None
-    marked: Callable[[Request], bytes] = lambda request: request.body
+    marked: Callable[[Request], bytes] | None = None
     begun: Callable[[Request], None] = lambda _: None
 
 
@@ -144,19 +143,17 @@ class Client:
         posters = (poster for place in self._places for poster in place.posters.values())
         return max(poster.oldest() for poster in posters)
 
-    async def send(self, request: Request) -> Attempt:
+    def send(self, request: Request) -> Coroutine[Any, Any, Attempt]:
         """One try.  Raises only CancelledError, and what `before_sending` raises.
 
         It ends `total_timeout` seconds after it was sent, or up to a second later.  Time in which there
         is no room for its answer does not count.  Where nothing is found at a base URL that may lack its
         version, the request is sent once more, with that.
         """
-        place = self._place
-        attempt = await self._sent(request, place)
-        if attempt.status == 200:
-            self._untried = None
-        if attempt.status != 404:
-            return attempt
+        return self._sent(request, self._place, looks=True)
+
+    async def _looked(self, request: Request, place: _Place, attempt: Attempt) -> Attempt:
+        """What is answered where the API may be instead; `attempt` where it is nowhere else."""
         async with self._looking:
             if self._untried is not None:
                 found = await self._found(request, self._untried)
@@ -178,21 +175,26 @@ class Client:
         self._hooks.say(f"nothing is at {asked} (HTTP 404), but at {answers}: asking there")
         return attempt
 
-    async def _sent(self, request: Request, place: _Place) -> Attempt:
+    async def _sent(self, request: Request, place: _Place, *, looks: bool = False) -> Attempt:
+        """One try; where nothing is there, it `looks` where the API may be."""
         started, began = time.time(), self._clock()
         status: int | None = None
-        again = f"-{request.again}" if request.again else ""
-        body = self._hooks.marked(request) if self._takes_cache_marks else request.body
-        marked = body is not request.body
-        again += "-marked" if marked else ""
-        key = f"{self._keys}-{request.row}-{request.hash[:16]}{again}"
+        body, marked = request.body, False
+        key = f"{self._keys}-{request.row}-{request.hash[:16]}"
+        if request.again:
+            key += f"-{request.again}"
+        if self._hooks.marked is not None and self._takes_cache_marks:
+            body = self._hooks.marked(request)
+            marked = body is not request.body
+            key = f"{key}-marked" if marked else key
         try:
             if self._endpoint.model is not None:
                 body = with_model(body, self._endpoint.model)
             with await place.posters[request.api].post(body, key) as exchange:
-                status, content = exchange.status, exchange.content
-                if not request.stream and content.is_eof() and content.total_bytes <= LARGE_BODY:
-                    answered = self._answers.whole(request, status, content.read_nowait())
+                status = exchange.status
+                whole = None if request.stream else exchange.whole()
+                if whole is not None:
+                    answered = self._answers.whole(request, status, whole)
                 else:
                     answered = await self._answers.read(request, exchange, began)
                 answered["headers"] = self._answers.kept_headers(exchange)
@@ -203,7 +205,7 @@ class Client:
             answered = faults.fault_of(error, status, self._clock() - began, self._target.proxy)
             if status is None and await self._needs_tls(answered):
                 answered = faults.fault("untrusted", faults.SPEAKS_TLS)
-        return Attempt(
+        attempt = Attempt(
             endpoint=place.names[request.api],
             member=self._member,
             started_at=started,
@@ -213,6 +215,9 @@ class Client:
             marked=marked,
             **answered,
         )
+        if status == 200:
+            self._untried = None
+        return await self._looked(request, place, attempt) if looks and status == 404 else attempt
 
     async def _needs_tls(self, answered: dict[str, Any]) -> bool:
         """Whether a server that closes without a word to plain HTTP speaks TLS.  It is tried once, while

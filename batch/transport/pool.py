@@ -44,6 +44,7 @@ class Taken(NamedTuple):
     """A connection for one request.  `idle` is for how many seconds nobody used it; None if it is new."""
 
     connection: Connection
+    protocol: ResponseHandler
     idle: float | None
 
 
@@ -79,7 +80,7 @@ class Pool:
                 self.was_closed(idle)
             elif idle <= self._longest and not protocol.should_close:
                 self._stayed += idle >= self._rest
-                return Taken(connection, idle)
+                return Taken(connection, protocol, idle)
             self.close(connection)
         return None
 
@@ -87,15 +88,16 @@ class Pool:
         """One that has rested, as soon as there is one, or a new one.  Raises what aiohttp raises."""
         while (rested := self.rested()) is None:
             if self._open < self._connections + RESTING * self._closes:
-                return Taken(await self._new(request), None)
+                connection = await self._new(request)
+                assert connection.protocol is not None
+                return Taken(connection, connection.protocol, None)
             await self._change()
         return rested
 
-    def give_back(self, connection: Connection) -> None:
+    def give_back(self, connection: Connection, protocol: ResponseHandler) -> None:
         """Its answer has been read to the end."""
-        protocol = connection.protocol
         never = self._rest > self._longest
-        if protocol is None or protocol.transport is None or protocol.should_close or never:
+        if protocol.transport is None or protocol.should_close or never:
             self.close(connection)
             return
         self._idle[protocol] = connection, self._loop.time()

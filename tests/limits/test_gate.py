@@ -22,7 +22,7 @@ async def test_only_one_is_at_the_front():
                 inside -= 1
 
     await asyncio.gather(*(work() for _ in range(10)))
-    assert most == 1 and not gate.locked()
+    assert most == 1 and not gate.is_taken
 
 
 async def test_whoever_comes_while_the_front_is_free_goes_at_once():
@@ -55,7 +55,7 @@ async def test_one_who_gives_up_when_called_calls_the_next():
     await asyncio.gather(*tasks[1:])
     with pytest.raises(asyncio.CancelledError):
         await tasks[0]
-    assert gone == ["b", "c"] and not gate.locked()
+    assert gone == ["b", "c"] and not gate.is_taken
 
 
 async def test_one_who_gives_up_while_waiting_is_passed_over():
@@ -71,4 +71,4 @@ async def test_one_who_gives_up_while_waiting_is_passed_over():
         tasks[0].cancel()
         await asyncio.sleep(0)
     await tasks[1]
-    assert tasks[0].cancelled() and not gate.locked()
+    assert tasks[0].cancelled() and not gate.is_taken

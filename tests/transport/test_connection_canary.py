@@ -41,7 +41,7 @@ USED = {
     },
     "transport": {"abort", "get_extra_info", "get_write_buffer_size", "is_closing", "write"},
     "answer": {"code", "headers"},
-    "content": {"is_eof", "read_nowait", "readany", "set_exception", "total_bytes"},
+    "content": {"_buffer", "exception", "is_eof", "readany", "set_exception", "total_bytes"},
 }
 """What the code calls a thing of aiohttp -> what it asks of it."""
 
@@ -176,10 +176,20 @@ async def test_an_answer_is_a_head_and_a_content(connection):
     assert connection.protocol.transport.is_closing() is False
 
 
-async def test_a_content_that_is_all_there_is_read_at_once(connection):
+async def test_a_content_that_is_all_there_lies_in_its_buffer(api, connection):
     _, content = await answered(connection)
     await soon(content.is_eof)
-    assert content.read_nowait().startswith(b"{")
+    assert b"".join(content._buffer).startswith(b"{") and content.exception() is None
+    api.always = Step(raw=b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+    _, content = await answered(connection)
+    assert content.is_eof() and content.total_bytes == 0 and content.exception() is None
+
+
+async def test_an_answer_that_is_left_in_its_buffer_leaves_the_connection_as_it_was(connection):
+    for _ in range(3):
+        _, content = await answered(connection)
+        await soon(content.is_eof)
+        assert connection.protocol.should_close is False
 
 
 async def test_a_connection_reads_answer_after_answer_and_is_set_up_once(connection):
