@@ -7,7 +7,7 @@ The schema of a run is the carried input columns, then these.  A carried column 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ import msgspec
 import pyarrow as pa
 from msgspec.structs import astuple
 
+from batch import vectors
 from batch.model import Result
 from batch.structured import column_type
 
@@ -63,7 +64,7 @@ class Column(NamedTuple):
 
     name: str
     type: pa.DataType
-    values: Callable[[Sequence[Any]], Sequence[Any]] = _as_they_are
+    values: Callable[[Sequence[Any]], Sequence[Any] | pa.Array] = _as_they_are
     of: Callable[[Result], Any] | None = None
 
 
@@ -139,7 +140,7 @@ COLUMNS = (
     _plain("response_json", pa.string()),
 )
 
-EMBEDDING = _plain("embedding", pa.list_(pa.float32()))
+EMBEDDING = Column("embedding", vectors.IN_ARROW, vectors.column)
 """Only where an API is asked that gives it (its COLUMNS)."""
 
 
@@ -300,6 +301,18 @@ def _array(column: Column, held: tuple[Any, ...]) -> pa.Array:
     if held.count(None) == len(held):
         return pa.nulls(len(held), column.type)
     return pa.array(column.values(held), column.type)
+
+
+def results(table: pa.Table | pa.RecordBatch) -> Iterator[Result]:
+    """The Results that the rows of an output came from, as far as it has their columns."""
+    if EMBEDDING.name not in table.schema.names:
+        yield from map(result, table.to_pylist())
+        return
+    held = table.column(EMBEDDING.name)
+    held = held.combine_chunks() if isinstance(held, pa.ChunkedArray) else held
+    rest = table.drop_columns([EMBEDDING.name]).to_pylist()
+    for values, vector in zip(rest, vectors.of_column(held), strict=True):
+        yield result({**values, EMBEDDING.name: vector})
 
 
 def result(values: dict[str, Any]) -> Result:

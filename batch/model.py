@@ -222,6 +222,7 @@ class Choice(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 class Completion(msgspec.Struct, frozen=True, gc=False):
     """What an accepted answer says, in our words.  `unheld` tells that it holds more than our
     columns do; `parsed` is the JSON in it that fits the job's schema; `parts` are inside `usage`.
+    `embedding` is a vector as floats of 32 bits, little-endian, which its column has.
     """
 
     choices: list[Choice] = []
@@ -230,7 +231,7 @@ class Completion(msgspec.Struct, frozen=True, gc=False):
     usage: Usage | None = None
     parts: Parts = Parts()
     usage_json: str | None = None
-    embedding: list[float] | None = None
+    embedding: bytes | None = None
     flags: list[str] = []
     unheld: bool = False
     parsed: str | None = None
@@ -273,6 +274,7 @@ class Result(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=
     `requests` are those that are counted here: of one for several rows that is at the first of them.
     None stands for as many as there were attempts.
     `parsed` is JSON text here, to the digit; its column has the type of the schema.
+    `embedding` is that of a Completion; a list where a journal of an older version is read.
     """
 
     row: int
@@ -285,7 +287,7 @@ class Result(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=
     tool_calls: list[ToolCall] | None = None
     choices: list[Choice] | None = None
     parsed: str | None = None
-    embedding: list[float] | None = None
+    embedding: bytes | list[float] | None = None
     finish_reason: str | None = None
     model: str | None = None
     served_model: str | None = None

@@ -179,7 +179,9 @@ def _remarkable(flags: list[str]) -> bool:
 
 def _text(attempt: Attempt) -> str:
     """The raw answer; that of a row which shared its request is made of its part of it."""
-    raw = attempt.raw or (b"" if attempt.answer is None else msgspec.json.encode(attempt.answer))
+    raw = attempt.raw
+    if not raw and attempt.answer is not None:
+        raw = msgspec.json.encode(attempt.answer, enc_hook=list)  # an array of numbers in it
     return raw.decode("utf-8", "replace")
 
 

@@ -91,7 +91,7 @@ class Embedder:
     `refusal` does), and a text with the word `poison` spoils its whole request: `names` tells that the
     refusal says which it was.  `index` is how items say where they belong, `loses` a word whose texts
     get no item the first so many times they are asked about, `base64` what is done where vectors are asked
-    for so.  A vector has `dimensions` numbers.
+    for so.  A vector has `dimensions` numbers, those of `embedding_of` divided `by` something.
     """
 
     most: int | None = None
@@ -103,6 +103,7 @@ class Embedder:
     loses: tuple[str, int] | None = None
     base64: Literal["given", "refused", "silently refused", "ignored"] = "given"
     dimensions: int = 8
+    by: float = 1
     lost: Counter[str] = field(default_factory=Counter)
 
     def refused(self, body: dict[str, Any]) -> Step | None:
@@ -135,7 +136,7 @@ class Embedder:
                 self.lost[text] += 1
                 if self.lost[text] <= self.loses[1]:
                     continue
-            vector: Any = embedding_of(text, self.dimensions)
+            vector: Any = [each / self.by for each in embedding_of(text, self.dimensions)]
             if packed and self.base64 == "given":
                 vector = base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
             items.append({"object": "embedding", "index": at, "embedding": vector})

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from batch import columns
+from batch import columns, vectors
 from batch.columns import COLUMNS, EMBEDDING, REQUEST_JSON
 from batch.model import AttemptRecord, Choice, Result, ToolCall
 
@@ -153,6 +153,27 @@ def test_a_result_is_found_among_carried_columns():
 
 def test_the_journal_and_the_columns_say_the_same():
     assert msgspec.json.decode(msgspec.json.encode(FULL), type=Result) == FULL
+
+
+@pytest.mark.parametrize("form", ["table", "batch", "slice"])
+def test_the_results_of_a_table_have_their_vectors(form):
+    results = [
+        FULL,
+        msgspec.structs.replace(FULL, embedding=vectors.packed([0.1, -2])),
+        EMPTY,
+        msgspec.structs.replace(FULL, row=3, embedding=vectors.packed([5])),
+    ]
+    own = columns.chosen(request=False, of_apis=(EMBEDDING,))
+    schema, _ = columns.schema(pa.schema([]), own)
+    made = pa.Table.from_arrays(columns.arrays(results, own), schema=schema)
+    made.validate(full=True)
+    if form == "table":
+        assert list(columns.results(pa.concat_tables([made, made]))) == results * 2
+    elif form == "batch":
+        assert list(columns.results(made.to_batches()[0])) == results
+    else:
+        for at in range(len(results)):
+            assert list(columns.results(made[at : at + 1])) == results[at : at + 1]
 
 
 NESTED = pa.struct(

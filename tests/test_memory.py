@@ -46,3 +46,13 @@ def test_streams_at_once_take_little_memory_each(api, start, tmp_path):
     one = held(api, start, tmp_path, 1, "--set", "request.stream=true")
     api.always = Step(content="word " * 50, event_delay=0.02)
     assert held(api, start, tmp_path, 200, "--set", "request.stream=true") - one < 40 << 20
+
+
+@pytest.mark.parametrize("form", ["given", "ignored"])
+def test_three_times_the_vectors_take_hardly_more_memory(api, start, tmp_path, form):
+    api.remember = False
+    api.embedder.dimensions, api.embedder.base64 = 1_536, form
+    flags = ("--api", "embeddings", "--set", "limits.inputs_per_request=100")
+    one, small, large = (held(api, start, tmp_path, count, *flags) for count in (1, 6_000, 18_000))
+    assert small - one < 180 << 20
+    assert large - small < 40 << 20

@@ -105,7 +105,9 @@ def placed(answer: Any, texts: int) -> list[dict[str, Any] | None]:
 
 
 def alone(attempt: Attempt, item: dict[str, Any], usage: Any) -> Attempt:
-    """The try at one row: its item as the whole answer, and its share of the usage."""
+    """The try at one row: its item as the whole answer, and its share of the usage.  A vector that came
+    as base64 is an array of numbers there.
+    """
     embedding = item.get("embedding")
     if isinstance(embedding, str):
         embedding = embeddings.unpacked(embedding)

@@ -117,7 +117,7 @@ class OwnAnswers:
                 self._at_hand.pop(place.part, None)
             part = self._part(place.part)
             if (at := part.places.get(place.row)) is not None:
-                return columns.result(part.table[at : at + 1].to_pylist()[0])
+                return next(columns.results(part.table[at : at + 1]))
         return None
 
     def close(self) -> None:
@@ -171,7 +171,7 @@ def _size(result: Result) -> int:
         *(choice.reasoning for choice in result.choices or ()),
         *(call.arguments for call in result.tool_calls or ()),
     )
-    return 1_000 + sum(len(text) for text in texts if text) + 32 * len(result.embedding or ())
+    return 1_000 + sum(len(text) for text in (*texts, result.embedding) if text)
 
 
 def _bits(digest: bytes) -> tuple[int, int]:

@@ -10,6 +10,9 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
+import msgspec
+
+from batch import columns
 from batch.errors import Damaged
 from batch.model import Result
 from batch.run_folder import RunFolder
@@ -47,6 +50,8 @@ def together(
     sealed = seal.results(path, names) if os.path.lexists(path) else ()
     latest = {result.row: result for result in sealed}
     for result in journal.results(run.opened(number).journal, entries) if entries else ():
+        if columns.EMBEDDING.name not in names:
+            result = msgspec.structs.replace(result, embedding=None)
         earlier = latest.get(result.row)
         latest[result.row] = result if earlier is None else seal.after(earlier, result)
     return list(latest.values())

@@ -15,7 +15,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from batch import footer_hash
+from batch import columns, footer_hash
 from batch.damage import damaged
 from batch.errors import StorageError
 from batch.footer_hash import BLANK
@@ -85,8 +85,9 @@ def write(
     file: BinaryIO, schema: pa.Schema, tables: Iterator[pa.Table], footer: Callable[[], Footer]
 ) -> Footer:
     """Write `tables`, one row group each, then what `footer` says, with the file's hash in it.
-    Returns that.
+    Returns that.  No two numbers of vectors are the same: a dictionary of them would be as long as they.
     """
+    has_vectors = columns.EMBEDDING.name in schema.names
     with pq.ParquetWriter(
         pa.PythonFile(file, mode="w"),
         schema,
@@ -94,6 +95,7 @@ def write(
         compression_level=1,
         write_page_checksum=True,
         store_schema=True,
+        use_dictionary=not has_vectors,
     ) as writer:
         for table in tables:
             writer.write_table(table, row_group_size=max(1, len(table)))

@@ -78,8 +78,7 @@ class Reuse:
         if found is None:
             return None
         order, number, place = found
-        values = self._part(order, number)[place : place + 1].to_pylist()[0]
-        known = columns.result(values)
+        [known] = columns.results(self._part(order, number)[place : place + 1])
         return results.given_again(
             known,
             row,

@@ -1,7 +1,7 @@
 """Seal = merge(part of generation g if there is one, journal of generation g+1) -> part of
 generation g+1.
 
-Memory stays bounded by CHUNK whatever the answers' size: one pass over the journal finds where each
+Memory stays bounded by a chunk whatever the answers' size: one pass over the journal finds where each
 row's result lies, a second takes rows in order, a row group at a time.  The later result of a row
 wins; what earlier attempts used and cost is added to it.
 """
@@ -31,6 +31,8 @@ CHUNK = 32 << 20
 """Bytes of journal that make a row group; in memory, as values and as arrays, they are about
 twice that.
 """
+CHUNK_OF_VECTORS = CHUNK // 4
+"""The same where rows have vectors, which are numbers throughout: they gain nothing by lying together."""
 
 ADDED_UP = (*totals.SUMMED, "reported_cost_usd")
 COUNTED = (
@@ -125,6 +127,8 @@ class Merge:
         whole = spooled or _is_whole(opened.spool, max(self._places([*self._entries]), default=-1))
         self._spool = _SpoolSlices(opened.spool) if whole else None
         self._extra = [at for at, each in enumerate(layout.schema) if columns.is_extra(each)]
+        has_vectors = any(column.name == columns.EMBEDDING.name for column in layout.own)
+        self._chunk = CHUNK_OF_VECTORS if has_vectors else CHUNK
         self._summary = Summary()
         self._rows = sorted(
             self._entries.keys() | (set() if self._old is None else self._old.at.keys())
@@ -169,7 +173,7 @@ class Merge:
         weight = 0
         for row in self._rows:
             size = self._entries[row][-1].length if row in self._entries else 2048
-            if chunk and weight + size > CHUNK:
+            if chunk and weight + size > self._chunk:
                 yield chunk
                 chunk, weight = [], 0
             chunk.append(row)
@@ -266,21 +270,21 @@ class _OldPart:
         """The given rows' results, as far as they are there: one may outlive what came later."""
         present = [row for row in rows if row in self.at]
         names = [column.name for column in own]
-        found = self.table(present, names).to_pylist() if present else ()
-        return {values["row"]: columns.result(values) for values in found}
+        found = columns.results(self.table(present, names)) if present else ()
+        return {result.row: result for result in found}
 
     def counted(self, rows: list[int]) -> Iterator[Result]:
         """The given rows' results, as far as they are added up and counted."""
         present = [row for row in rows if row in self.at]
-        for values in self.table(present, list(COUNTED)).to_pylist() if present else ():
-            yield columns.result(values)
+        if present:
+            yield from columns.results(self.table(present, list(COUNTED)))
 
 
 def results(path: Path, names: Sequence[str] = COUNTED) -> Iterator[Result]:
     """The results of a sealed part, as far as the columns `names` tell them."""
     with parquet(path) as file:
         for batch in file.iter_batches(1024, columns=list(names)):
-            yield from map(columns.result, batch.to_pylist())
+            yield from columns.results(batch)
 
 
 def _is_whole(path: Path, last_row: int) -> bool:

@@ -183,8 +183,16 @@ def vector(embedding: Any, **more: Any) -> dict[str, Any]:
 
 def test_base64_is_little_endian_floats_of_32_bits():
     numbers = [0.5, -1.25, 3.0e38]
-    packed = base64.b64encode(struct.pack("<3f", *numbers)).decode()
-    assert APIS["embeddings"].parse(vector(packed)).embedding == pytest.approx(numbers, rel=1e-6)
+    packed = struct.pack("<3f", *numbers)
+    for sent in (numbers, base64.b64encode(packed).decode()):
+        assert APIS["embeddings"].parse(vector(sent)).embedding == packed
+
+
+@pytest.mark.parametrize("number", [float("inf"), float("-inf"), float("nan")])
+def test_base64_of_what_is_no_number_is_refused(number):
+    packed = base64.b64encode(struct.pack("<3f", 0.5, number, -number)).decode()
+    with pytest.raises(BadAnswer, match="embedding"):
+        APIS["embeddings"].parse(vector(packed))
 
 
 @pytest.mark.parametrize(

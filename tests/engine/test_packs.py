@@ -9,13 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pyarrow as pa
 import pytest
 
 from batch import runner, spec
 from batch.reports.summary import Ended
 from tests import virtual
 from tests.fake_api import Embedder, FakeAPI, Step, embedding_of
-from tests.reading import rows, texts, write
+from tests.reading import rows, table, texts, write
 
 PRICES = {"m": {"input": 100.0, "output": 0.0}}
 
@@ -280,6 +281,22 @@ def test_a_kept_answer_is_the_rows_own_and_says_its_own_share(api, tmp_path):
         (item,) = answer["data"]
         assert (item["index"], item["embedding"]) == (0, embedding_of(prompt))
         assert answer["usage"]["prompt_tokens"] == row["input_tokens"]
+
+
+@pytest.mark.parametrize("by", [1.0, 3.0])
+@pytest.mark.parametrize("most", ["auto", 1])
+@pytest.mark.parametrize("form", ["given", "ignored"])
+def test_a_vector_is_what_came_to_the_bit(api, tmp_path, form, most, by):
+    api.embedder.base64, api.embedder.by = form, by
+    prompts = texts(60)
+    run(api, tmp_path, prompts, inputs_per_request=most, output={"response": True})
+    made = table(tmp_path / "run")
+    sent = [[number / by for number in embedding_of(prompt)] for prompt in prompts]
+    held = pa.array(sent, pa.list_(pa.float32()))
+    assert made["embedding"].combine_chunks().to_pylist() == held.to_pylist()
+    came_as_base64 = form == "given" and most == "auto"
+    told = [json.loads(text)["data"][0]["embedding"] for text in made["response_json"].to_pylist()]
+    assert told == (held.to_pylist() if came_as_base64 else sent)
 
 
 def test_a_row_is_the_same_question_alone_and_in_company(api, tmp_path):

@@ -42,7 +42,7 @@ def test_an_answer_that_is_given_many_times_stays_at_hand(answers):
         {"tool_calls": [ToolCall("1", "f", LARGE)]},
         {"refusal": LARGE},
         {"request_json": LARGE},
-        {"embedding": [0.5] * (len(LARGE) // 32)},
+        {"embedding": b"a" * len(LARGE)},
     ],
     ids=lambda more: next(iter(more)),
 )
