@@ -17,7 +17,8 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Generic, TypeVar
 
-from batch.engine.engine import DRAIN_SECONDS, Interrupt
+from batch.engine.engine import Interrupt
+from batch.engine.notices import DRAIN_SECONDS
 from batch.errors import Interrupted
 
 T = TypeVar("T")

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Iterator
 
 import msgspec
 
+from batch.engine import notices
 from batch.engine.decisions import Decision, Done, Held, Leave, Stop, Together, Wait
 from batch.engine.duplicates import Follower, Settled
 from batch.engine.events import Events, Notice
@@ -40,24 +41,12 @@ from batch.tries import Try
 Interrupt = Callable[[str, int], None]
 """Ends a run in good order; takes what to call the wish, and the exit code."""
 
-DRAIN_SECONDS = 20.0
-"""How long an interrupted run waits for the answers that are on their way."""
-
-
 MOST_LEFT = 1_000
 """Rows at the end of a run that may all be at fault themselves."""
 
 
 async def _unknown() -> bool:
     return False
-
-
-def waits_for(name: str, in_flight: int) -> str:
-    """What is said when somebody wants a run to end, which is called so."""
-    return (
-        f"{name}: waiting up to {DRAIN_SECONDS:.0f} s for {in_flight} answers;"
-        " once more to stop at once"
-    )
 
 
 class Engine:
@@ -75,8 +64,8 @@ class Engine:
         inputs: int | str = "auto",
         cache: PromptCache | None = None,
     ) -> None:
-        """`is_there` asks whether the endpoint lists its models, which nobody is charged for; so many
-        `inputs` may share a request; `cache` lets rows that begin alike wait for the first of them.
+        """`is_there` asks, free of charge, whether the endpoint lists its models; so many `inputs` may share
+        a request; `cache` lets rows that begin alike wait for the first of them.
         """
         self._questions = questions
         self._sender = sender
@@ -118,7 +107,7 @@ class Engine:
             self._cut_short()
             return
         self.wind_up(Interrupted("interrupted", exit_code=exit_code))
-        self._events.emit(Notice(waits_for(name, self._sender.under_way)))
+        self._events.emit(Notice(notices.waits_for(name, self._sender.under_way)))
 
     def wind_up(self, reason: BatchError) -> None:
         """End without a word: what is in flight is waited for, but at most DRAIN_SECONDS.  To be called
@@ -127,7 +116,7 @@ class Engine:
         if not self._interrupted:
             self._interrupted = True
             self._stop(reason)
-            asyncio.get_running_loop().call_later(DRAIN_SECONDS, self._cut_short)
+            asyncio.get_running_loop().call_later(notices.DRAIN_SECONDS, self._cut_short)
 
     async def _work(self) -> None:
         try:
@@ -192,10 +181,9 @@ class Engine:
             done = msgspec.structs.replace(done, requests=done.requests + task.owed)
             task = msgspec.structs.replace(task, owed=0)
         self._carry_out(task, *self._judge.decide(task, done, judged, now))
-        if self._cache is not None:
-            used = done.spent.reading.usage
-            if self._cache.ended(task.asked, done.attempt, used):
-                self._sender.starved()
+        used = done.spent.reading.usage
+        if self._cache is not None and self._cache.ended(task.asked, done.attempt, used):
+            self._sender.starved()
 
     async def _settle(self, rows: Iterator[RowDecided], pack: Task) -> None:
         """Do what follows for the rows of a pack, one by one."""
@@ -247,7 +235,7 @@ class Engine:
             return self._in_turn(task, task.request)
         built = self._questions.built(task)
         if built is not None and not self._questions.may_know(built):
-            return built if self._cache is None else self._in_turn(task, built)
+            return self._in_turn(task, built)
         try:
             asked = await self._questions.of(task, built)
         except Refused as refused:
@@ -340,9 +328,8 @@ class Engine:
         if self._stopped is None:
             lighter = tuple(each.lighter(self._questions.reads_files) for each in tasks)
             self._feed.put_back_together(lighter, together.seconds)
-            return
-        for each in tasks:
-            self._feed.finish(each)
+        else:
+            self._feed.finish(*tasks)
 
     def _dropped(self, row: int, done: Try) -> None:
         """A try makes no result yet, and perhaps never will: the store hears if it was free."""

@@ -127,9 +127,9 @@ class Feed:
         self._in_flight -= len(tasks)
         self._wake()
 
-    def finish(self, task: Task) -> None:
-        """The row's story has ended."""
-        self._in_flight -= 1
+    def finish(self, *tasks: Task) -> None:
+        """The story of these rows has ended."""
+        self._in_flight -= len(tasks)
         self._changed.set()
 
     def put_back(self, task: Task, delay: float) -> None:

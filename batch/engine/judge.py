@@ -254,7 +254,8 @@ class Judge:
         if last_try and outages.last_tries and not again.refused:
             delay = None
         if delay is None and not self._stopping:
-            failure = Failure(task.asked, task.tries, _error(again))
+            error = Error(again.error_class, again.message, again.code, again.completion)
+            failure = Failure(task.asked, task.tries, error)
             # one that was to be tried just once more is rejected now
             yield from self._rejected(failure, now) if again.once else self._failed(failure)
             return
@@ -327,8 +328,7 @@ class Judge:
         yield Done(self._maker.failed(request, failure.tries, error))
         if self._invalid_rows.mostly(error.error_class == "invalid_request"):
             yield self._stop(stop_reasons.mostly_invalid(INVALID_WINDOW, error.message))
-        misfit = error.error_class == "schema_mismatch"
-        if misfit and self._first_answers.mostly_empty(True):
+        if error.error_class == "schema_mismatch" and self._first_answers.mostly_empty(True):
             why = stop_reasons.perhaps_unheeded(request.api, error.message)
             yield self._stop(stop_reasons.mostly_misfits(EMPTY_WINDOW, why))
 
@@ -348,7 +348,3 @@ class Judge:
         if kind not in self._notices:
             self._notices.add(kind)
             yield Notice(text)
-
-
-def _error(again: TryAgain) -> Error:
-    return Error(again.error_class, again.message, again.code, again.completion)

@@ -1,4 +1,4 @@
-"""What is said once of many rows."""
+"""What is said once of many rows, or of the whole run."""
 
 from __future__ import annotations
 
@@ -11,3 +11,14 @@ NO_STREAM_OPTIONS = (
     "the server takes no stream_options: streams go without them, and their usage may be unknown"
 )
 NO_CACHE_MARKS = "the server takes no marks for its prompt cache: requests go without them"
+
+DRAIN_SECONDS = 20.0
+"""How long an interrupted run waits for the answers that are on their way."""
+
+
+def waits_for(name: str, in_flight: int) -> str:
+    """What is said when somebody wants a run to end, which is called so."""
+    return (
+        f"{name}: waiting up to {DRAIN_SECONDS:.0f} s for {in_flight} answers;"
+        " once more to stop at once"
+    )

@@ -67,8 +67,7 @@ class Limiter:
         start = max(START, _in_flight(of_requests or 0.0))
         self._concurrency = Concurrency(most, start, fixed=fixed)
         self._paused_until = 0.0
-        self._reason = ""
-        self._episode_began = 0.0
+        self._reason, self._episode_began = "", 0.0
         self._changed = crossing.changed
         self._ticket = Ticket(self._rates, self._changed)
         self._waiting: asyncio.Timeout | None = None  # of the request that waits at the gate
@@ -85,8 +84,7 @@ class Limiter:
         self._concurrency.answered(work, self.in_flight + 1, now)
         sent, causes = now - took, self._causes
         causes.window.answered(sent, now)
-        found = None if causes.trial is None else causes.trial_ended(sent, now)
-        if found is not None:
+        if causes.trial is not None and (found := causes.trial_ended(sent, now)) is not None:
             self._rates.end_trial(now, found)
         elif self._rates.answered(now):
             causes.raised(now)

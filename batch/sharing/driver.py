@@ -12,8 +12,8 @@ import msgspec
 
 from batch import __version__, spec
 from batch.engine import events, logged, loop
-from batch.engine.engine import DRAIN_SECONDS, waits_for
 from batch.engine.events import Events, Progressed
+from batch.engine.notices import DRAIN_SECONDS, waits_for
 from batch.engine.waits import EVERY, Waits
 from batch.errors import BatchError, CapReached, Interrupted, Refused, Stopped, StorageError
 from batch.limits.concurrency import START

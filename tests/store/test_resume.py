@@ -9,7 +9,7 @@ from collections import Counter
 
 import pytest
 
-from batch.engine.engine import DRAIN_SECONDS
+from batch.engine.notices import DRAIN_SECONDS
 from tests.fake_api import Step, answer_to
 from tests.reading import asking, completions, parts, rows, texts, tree, until, write
 
