@@ -34,6 +34,7 @@ LONGEST_HEADER = 500
 """Characters of a header's value that are kept."""
 
 BLANK = b"\xef\xbb\xbf \t\r\n"
+ESCAPED = re.compile(rb"\\[u/]")
 STREAM = re.compile(rb"[\xef\xbb\xbf\s]*(?:data|event|id|retry|error)?:")
 """How an event stream begins, whatever its content type says."""
 
@@ -139,7 +140,7 @@ class AnswerReader:
     def _json(self, raw: bytes) -> dict[str, Any]:
         raw = self._scrubber.clean_bytes(raw)
         answer, repaired = decode(raw)
-        escaped = b"\\u" in raw or b"\\/" in raw
+        escaped = raw.find(b"\\") >= 0 and ESCAPED.search(raw)
         if escaped and answer is not None:  # a secret may be spelled in escapes
             raw, answer = self._scrubbed(answer)
         return {"raw": raw, "answer": answer, "repaired": repaired}
