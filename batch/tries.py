@@ -127,16 +127,13 @@ def _money(tries: tuple[Try, ...]) -> dict[str, Any]:
     """What all attempts cost; nothing where one that was billed has no known cost."""
     money: dict[str, Any] = {}
     costs: list[Cost] = []
-    unknown = False
     for done in tries:
         said = done.spent.reported
         if said is not None:
             money["reported_cost_usd"] = money.get("reported_cost_usd", 0.0) + said
         if done.spent.cost is not None:
             costs.append(done.spent.cost)
-        elif done.billed:
-            unknown = True
-    if costs and not unknown:
+    if costs and not any(done.spent.cost is None and done.billed for done in tries):
         money["cost_usd"] = float(sum((cost.usd for cost in costs), Decimal(0)))
         money["cost_source"] = costs[-1].source
     return money

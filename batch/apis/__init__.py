@@ -132,7 +132,9 @@ def build(question: Question, parameters: Parameters, row: int) -> Request:
     if not model:
         raise BadRow("no model: say which with -m NAME or `model` in [request]")
     body["model"] = model
-    asked = {key: body[key] for key in sorted(body) if key not in TRANSPORT}
+    asked = dict(sorted(body.items()))
+    if "stream" in asked or "stream_options" in asked:
+        asked = {key: value for key, value in asked.items() if key not in TRANSPORT}
     encoded = msgspec.json.encode(asked)
     if b"null" in encoded:
         _check_numbers(asked)

@@ -18,6 +18,9 @@ from batch.model import Choice, Completion
 from batch.outcome import BadAnswer
 from batch.usage import Reading
 
+SILENT_ENDS = ENDS - CALLS
+"""Finish reasons of an answer that may say nothing."""
+
 
 def table(answer: Any) -> dict[str, Any]:
     """`answer`, if it is a JSON object at all.  Raises BadAnswer."""
@@ -39,14 +42,15 @@ def completion(
     for choice in choices:
         if choice.index in wordless:
             continue
-        if not _says_something(choice) and choice.finish_reason not in ENDS - CALLS:
+        says_something = choice.completion or _says_something(choice)
+        if not says_something and choice.finish_reason not in SILENT_ENDS:
             reason = choice.finish_reason
             raise BadAnswer(f"the answer is empty and does not say why (finish_reason {reason!r})")
     read = sorted(choices, key=attrgetter("index")) if len(choices) > 1 else [*choices]
     counted = usage.of(answer)
     return Completion(
         choices=read,
-        served_model=text(answer.get("model")),
+        served_model=model if isinstance(model := answer.get("model"), str) else None,
         service_tier=usage.tier(answer),
         usage=counted.usage,
         parts=counted.parts,

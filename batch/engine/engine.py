@@ -143,38 +143,6 @@ class Engine:
         except (StorageError, InputError, Different) as error:
             self._stop(error)
 
-    async def _asked(self) -> bool:
-        """Ask the next row, and do what follows.  False when there will be no more.  An answer, which may
-        be megabytes, is let go with this call: a worker may wait for long before its next.
-        """
-        if (task := await self._next()) is None:
-            return False
-        request = self._sender.adapted(task.asked)
-        if task.tries:
-            request = msgspec.structs.replace(request, again=task.unwanted)
-        if request is not task.request:
-            task = msgspec.structs.replace(task, request=request)
-        attempt = await self._sender.send(request)
-        done, judged = self._judge.ended(request, attempt)
-        self._sender.settle(request, done, judged)
-        now = self._sender.now()
-        if not isinstance(judged, Accept) and self._judge.may_be_the_rows(now):
-            await self._doubt()
-        if task.packed:
-            await self._settle(self._packs.decided(task, done, judged, now), task)
-            return True
-        if task.owed:
-            done = msgspec.structs.replace(done, requests=done.requests + task.owed)
-            task = msgspec.structs.replace(task, owed=0)
-        decided = self._judge.decide(task, done, judged, now)
-        self._carry_out(task, *decided)
-        if self._cache is not None:
-            used = done.spent.reading.usage
-            if self._cache.ended(request, attempt, used):
-                self._sender.starved()
-        await self._store.room()
-        return True
-
     def _decide(self, task: Task, done: Try, judged: Outcome, now: float) -> None:
         """Do what follows from a try at one row."""
         if task.owed:

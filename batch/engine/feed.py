@@ -67,7 +67,8 @@ class Feed:
         self._changed = asyncio.Event()
         self.retries = 0
         """Rows put back so far."""
-        store.when_changed(self._wake)
+        self._failure = store.failure
+        store.when_changed(self._store_changed)
         self._stopped = False
         self.ended = False  # the input's end (or limit) has been reached
         self._reader = ThreadPoolExecutor(1, "reader")
@@ -80,8 +81,8 @@ class Feed:
         Raises StorageError once nothing can be written any more, Different for a changed input.
         """
         while not self._stopped:
-            if self._store.failure is not None:
-                raise self._store.failure
+            if self._failure is not None:
+                raise self._failure
             task = self.ready()
             if task is not None:
                 return task
@@ -95,7 +96,7 @@ class Feed:
 
     def ready(self) -> Task | None:
         """What `take` gives, where it need not wait for it."""
-        if self._stopped or self._store.failure is not None:
+        if self._stopped or self._failure is not None:
             return None
         task = self._next()
         if task is not None:
@@ -199,6 +200,10 @@ class Feed:
         fetched = asyncio.get_running_loop().run_in_executor(self._reader, next, self._steps, None)
         fetched.add_done_callback(lambda _: self._wake())
         return fetched
+
+    def _store_changed(self) -> None:
+        self._failure = self._store.failure
+        self._changed.set()
 
     def _wake(self) -> None:
         self._changed.set()

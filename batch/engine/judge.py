@@ -1,10 +1,9 @@
 """What follows from an attempt: its row is done, waits for another try, or the run stops.
 
-Pure: no clock, no socket, no file.  Time and chance come in, decisions come out, in the order in
-which they are to be carried out.  `outcome` says what an answer means.  The judge says what follows
-from that, in a function for each kind of outcome, and asks those who keep the rules:
-`retry` (how often and when a row is tried), `second_opinions` (and where), `refusals` (the server
-has no room), `outages` (the endpoint is down), `sanity` (the job is wrong).
+Pure: no clock, no socket, no file.  Time and chance come in, decisions come out, in the order in which
+they are to be carried out.  `outcome` says what an answer means; here is what follows, in a function for
+each kind of outcome, by the rules of `retry` (how often and when a row is tried), `second_opinions` (and
+where), `refusals` (the server has no room), `outages` (it is down), `sanity` (the job is wrong).
 """
 
 from __future__ import annotations
@@ -200,10 +199,10 @@ class Judge:
 
     def _accepted(self, task: Task, completion: Completion, now: float) -> list[Decision]:
         request, attempt = task.asked, task.tries[-1].attempt
+        result = self._maker.accepted(request, task.tries, completion)
         follows: list[Decision] = []
         for failure in self._held_back.answered(now - attempt.latency_s):
             follows += self._failed(failure)
-        result = self._maker.accepted(request, task.tries, completion)
         follows.append(Done(result))
         if task.chances.used:
             follows += self._opinions.answered(task)
@@ -211,7 +210,8 @@ class Judge:
             text = notices.MODEL_DIFFERS.format(served=result.served_model, asked=result.model)
             follows += self._notice("model_differs", text)
         self._invalid_rows.mostly(False)
-        if self._first_answers.mostly_empty("empty" in completion.flags):
+        first = self._first_answers
+        if first.left and first.mostly_empty("empty" in completion.flags):
             follows.append(self._stop(stop_reasons.mostly_empty(EMPTY_WINDOW)))
         return follows
 

@@ -75,16 +75,17 @@ class FirstAnswers:
     """The first answers of a start: half of them must not be empty."""
 
     def __init__(self, accept_empty: bool) -> None:
-        self._left = 0 if accept_empty else EMPTY_WINDOW
+        self.left = 0 if accept_empty else EMPTY_WINDOW
+        """How many of them are still to come."""
         self._empty = 0
 
     def mostly_empty(self, empty: bool) -> bool:
         """Count one answer.  True once: at the last one counted, if half were empty."""
-        if self._left == 0:
+        if self.left == 0:
             return False
-        self._left -= 1
+        self.left -= 1
         self._empty += empty
-        return self._left == 0 and self._empty * 2 >= EMPTY_WINDOW
+        return self.left == 0 and self._empty * 2 >= EMPTY_WINDOW
 
 
 class HeldBack:

@@ -135,7 +135,8 @@ class _Endpoint:
                 self._client.leave_out_cache_marks()
         attempt = done.attempt
         self._limiter.release(request, tokens(attempt, judged))
-        self._limiter.read_headers(attempt.headers, attempt.started_at + attempt.latency_s)
+        if attempt.headers:
+            self._limiter.read_headers(attempt.headers, attempt.started_at + attempt.latency_s)
 
 
 class Recorded:

@@ -70,8 +70,10 @@ class _Lenient:
         if self._content.is_eof():
             if not data:  # aiohttp says so after every answer
                 return NOTHING
-            data = self._head + data
-            end = _end(data)
+            data = self._head + data if self._head else data
+            end = data.find(b"\r\n\r\n") + 4
+            if end < 4 or data[9:10] == b"1":  # as hardly any
+                end = _end(data)
             if end == 0 and b"HTTP/".startswith(data[:5]) and len(data) < LONGEST_HEAD:
                 self._head = data
                 return NOTHING
@@ -93,8 +95,6 @@ class _Lenient:
 def _end(data: bytes) -> int:
     """Where the head of an answer ends, with those of interim ones (103) before it; 0 where not yet."""
     start = 0
-    if data[9:10] != b"1" and (at := data.find(b"\r\n\r\n")) >= 0:
-        return at + 4
     while end := _next_end(data, start):
         is_last = INTERIM.match(data, start) is None or end == len(data)
         if is_last:
