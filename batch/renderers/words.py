@@ -102,7 +102,7 @@ def _covered(report: Report) -> list[tuple[str, str]]:
             found.append(
                 ("open", f"{line(run.run)}: {rows(run.journalled_rows)} are read from {parts}")
             )
-        if run.unanswered.requests:
+        if run.unanswered.rows:
             found.append(("unknown", f"{line(run.run)}: {_sent(run.unanswered)}"))
         found += [("copy", f"{line(copy)} is {line(run.run)}, counted once") for copy in run.copies]
     return found
@@ -110,8 +110,10 @@ def _covered(report: Report) -> list[tuple[str, str]]:
 
 def _sent(unanswered: Unanswered) -> str:
     """What may be billed beyond all sums of rows."""
-    number = unanswered.requests
+    number, of = unanswered.requests, unanswered.rows
     requests = f"{number:,} request{'' if number == 1 else 's'}"
+    if number < of:
+        requests = f"{requests} for {rows(of)}" if number else f"requests for {rows(of)}"
     usd = unanswered.cost_usd
     price = "an unknown cost" if usd is None else money(usd, UP)
     bound = f"at most {price} ({unanswered.tokens:,} tokens) for them"

@@ -41,14 +41,16 @@ class Failure(msgspec.Struct, frozen=True):
 class Unanswered(msgspec.Struct, frozen=True):
     """Requests that are in no result, be they in flight or lost in a kill; in no sum of rows.
 
-    They may be billed with `tokens` at most, which cost `cost_usd` (None: no price is known), but
-    for `unbounded` ones, of which nothing is known.
+    They are about so many `rows`: one for many texts is counted with the first of them, so that there
+    may be rows and no request.  They may be billed with `tokens` at most, which cost `cost_usd` (None:
+    no price is known), but for `unbounded` ones, of which nothing is known.
     """
 
     requests: int = 0
     tokens: int = 0
     cost_usd: float | None = 0.0
     unbounded: int = 0
+    rows: int = 0
 
 
 class Run(msgspec.Struct, frozen=True):
@@ -240,10 +242,11 @@ def _unanswered(path: Path, known: Plan) -> Unanswered:
     ]
     known_costs = [cost for cost in costs if cost is not None]
     return Unanswered(
-        len(sents),
+        sum(not sent.rides for sent in sents),
         sum(sent.input_tokens + output for sent, output in bounded),
         rounded(float(sum(known_costs))) if len(known_costs) == len(costs) else None,
         len(sents) - len(bounded),
+        len({sent.row for sent in sents}),
     )
 
 
