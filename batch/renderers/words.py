@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import date
 
 from batch.reports.groups import Group, Numbers
+from batch.reports.prefixes import Prefix
 from batch.reports.report import Report, Unanswered
 from batch.words import DOWN, UP, at_least, money, printable
 
@@ -22,7 +23,7 @@ SOURCES = {
 """What `cost_source` means."""
 
 
-def cost(numbers: Numbers, unknown: str = "unknown") -> str:
+def cost(numbers: Numbers | Prefix, unknown: str = "unknown") -> str:
     """What is known of a cost: a part of it is a lower bound."""
     if numbers.cost_usd is None:
         return unknown
@@ -144,16 +145,13 @@ def _work(totals: Numbers) -> list[tuple[str, str]]:
 
 
 def _cache(report: Report) -> str:
-    """What reading from caches has saved, and what was written for nothing: by `by`, where no row of a
-    group has read anything.
-    """
+    """What reading from caches has saved, and what was written for nothing."""
     saved = report.totals.cache_saved_usd
     said = []
     if saved is not None:
         said.append(f"{money(abs(saved))} {'saved' if saved >= 0 else 'lost'}")
-    groups = [group.numbers for group in report.groups if not group.numbers.cached_tokens]
-    if unread := sum(numbers.cache_write_tokens for numbers in groups):
-        said.append(f"{unread:,} tokens written and never read")
+    if unread := report.cache_unread_tokens:
+        said.append(f"at least {unread:,} tokens written and never read")
     return ", ".join(said)
 
 

@@ -19,11 +19,12 @@ from batch.costs.prices import Price, Pricer, Seller
 from batch.costs.sellers import Pricers
 from batch.errors import StorageError, UsageError
 from batch.planning import begun
-from batch.reports import keys
+from batch.reports import keys, prefixes
 from batch.reports.aggregate import ALWAYS, Aggregation, Period
 from batch.reports.counts import RECORDED, Costing
 from batch.reports.groups import Group, Groups, Numbers, Spread, rounded
 from batch.reports.keys import ChosenRun
+from batch.reports.prefixes import Prefixes
 from batch.run_folder import RunFolder
 from batch.store import contents, part_results, plan
 from batch.store.plan import Plan
@@ -78,7 +79,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     and have no cost, and to those tokens.  `costing` says so when costs are not those recorded, and
     `unused_prices` are names for which a job or a file has prices and that no model of the runs has.
     `kinds` are groups by the keys of `by` that are no times (else by model), `times` by the finest
-    that is one (else by day).
+    that is one (else by day).  `cache_unread_tokens` were written to a cache and never read, for certain;
+    `prefixes` tell of them by how prompts begin, where several do and that is known.
     """
 
     by: tuple[str, ...]
@@ -94,6 +96,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     costing: str | None
     unused_prices: list[str]
     latencies: Spread
+    cache_unread_tokens: int
+    prefixes: Prefixes | None
 
 
 def of_folders(
@@ -150,6 +154,7 @@ def of(
     for run in chosen:
         sums.add(run)
     groups = Groups(sums.sums(), sums.latencies())
+    unread, by_prefix = prefixes.told(sums.prefixes(), sorted(sums.begin_with))
     return Report(
         by=tuple(by),
         period=period,
@@ -167,6 +172,8 @@ def of(
         costing=costing.words,
         unused_prices=_unused_prices(chosen, costing, sums.models),
         latencies=groups.spread("latency_s"),
+        cache_unread_tokens=unread,
+        prefixes=by_prefix,
     )
 
 

@@ -8,6 +8,8 @@ import random
 import pytest
 
 from batch import runner, spec
+from batch.reports import report
+from batch.store import plan
 from tests import virtual
 from tests.fake_api import FakeAPI, Step
 from tests.fake_cache import FakeCache
@@ -293,6 +295,33 @@ def test_what_shares_nothing_is_not_written(tmp_path):
     source = written(tmp_path / "in.jsonl", 30, questions=1)
     ask(tmp_path, source, {"user": "{{ doc }}{{ question }}"}, api, request=NEW)
     assert (api.cache.writes, api.cache.reads) == (0, 0)
+
+
+@pytest.mark.parametrize("marks", [True, False])
+@pytest.mark.parametrize("cache", ["auto", "off"])
+@pytest.mark.parametrize("system", [None, document(999)])
+def test_a_report_tells_by_document_what_was_written_and_never_read(tmp_path, marks, cache, system):
+    lines = [
+        {"doc": document(number), "question": f"number {number} question {asked}"}
+        for number in range(20)
+        for asked in range(1 if number % 4 == 0 else 5)
+    ]
+    (tmp_path / "in.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    api = Server(FakeCache(breakpoints=marks))
+    prompt = {**SHARED, "cache": cache, **({} if system is None else {"system": system})}
+    ask(tmp_path, str(tmp_path / "in.jsonl"), prompt, api, request=NEW)
+    known = plan.read(tmp_path / "run")
+    assert known is not None
+    made = report.of([(tmp_path / "run", known)], ())
+    assert made.prefixes is not None
+    assert (made.prefixes.columns, made.prefixes.count) == (["doc"], 20)
+    told = [*made.prefixes.most, made.prefixes.others]
+    assert sum(each.cache_write_tokens for each in told) == api.cache.written_tokens
+    assert sum(each.cached_tokens for each in told) == api.cache.read_tokens
+    assert sum(each.cache_unread_tokens for each in told) == made.cache_unread_tokens
+    assert made.cache_unread_tokens <= api.cache.unread_tokens
+    if marks:
+        assert made.cache_unread_tokens == api.cache.unread_tokens > 0
 
 
 class Refusing(Server):
