@@ -351,6 +351,51 @@ def test_marks_go_to_no_server_that_has_refused_them(tmp_path, field):
     assert {row["status"] for row in rows(tmp_path / "run")} == {"ok"}
 
 
+class LiteLLM(Refusing):
+    """A proxy that tells its name with each answer."""
+
+    def __init__(self, name: str = "nothing like that") -> None:
+        super().__init__(name)
+        self.announces = True
+
+    def _announced(self):
+        return {"X-LiteLLM-Version": "1.102.1"}
+
+
+CLAUDE = {"model": "team/claude-sonnet-5"}
+
+
+@pytest.mark.parametrize("provider", [None, "openai"])
+@pytest.mark.parametrize(("sent", "marks"), [(CLAUDE, True), ({"model": "smart"}, False)])
+def test_a_proxy_that_passes_marks_on_to_claude_gets_them_once_it_has_told_its_name(
+    tmp_path, sent, marks, provider
+):
+    api = LiteLLM()
+    api.cache = FakeCache(breakpoints=True)
+    source = written(tmp_path / "in.jsonl", 40)
+    endpoint = {"base_url": api.url, "api_key_env": ""}
+    endpoint |= {} if provider is None else {"provider": provider}
+    limits = {"concurrency": 8}
+    ask(tmp_path, source, SHARED, api, request=sent, endpoint=endpoint, limits=limits)
+    marked = ["cache_control" in json.dumps(seen.body) for seen in api.ledger]
+    assert not any(marked[:8])
+    assert all(marked[8:]) if marks else not any(marked)
+    if marks:
+        assert 39 <= api.cache.writes <= 40 + 8
+        assert api.cache.reads >= 200 - 40 - 8
+
+
+def test_a_proxy_that_refuses_marks_gets_them_no_more(tmp_path):
+    api = LiteLLM("cache_control")
+    source = written(tmp_path / "in.jsonl", 40)
+    endpoint = {"base_url": api.url, "api_key_env": ""}
+    ask(tmp_path, source, SHARED, api, request=CLAUDE, endpoint=endpoint)
+    marked = ["cache_control" in json.dumps(seen.body) for seen in api.ledger]
+    assert 1 <= sum(marked) <= 64
+    assert not any(marked[128:])
+    assert {row["status"] for row in rows(tmp_path / "run")} == {"ok"}
+
+
 def test_rows_that_mark_their_requests_themselves_are_left_alone(tmp_path):
     api = Server()
     block = {"type": "text", "text": document(1), "cache_control": {"type": "ephemeral"}}
