@@ -14,7 +14,7 @@ import msgspec
 from batch import columns
 from batch.apis import cache_marks
 from batch.costs import prompt_caches
-from batch.costs.prompt_caches import Caches
+from batch.costs.prompt_caches import Caches, Mark
 from batch.engine.cache_leaders import CacheLeaders
 from batch.engine.duplicates import Duplicates
 from batch.engine.extent import Extent, Lent, Planned
@@ -103,12 +103,14 @@ def caches(prepared: Prepared) -> Caches | None:
     return Caches(url, provider, called)
 
 
-def marking(caches: Caches) -> Callable[[Request], bytes]:
-    """What marks in a request's body the beginning that a server is to keep, where one wants that."""
+def marking(caches: Caches, only: Mark | None = None) -> Callable[[Request], bytes]:
+    """What marks in a request's body the beginning that a server is to keep, where one wants that; with
+    marks of `only` one kind.
+    """
 
     def marked(request: Request) -> bytes:
         cache = caches(request.model)
-        if cache is None or cache.mark is None:
+        if cache is None or cache.mark is None or only not in (None, cache.mark):
             return request.body
         return cache_marks.marked(request, cache.mark, cache.least_bytes)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 
@@ -349,6 +350,61 @@ def test_marks_go_to_no_server_that_has_refused_them(tmp_path, field):
     keys = {seen.headers["idempotency-key"] for seen in api.ledger}
     assert len(keys) == len(api.ledger) == 150 + sum(marked)
     assert {row["status"] for row in rows(tmp_path / "run")} == {"ok"}
+
+
+def serving(api):
+    async def serve():
+        async with api.serving():
+            await asyncio.Event().wait()
+
+    return serve
+
+
+def pooled(folder, source, prompt, apis, model="gpt-5.6", provider="openai"):
+    """Ask several servers."""
+    tables = [
+        {"name": f"n{at}", "base_url": api.url, "api_key_env": "", "provider": provider}
+        for at, api in enumerate(apis)
+    ]
+    sent = {"model": model}
+    ask(folder, source, prompt, apis[0], serving(apis[1]), endpoint=tables, request=sent)
+    apis[1].close()
+
+
+def test_several_servers_that_write_all_are_told_what_to_write(tmp_path):
+    source = written(tmp_path / "in.jsonl", 30)
+    spent = {}
+    for cache in ("auto", "off"):
+        apis = [Server(FakeCache(breakpoints=True)) for _ in range(2)]
+        pooled(tmp_path / cache, source, {**SHARED, "cache": cache}, apis)
+        marked = [
+            "prompt_cache_options" in (seen.body or {}) for api in apis for seen in api.ledger
+        ]
+        assert len(marked) == 150
+        assert all(marked) if cache == "auto" else not any(marked)
+        spent[cache] = sum(api.cache.cost(1.0) for api in apis)
+    assert spent["auto"] < spent["off"]
+    apis = [Server(FakeCache(breakpoints=True)) for _ in range(2)]
+    pooled(tmp_path / "alone", source, {"user": "{{ doc }} {{ question }}"}, apis)
+    assert [api.cache.writes for api in apis] == [0, 0]
+
+
+def test_of_several_servers_the_one_that_refuses_marks_gets_them_no_more(tmp_path):
+    apis = [Refusing("prompt_cache_options"), Server(FakeCache(breakpoints=True))]
+    source = written(tmp_path / "in.jsonl", 60)
+    pooled(tmp_path, source, SHARED, apis)
+    there, here = (["prompt_cache" in json.dumps(seen.body) for seen in api.ledger] for api in apis)
+    assert 1 <= sum(there) <= 64
+    assert not any(there[64:])
+    assert all(here)
+    assert {row["status"] for row in rows(tmp_path / "run")} == {"ok"}
+
+
+def test_several_servers_get_no_marks_that_might_cost_more(tmp_path):
+    apis = [Server(), Server()]
+    source = written(tmp_path / "in.jsonl", 10)
+    pooled(tmp_path, source, SHARED, apis, "anthropic/claude-sonnet-5", "openrouter")
+    assert not any("cache_control" in json.dumps(seen.body) for api in apis for seen in api.ledger)
 
 
 class LiteLLM(Refusing):
