@@ -12,7 +12,7 @@ from typing import NamedTuple
 from batch.apis.packs import Piece
 from batch.engine.task import Task
 
-MOST_KINDS, MOST_ROWS, MOST_BYTES = 32, 4_096, 8 << 20
+MOST_KINDS, MOST_ROWS, MOST_BYTES = 128, 4_096, 8 << 20
 """Bodies without their texts, rows, and bytes of what these ask, beyond which no more is looked for."""
 
 
