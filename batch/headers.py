@@ -75,6 +75,8 @@ REQUEST_IDS = ("x-request-id", "request-id")
 LOCATION = "location"
 COST = "x-litellm-response-cost"
 """In which LiteLLM's proxy says the cost of an answer, in USD."""
+LITELLM = "x-litellm-version"
+"""By which that proxy is known (docs.litellm.ai, response headers, 2026-10-15)."""
 
 LIMITS = frozenset(
     name
@@ -85,7 +87,7 @@ LIMITS = frozenset(
 )
 KEPT = LIMITS.union(
     (name for window in FIXED for name in (window.limit, window.remaining, window.reset) if name),
-    (WAIT, WAIT_MS, SHOULD_RETRY, *REQUEST_IDS, LOCATION, COST),
+    (WAIT, WAIT_MS, SHOULD_RETRY, *REQUEST_IDS, LOCATION, COST, LITELLM),
 )
 
 LONGEST_WAIT = 31 * 86400.0

@@ -12,6 +12,7 @@ import msgspec
 
 from batch.costs.budget import Reservations
 from batch.costs.prices import Pricer
+from batch.costs.prompt_caches import Caches
 from batch.engine import ends
 from batch.engine.ends import Ends
 from batch.engine.lane_file import LaneFile
@@ -21,7 +22,7 @@ from batch.errors import UsageError
 from batch.limits.lent import LentLimiter
 from batch.limits.limiter import Limiter
 from batch.limits.pool import Listed
-from batch.planning import listed
+from batch.planning import listed, open_run
 from batch.planning.prepare import Prepared
 from batch.store.writer import Store
 from batch.transport import endpoint, hosts
@@ -44,6 +45,16 @@ class Wiring(msgspec.Struct, frozen=True):
     def client(self, at: Endpoint, target: Target, member: int = 0) -> Client:
         """The client of one endpoint."""
         return Client(at, target, self.workers, self.keys, self.hooks, self.clock, member)
+
+    def member(self, number: int, way: Way, marks: bool) -> Client:
+        """The client of one of several.  With `marks` it tells a cache that writes all what to write: that
+        is no dearer where prompts differ, though nobody waits here for who writes it first.
+        """
+        hooks = self.hooks
+        if marks:
+            caches = Caches(way.target.base_url, way.pricer.provider, way.endpoint.model)
+            hooks = hooks._replace(marked=open_run.marking(caches, "breakpoint"))
+        return msgspec.structs.replace(self, hooks=hooks).client(way.endpoint, way.target, number)
 
 
 def opened(
@@ -80,7 +91,7 @@ async def _pool(
     lanes = Lanes(
         asked.limits,
         wiring.workers,
-        lambda number, way: wiring.client(way.endpoint, way.target, number),
+        lambda number, way: wiring.member(number, way, prepared.asked.prompt.cache != "off"),
         partial(_price, prepared.pricers, wiring.reservations),
         say,
         wiring.clock,

@@ -128,10 +128,11 @@ async def _ask(
     todo, window = opened.steps(prepared.redo, asked.limit, told.notice), 2 * workers + 100
     feed = Feed(store, opened.watched, todo, window, counts.take_back, clock, opened.stop_steps)
     extent = open_run.extent(prepared, opened, feed)
-    cache = open_run.prompt_cache(prepared, feed, clock)
+    caches = open_run.caches(prepared)
+    cache = open_run.prompt_cache(prepared, caches, feed, clock)
     hooks = Hooks(store.write_down, store.room, told.notice)
-    if cache is not None:
-        hooks = hooks._replace(marked=open_run.marking(prepared), begun=cache.begun)
+    if cache is not None and caches is not None:
+        hooks = hooks._replace(marked=open_run.marking(caches), begun=cache.begun)
     wiring = Wiring(workers, plan.keys, hooks, store, reservations, clock)
     standing = open_run.standing(prepared, held.rows_ok > 0, plan.doubted)
     async with pooling.opened(prepared, targets, wiring) as ends:

@@ -99,12 +99,13 @@ class Embedder:
     poison: str | None = None
     poisoned: Step | None = None
     names: bool = False
-    index: Literal["told", "reversed", "no first", "none", "zero", "twice"] = "told"
+    index: Literal["told", "reversed", "no first", "by turns", "none", "zero", "twice"] = "told"
     loses: tuple[str, int] | None = None
     base64: Literal["given", "refused", "silently refused", "ignored"] = "given"
     dimensions: int = 8
     by: float = 1
     lost: Counter[str] = field(default_factory=Counter)
+    turn: int = 0
 
     def refused(self, body: dict[str, Any]) -> Step | None:
         """What a request is refused with, if it is."""
@@ -143,14 +144,18 @@ class Embedder:
         return self._indexed(items)
 
     def _indexed(self, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        index = self.index
+        if index == "by turns":
+            self.turn += 1
+            index = "reversed" if self.turn % 2 else "no first"
         for item in items:
-            if self.index == "none" or (self.index == "no first" and item["index"] == 0):
+            if index == "none" or (index == "no first" and item["index"] == 0):
                 del item["index"]
-            elif self.index == "zero":
+            elif index == "zero":
                 item["index"] = 0
-            elif self.index == "twice" and item["index"] == 1:
+            elif index == "twice" and item["index"] == 1:
                 item["index"] = 2
-        return items[::-1] if self.index == "reversed" else items
+        return items[::-1] if index == "reversed" else items
 
 
 def _texts(body: dict[str, Any]) -> list[Any]:

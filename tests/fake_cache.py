@@ -19,6 +19,19 @@ MARKS = ("prompt_cache_breakpoint", "cache_control")
 
 
 @dataclass
+class _Written:
+    """Bytes that one request wrote, and how far of them others have read."""
+
+    start: int
+    end: int
+    reached: int = 0
+
+    @property
+    def unread(self) -> int:
+        return max(0, self.end - max(self.start, self.reached))
+
+
+@dataclass
 class FakeCache:
     """`least` tokens are cached at least.  `writes`, `reads` count requests, the tokens beside them."""
 
@@ -33,6 +46,7 @@ class FakeCache:
     _until: dict[bytes, float] = field(default_factory=dict)
     _seen: set[bytes] = field(default_factory=set)
     _under_way: dict[int, list[bytes]] = field(default_factory=dict)
+    _written: dict[bytes, list[_Written]] = field(default_factory=dict)
 
     def asked(self, n: int, body: dict[str, Any], now: float) -> tuple[int, int, int]:
         """The tokens of a request, and those of them that are read and written."""
@@ -42,6 +56,7 @@ class FakeCache:
         held = {key: end for key, end in held.items() if end >= self.least * PER_TOKEN}
         read = max((end for key, end in held.items() if self._until.get(key, 0) > now), default=0)
         written = max(held.values(), default=read) - read
+        self._note(held, read, written)
         if self.second:  # what another has begun with, too, is found out now
             held = {key: end for key, end in held.items() if key in self._seen}
         self._seen.update(self._blocks(pieces))
@@ -58,6 +73,22 @@ class FakeCache:
         """A request has been answered, or has not."""
         for key in self._under_way.pop(n, []) if answered else []:
             self._until[key] = now + self.lifetime
+
+    @property
+    def unread_tokens(self) -> int:
+        """Tokens that were written and have never been read."""
+        records = {id(each): each for same in self._written.values() for each in same}
+        return sum(each.unread // PER_TOKEN for each in records.values())
+
+    def _note(self, held: dict[bytes, int], read: int, written: int) -> None:
+        for key, end in held.items():
+            if end <= read:
+                for each in self._written.get(key, []):
+                    each.reached = max(each.reached, end)
+        if written:
+            record = _Written(read, read + written)
+            for key in held:
+                self._written.setdefault(key, []).append(record)
 
     def cost(self, price: float) -> float:
         """What reading and writing has cost."""

@@ -6,6 +6,7 @@ breakpoint, in chat and responses (not in `instructions`); in the mode `explicit
 written, and without a breakpoint nothing at all, which costs nothing.
 openrouter.ai, prompt caching (2026-10): `cache_control` of a text block is passed on to Anthropic, and is
 a breakpoint to OpenAI.
+docs.litellm.ai, prompt caching (2026-10-07): LiteLLM passes it on, too.
 """
 
 from __future__ import annotations

@@ -9,11 +9,14 @@ none (platform.claude.com, OpenAI SDK compatibility, read 2026-10-07), Together'
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Literal
 from urllib.parse import urlsplit
 
 import msgspec
+
+from batch import headers
 
 BYTES_PER_TOKEN = 3
 """Fewer than most texts have: a prefix that may just be long enough is taken for one."""
@@ -50,6 +53,8 @@ class Cache(msgspec.Struct, frozen=True):
 
 
 GPT = re.compile(r"gpt-(\d+)(?:\.(\d+))?")
+CLAUDE = "claude"
+"""In the names of Anthropic's models."""
 NO_CACHE = re.compile(r"gpt-3\.5|gpt-4(?![.o\d])|gpt-oss|davinci|babbage")
 
 
@@ -62,7 +67,7 @@ def _openai(model: str) -> Cache | None:
     kept for 5 to 10 minutes without use; a write costs nothing more.  When a prefix can be read while
     requests with it are under way is not said: the end of the first is taken.
     """
-    if NO_CACHE.match(model):
+    if NO_CACHE.match(model) or CLAUDE in model:  # behind a proxy at its prices
         return None
     if (named := GPT.match(model)) and (int(named[1]), int(named[2] or 0)) >= (5, 6):
         return Cache(1_024, 30 * MINUTE, mark="breakpoint")
@@ -158,11 +163,17 @@ OPENROUTER = "openrouter"
 ALIBABA = re.compile(r"(^|\.)dashscope[\w-]*\.aliyuncs\.com$")
 
 
-def of(url: str, provider: str | None, model: str | None) -> Cache | None:
+def of(url: str, provider: str | None, model: str | None, *, litellm: bool = False) -> Cache | None:
     """The cache that a model has at the base URL `url`, sold by `provider`; None where waiting for one
     request would not help the next.
+
+    LiteLLM's proxy passes marks on to Anthropic, Bedrock and Vertex, and takes them away where others are
+    asked (docs.litellm.ai, prompt caching, 2026-10-07); of whom its operator asks there is nothing but the
+    model's name.
     """
     name = (model or "").lower()
+    if litellm and CLAUDE in name:
+        return _claude(name)
     if provider == OPENROUTER:
         vendor, _, name = name.partition("/")
         known = VENDORS.get(vendor)
@@ -174,12 +185,39 @@ def of(url: str, provider: str | None, model: str | None) -> Cache | None:
     return found
 
 
-def are_at(url: str, provider: str | None) -> bool:
-    """Whether any model has a cache at the base URL `url`, sold by `provider`."""
-    return provider == OPENROUTER or _sold(url, provider) is not None
+def are_at(url: str, provider: str | None, model: str | None) -> bool:
+    """Whether any model may have a cache at the base URL `url`, sold by `provider`, where the job asks
+    for `model`: a server that nobody knows may be a proxy.
+    """
+    known = provider == OPENROUTER or _sold(url, provider) is not None
+    return known or CLAUDE in (model or "").lower()
 
 
 def _sold(url: str, provider: str | None) -> Callable[[str], Cache | None] | None:
     """What tells of a seller's models."""
     known = SELLERS.get(provider or "")
     return _alibaba if known is None and ALIBABA.search(urlsplit(url).hostname or "") else known
+
+
+class Caches:
+    """Those of the models at an endpoint."""
+
+    def __init__(self, url: str, provider: str | None, called: str | None = None) -> None:
+        """`called` is what the endpoint calls the model, whatever rows say."""
+        self._of = partial(of, url, provider)
+        self._called = called
+        self._litellm = False
+        self._known: dict[str | None, Cache | None] = {}
+
+    def __call__(self, model: str | None) -> Cache | None:
+        """See `of`."""
+        model = self._called or model
+        if model not in self._known:
+            self._known[model] = self._of(model, litellm=self._litellm)
+        return self._known[model]
+
+    def heard(self, answered: Mapping[str, str]) -> None:
+        """The headers of an answer: they may tell of a proxy."""
+        if not self._litellm and headers.LITELLM in answered:
+            self._litellm = True
+            self._known.clear()

@@ -41,10 +41,11 @@ class CacheLeaders(Generic[Item]):
     """What is known of the beginnings of prompts; an Item is a row that waits."""
 
     def __init__(self, cache_of: Callable[[str | None], Cache | None], patience: float) -> None:
-        """`cache_of` tells of a model what its cache is like; no row waits longer than `patience`."""
+        """`cache_of` tells of a model what its cache is like, as far as is known by now; no row waits
+        longer than `patience`.
+        """
         self._cache_of = cache_of
         self._patience = patience
-        self._caches: dict[str | None, Cache | None] = {}
         self._known: OrderedDict[bytes, _Prefix[Item]] = OrderedDict()
         self._next: dict[int, tuple[bytes, ...]] = {}  # row whose turn it is -> its beginnings
         self._under_way: dict[int, tuple[bytes, ...]] = {}
@@ -59,7 +60,7 @@ class CacheLeaders(Generic[Item]):
 
     def leader_of(self, request: Request, now: float) -> bytes | None:
         """The beginning for whose leader the request has to wait; None where it may leave."""
-        cache = self._cache(request)
+        cache = self._cache_of(request.model)
         if cache is None or not self.helps:
             return None
         found = prefixes.shared(request, cache.least_bytes, marked=cache.mark is not None)
@@ -93,7 +94,7 @@ class CacheLeaders(Generic[Item]):
 
     def begun(self, request: Request, now: float) -> list[Item]:
         """Who waits no more, now that the answer to a request has begun."""
-        cache = self._cache(request)
+        cache = self._cache_of(request.model)
         if cache is None or not cache.begins:
             return []
         return self._settled(request.row, cache, True, now)
@@ -105,7 +106,7 @@ class CacheLeaders(Generic[Item]):
         row = request.row
         self._next.pop(row, None)
         self._since.pop(row, None)
-        cache = self._cache(request)
+        cache = self._cache_of(request.model)
         if row in self._followed:
             self._followed.discard(row)
             if answered and cached is not None:
@@ -135,12 +136,6 @@ class CacheLeaders(Generic[Item]):
         """When those who wait for a beginning are overdue; infinite where nobody waits."""
         prefix = self._known.get(beginning)
         return math.inf if prefix is None else prefix.due
-
-    def _cache(self, request: Request) -> Cache | None:
-        try:
-            return self._caches[request.model]
-        except KeyError:
-            return self._caches.setdefault(request.model, self._cache_of(request.model))
 
     def _remembered(self, beginning: bytes) -> _Prefix[Item]:
         prefix = self._known.get(beginning)

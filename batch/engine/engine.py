@@ -178,7 +178,9 @@ class Engine:
         try:
             if self._packs.under_way:
                 await self._packs.room()
-            while (task := self._feed.ready() or await self._feed.take()) is not None:
+            while (
+                task := self._packs.ready() or self._feed.ready() or await self._feed.take()
+            ) is not None:
                 request = await self._request(task)
                 if request is None:
                     await self._store.room()

@@ -1,8 +1,8 @@
 """Rows that share a request for embeddings: which leave together, and what follows for each of them.
 
-A pack takes what is ready and never waits.  To the judge, the limiter, the cap and the transport it is
-one request.  Its rows get a try each, as if each had been asked alone: their item, and their share of
-the usage.
+A pack takes what is ready and never waits; what asks for something else is set aside for the next.  To
+the judge, the limiter, the cap and the transport it is one request.  Its rows get a try each, as if
+each had been asked alone: their item, and their share of the usage.
 
 What may be about one of its rows halves a pack, until a bad row stands alone; that is no try of its
 rows, unless they may have been charged for it.  So chances are used up only by rows that stand alone.
@@ -17,6 +17,7 @@ import msgspec
 
 from batch.apis import packs
 from batch.costs.spent import Spent
+from batch.engine import pack_rows as rows
 from batch.engine.decisions import Decision, Held, Together, Wait
 from batch.engine.feed import Feed
 from batch.engine.judge import Judge
@@ -24,6 +25,7 @@ from batch.engine.pack_limits import BODY, PackLimit, named, said
 from batch.engine.pooled_sender import PooledSender
 from batch.engine.retry import Chances
 from batch.engine.sender import Sender
+from batch.engine.set_aside import Ready, SetAside
 from batch.engine.task import Task
 from batch.model import Attempt, Request
 from batch.outcome import Accept, Outcome, Reject, Stop, TryAgain
@@ -65,6 +67,7 @@ class Packs:
         self._feed = feed
         self._store = store
         self._limits: dict[int, PackLimit] = {}
+        self._aside = SetAside()
         self.under_way = 0
         """Bytes of the texts that are under way in shared requests."""
         self._answers = 0  # of what is to come
@@ -85,6 +88,9 @@ class Packs:
     def close(self) -> None:
         """No pack leaves any more."""
         self._is_open = False
+        while (row := self._aside.first()) is not None:
+            self._feed.riding -= 1
+            self._feed.finish(row.task)
         self._room.set()
 
     def settled(self, pack: Task) -> None:
@@ -93,6 +99,14 @@ class Packs:
         self._answers -= pack.expected
         self._room.set()
 
+    def ready(self) -> Task | None:
+        """A row that was ready for an earlier pack and asks for something else, if there is one."""
+        row = self._aside.first() if self._is_open else None
+        if row is None:
+            return None
+        self._feed.riding -= 1
+        return row.task
+
     async def together(self, task: Task, made: Made) -> Task:
         """The row with those that may leave with it; by itself where there are none."""
         request = task.asked
@@ -100,26 +114,20 @@ class Packs:
         most, room = self._size(task, limits)
         if piece is None or most < 2 or room < len(request.body):
             return task
-        tasks, requests, pieces = [task], [_again(task)], [piece]
+        tasks, requests, pieces = [task], [rows.again(task)], [piece]
         room -= len(request.body)
-        while len(tasks) < most and (rider := self._feed.rider()) is not None:
-            asked = await made(rider)
-            if asked is None:
-                self._feed.riding -= 1
-                await self._store.room()
-                continue
-            rider = msgspec.structs.replace(rider, request=asked)
-            fellow = packs.piece(rider.asked)
-            allowed = min(most, rider.bound or most)
-            fits = fellow is not None and fellow.rest == piece.rest and len(fellow.text) < room
-            if fellow is None or not fits or len(tasks) >= allowed:
-                self._feed.riding -= 1
-                self._feed.give_back(rider)
+        while len(tasks) < most:
+            fellow = await self._another(piece.rest, most, made)
+            if fellow is None or fellow.piece is None:
                 break
-            most, room = allowed, room - len(fellow.text) - 1
-            tasks.append(rider)
-            requests.append(_again(rider))
-            pieces.append(fellow)
+            allowed = min(most, fellow.task.bound or most)
+            if len(fellow.piece.text) >= room or len(tasks) >= allowed:
+                self._aside.put(fellow)
+                break
+            most, room = allowed, room - len(fellow.piece.text) - 1
+            tasks.append(fellow.task)
+            requests.append(rows.again(fellow.task))
+            pieces.append(fellow.piece)
         if len(tasks) == 1:
             return task
         base64 = all(each.base64 for each in limits)
@@ -129,6 +137,26 @@ class Packs:
         self._answers += expected
         return msgspec.structs.replace(task, request=joined, packed=tuple(tasks), expected=expected)
 
+    async def _another(self, kind: bytes, most: int, made: Made) -> Ready | None:
+        """Another row of a kind that is ready.  Those of other kinds are set aside, until there are so many
+        of one that these had better leave.
+        """
+        if (row := self._aside.another(kind)) is not None:
+            return row
+        while self._aside.has_room and (rider := self._feed.rider()) is not None:
+            asked = await made(rider)
+            if asked is None:
+                self._feed.riding -= 1
+                await self._store.room()
+                continue
+            rider = msgspec.structs.replace(rider, request=asked)
+            row = Ready(rider, packs.piece(rider.asked))
+            if row.kind == kind:
+                return row
+            if self._aside.put(row) >= most:
+                break
+        return None
+
     def too_large(self, pack: Task) -> None:
         """A pack may not leave: its rows are to be taken again, in smaller company."""
         size = len(pack.asked.body)
@@ -136,7 +164,7 @@ class Packs:
         bound = -(-len(pack.packed) // 2)
         self.settled(pack)
         self._feed.riding -= len(pack.packed) - 1
-        self._feed.give_back(*(_bound(each, bound) for each in pack.packed))
+        self._feed.give_back(*(rows.bound(each, bound) for each in pack.packed))
 
     def stays(self, pack: Task) -> None:
         """A pack does not leave, nor do others."""
@@ -186,12 +214,14 @@ class Packs:
             own = msgspec.structs.replace(attempt, headers=said_in)
             if item is None:
                 bare = packs.told(own, None)
-                done = Try(bare, Spent(NOTHING, None), "bad_response", requests=_counted(task, at))
-                yield task, [Wait(_without_item(task, done, found), 0.0)]
+                done = Try(
+                    bare, Spent(NOTHING, None), "bad_response", requests=rows.counted(task, at)
+                )
+                yield task, [Wait(rows.without_item(task, done, found), 0.0)]
                 continue
             request = task.asked
             done, judged = self._judge.ended(request, packs.alone(own, item, share))
-            done = msgspec.structs.replace(done, requests=_counted(task, at))
+            done = msgspec.structs.replace(done, requests=rows.counted(task, at))
             if isinstance(judged, Accept):
                 completion = judged.completion
                 if usage is not None:
@@ -200,7 +230,7 @@ class Packs:
                 task = msgspec.structs.replace(task, request=request)
                 yield task, self._judge.answered(task, done, completion, now)
             else:
-                yield task, [Wait(_without_item(task, done, found), 0.0)]
+                yield task, [Wait(rows.without_item(task, done, found), 0.0)]
 
     def _refused(self, pack: Task, done: Try, judged: Outcome, now: float) -> Iterator[RowDecided]:
         """The request is refused: for its form, its size, or one of its texts."""
@@ -208,24 +238,24 @@ class Packs:
         texts, message = len(pack.packed), judged.message
         limit = self._limit(done.attempt.member)
         charged = not done.certainly_free
-        tasks = self._tried(pack, done, judged) if charged else _owing(pack.packed)
+        tasks = self._tried(pack, done, judged) if charged else rows.owing(pack.packed)
         if limit.refused_base64(message, packs.is_base64(pack.asked)):
             yield None, [Together(tasks, untried=not charged)]
             return
         if (most := said(message, texts)) is not None:
             limit.takes(most)
-            yield None, _divided(tasks, most, charged)
+            yield None, rows.divided(tasks, most, charged)
             return
         error = Error(judged.error_class, message, judged.code)
         yield None, list(self._judge.refused_together(pack.asked, done, error, now))
         if (at := named(message, texts)) is not None:
             rest = (*tasks[:at], *tasks[at + 1 :])
-            yield None, [Together((_bound(tasks[at], 1),), untried=not charged)]
+            yield None, [Together((rows.bound(tasks[at], 1),), untried=not charged)]
             yield None, [Together(rest, untried=not charged)]
             return
         limit.refused(texts)
         by = 2 if self._judge.has_succeeded else AT_FIRST
-        yield None, _divided(tasks, -(-texts // by), charged)
+        yield None, rows.divided(tasks, -(-texts // by), charged)
 
     def _failed(self, pack: Task, done: Try, judged: Outcome, now: float) -> Iterator[RowDecided]:
         """The server fails, is away or has no room: what is the endpoint's affair the pack waits for."""
@@ -249,7 +279,7 @@ class Packs:
                 self._limit(done.attempt.member).contradicted()
             fresh = Chances(firsts=chances.firsts)
             tasks = tuple(msgspec.structs.replace(each, chances=fresh) for each in tasks)
-            for together in _divided(tasks, -(-len(tasks) // 2), True):
+            for together in rows.divided(tasks, -(-len(tasks) // 2), True):
                 yield None, [msgspec.structs.replace(together, seconds=seconds or 0.0)]
             return
         tasks = tuple(msgspec.structs.replace(each, chances=chances) for each in tasks)
@@ -273,7 +303,7 @@ class Packs:
         for at, (task, share, said_in) in enumerate(parts):
             own = packs.told(msgspec.structs.replace(attempt, headers=said_in), share)
             one = self._judge.tried(task.asked, own, judged)
-            one = msgspec.structs.replace(one, requests=_counted(task, at))
+            one = msgspec.structs.replace(one, requests=rows.counted(task, at))
             tried.append(msgspec.structs.replace(task, tries=(*task.tries, one), owed=0))
         return tuple(tried)
 
@@ -292,40 +322,3 @@ class Packs:
         if limit is None:
             limit = self._limits[number] = PackLimit(self._sender.url_of(number), self._most)
         return limit
-
-
-def _again(task: Task) -> Request:
-    """The request of a row, as it is to be sent now."""
-    request = task.asked
-    return msgspec.structs.replace(request, again=task.unwanted) if task.tries else request
-
-
-def _counted(task: Task, at: int) -> int:
-    """The requests that are counted with a row's try: of one for many, with the first of them."""
-    return task.owed + (at == 0)
-
-
-def _owing(tasks: tuple[Task, ...]) -> tuple[Task, ...]:
-    """The rows of a request that was a try of none."""
-    first = msgspec.structs.replace(tasks[0], owed=tasks[0].owed + 1)
-    return (first, *tasks[1:])
-
-
-def _bound(task: Task, most: int) -> Task:
-    return msgspec.structs.replace(task, bound=min(most, task.bound or most))
-
-
-def _without_item(task: Task, done: Try, found: int) -> Task:
-    """A row that is asked again, as an answer had `found` items and not its own."""
-    before = any(each.error_class == "bad_response" for each in task.tries)
-    task = msgspec.structs.replace(task, tries=(*task.tries, done), owed=0)
-    return _bound(task, 1 if before else found)
-
-
-def _divided(tasks: Sequence[Task], most: int, charged: bool) -> list[Together]:
-    """The rows in packs of so many at most."""
-    bound = [_bound(task, most) for task in tasks]
-    return [
-        Together(tuple(bound[at : at + most]), untried=not charged)
-        for at in range(0, len(bound), most)
-    ]

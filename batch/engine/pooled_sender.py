@@ -167,6 +167,8 @@ class _Chosen:
         lane, attempt = self._at.pop(request.row), done.attempt
         if isinstance(judged, Reject) and judged.stream_options:
             lane.client.leave_out_stream_options()
+        if isinstance(judged, Reject) and judged.cache_marks:
+            lane.client.leave_out_cache_marks()
         lane.limiter.release(request, tokens(attempt, judged))
         lane.limiter.read_headers(attempt.headers, attempt.started_at + attempt.latency_s)
 

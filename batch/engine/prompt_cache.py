@@ -7,7 +7,7 @@ kept but that it was made once.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
@@ -28,11 +28,17 @@ class PromptCache:
     """Lets rows of a feed wait for those that lead, and hears what becomes of these."""
 
     def __init__(
-        self, leaders: CacheLeaders[Waiting], feed: Feed, clock: Callable[[], float]
+        self,
+        leaders: CacheLeaders[Waiting],
+        feed: Feed,
+        clock: Callable[[], float],
+        heard: Callable[[Mapping[str, str]], None] = lambda _: None,
     ) -> None:
+        """`heard` takes the headers of answers, which may tell of other caches than were known of."""
         self._leaders = leaders
         self._feed = feed
         self._clock = clock
+        self._heard = heard
         self._alarms: dict[bytes, asyncio.TimerHandle] = {}
 
     def holds(self, task: Task, request: Request) -> bool:
@@ -60,6 +66,8 @@ class PromptCache:
         """A request is not under way any more, or, without an attempt, will not be.  Whether others may
         leave that have waited for it.
         """
+        if attempt is not None:
+            self._heard(attempt.headers)
         answered = attempt is not None and attempt.status == 200
         cached = None if used is None else used.cached_tokens
         return self._free(self._leaders.ended(request, answered, cached, self._clock()))

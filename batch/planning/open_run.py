@@ -7,7 +7,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from contextlib import ExitStack
-from functools import lru_cache
 from pathlib import Path
 
 import msgspec
@@ -15,7 +14,7 @@ import msgspec
 from batch import columns
 from batch.apis import cache_marks
 from batch.costs import prompt_caches
-from batch.costs.prompt_caches import Cache
+from batch.costs.prompt_caches import Caches, Mark
 from batch.engine.cache_leaders import CacheLeaders
 from batch.engine.duplicates import Duplicates
 from batch.engine.extent import Extent, Lent, Planned
@@ -79,18 +78,19 @@ def questions(prepared: Prepared, opened: Opened, say: Say) -> Questions:
     return Questions(prepared.prompter, request, bounds, reuse, prepared.checker, duplicates)
 
 
-def prompt_cache(prepared: Prepared, feed: Feed, clock: Callable[[], float]) -> PromptCache | None:
+def prompt_cache(
+    prepared: Prepared, caches: Caches | None, feed: Feed, clock: Callable[[], float]
+) -> PromptCache | None:
     """What lets rows that begin alike go one after the other; None where the job does not want it, or
     several endpoints are asked, each of which has a cache of its own.
     """
-    cache_of = caches(prepared)
-    if cache_of is None or prepared.asked.prompt.cache == "off":
+    if caches is None or prepared.asked.prompt.cache == "off":
         return None
-    leaders: CacheLeaders[Waiting] = CacheLeaders(cache_of, prepared.asked.prompt.leader_patience)
-    return PromptCache(leaders, feed, clock)
+    leaders: CacheLeaders[Waiting] = CacheLeaders(caches, prepared.asked.prompt.leader_patience)
+    return PromptCache(leaders, feed, clock, caches.heard)
 
 
-def caches(prepared: Prepared) -> Callable[[str | None], Cache | None] | None:
+def caches(prepared: Prepared) -> Caches | None:
     """What the endpoint's cache is like for a model; None where no model has one there, or there are
     several endpoints.
     """
@@ -98,18 +98,19 @@ def caches(prepared: Prepared) -> Callable[[str | None], Cache | None] | None:
     if asked.is_pooled:
         return None
     provider, url, called = prepared.pricer.provider, prepared.base_url, asked.endpoint.model
-    if not prompt_caches.are_at(url, provider):
+    if not prompt_caches.are_at(url, provider, called or asked.request.model):
         return None
-    return lru_cache(64)(lambda model: prompt_caches.of(url, provider, called or model))
+    return Caches(url, provider, called)
 
 
-def marking(prepared: Prepared) -> Callable[[Request], bytes]:
-    """What marks in a request's body the beginning that a server is to keep, where one wants that."""
-    cache_of = caches(prepared)
+def marking(caches: Caches, only: Mark | None = None) -> Callable[[Request], bytes]:
+    """What marks in a request's body the beginning that a server is to keep, where one wants that; with
+    marks of `only` one kind.
+    """
 
     def marked(request: Request) -> bytes:
-        cache = None if cache_of is None else cache_of(request.model)
-        if cache is None or cache.mark is None:
+        cache = caches(request.model)
+        if cache is None or cache.mark is None or only not in (None, cache.mark):
             return request.body
         return cache_marks.marked(request, cache.mark, cache.least_bytes)
 

@@ -24,6 +24,7 @@ def text(report: Report) -> str:
         tiles=_tiles(report.totals),
         figures=figures.of(report),
         groups=table.groups(report, None) if report.groups else None,
+        prefixes=None if report.prefixes is None else table.prefixes(report.prefixes, None),
         runs=_runs(report),
     )
 

@@ -15,7 +15,7 @@ OURS = b'"generator": "batchmill"'
 
 
 def text(report: Report) -> str:
-    """`totals`, `groups`, `failures`, and what they are of: `runs`, `by`, `since`, `until`."""
+    """`totals`, `groups`, `prefixes`, `failures`, and what they are of: `runs`, `by`, `since`, `until`."""
     since, until = report.period
     made = {
         "generator": "batchmill",
@@ -25,9 +25,11 @@ def text(report: Report) -> str:
         "until": until,
         "totals": {
             **msgspec.structs.asdict(report.totals),
+            "cache_unread_tokens": report.cache_unread_tokens,
             "unpriced_models": list(report.unpriced_models),
         },
         "groups": [_group(group) for group in report.groups],
+        "prefixes": report.prefixes,
         "failures": report.failures,
         "costing": report.costing or "recorded",
         "unused_prices": report.unused_prices,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from batch.renderers import words
-from batch.renderers.table import Table, failures, groups, padded
+from batch.renderers.table import Table, failures, groups, padded, prefixes
 from batch.reports.report import Report
 from batch.words import Kind
 
@@ -21,6 +21,8 @@ def text(report: Report) -> str:
     sections = [f"# What it cost\n\n{facts}"]
     if report.groups:
         sections.append(_piped(groups(report, None)))
+    if report.prefixes is not None:
+        sections.append(f"## Prompt cache\n\n{_piped(prefixes(report.prefixes, None))}")
     if report.failures:
         sections.append(f"## Failures\n\n{_piped(failures(report))}")
     return "\n\n".join(sections) + "\n"

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from batch.renderers import words
 from batch.reports.groups import Group, Numbers
+from batch.reports.prefixes import Prefix, Prefixes
 from batch.reports.report import Report
 from batch.words import UP, Kind, money
 
@@ -105,6 +106,8 @@ def text(report: Report) -> str:
     sections = ["\n".join(_wrapped(word, said) for word, said in words.facts(report))]
     if report.groups:
         sections.append(aligned(groups(report, WIDTH)))
+    if report.prefixes is not None:
+        sections.append(aligned(prefixes(report.prefixes, KEY_WIDTH)))
     if report.failures:
         sections.append(aligned(_cut(failures(report))))
     return "\n\n".join(sections) + "\n"
@@ -150,6 +153,35 @@ def _fitting(columns: list[Column], numbers: list[Numbers], room: int) -> list[C
 
 def _widths(titles: list[str], lines: list[list[str]]) -> list[int]:
     return [GAP + max(map(len, cells)) for cells in zip(titles, *lines, strict=True)]
+
+
+def prefixes(told: Prefixes, width: int | None) -> Table:
+    """What caches did for prompts by how they begin, each in `width` characters; the last line is all
+    that are not told one by one.
+    """
+    title = f"prompts by {words.line(', '.join(told.columns))}"
+    lines = [[words.line(each.label), *_of_prefix(each)] for each in told.most]
+    if told.others is not None:
+        more = f"{told.count - len(told.most):,} others"
+        lines.append([more, *_of_prefix(told.others)])
+    most = 1_000 if width is None else width
+    lines = [[words.cut(line[0], most), *line[1:]] for line in lines]
+    titles = [words.cut(title, most), *TOLD_OF_PREFIXES]
+    return Table(titles, lines, 1)
+
+
+TOLD_OF_PREFIXES = ("rows", "cached", "written", "never read", "cost", "saved")
+
+
+def _of_prefix(each: Prefix) -> list[str]:
+    return [
+        words.count(each.rows),
+        words.share(each.cache_hit_rate),
+        words.count(each.cache_write_tokens),
+        words.count(each.cache_unread_tokens),
+        words.cost(each),
+        words.NOTHING if each.cache_saved_usd is None else _saved(each.cache_saved_usd),
+    ]
 
 
 def failures(report: Report) -> Table:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import date
 
 from batch.reports.groups import Group, Numbers
+from batch.reports.prefixes import Prefix
 from batch.reports.report import Report, Unanswered
 from batch.words import DOWN, UP, at_least, money, printable
 
@@ -22,7 +23,7 @@ SOURCES = {
 """What `cost_source` means."""
 
 
-def cost(numbers: Numbers, unknown: str = "unknown") -> str:
+def cost(numbers: Numbers | Prefix, unknown: str = "unknown") -> str:
     """What is known of a cost: a part of it is a lower bound."""
     if numbers.cost_usd is None:
         return unknown
@@ -102,7 +103,7 @@ def _covered(report: Report) -> list[tuple[str, str]]:
             found.append(
                 ("open", f"{line(run.run)}: {rows(run.journalled_rows)} are read from {parts}")
             )
-        if run.unanswered.requests:
+        if run.unanswered.rows:
             found.append(("unknown", f"{line(run.run)}: {_sent(run.unanswered)}"))
         found += [("copy", f"{line(copy)} is {line(run.run)}, counted once") for copy in run.copies]
     return found
@@ -110,8 +111,10 @@ def _covered(report: Report) -> list[tuple[str, str]]:
 
 def _sent(unanswered: Unanswered) -> str:
     """What may be billed beyond all sums of rows."""
-    number = unanswered.requests
+    number, of = unanswered.requests, unanswered.rows
     requests = f"{number:,} request{'' if number == 1 else 's'}"
+    if number < of:
+        requests = f"{requests} for {rows(of)}" if number else f"requests for {rows(of)}"
     usd = unanswered.cost_usd
     price = "an unknown cost" if usd is None else money(usd, UP)
     bound = f"at most {price} ({unanswered.tokens:,} tokens) for them"
@@ -142,16 +145,13 @@ def _work(totals: Numbers) -> list[tuple[str, str]]:
 
 
 def _cache(report: Report) -> str:
-    """What reading from caches has saved, and what was written for nothing: by `by`, where no row of a
-    group has read anything.
-    """
+    """What reading from caches has saved, and what was written for nothing."""
     saved = report.totals.cache_saved_usd
     said = []
     if saved is not None:
         said.append(f"{money(abs(saved))} {'saved' if saved >= 0 else 'lost'}")
-    groups = [group.numbers for group in report.groups if not group.numbers.cached_tokens]
-    if unread := sum(numbers.cache_write_tokens for numbers in groups):
-        said.append(f"{unread:,} tokens written and never read")
+    if unread := report.cache_unread_tokens:
+        said.append(f"at least {unread:,} tokens written and never read")
     return ", ".join(said)
 
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from batch.reports import counts, repricing
+from batch.reports import beginnings, counts, repricing
 from batch.reports.counts import NEEDED, RECORDED, SUMS, Costing
 from batch.reports.keys import OWN_KEYS, ChosenRun, Key
 from batch.run_folder import RunFolder
@@ -49,16 +49,18 @@ ALWAYS = Period()
 
 class Aggregation:
     """Sums by key, latencies by key, failures by class, of all that was added; `models` that were asked
-    or have answered, at whatever time.
+    or have answered, at whatever time; `begin_with` are the columns that prompts begin with.
     """
 
     def __init__(self, by: Sequence[str], period: Period, costing: Costing) -> None:
         self.failures: dict[str, int] = {}
         self.examples: dict[str, str] = {}
         self.models: set[str] = set()
+        self.begin_with: set[str] = set()
         self._by, self._period, self._costing = tuple(by), period, costing
         self._sums = _KeyedSums([(name, "sum") for name in SUMS])
         self._latencies = _KeyedSums([("rows", "sum")])
+        self._prefixes = _KeyedSums(beginnings.SUMS)
 
     def add(self, run: ChosenRun) -> None:
         """Count the rows of a run."""
@@ -66,9 +68,12 @@ class Aggregation:
         wanted = {**keys, **{f"of.{name}": key for name, key in OWN_KEYS.items()}}
         names = {*NEEDED, *self._costing.columns, *repricing.COLUMNS}
         names.update(name for key in wanted.values() if key for name in key.columns)
+        begins = beginnings.columns_of(run)
+        self.begin_with.update(begins.values())
         held: list[pa.Table] = []
-        for rows in _ahead(run, sorted(names)):
+        for rows in _ahead(run, sorted(names | begins.keys())):
             self.models.update(counts.models(rows))
+            rows = beginnings.coded(rows, list(begins), names)
             held.append(self._period.of(rows))
             if sum(map(len, held)) >= HELD_ROWS:
                 self._count(run.known, held, wanted)
@@ -83,6 +88,10 @@ class Aggregation:
         """How many `rows` took so many `seconds`, by `kind` (an index of TIMES) and `by.…`."""
         return self._latencies.whole()
 
+    def prefixes(self) -> pa.Table:
+        """What `beginnings.of_rows` gives, added up."""
+        return self._prefixes.whole()
+
     def _count(self, run: Plan, held: list[pa.Table], wanted: dict[str, Key | None]) -> None:
         if not sum(map(len, held)):
             return
@@ -94,7 +103,9 @@ class Aggregation:
         cost, source = self._costing.of(rows, run)
         keys = pa.table({**values, "source": source})
         saved = repricing.saved_by_caches(rows, run, self._costing)
-        self._sums.add(_with(keys, {**counts.counted(rows, cost), "cache_saved_usd": saved}))
+        added = {**counts.counted(rows, cost), "cache_saved_usd": saved}
+        self._sums.add(_with(keys, added))
+        self._prefixes.add(beginnings.of_rows(rows, values["of.model"], added))
         anew = None if self._costing is RECORDED else self._costing
         for parents, lost in counts.lost(rows, run, anew):
             self._sums.add(_with(keys.take(parents), lost))
@@ -156,7 +167,8 @@ def folded(
     added = [name for name, _ in sums]
     kept = [name for name in table.column_names if name not in added] if keys is None else keys
     made = table.group_by(list(kept)).aggregate(sums)
-    return made.select([*kept, *(f"{name}_sum" for name in added)]).rename_columns([*kept, *added])
+    summed = [f"{name}_{how}" for name, how in sums]
+    return made.select([*kept, *summed]).rename_columns([*kept, *added])
 
 
 def _with(keys: pa.Table, sums: dict[str, pa.ChunkedArray | pa.Array]) -> pa.Table:

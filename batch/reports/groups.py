@@ -183,19 +183,20 @@ def _numbers(
         unpriced_tokens=count["unpriced_tokens"],
         cost_sources=dict(sorted(sources.items())),
         reported_cost_usd=rounded(sums["reported_cost_usd"]),
-        cost_per_row_usd=None if cost is None else rounded(_ratio(cost, count["priced_answers"])),
-        cache_hit_rate=_ratio(count["cached_tokens"], count["cacheable_tokens"]),
+        cost_per_row_usd=None if cost is None else rounded(ratio(cost, count["priced_answers"])),
+        cache_hit_rate=ratio(count["cached_tokens"], count["cacheable_tokens"]),
         cache_saved_usd=rounded(sums["cache_saved_usd"]),
         lost_tokens=count["lost_tokens"],
-        lost_tokens_share=_ratio(count["lost_tokens"], tokens),
+        lost_tokens_share=ratio(count["lost_tokens"], tokens),
         lost_cost_usd=lost_cost,
-        lost_cost_share=None if lost_cost is None or unpriced else _ratio(lost_cost, cost or 0.0),
-        output_tokens_per_second=_ratio(count["timed_tokens"], count["timed_seconds"]),
+        lost_cost_share=None if lost_cost is None or unpriced else ratio(lost_cost, cost or 0.0),
+        output_tokens_per_second=ratio(count["timed_tokens"], count["timed_seconds"]),
         **percentiles,
     )
 
 
-def _ratio(part: float, whole: float) -> float | None:
+def ratio(part: float, whole: float) -> float | None:
+    """A share; None of nothing."""
     return round(part / whole, 12) if whole else None
 
 

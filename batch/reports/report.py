@@ -19,11 +19,12 @@ from batch.costs.prices import Price, Pricer, Seller
 from batch.costs.sellers import Pricers
 from batch.errors import StorageError, UsageError
 from batch.planning import begun
-from batch.reports import keys
+from batch.reports import keys, prefixes
 from batch.reports.aggregate import ALWAYS, Aggregation, Period
 from batch.reports.counts import RECORDED, Costing
 from batch.reports.groups import Group, Groups, Numbers, Spread, rounded
 from batch.reports.keys import ChosenRun
+from batch.reports.prefixes import Prefixes
 from batch.run_folder import RunFolder
 from batch.store import contents, part_results, plan
 from batch.store.plan import Plan
@@ -41,14 +42,16 @@ class Failure(msgspec.Struct, frozen=True):
 class Unanswered(msgspec.Struct, frozen=True):
     """Requests that are in no result, be they in flight or lost in a kill; in no sum of rows.
 
-    They may be billed with `tokens` at most, which cost `cost_usd` (None: no price is known), but
-    for `unbounded` ones, of which nothing is known.
+    They are about so many `rows`: one for many texts is counted with the first of them, so that there
+    may be rows and no request.  They may be billed with `tokens` at most, which cost `cost_usd` (None:
+    no price is known), but for `unbounded` ones, of which nothing is known.
     """
 
     requests: int = 0
     tokens: int = 0
     cost_usd: float | None = 0.0
     unbounded: int = 0
+    rows: int = 0
 
 
 class Run(msgspec.Struct, frozen=True):
@@ -76,7 +79,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     and have no cost, and to those tokens.  `costing` says so when costs are not those recorded, and
     `unused_prices` are names for which a job or a file has prices and that no model of the runs has.
     `kinds` are groups by the keys of `by` that are no times (else by model), `times` by the finest
-    that is one (else by day).
+    that is one (else by day).  `cache_unread_tokens` were written to a cache and never read, for certain;
+    `prefixes` tell of them by how prompts begin, where several do and that is known.
     """
 
     by: tuple[str, ...]
@@ -92,6 +96,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     costing: str | None
     unused_prices: list[str]
     latencies: Spread
+    cache_unread_tokens: int
+    prefixes: Prefixes | None
 
 
 def of_folders(
@@ -148,6 +154,7 @@ def of(
     for run in chosen:
         sums.add(run)
     groups = Groups(sums.sums(), sums.latencies())
+    unread, by_prefix = prefixes.told(sums.prefixes(), sorted(sums.begin_with))
     return Report(
         by=tuple(by),
         period=period,
@@ -165,6 +172,8 @@ def of(
         costing=costing.words,
         unused_prices=_unused_prices(chosen, costing, sums.models),
         latencies=groups.spread("latency_s"),
+        cache_unread_tokens=unread,
+        prefixes=by_prefix,
     )
 
 
@@ -240,10 +249,11 @@ def _unanswered(path: Path, known: Plan) -> Unanswered:
     ]
     known_costs = [cost for cost in costs if cost is not None]
     return Unanswered(
-        len(sents),
+        sum(not sent.rides for sent in sents),
         sum(sent.input_tokens + output for sent, output in bounded),
         rounded(float(sum(known_costs))) if len(known_costs) == len(costs) else None,
         len(sents) - len(bounded),
+        len({sent.row for sent in sents}),
     )
 
 

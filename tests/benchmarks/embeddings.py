@@ -5,8 +5,8 @@ each text alone (a fiftieth of the rows), then as many together as it takes.  Pr
 microseconds a row of both (what a run of one row takes is taken off), the ratio of the first, and the most
 memory that the client held.
 
-Then the CPU of a row where nothing can be shared, with packing and without: chats, and texts each of
-which asks for other dimensions.
+Then the CPU of a row with packing and without: chats and texts that say whose they are, each another's,
+where nothing can be shared; and texts of two kinds by turns.
 """
 
 from __future__ import annotations
@@ -57,9 +57,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch, server(0.0, None) as url:
         folder = Path(scratch)
         once = asked(folder, url, 1)
-        for name, more in (("chats", ("--api", "chat")), ("mixed", ("-p", "{{ text }}"))):
+        for name, kinds in (("chats", 0), ("each another's", 1_000_000), ("two kinds", 2)):
             for most in ("auto", 1) * 2:
-                took = asked(folder, url, 2_000, *more, *inputs(most), mixed=name == "mixed")
+                more = () if kinds else ("--api", "chat")
+                took = asked(folder, url, 2_000, *more, *inputs(most), kinds=kinds)
                 print(f"{name}, {most}: {(took.cpu - once.cpu) / 2_000 * 1e6:,.0f} us a row")
 
 
@@ -68,10 +69,10 @@ def inputs(most: int | str) -> tuple[str, str]:
     return ("--set", f"limits.inputs_per_request={value}")
 
 
-def asked(folder: Path, url: str, count: int, *flags: str, mixed: bool = False) -> Took:
-    """A run of so many rows."""
+def asked(folder: Path, url: str, count: int, *flags: str, kinds: int = 0) -> Took:
+    """A run of so many rows, which are whole requests where they are of so many `kinds`."""
     path = folder / "in.jsonl"
-    path.write_text("".join(json.dumps(row(number, mixed)) + "\n" for number in range(count)))
+    path.write_text("".join(json.dumps(row(number, kinds)) + "\n" for number in range(count)))
     command = [
         sys.executable,
         "-m",
@@ -82,12 +83,9 @@ def asked(folder: Path, url: str, count: int, *flags: str, mixed: bool = False) 
         tempfile.mkdtemp(dir=folder) + "/run",
     ]
     command += ["-m", "m", "--base-url", url, "--quiet"]
-    if mixed:
-        flags = tuple(flag for flag in flags if flag not in ("-p", "{{ text }}"))
-    elif "--api" not in flags:
-        flags = ("--api", "embeddings", *flags)
-    if not mixed:
-        flags = ("-p", "{{ text }}", *flags)
+    if not kinds:
+        named = () if "--api" in flags else ("--api", "embeddings")
+        flags = ("-p", "{{ text }}", *named, *flags)
     began, spent = time.monotonic(), _cpu()
     with subprocess.Popen([*map(str, command), *flags], cwd=ROOT, text=True) as process:
         pin(process, 0)
@@ -104,11 +102,11 @@ def _cpu() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def row(number: int, mixed: bool) -> dict[str, Any]:
+def row(number: int, kinds: int) -> dict[str, Any]:
     text = f"{number} {TEXT * (1 + number % 5)}"
-    if not mixed:
+    if not kinds:
         return {"text": text}
-    body = {"model": "m", "input": text, "dimensions": 8 + number % 2}
+    body = {"model": "m", "input": text, "user": f"user {number % kinds}"}
     return {"custom_id": str(number), "method": "POST", "url": "/v1/embeddings", "body": body}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from batch.costs import prompt_caches
+from batch.costs.prompt_caches import Caches
 
 
 @pytest.mark.parametrize(
@@ -51,3 +52,22 @@ def test_where_waiting_does_not_help_there_is_none(url, provider, model):
 def test_a_seller_without_a_price_list_is_known_by_its_host():
     url = "https://dashscope-intl.aliyuncs.com/compatible-mode/v1"
     assert prompt_caches.of(url, None, "qwen-max") is not None
+
+
+def test_a_proxy_that_tells_its_name_passes_marks_on_to_claude_alone():
+    for provider in (None, "openai", "anthropic"):
+        caches = Caches("http://10.0.0.1:4000", provider)
+        assert caches("bedrock-claude-sonnet-5") is None
+        caches.heard({"x-request-id": "1"})
+        assert caches("bedrock-claude-sonnet-5") is None
+        caches.heard({"x-litellm-version": "1.102.1"})
+        cache = caches("bedrock-claude-sonnet-5")
+        assert cache is not None
+        assert (cache.mark, cache.begins) == ("cache_control", True)
+        assert caches("smart") == prompt_caches.of("http://10.0.0.1:4000", provider, "smart")
+
+
+def test_the_model_that_an_endpoint_asks_for_counts():
+    caches = Caches("https://openrouter.ai/api/v1", "openrouter", "anthropic/claude-sonnet-5")
+    cache = caches("mine")
+    assert cache is not None and cache.mark == "cache_control"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -270,6 +271,91 @@ def test_rows_that_ask_for_something_else_go_in_other_company(api, tmp_path):
         asked_for = {wanted[inputs.index(text)] for text in each.texts if text in inputs}
         assert asked_for <= {(each.body or {})["dimensions"]}
     assert len(api.ledger) < 8
+
+
+def lines_of(folder: Path, bodies: list[dict[str, Any]]) -> str:
+    """An input of whole requests."""
+    lines = [
+        {"custom_id": str(number), "method": "POST", "url": "/v1/embeddings", "body": body}
+        for number, body in enumerate(bodies)
+    ]
+    folder.mkdir(exist_ok=True)
+    path = folder / "lines.jsonl"
+    path.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    return str(path)
+
+
+def whole(api: FakeAPI, folder: Path, bodies: list[dict[str, Any]], **more: Any) -> Made:
+    """A run of an input of whole requests, each row of which has the vector of its text."""
+    made = run(api, folder, [], input=lines_of(folder, bodies), prompt={}, **more)
+    assert [row["row"] for row in made.rows] == list(range(len(bodies)))
+    for row, body in zip(made.rows, bodies, strict=True):
+        assert row["status"] == "ok", row
+        if isinstance(body["input"], str):
+            assert row["embedding"] == embedding_of(body["input"])
+    for each in api.ledger:
+        if each.status == 200:
+            kinds = {json.dumps({**body, "input": ""}) for body in of_texts(each.texts, bodies)}
+            assert len(kinds) == 1
+    return made
+
+
+def of_texts(asked_for: Any, bodies: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    by_text = {str(body["input"]): body for body in bodies}
+    return [by_text[text] for text in asked_for if text in by_text]
+
+
+@pytest.mark.parametrize(("kinds", "most"), [(2, 20), (7, 30), (30, 60)])
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_rows_of_several_kinds_by_turns_share_requests_with_their_kind(
+    api, tmp_path, kinds, most, shuffled
+):
+    bodies = [
+        {"model": "m", "input": text, "user": f"user {number % kinds}"}
+        for number, text in enumerate(texts(1500))
+    ]
+    if shuffled:
+        random.Random(3).shuffle(bodies)
+    whole(api, tmp_path, bodies)
+    assert len(api.ledger) <= most
+    alone = [each.texts for each in api.ledger if len(each.texts) == 1]
+    assert len(alone) <= 2
+
+
+def test_rows_that_share_nothing_leave_in_their_order(api, tmp_path):
+    bodies = [
+        {"model": "m", "input": text, "user": str(number)} for number, text in enumerate(texts(200))
+    ]
+    whole(api, tmp_path, bodies, concurrency=1)
+    assert [each.texts for each in api.ledger] == [(body["input"],) for body in bodies]
+
+
+def test_a_row_of_its_own_kind_waits_for_no_more_than_the_kinds_before_it(api, tmp_path):
+    prompts = texts(20_000)
+    bodies = [{"model": "m", "input": text, "user": "many"} for text in prompts]
+    for number in range(10, 20_000, 1_000):
+        bodies[number]["user"] = "few"
+    whole(api, tmp_path, bodies, concurrency=1, inputs_per_request=100)
+    places = [at for at, each in enumerate(api.ledger) if (each.body or {})["user"] == "few"]
+    assert places[0] <= 2
+    assert max(there - 11 * at for at, there in enumerate(places)) <= 2
+
+
+@pytest.mark.parametrize("fault", [429, 503, Step(close=True)])
+def test_kinds_by_turns_outlive_failures_and_bad_texts(api, tmp_path, fault):
+    prompts = texts(600)
+    for number in (100, 101, 355):
+        prompts[number] += " poison"
+    api.embedder.poison = "poison"
+    api.script = {"text 00007": [fault], "text 00300": [fault]}
+    bodies = [
+        {"model": "m", "input": text, "user": str(number % 3)}
+        for number, text in enumerate(prompts)
+    ]
+    made = run(api, tmp_path, [], input=lines_of(tmp_path, bodies), prompt={})
+    assert [row["row"] for row in made.rows] == list(range(600))
+    assert [row["row"] for row in made.rows if row["status"] != "ok"] == [100, 101, 355]
+    assert sum(row["requests"] for row in made.rows) == len(api.ledger)
 
 
 def test_a_kept_answer_is_the_rows_own_and_says_its_own_share(api, tmp_path):

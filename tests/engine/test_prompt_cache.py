@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 
 import pytest
 
 from batch import runner, spec
+from batch.reports import report
+from batch.store import plan
 from tests import virtual
 from tests.fake_api import FakeAPI, Step
 from tests.fake_cache import FakeCache
@@ -295,6 +298,33 @@ def test_what_shares_nothing_is_not_written(tmp_path):
     assert (api.cache.writes, api.cache.reads) == (0, 0)
 
 
+@pytest.mark.parametrize("marks", [True, False])
+@pytest.mark.parametrize("cache", ["auto", "off"])
+@pytest.mark.parametrize("system", [None, document(999)])
+def test_a_report_tells_by_document_what_was_written_and_never_read(tmp_path, marks, cache, system):
+    lines = [
+        {"doc": document(number), "question": f"number {number} question {asked}"}
+        for number in range(20)
+        for asked in range(1 if number % 4 == 0 else 5)
+    ]
+    (tmp_path / "in.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    api = Server(FakeCache(breakpoints=marks))
+    prompt = {**SHARED, "cache": cache, **({} if system is None else {"system": system})}
+    ask(tmp_path, str(tmp_path / "in.jsonl"), prompt, api, request=NEW)
+    known = plan.read(tmp_path / "run")
+    assert known is not None
+    made = report.of([(tmp_path / "run", known)], ())
+    assert made.prefixes is not None
+    assert (made.prefixes.columns, made.prefixes.count) == (["doc"], 20)
+    told = [*made.prefixes.most, made.prefixes.others]
+    assert sum(each.cache_write_tokens for each in told) == api.cache.written_tokens
+    assert sum(each.cached_tokens for each in told) == api.cache.read_tokens
+    assert sum(each.cache_unread_tokens for each in told) == made.cache_unread_tokens
+    assert made.cache_unread_tokens <= api.cache.unread_tokens
+    if marks:
+        assert made.cache_unread_tokens == api.cache.unread_tokens > 0
+
+
 class Refusing(Server):
     """One that takes no request with a field of this name, wherever it stands."""
 
@@ -319,6 +349,106 @@ def test_marks_go_to_no_server_that_has_refused_them(tmp_path, field):
     assert not any(marked[64:])
     keys = {seen.headers["idempotency-key"] for seen in api.ledger}
     assert len(keys) == len(api.ledger) == 150 + sum(marked)
+    assert {row["status"] for row in rows(tmp_path / "run")} == {"ok"}
+
+
+def serving(api):
+    async def serve():
+        async with api.serving():
+            await asyncio.Event().wait()
+
+    return serve
+
+
+def pooled(folder, source, prompt, apis, model="gpt-5.6", provider="openai"):
+    """Ask several servers."""
+    tables = [
+        {"name": f"n{at}", "base_url": api.url, "api_key_env": "", "provider": provider}
+        for at, api in enumerate(apis)
+    ]
+    sent = {"model": model}
+    ask(folder, source, prompt, apis[0], serving(apis[1]), endpoint=tables, request=sent)
+    apis[1].close()
+
+
+def test_several_servers_that_write_all_are_told_what_to_write(tmp_path):
+    source = written(tmp_path / "in.jsonl", 30)
+    spent = {}
+    for cache in ("auto", "off"):
+        apis = [Server(FakeCache(breakpoints=True)) for _ in range(2)]
+        pooled(tmp_path / cache, source, {**SHARED, "cache": cache}, apis)
+        marked = [
+            "prompt_cache_options" in (seen.body or {}) for api in apis for seen in api.ledger
+        ]
+        assert len(marked) == 150
+        assert all(marked) if cache == "auto" else not any(marked)
+        spent[cache] = sum(api.cache.cost(1.0) for api in apis)
+    assert spent["auto"] < spent["off"]
+    apis = [Server(FakeCache(breakpoints=True)) for _ in range(2)]
+    pooled(tmp_path / "alone", source, {"user": "{{ doc }} {{ question }}"}, apis)
+    assert [api.cache.writes for api in apis] == [0, 0]
+
+
+def test_of_several_servers_the_one_that_refuses_marks_gets_them_no_more(tmp_path):
+    apis = [Refusing("prompt_cache_options"), Server(FakeCache(breakpoints=True))]
+    source = written(tmp_path / "in.jsonl", 60)
+    pooled(tmp_path, source, SHARED, apis)
+    there, here = (["prompt_cache" in json.dumps(seen.body) for seen in api.ledger] for api in apis)
+    assert 1 <= sum(there) <= 64
+    assert not any(there[64:])
+    assert all(here)
+    assert {row["status"] for row in rows(tmp_path / "run")} == {"ok"}
+
+
+def test_several_servers_get_no_marks_that_might_cost_more(tmp_path):
+    apis = [Server(), Server()]
+    source = written(tmp_path / "in.jsonl", 10)
+    pooled(tmp_path, source, SHARED, apis, "anthropic/claude-sonnet-5", "openrouter")
+    assert not any("cache_control" in json.dumps(seen.body) for api in apis for seen in api.ledger)
+
+
+class LiteLLM(Refusing):
+    """A proxy that tells its name with each answer."""
+
+    def __init__(self, name: str = "nothing like that") -> None:
+        super().__init__(name)
+        self.announces = True
+
+    def _announced(self):
+        return {"X-LiteLLM-Version": "1.102.1"}
+
+
+CLAUDE = {"model": "team/claude-sonnet-5"}
+
+
+@pytest.mark.parametrize("provider", [None, "openai"])
+@pytest.mark.parametrize(("sent", "marks"), [(CLAUDE, True), ({"model": "smart"}, False)])
+def test_a_proxy_that_passes_marks_on_to_claude_gets_them_once_it_has_told_its_name(
+    tmp_path, sent, marks, provider
+):
+    api = LiteLLM()
+    api.cache = FakeCache(breakpoints=True)
+    source = written(tmp_path / "in.jsonl", 40)
+    endpoint = {"base_url": api.url, "api_key_env": ""}
+    endpoint |= {} if provider is None else {"provider": provider}
+    limits = {"concurrency": 8}
+    ask(tmp_path, source, SHARED, api, request=sent, endpoint=endpoint, limits=limits)
+    marked = ["cache_control" in json.dumps(seen.body) for seen in api.ledger]
+    assert not any(marked[:8])
+    assert all(marked[8:]) if marks else not any(marked)
+    if marks:
+        assert 39 <= api.cache.writes <= 40 + 8
+        assert api.cache.reads >= 200 - 40 - 8
+
+
+def test_a_proxy_that_refuses_marks_gets_them_no_more(tmp_path):
+    api = LiteLLM("cache_control")
+    source = written(tmp_path / "in.jsonl", 40)
+    endpoint = {"base_url": api.url, "api_key_env": ""}
+    ask(tmp_path, source, SHARED, api, request=CLAUDE, endpoint=endpoint)
+    marked = ["cache_control" in json.dumps(seen.body) for seen in api.ledger]
+    assert 1 <= sum(marked) <= 64
+    assert not any(marked[128:])
     assert {row["status"] for row in rows(tmp_path / "run")} == {"ok"}
 
 

@@ -63,7 +63,7 @@ def answered(**more):
     return Result(**plain | more)
 
 
-def recorded(run, results, tags=None, customers=None):
+def recorded(run, results, tags=None, customers=None, prompt=None):
     """A finished run of these results, in one part."""
     results = [msgspec.structs.replace(result, row=row) for row, result in enumerate(results)]
     disk, summary, lies = Disk(), Summary(), RunFolder(run)
@@ -89,7 +89,7 @@ def recorded(run, results, tags=None, customers=None):
     )
     with lies.sealed(0).open("w+b") as file:
         parts.write(file, schema, iter([table]), lambda: footer)
-    known = plan.new({"tags": tags or {}}, [], "jsonl")
+    known = plan.new({"tags": tags or {}, "prompt": prompt or {}}, [], "jsonl")
     known = msgspec.structs.replace(known, state="finished", rows=len(results))
     plan.write(disk, lies, known)
     folder.write_usage(disk, lies, known.run_id, summary)
@@ -213,6 +213,7 @@ def test_totals_are_those_of_the_rows_and_of_usage_parquet(tmp_path):
         "latency_p99_s": 8.0,
         "ttft_p50_s": 0.1,
         "ttft_p95_s": 0.3,
+        "cache_unread_tokens": 0,
         "unpriced_models": ["local-x"],
     }
 
