@@ -3,8 +3,8 @@
 Each reads a JSONL file with the column `text`, asks for a chat completion of every row, and writes
 completion and usage, a JSON line a row, as its users write that.  `plain` is the loop everybody
 writes on aiohttp: a semaphore, a task a row, the json module; `plain_streaming` is its like for
-answers that are streamed.  `leanest` is the least that reads every answer: workers on one iterator and
-the json module, on uvloop, and nothing is kept.  `bare` is no user's loop but the floor: it asks through
+answers that are streamed.  `lean` is the least that reads every answer: workers on one iterator and the
+json module, and nothing is kept; `leanest` is the same on uvloop.  `bare` is no user's loop but the floor: it asks through
 aiohttp on uvloop, and throws the answers away unread.
 """
 
@@ -71,7 +71,7 @@ async def plain_streaming(url: str, texts: list[str], out: TextIO, in_flight: in
         await asyncio.gather(*(ask(row, text) for row, text in enumerate(texts)))
 
 
-async def leanest(url: str, texts: list[str], out: TextIO, in_flight: int) -> None:
+async def lean(url: str, texts: list[str], out: TextIO, in_flight: int) -> None:
     import aiohttp
 
     left = iter(texts)
@@ -173,7 +173,8 @@ Peer = Callable[[str, list[str], TextIO, int], Coroutine[Any, Any, None]]
 LOOPS: dict[str, Peer] = {
     "plain": plain,
     "plain_streaming": plain_streaming,
-    "leanest": leanest,
+    "lean": lean,
+    "leanest": lean,
     "bare": bare,
 }
 ON_UVLOOP = ("leanest", "bare")
