@@ -4,8 +4,8 @@ Each reads a JSONL file with the column `text`, asks for a chat completion of ev
 completion and usage, a JSON line a row, as its users write that.  `plain` is the loop everybody
 writes on aiohttp: a semaphore, a task a row, the json module; `plain_streaming` is its like for
 answers that are streamed.  `lean` is the least that reads every answer: workers on one iterator and the
-json module, and nothing is kept; `leanest` is the same on uvloop.  `bare` is no user's loop but the floor: it asks through
-aiohttp on uvloop, and throws the answers away unread.
+json module, and nothing is kept; `leanest` is the same on uvloop.  `bare` is no user's loop but the
+floor: it asks through aiohttp on uvloop, and throws the answers away unread.
 """
 
 from __future__ import annotations

@@ -4,10 +4,9 @@ answers at once, JSONL in and Parquet out, every row journalled and fsynced.
 Beside it, in turns and on the same work: the loop everybody writes on aiohttp, which does none of
 that; the leanest loop that reads the answers, and keeps none, on the usual event loop and on uvloop; a
 bare one on uvloop that throws them away unread; and the peers that are installed (the slowest with
-fewer rows).  The answers
-have the usage that OpenAI sends, details included.  Prints medians: requests a second from start to
-end of the program, CPU microseconds a row, peak memory, and how many times as fast we are.  The
-server has a core of its own where there are two.
+fewer rows).  The answers have the usage that OpenAI sends, details included.  Prints medians: requests
+a second from start to end of the program, CPU microseconds a row, peak memory, and how many times as
+fast we are.  The server has a core of its own where there are two.
 """
 
 from __future__ import annotations
