@@ -157,10 +157,12 @@ class _Seen:
         asker = self._asker
         question = asker.prompter.question(row)
         self._api = self._api or question.api or asker.job.request.api
-        self._overruled.note(question, asker.job.request)
-        for name in asker.prompter.passed_over(row):
-            self._not_sent[name] = self._not_sent.get(name, 0) + 1
-        self._ids.note(question.custom_id, row.where)
+        if not asker.prompter.templated:  # the row speaks for itself
+            self._overruled.note(question, asker.job.request)
+            for name in asker.prompter.passed_over(row):
+                self._not_sent[name] = self._not_sent.get(name, 0) + 1
+        if question.custom_id is not None:
+            self._ids.note(question.custom_id, row.where)
         request = apis.bounded(question, asker.job.request, row.index, asker.bounds)
         self.apis.add(request.api)
         self._models.add(request.model or "")
