@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
@@ -60,8 +59,7 @@ class Forecast(msgspec.Struct, frozen=True, kw_only=True):
     cost_source: str | None
 
 
-@dataclass
-class _Asked:
+class _Asked(msgspec.Struct):
     """Requests of about one size to one model.  `text` is the bytes of those that were not counted."""
 
     rows: int = 0
@@ -71,8 +69,7 @@ class _Asked:
     cap: int = 0
 
 
-@dataclass
-class _Learnt:
+class _Learnt(msgspec.Struct):
     """Usage of earlier answers of one model.  `text` is the bytes of their requests, `outputs` how
     many of them say their output tokens.
     """

@@ -4,7 +4,6 @@ and left as it is at the end.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import lru_cache
@@ -175,7 +174,7 @@ def _set_aside(prepared: Prepared, before: Plan, run: Path, say: Say) -> tuple[P
         source = sources.from_files(paths, prepared.source)
         job = msgspec.structs.replace(job, input="-")
         standing = msgspec.structs.replace(standing, source=source, data=before.data)
-    return kept, dataclasses.replace(prepared, terms=terms, job=job, standing=standing)
+    return kept, msgspec.structs.replace(prepared, terms=terms, job=job, standing=standing)
 
 
 def _locked(prepared: Prepared, run: RunFolder, say: Say, stack: ExitStack) -> Opened:

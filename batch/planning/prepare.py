@@ -6,10 +6,8 @@ touched and before anything is sent.  The first rows (10,000, or 64 MiB) are hel
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -52,8 +50,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-@dataclass(frozen=True, kw_only=True)
-class Prepared:
+class Prepared(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """A job before its first request.  `job` is what the folder keeps, `asked` what is asked: with the
     settings of a retry, and under the cap that holds.
 
@@ -227,7 +224,7 @@ def _judged(before: Prepared) -> Prepared:
         first, notices = _first_of_new(before, targets[0] if targets else None, worst)
     checks.custom_ids(job, before.source, before.prompter)
     schema, of_columns = _columns(before, first)
-    made = dataclasses.replace(
+    made = msgspec.structs.replace(
         before,
         asked=_probing(job, terms.probe),
         notices=(*before.notices, *of_columns, *notices),
