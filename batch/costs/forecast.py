@@ -11,15 +11,17 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from batch.costs.prices import Cost, Pricer
 from batch.costs.token_bounds import PRIOR_BYTES, PRIOR_TOKENS, text_bytes
-from batch.costs.tokenizer import Count
 from batch.model import Attempt, Request, Usage
 from batch.usage import Reading
+
+if TYPE_CHECKING:
+    from batch.costs.tokenizer import Count
 
 STEPS = 8
 """Groups of sizes for each doubling of a request's size: some models price long requests apart."""

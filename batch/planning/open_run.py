@@ -8,24 +8,22 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from batch import columns
-from batch.apis import cache_marks
 from batch.costs import prompt_caches
 from batch.costs.prompt_caches import Cache
-from batch.engine.cache_leaders import CacheLeaders
 from batch.engine.duplicates import Duplicates
 from batch.engine.extent import Extent, Lent, Planned
 from batch.engine.feed import Feed
 from batch.engine.outages import START_PATIENCE
-from batch.engine.prompt_cache import PromptCache, Waiting
 from batch.engine.questions import Questions
 from batch.engine.standing import Standing
 from batch.errors import BatchError, Different, Interrupted
 from batch.model import Request
-from batch.planning import beginning, begun, comparison, joining, leased, sources
+from batch.planning import beginning, begun, comparison, sources
 from batch.planning.opened import Opened, Say
 from batch.planning.prepare import Prepared
 from batch.planning.terms import ALONE, Shard
@@ -38,6 +36,9 @@ from batch.store.log import Log
 from batch.store.own_answers import OwnAnswers
 from batch.store.plan import Plan
 from batch.store.recover import recover
+
+if TYPE_CHECKING:
+    from batch.engine.prompt_cache import PromptCache, Waiting
 
 
 def opened(prepared: Prepared, run: Path, say: Say, stack: ExitStack) -> Opened:
@@ -64,6 +65,8 @@ def _begun(prepared: Prepared, run: Path, say: Say, stack: ExitStack) -> Opened:
         made = _locked(prepared, RunFolder(run), say, stack)
         budget_file.keep_cap(made.disk, made.run, prepared.cap)
         return made
+    from batch.planning import joining, leased
+
     enter = leased.joined if shard.kind == "leased" else joining.joined
     return enter(prepared, RunFolder(run, shard.name), shard, say, stack)
 
@@ -85,6 +88,9 @@ def prompt_cache(prepared: Prepared, feed: Feed, clock: Callable[[], float]) -> 
     cache_of = caches(prepared)
     if cache_of is None or prepared.asked.prompt.cache == "off":
         return None
+    from batch.engine.cache_leaders import CacheLeaders
+    from batch.engine.prompt_cache import PromptCache
+
     leaders: CacheLeaders[Waiting] = CacheLeaders(cache_of, prepared.asked.prompt.leader_patience)
     return PromptCache(leaders, feed, clock)
 
@@ -104,6 +110,8 @@ def caches(prepared: Prepared) -> Callable[[str | None], Cache | None] | None:
 
 def marking(prepared: Prepared) -> Callable[[Request], bytes]:
     """What marks in a request's body the beginning that a server is to keep, where one wants that."""
+    from batch.apis import cache_marks
+
     cache_of = caches(prepared)
 
     def marked(request: Request) -> bytes:

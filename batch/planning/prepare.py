@@ -21,7 +21,6 @@ from batch.costs.prices import Pricer
 from batch.costs.sellers import Pricers
 from batch.model import Request, Row
 from batch.outcome import FINAL, TRANSIENT
-from batch.outputs import picked
 from batch.planning import (
     begun,
     cap,
@@ -268,13 +267,19 @@ def _columns(before: Prepared, first: FirstRows) -> tuple[pa.Schema | None, tupl
     results is to hold columns that there will not be.
     """
     output, run = before.asked.output, before.terms.folder
+    schema: pa.Schema | None = None
+    notices: tuple[str, ...] = ()
     if before.known is None:
         schema, notices = result_columns.of(before.job, before.source, before.checker, first.apis)
-        picked.pick(schema, output.columns, output.flat)
-        return schema, notices
-    if run is not None and (output.columns is not None or output.flat):
-        picked.pick(begun.layout(run, before.known).schema, output.columns, output.flat)
-    return None, ()
+    if output.columns is not None or output.flat:
+        from batch.outputs import picked
+
+        made = schema
+        if made is None and run is not None and before.known is not None:
+            made = begun.layout(run, before.known).schema
+        if made is not None:
+            picked.pick(made, output.columns, output.flat)
+    return schema, notices
 
 
 def _changed(job: Job, again: Again | None) -> Job:

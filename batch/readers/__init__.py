@@ -31,7 +31,6 @@ from batch.readers import (
 )
 from batch.readers.fingerprints import Difference, Fingerprint
 from batch.readers.formats import FORMATS, READERS, SIZED_IN_ROWS, Reader, Stretched
-from batch.readers.forward import Forward
 from batch.readers.head import Head
 from batch.readers.input_columns import InputColumns
 from batch.readers.notices import notices
@@ -52,7 +51,6 @@ __all__ = [
     "Changed",
     "Difference",
     "Fingerprint",
-    "Forward",
     "Input",
     "Reader",
     "Reading",
