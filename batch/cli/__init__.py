@@ -10,7 +10,6 @@ import importlib
 import os
 import sys
 import traceback
-from importlib.abc import MetaPathFinder
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -61,7 +60,7 @@ BUG = 70
 OURS = "this is a bug in batchmill; what was answered is kept, and the same command goes on"
 
 
-class NotNeeded(MetaPathFinder):
+class NotNeeded:
     """Hides what pyarrow imports where it is there, and nothing here needs: 0.3 s of every start,
     and 60 MB.
     """
