@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 from functools import cache
-from typing import NamedTuple
+
+import msgspec
 
 REFUSALS = frozenset({400, 401, 402, 403, 412, 413, 422, 429})
 """Statuses of a server that has read the request and does not take it."""
@@ -16,7 +17,7 @@ FILTERS = frozenset({400, 403, 422, 451})
 KEYS = frozenset({400, 401, 403, 422})
 
 
-class Phrase(NamedTuple):
+class Phrase(msgspec.Struct, frozen=True):
     """Words that name an error class.  They are read where a code says nothing or just "too many
     requests", or always if `over_codes`; with `statuses` only, or with any where that is None.
     """

@@ -13,7 +13,7 @@ from contextlib import (
 )
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from batch.planning.leases import Leases
 
 
-class AtWork(NamedTuple):
+class AtWork(msgspec.Struct, frozen=True):
     """What is at work while rows are asked."""
 
     engine: Engine

@@ -14,8 +14,9 @@ TEI: 32 unless set otherwise, and it says so; a permit a text (text-embeddings-i
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
 from urllib.parse import urlsplit
+
+import msgspec
 
 from batch.transport.body import MAX_BODY
 
@@ -37,7 +38,7 @@ IN_A_ROW = 3
 """Refusals of requests larger than any that was answered, before their size is taken for the reason."""
 
 
-class Host(NamedTuple):
+class Host(msgspec.Struct, frozen=True):
     """What a request to a host may have."""
 
     texts: int = MOST

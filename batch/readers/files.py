@@ -8,9 +8,10 @@ import shutil
 from collections.abc import Sequence
 from itertools import takewhile
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 from urllib.parse import quote, unquote
 
+import msgspec
 from pyarrow import fs
 
 from batch import command_line
@@ -20,7 +21,7 @@ from batch.readers.formats import FORMATS, READERS, of_suffix, suffixes
 from batch.run_folder import is_run
 
 
-class Found(NamedTuple):
+class Found(msgspec.Struct, frozen=True):
     """The files that are meant, in their order, their format, what the folders between them say of
     each, and lines of notice.
     """
@@ -31,7 +32,7 @@ class Found(NamedTuple):
     notices: tuple[str, ...] = ()
 
 
-class _Entry(NamedTuple):
+class _Entry(msgspec.Struct, frozen=True):
     """One that was written: the files it means, the folder they were looked for in, and the runs that
     were left out.
     """
