@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -13,12 +14,14 @@ from batch.errors import Different, InputError
 from batch.planning import begun, sources
 from batch.planning.terms import Terms
 from batch.readers import Input
-from batch.readers.memory import Data
 from batch.run_folder import RunFolder
 from batch.sampling import Chosen
 from batch.spec import Job
 from batch.store import folder, plan
 from batch.store.plan import Plan, Values
+
+if TYPE_CHECKING:
+    from batch.readers.memory import Data
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):

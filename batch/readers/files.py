@@ -16,7 +16,7 @@ from pyarrow import fs
 
 from batch import command_line
 from batch.errors import InputError
-from batch.readers import encodings, folders, hive, kinds, run, source
+from batch.readers import encodings, folders, hive, kinds, source
 from batch.readers.formats import FORMATS, READERS, of_suffix, suffixes
 from batch.run_folder import is_run
 
@@ -82,6 +82,8 @@ def _expand(entry: str, base: Path, deep: bool) -> _Entry:
     entry = command_line.home(entry)
     path = Path(os.path.normpath(base / entry))
     if is_run(path):
+        from batch.readers import run
+
         return _Entry(run.parts(path), str(path))
     if path.is_dir():
         return _below(entry, path, deep)
