@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 import pyarrow as pa
@@ -57,7 +57,7 @@ def _as_they_are(held: Sequence[Any]) -> Sequence[Any]:
     return held
 
 
-class Column(NamedTuple):
+class Column(msgspec.Struct, frozen=True):
     """A column of the output.  `values` takes what results hold to what pyarrow makes an array of.
     `of` works out what a result holds, if that is no field of it.
     """
@@ -212,7 +212,9 @@ def of_run(schema: pa.Schema) -> tuple[Column, ...]:
     parsed_type = next((field.type for field in own if field.name == PARSED), None)
     known = {column.name: column for column in chosen(True, OF_APIS, parsed_type)}
     return tuple(
-        known.get(field.name, _plain(field.name, field.type))._replace(type=field.type)
+        msgspec.structs.replace(
+            known.get(field.name, _plain(field.name, field.type)), type=field.type
+        )
         for field in own
     )
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 from functools import cache
-from typing import NamedTuple
+
+import msgspec
 
 REFUSALS = frozenset({400, 401, 402, 403, 412, 413, 422, 429})
 """Statuses of a server that has read the request and does not take it."""
@@ -16,7 +17,7 @@ FILTERS = frozenset({400, 403, 422, 451})
 KEYS = frozenset({400, 401, 403, 422})
 
 
-class Phrase(NamedTuple):
+class Phrase(msgspec.Struct, frozen=True):
     """Words that name an error class.  They are read where a code says nothing or just "too many
     requests", or always if `over_codes`; with `statuses` only, or with any where that is None.
     """
@@ -136,8 +137,8 @@ PHRASES = (
     *_said_of("context_length", LENGTHS, TOO_LONG),
 )
 
-TRUNCATED = re.compile(
-    r"(?:invalid|malformed|parse|decode)\b.{0,30}\bjson\b(?! schema)|\bjson (?:parse|decode)", re.I
+TRUNCATED = (
+    r"(?i)(?:invalid|malformed|parse|decode)\b.{0,30}\bjson\b(?! schema)|\bjson (?:parse|decode)"
 )
 """What servers say to a body that is no JSON.  Ours is, so a proxy has cut it."""
 
@@ -159,8 +160,8 @@ def _compiled() -> list[tuple[Phrase, re.Pattern[str]]]:
     return [(phrase, re.compile(phrase.words, re.I | re.S)) for phrase in PHRASES]
 
 
-def _says(message: str, pattern: re.Pattern[str], asked: bytes) -> bool:
-    return any(not _is_quoted(found[0], asked) for found in pattern.finditer(message))
+def _says(message: str, pattern: str | re.Pattern[str], asked: bytes) -> bool:
+    return any(not _is_quoted(found[0], asked) for found in re.finditer(pattern, message))
 
 
 def _is_quoted(words: str, asked: bytes) -> bool:
@@ -171,15 +172,13 @@ def _plain(text: str) -> str:
     return " ".join(text.replace("\\n", " ").replace('\\"', '"').casefold().split())
 
 
-_LASTING = re.compile(
-    r"\bper[- ](?:day|week|month)\b|\b(?:daily|weekly|monthly)\b.{0,40}\b(?:limit|quota|cap)"
-    r"|\b(?:limit|quota)\b.{0,40}\b(?:daily|for today|weekly|monthly)|\b(?:RPD|TPD)\b|每[日天]",
-    re.I | re.S,
+_LASTING = (
+    r"(?is)\bper[- ](?:day|week|month)\b|\b(?:daily|weekly|monthly)\b.{0,40}\b(?:limit|quota|cap)"
+    r"|\b(?:limit|quota)\b.{0,40}\b(?:daily|for today|weekly|monthly)|\b(?:RPD|TPD)\b|每[日天]"
 )
-_WAIT = re.compile(
-    r"\b(?:try again|retry|retrying|wait|wait for|resets?|available again)(?: in| after| for)?"
-    r"(?: about)? (?=\d)",
-    re.I,
+_WAIT = (
+    r"(?i)\b(?:try again|retry|retrying|wait|wait for|resets?|available again)(?: in| after| for)?"
+    r"(?: about)? (?=\d)"
 )
 
 
@@ -190,5 +189,5 @@ def is_lasting(message: str, asked: bytes = b"") -> bool:
 
 def wait_in(message: str) -> str:
     """The text that begins where the message says how long to wait; empty where it does not."""
-    said = _WAIT.search(message)
+    said = re.search(_WAIT, message)
     return message[said.end() :] if said else ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 
 from batch.requests.known_keys import KNOWN, nearest
@@ -36,6 +35,8 @@ def meant(wrong: str, table: str, keys: Keys, *, dotted: bool = False) -> str:
 
 def _alike(wrong: str, known: Sequence[str]) -> list[str]:
     """Keys that are spelt like it, begin with its letters word by word (rpm), or have all its words."""
+    import difflib
+
     if near := difflib.get_close_matches(wrong, known, n=3, cutoff=0.5):
         return near
     words = set(wrong.split("_"))

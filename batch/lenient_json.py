@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import msgspec
 
 MOST_DIGITS = 300
-SURROGATE = re.compile("[\ud800-\udfff]")
-PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
+SURROGATE = "[\ud800-\udfff]"
+PAIR = "[\ud800-\udbff][\udc00-\udfff]"
 """A character in two halves, as UTF-16 has them."""
-BYTES = re.compile("[\udc80-\udcff]+")
+BYTES = "[\udc80-\udcff]+"
 """Bytes that are no UTF-8, or not yet, as Python has them in a text."""
 
 
@@ -60,7 +60,7 @@ def decode_piece(raw: bytes) -> Piece:
             parse_int=_readable,
         )
         text = json.dumps(value, ensure_ascii=False)
-        if SURROGATE.search(text):
+        if re.search(SURROGATE, text):
             return Piece(value, torn=True)
         return Piece(msgspec.json.decode(text), repaired=True)
     except (ValueError, RecursionError):
@@ -70,11 +70,15 @@ def decode_piece(raw: bytes) -> Piece:
 def mended(value: Any) -> tuple[Any, bool]:
     """`value` with the halves of characters joined, and whether some had to be replaced."""
     torn = json.dumps(value, ensure_ascii=False)
-    joined = PAIR.sub(lambda pair: pair[0].encode("utf-16", "surrogatepass").decode("utf-16"), torn)
-    whole = BYTES.sub(
-        lambda found: found[0].encode("ascii", "surrogateescape").decode("utf-8", "replace"), joined
+    joined = re.sub(
+        PAIR, lambda pair: pair[0].encode("utf-16", "surrogatepass").decode("utf-16"), torn
     )
-    clean = SURROGATE.sub("\ufffd", whole)
+    whole = re.sub(
+        BYTES,
+        lambda found: found[0].encode("ascii", "surrogateescape").decode("utf-8", "replace"),
+        joined,
+    )
+    clean = re.sub(SURROGATE, "\ufffd", whole)
     return msgspec.json.decode(clean), clean.count("\ufffd") > torn.count("\ufffd")
 
 

@@ -155,7 +155,7 @@ GENERATED = frozenset({"schema_mismatch", "tool_error"})
 MAYBE_BILLED = frozenset({499, 504, 524})
 """Statuses of a proxy that gave up on a server, which may have gone on computing."""
 
-CACHE_MARKS = re.compile("prompt_cache_(?:options|breakpoint)|cache_control")
+CACHE_MARKS = "prompt_cache_(?:options|breakpoint)|cache_control"
 """Fields that say where the beginning of a prompt ends."""
 
 MESSAGE_LENGTH = 500
@@ -282,10 +282,10 @@ def _refused(
     if error_class in GENERATED:
         return TryAgain(error_class, message, error.code, mismatch=True)
     invalid = error_class == "invalid_request"
-    if again or (invalid and error_words.TRUNCATED.search(error.message)):
+    if again or (invalid and re.search(error_words.TRUNCATED, error.message)):
         return TryAgain(error_class, message, error.code, once=True)
     options = invalid and "stream_options" in error.message
-    marks = invalid and CACHE_MARKS.search(error.message) is not None
+    marks = invalid and re.search(CACHE_MARKS, error.message) is not None
     return Reject(error_class, message, error.code, stream_options=options, cache_marks=marks)
 
 

@@ -1,4 +1,4 @@
-"""The endpoints of a run, ready to be asked: one as it is, several as a pool."""
+"""Several endpoints as a pool, ready to be asked."""
 
 from __future__ import annotations
 
@@ -19,85 +19,31 @@ from batch.engine.lane_file import LaneFile
 from batch.engine.lanes import Lanes, Way
 from batch.engine.pooled_sender import PooledSender
 from batch.errors import UsageError
-from batch.limits.lent import LentLimiter
-from batch.limits.limiter import Limiter
 from batch.limits.pool import Listed
 from batch.planning import listed, open_run
 from batch.planning.prepare import Prepared
-from batch.store.writer import Store
 from batch.transport import endpoint, hosts
-from batch.transport.client import Client, Hooks
-from batch.transport.endpoint import Endpoint, Target
-
-
-class Wiring(msgspec.Struct, frozen=True):
-    """What endpoints are asked with.  `workers` requests may be in flight in all; `keys` are how
-    idempotency keys begin.
-    """
-
-    workers: int
-    keys: str
-    hooks: Hooks
-    store: Store
-    reservations: Reservations | None
-    clock: Callable[[], float]
-
-    def client(self, at: Endpoint, target: Target, member: int = 0) -> Client:
-        """The client of one endpoint."""
-        return Client(at, target, self.workers, self.keys, self.hooks, self.clock, member)
-
-    def member(self, number: int, way: Way, marks: bool) -> Client:
-        """The client of one of several.  With `marks` it tells a cache that writes all what to write: that
-        is no dearer where prompts differ, though nobody waits here for who writes it first.
-        """
-        hooks = self.hooks
-        if marks:
-            caches = Caches(way.target.base_url, way.pricer.provider, way.endpoint.model)
-            hooks = hooks._replace(marked=open_run.marking(caches, "breakpoint"))
-        return msgspec.structs.replace(self, hooks=hooks).client(way.endpoint, way.target, number)
-
-
-def opened(
-    prepared: Prepared, targets: tuple[Target, ...], wiring: Wiring
-) -> AbstractAsyncContextManager[Ends]:
-    """The endpoints of a job, while they are asked."""
-    asked = prepared.asked
-    if asked.is_pooled:
-        return _pool(prepared, targets, wiring)
-    known, say = asked.endpoint.local, wiring.hooks.say
-    limiter = _kind(prepared)(
-        asked.limits,
-        wiring.workers,
-        known_slots=known,
-        clock=wiring.clock,
-        say=say,
-        workers=prepared.workers,
-    )
-    client = wiring.client(asked.endpoint, targets[0])
-    return ends.alone(client, targets[0].base_url, limiter, wiring.store, wiring.reservations)
-
-
-def _kind(prepared: Prepared) -> type[Limiter]:
-    """Where workers are lent their limits, one that obeys."""
-    shard = prepared.terms.shard
-    return LentLimiter if shard is not None and shard.kind == "leased" else Limiter
+from batch.transport.client import Client
+from batch.transport.endpoint import Target
+from batch.wiring import Wiring, kind
 
 
 @asynccontextmanager
-async def _pool(
+async def opened(
     prepared: Prepared, targets: tuple[Target, ...], wiring: Wiring
 ) -> AsyncIterator[Ends]:
+    """The endpoints of a job that has several, while they are asked."""
     asked, say = prepared.asked, wiring.hooks.say
     lanes = Lanes(
         asked.limits,
         wiring.workers,
-        lambda number, way: wiring.member(number, way, prepared.asked.prompt.cache != "off"),
+        partial(_member, wiring, prepared.asked.prompt.cache != "off"),
         partial(_price, prepared.pricers, wiring.reservations),
         say,
         wiring.clock,
         prepared.workers,
     )
-    of_run = _kind(prepared)(
+    of_run = kind(prepared)(
         asked.limits,
         wiring.workers,
         known_slots=True,
@@ -114,6 +60,17 @@ async def _pool(
     ]
     async with ends.several(lanes, ways, sender, of_run) as found, _followed(prepared, lanes, say):
         yield found
+
+
+def _member(wiring: Wiring, marks: bool, number: int, way: Way) -> Client:
+    """The client of one of several.  With `marks` it tells a cache that writes all what to write: that is no
+    dearer where prompts differ, though nobody waits here for who writes it first.
+    """
+    hooks = wiring.hooks
+    if marks:
+        caches = Caches(way.target.base_url, way.pricer.provider, way.endpoint.model)
+        hooks = hooks._replace(marked=open_run.marking(caches, "breakpoint"))
+    return msgspec.structs.replace(wiring, hooks=hooks).client(way.endpoint, way.target, number)
 
 
 def _followed(

@@ -13,13 +13,13 @@ from contextlib import (
 )
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from batch import pooling
+from batch import wiring
 from batch.costs.budget import Reservations
-from batch.engine import beats, events, logged, loop
+from batch.engine import events, logged, loop
 from batch.engine.counts import Counts
 from batch.engine.engine import Engine, Interrupt
 from batch.engine.events import Consumer, Events, Progressed
@@ -30,22 +30,22 @@ from batch.engine.waits import reporting
 from batch.errors import StorageError
 from batch.limits.crossing import Obstacle
 from batch.limits.limiter import Limiter
-from batch.planning import confirmation, joining, open_run, slots, spending
-from batch.planning.leases import Leases
+from batch.planning import confirmation, open_run, slots, spending
 from batch.planning.opened import Opened
 from batch.planning.prepare import Prepared, prepare
 from batch.planning.terms import Terms
-from batch.pooling import Wiring
 from batch.reports.summary import Ended
 from batch.spec import Job
-from batch.store.cards import Beating
 from batch.store.sends import Sends
 from batch.store.writer import Store
 from batch.transport.client import Hooks
 from batch.transport.endpoint import Target
 
+if TYPE_CHECKING:
+    from batch.planning.leases import Leases
 
-class AtWork(NamedTuple):
+
+class AtWork(msgspec.Struct, frozen=True):
     """What is at work while rows are asked."""
 
     engine: Engine
@@ -85,6 +85,9 @@ def run(job: Job, folder: Path, terms: Terms, around: Surroundings = NOBODY) -> 
         opened = open_run.opened(prepared, folder, told.notice, stack)
         told.add(logged.to(opened.log))
         if opened.shard is not None:
+            from batch.engine import beats
+            from batch.store.cards import Beating
+
             told.add(beats.to(Beating(opened.run)))
         for source in (prepared.source, opened.watched.source):
             source.forget()
@@ -133,9 +136,9 @@ async def _ask(
     hooks = Hooks(store.write_down, store.room, told.notice)
     if cache is not None and caches is not None:
         hooks = hooks._replace(marked=open_run.marking(caches), begun=cache.begun)
-    wiring = Wiring(workers, plan.keys, hooks, store, reservations, clock)
+    wired = wiring.Wiring(workers, plan.keys, hooks, store, reservations, clock)
     standing = open_run.standing(prepared, held.rows_ok > 0, plan.doubted)
-    async with pooling.opened(prepared, targets, wiring) as ends:
+    async with wiring.opened(prepared, targets, wired) as ends:
         judge = Judge(asked.retry, ends.limiters, maker, standing, prepared.checker, random.random)
         gauge = Gauge(counts, feed, ends.sender, reservations, extent, lambda: clock() - began)
         inputs = asked.limits.inputs_per_request
@@ -179,4 +182,6 @@ def _close(
     if opened.shard is None:
         opened.close(ended.rows, ended.whole, state, ended.doubted)
     elif opened.leases is None:  # else the driver does that
+        from batch.planning import joining
+
         joining.left(opened, state, ended.doubted)

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 
+import msgspec
 import pyarrow as pa
 
 MOST_SEED = 2**63 - 1
@@ -24,8 +24,7 @@ _GAMMA = 0x9E3779B97F4A7C15
 _MIXES = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1))
 
 
-@dataclass(frozen=True)
-class Chosen:
+class Chosen(msgspec.Struct, frozen=True, dict=True):
     """The sample of `size` rows, or all, of an input of `rows` rows.  Its rows have places, from 0 on,
     in the order of their numbers.
     """

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from functools import lru_cache
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -35,7 +35,7 @@ def add(one: Usage | None, other: Usage | None) -> Usage | None:
     )
 
 
-class Facts(NamedTuple):
+class Facts(msgspec.Struct, frozen=True):
     """What rules are about, each a bool, or a column of them: all that knows `&` and `|`."""
 
     ok: Any

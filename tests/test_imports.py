@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -63,6 +64,56 @@ def test_a_run_does_without_what_pyarrow_would_import_besides(api, batchmill, tm
     ran = batchmill("run", "in.jsonl", *asking(api), "-o", "out.parquet", env=path)
     assert ran.exit_code == 0, ran.stderr
     assert batchmill("report", "out.parquet", env=path).exit_code == 0
+
+
+ROOMS = {
+    "results as a file": r"outputs\.(?!form$).*|cli\.export",
+    "a line for programs, metrics": r"cli\.(json_lines|metrics)",
+    "several endpoints": r"pooling|engine\.(lanes|lane_file|pooled_sender)",
+    "several workers": r"sharing|cli\.shards|engine\.beats|limits\.(lent|shares|shared_concurrency)"
+    r"|planning\.(joining|leased|leases|parts)|store\.(cards|planned)|readers\.(cuts|forward)",
+    "caches of prompts": r"engine\.(prompt_cache|cache_leaders|prefixes)|apis\.cache_marks",
+    "earlier runs": r"store\.reuse|planning\.(old_rules|requests_again)",
+    "other formats": r"readers\.(csv|json|parquet|arrow|plain|run|memory)",
+    "what is told of runs": r"reports\.(?!summary$).*|renderers|cli\.report|job_files",
+    "the embedded model": r"local",
+    "what a job is tried with": r"planning\.(preview|estimate)|costs\.tokenizer",
+}
+"""What not every run needs, and the modules that are imported for it alone."""
+MOST_MODULES = 230
+"""Of our own: each takes a quarter of a millisecond before the first request."""
+
+RUN = """
+import sys
+from batch.cli import main
+
+def ended(words):
+    sys.argv = ["batchmill", *words]
+    try:
+        main()
+    except SystemExit as end:
+        assert end.code == 0
+"""
+
+
+@pytest.fixture
+def of_a_plain_run(api, tmp_path) -> set[str]:
+    """The modules of ours that a run of JSON Lines at one endpoint has imported."""
+    write(tmp_path / "in.jsonl", texts(3))
+    flags = map(str, (*asking(api, "--api-key-env", ""), "-o", tmp_path / "run", "--quiet"))
+    words = ["run", str(tmp_path / "in.jsonl"), *flags]
+    found = loaded(f"{RUN}\nended({words})")
+    return {name for name in found if name.startswith("batch.")}
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_plain_run_imports_nothing_of(room, of_a_plain_run):
+    there = rf"batch\.({ROOMS[room]})"
+    assert not {name for name in of_a_plain_run if re.fullmatch(rf"{there}(\..*)?", name)}
+
+
+def test_a_plain_run_imports_few_modules(of_a_plain_run):
+    assert len(of_a_plain_run) <= MOST_MODULES
 
 
 def test_a_run_starts_without_the_functions_of_pyarrow():

@@ -4,7 +4,9 @@ more than words.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
+
+import msgspec
 
 from batch.apis.answers import as_text, beyond
 
@@ -40,7 +42,7 @@ DEEPEST = 5
 """How many levels of parts in parts are read."""
 
 
-class Content(NamedTuple):
+class Content(msgspec.Struct, frozen=True):
     """What is said on each channel.  `wordless` tells that there are sounds or pictures, `more` that
     something has no column.
     """

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from hashlib import blake2b
 from itertools import accumulate
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -30,7 +30,7 @@ ONE_EACH = "the answer contradicts itself about which item belongs to which text
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
-class Piece(NamedTuple):
+class Piece(msgspec.Struct, frozen=True):
     """What a request asks: its text, as JSON, and all else it says, which its fellows say, too."""
 
     text: bytes

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from batch.cli import say
-from batch.cli.json_lines import Counts, Lines
-from batch.cli.json_lines import Ended as LastLine
 from batch.cli.manner import Manner
-from batch.outputs.form import File
 from batch.reports import summary
 from batch.reports.summary import Ended, Step
+
+if TYPE_CHECKING:
+    from batch.outputs.form import File
 
 
 class Ending(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,6 +65,9 @@ def _error(ending: Ending) -> list[str]:
 
 
 def _as_json(ending: Ending, *, quiet: bool) -> None:
+    from batch.cli.json_lines import Counts, Lines
+    from batch.cli.json_lines import Ended as LastLine
+
     ended, stopped, step = ending.ended, ending.ended.stopped, ending.step
     lines = Lines(sys.stderr)
     for text in () if quiet else (*ending.notices, *summary.prices(ended, ending.prices)):

@@ -11,10 +11,9 @@ import click
 from batch import words
 from batch.cli import options
 from batch.errors import StorageError, UsageError
-from batch.outputs.form import File
 
 if TYPE_CHECKING:
-    from batch.outputs.form import Written
+    from batch.outputs.form import File, Written
 
 
 @click.command()

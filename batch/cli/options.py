@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Sequence
 from functools import lru_cache, reduce
 from pathlib import Path
@@ -184,6 +183,8 @@ output = click.option(
 
 def _names(ctx: click.Context, option: click.Parameter, text: str | None) -> list[str] | None:
     """Names with commas between them; one that has a comma stands in quotes."""
+    import csv
+
     return None if text is None else next(csv.reader([text], skipinitialspace=True)) or [""]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,7 +72,7 @@ def run(whats: tuple[str, ...], **flags: Any) -> int:
     batchmill run reviews.csv -m gpt-5.4-mini -p 'Translate to French: {{ text }}'
     """
     from batch.cli import jobs
-    from batch.planning import place, preview
+    from batch.planning import place
     from batch.planning.terms import Terms
 
     job, folder = jobs.read(whats, flags)
@@ -83,6 +83,8 @@ def run(whats: tuple[str, ...], **flags: Any) -> int:
         "same_prompt": flags["same_prompt"],
     }
     if flags["dry_run"]:
+        from batch.planning import preview
+
         run = folder if folder == Path(whats[0]) else None
         for line in preview.of(job, Terms(folder=run, asks=False, **how)):
             put(line, "json")
@@ -108,13 +110,15 @@ def run(whats: tuple[str, ...], **flags: Any) -> int:
 
 def _shard(flags: dict[str, Any], job: Job, environment: dict[str, str]) -> Shard | None:
     """Which of several workers this is; None where the run is this process's alone."""
+    if flags["shard"] is None:
+        return None
     from batch.cli import shards
     from batch.planning import place
 
     shard = shards.given(flags["shard"], environment)
-    if shard is not None and flags["new"]:
+    if flags["new"]:
         raise UsageError("--shard: with --new each worker would begin anew; choose another -o")
-    if shard is not None and place.output_file(job) is not None:
+    if place.output_file(job) is not None:
         raise UsageError(
             "--shard: no worker has all results: leave the file to `batchmill export RUN -o FILE`,"
             " and name a folder with -o"
@@ -166,35 +170,47 @@ def _carried_out(
 ) -> int:
     from batch import runner
     from batch.cli import endings
-    from batch.cli.export import check_terminal
-    from batch.cli.json_lines import Lines
     from batch.planning import place
     from batch.planning.terms import Terms
-    from batch.progress import Progress
     from batch.transport import descriptors
 
     file = place.output_file(job)
     if file is not None:
+        from batch.cli.export import check_terminal
+
         check_terminal(file)
         place.check_ours(file, folder)
     terms = Terms(**how)
-    progress = Lines(sys.stderr) if manner.as_json else Progress()
-    around = runner.Surroundings(
-        consumers=(*told,) if manner.quiet else (progress, *told),
-        agrees=someone() if asking and not manner.as_json else None,
-        hearing=_hearing,
-    )
     descriptors.raise_limit()
     try:
-        run = runner.run if engine is None else engine.run
-        ended = run(job, folder, terms, around)
+        with _shown(manner) as shown:
+            around = runner.Surroundings(
+                consumers=(*shown, *told),
+                agrees=someone() if asking and not manner.as_json else None,
+                hearing=_hearing,
+            )
+            run = runner.run if engine is None else engine.run
+            ended = run(job, folder, terms, around)
     except Different as error:
         return _different(error, folder, manner, again=terms.again is not None)
-    finally:
-        if isinstance(progress, Progress):
-            progress.close()
     endings.tell(_ending(ended, job, file, terms), manner)
     return ended.exit_code
+
+
+@contextmanager
+def _shown(manner: Manner) -> Iterator[tuple[Consumer, ...]]:
+    """What shows a person or a program how far the run is."""
+    if manner.quiet:
+        yield ()
+    elif manner.as_json:
+        from batch.cli.json_lines import Lines
+
+        yield (Lines(sys.stderr),)
+    else:
+        from batch.progress import Progress
+
+        with closing(Progress()) as progress:
+            yield (progress,)
 
 
 @contextmanager
@@ -231,12 +247,13 @@ def _ways_to_start_anew(folder: Path, *, again: bool) -> tuple[str, ...]:
 def _ending(ended: Ended, job: Job, file: File | None, terms: Terms) -> Ending:
     """Write the file that was asked for, and see what to do next."""
     from batch.cli.endings import Ending
-    from batch.cli.export import written
     from batch.reports import summary
 
     probes = terms.probe is not None
     notices: tuple[str, ...] = ()
     if file is not None and ended.stopped is None and not probes:
+        from batch.cli.export import written
+
         notices = tuple(written(ended.run.path, file).notices)
     cap = "--max-cost {}" if terms.again is None else "--set limits.max_cost_usd={}"
     left_out = ["--max-cost"] if isinstance(ended.stopped, CapReached) else []

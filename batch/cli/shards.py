@@ -15,12 +15,10 @@ COUNT = "BATCHMILL_SHARDS"
 """How many workers there are, where the scheduler does not say."""
 
 
-def given(text: str | None, environment: Mapping[str, str]) -> Shard | None:
+def given(text: str, environment: Mapping[str, str]) -> Shard:
     """What the flag says: `2/8` is the third of eight workers, `auto` asks the scheduler's variables.
     Raises UsageError.
     """
-    if text is None:
-        return None
     if text == "auto":
         return _by_scheduler(environment)
     found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)

@@ -10,17 +10,18 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from batch.costs.prices import Cost, Pricer
 from batch.costs.token_bounds import PRIOR_BYTES, PRIOR_TOKENS, text_bytes
-from batch.costs.tokenizer import Count
 from batch.model import Attempt, Request, Usage
 from batch.usage import Reading
+
+if TYPE_CHECKING:
+    from batch.costs.tokenizer import Count
 
 STEPS = 8
 """Groups of sizes for each doubling of a request's size: some models price long requests apart."""
@@ -60,8 +61,7 @@ class Forecast(msgspec.Struct, frozen=True, kw_only=True):
     cost_source: str | None
 
 
-@dataclass
-class _Asked:
+class _Asked(msgspec.Struct):
     """Requests of about one size to one model.  `text` is the bytes of those that were not counted."""
 
     rows: int = 0
@@ -71,8 +71,7 @@ class _Asked:
     cap: int = 0
 
 
-@dataclass
-class _Learnt:
+class _Learnt(msgspec.Struct):
     """Usage of earlier answers of one model.  `text` is the bytes of their requests, `outputs` how
     many of them say their output tokens.
     """

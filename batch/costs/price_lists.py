@@ -6,7 +6,6 @@ The package is imported late: 0.3 s and 40 MB.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -65,6 +64,8 @@ def snapshot() -> str:
 
 def check_provider(name: str) -> None:
     """Raises ValueError, naming near ones, when there is no list of that provider."""
+    import difflib
+
     from genai_prices import data_snapshot
 
     providers = data_snapshot.get_snapshot().providers

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from dataclasses import dataclass
 
 import msgspec
 
@@ -42,8 +41,7 @@ class Estimate(msgspec.Struct, frozen=True, gc=False):
     largest: int
 
 
-@dataclass
-class _Sums:
+class _Sums(msgspec.Struct, gc=False):
     input_tokens: int = PRIOR_TOKENS
     input_bytes: int = PRIOR_BYTES
     output_tokens: int = 0

@@ -5,19 +5,23 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import NamedTuple
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from batch.costs.budget import Reservations
 from batch.engine import presence
-from batch.engine.lanes import Lanes, Way
-from batch.engine.pooled_sender import PooledSender
 from batch.engine.sender import Sender
 from batch.limits.limiter import Limiter
 from batch.store.writer import Store
 from batch.transport.client import Client
 
+if TYPE_CHECKING:
+    from batch.engine.lanes import Lanes, Way
+    from batch.engine.pooled_sender import PooledSender
 
-class Ends(NamedTuple):
+
+class Ends(msgspec.Struct, frozen=True):
     """What sends to all of them, the limiter of each, whether any is there, for which nobody is charged,
     and the limiter that keeps to the limits of the run.
     """

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -19,8 +20,6 @@ from batch.engine.events import Events, Notice
 from batch.engine.feed import Feed
 from batch.engine.judge import Judge
 from batch.engine.packs import Packs, RowDecided
-from batch.engine.pooled_sender import PooledSender
-from batch.engine.prompt_cache import PromptCache
 from batch.engine.questions import Questions, Refused
 from batch.engine.sender import Sender, Unsendable
 from batch.engine.task import Task
@@ -37,6 +36,10 @@ from batch.model import Request, Result
 from batch.outcome import Accept, Outcome
 from batch.store.writer import Store
 from batch.tries import Try
+
+if TYPE_CHECKING:
+    from batch.engine.pooled_sender import PooledSender
+    from batch.engine.prompt_cache import PromptCache
 
 Interrupt = Callable[[str, int], None]
 """Ends a run in good order; takes what to call the wish, and the exit code."""

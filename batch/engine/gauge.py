@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from batch.costs.budget import Reservations
 from batch.engine.counts import Counts
 from batch.engine.events import Progressed
 from batch.engine.extent import Extent, Lent, Planned
 from batch.engine.feed import Feed
-from batch.engine.pooled_sender import PooledSender
 from batch.engine.sender import Sender
 from batch.words import duration
+
+if TYPE_CHECKING:
+    from batch.engine.pooled_sender import PooledSender
 
 A_WHILE = 5.0
 """Seconds for which the last answers are waited for without a word."""

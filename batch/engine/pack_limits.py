@@ -14,8 +14,9 @@ TEI: 32 unless set otherwise, and it says so; a permit a text (text-embeddings-i
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
 from urllib.parse import urlsplit
+
+import msgspec
 
 from batch.transport.body import MAX_BODY
 
@@ -37,7 +38,7 @@ IN_A_ROW = 3
 """Refusals of requests larger than any that was answered, before their size is taken for the reason."""
 
 
-class Host(NamedTuple):
+class Host(msgspec.Struct, frozen=True):
     """What a request to a host may have."""
 
     texts: int = MOST
@@ -56,19 +57,18 @@ HOSTS = {
 }
 """A host, or how its name ends -> what it takes."""
 
-SIZE = re.compile(
-    r"(?:batch|array|input|inputs|texts|items|requests|contents)\b.{0,80}?"
+SIZE = (
+    r"(?is)(?:batch|array|input|inputs|texts|items|requests|contents)\b.{0,80}?"
     r"(?:maximum|at most|larger than|more than|exceed\w*|limit\w*|up to|less than or equal to|<=)"
     r"(?P<most>\D{0,40}?\d+)"
     r"|(?:maximum|at most|no more than|up to|limit of)\D{0,20}(?P<first>\d+)\s"
-    r"(?:inputs|texts|items|requests|documents|strings|elements)",
-    re.I | re.S,
+    r"(?:inputs|texts|items|requests|documents|strings|elements)"
 )
 """How servers say how many texts they take."""
-NUMBER = re.compile(r"\d+")
-NAMED = re.compile(r"""\binputs?["']?(?:\[|\.|,\s?)(\d+)""")
+NUMBER = r"\d+"
+NAMED = r"""\binputs?["']?(?:\[|\.|,\s?)(\d+)"""
 """How they say which text is at fault: `input[55]`, or `"input",55` as FastAPI does."""
-FORMAT = re.compile(r"encoding_format|base64", re.I)
+FORMAT = r"(?i)encoding_format|base64"
 
 
 def host(url: str) -> Host:
@@ -82,8 +82,8 @@ def host(url: str) -> Host:
 
 def said(message: str, texts: int) -> int | None:
     """How many texts a refusal says a request may have, where it had more."""
-    for found in SIZE.finditer(message):
-        most = int(NUMBER.findall(found["most"] or found["first"])[0])
+    for found in re.finditer(SIZE, message):
+        most = int(re.findall(NUMBER, found["most"] or found["first"])[0])
         if 0 < most < texts:
             return most
     return None
@@ -91,7 +91,7 @@ def said(message: str, texts: int) -> int | None:
 
 def named(message: str, texts: int) -> int | None:
     """Which of the texts a refusal names."""
-    found = NAMED.search(message)
+    found = re.search(NAMED, message)
     return at if found is not None and (at := int(found[1])) < texts else None
 
 
@@ -152,7 +152,7 @@ class PackLimit:
 
     def refused_base64(self, message: str, base64: bool) -> bool:
         """Whether the format may be why a request was refused: then all ask for numbers."""
-        if base64 and FORMAT.search(message):
+        if base64 and re.search(FORMAT, message):
             self._give_up_base64()
             return True
         if base64 and self._format in ("untried", "doubted"):

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -22,7 +23,6 @@ from batch.engine.decisions import Decision, Held, Together, Wait
 from batch.engine.feed import Feed
 from batch.engine.judge import Judge
 from batch.engine.pack_limits import BODY, PackLimit, named, said
-from batch.engine.pooled_sender import PooledSender
 from batch.engine.retry import Chances
 from batch.engine.sender import Sender
 from batch.engine.set_aside import Ready, SetAside
@@ -34,6 +34,9 @@ from batch.store.writer import Store
 from batch.totals import USAGE_SHARED
 from batch.tries import Try
 from batch.usage import NOTHING
+
+if TYPE_CHECKING:
+    from batch.engine.pooled_sender import PooledSender
 
 IN_FLIGHT, ANSWERS = 64 << 20, 16 << 20
 """Bytes of texts that may be under way in shared requests, and about how many of their answers, until what

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 from batch import apis, results
 from batch.apis import Parameters
@@ -12,8 +13,10 @@ from batch.model import Request, Result, Row
 from batch.requests.preflight import Bounds
 from batch.requests.prompts import BadRow, Prompter
 from batch.results import Error
-from batch.store.reuse import Reuse
-from batch.structured.validator import Checker
+
+if TYPE_CHECKING:
+    from batch.store.reuse import Reuse
+    from batch.structured.validator import Checker
 
 
 class Refused(Exception):

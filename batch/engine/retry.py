@@ -11,7 +11,7 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections.abc import Callable
-from typing import Annotated, Generic, NamedTuple, TypeVar
+from typing import Annotated, Generic, TypeVar
 
 import msgspec
 
@@ -51,7 +51,7 @@ FLEX_TRIES = 3
 """Times a row is asked in the flex tier where that has no room, before it leaves it."""
 
 
-class Rule(NamedTuple):
+class Rule(msgspec.Struct, frozen=True):
     """How a row is tried again after a failure of one kind.  Failures are counted under `kind`.
 
     `applies` sees the failure and how many of its kind the row has had.  `most` failures end the
@@ -74,7 +74,7 @@ RULES = (
 """What is done about a failure: the first rule that applies.  To add one, add a line."""
 
 
-class Limit(NamedTuple):
+class Limit(msgspec.Struct, frozen=True):
     """Failures of which so many end a row, whichever rule applies to them.  `applies` sees the
     failure, and whether other rows succeed.
     """
@@ -91,7 +91,7 @@ LIMITS = (
 )
 
 
-class FirstFailure(NamedTuple):
+class FirstFailure(msgspec.Struct, frozen=True):
     """How many answers an endpoint had given when a row first failed there, and the moment of that."""
 
     answers_before: int

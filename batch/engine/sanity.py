@@ -30,13 +30,13 @@ DOUBTED = 50
 length.
 """
 
-NUMBERED = re.compile(r"[\w-]*[0-9][\w-]*")
+NUMBERED = r"[\w-]*[0-9][\w-]*"
 """Numbers, and the ids of requests."""
 IN_DOUBT = ("invalid_request", "blocked")
 """Error classes that may be everybody's before the first success: a page that turns all away."""
 
 LENGTHS = frozenset({"context_length", "too_large"})
-OUTPUT_CAP = re.compile(r"max_\w*(?:tokens|length)|n_predict|in the completion", re.I)
+OUTPUT_CAP = r"(?i)max_\w*(?:tokens|length)|n_predict|in the completion"
 """Words for the output a request may have, which may be too large for every row."""
 BYTES_PER_TOKEN = 4
 
@@ -58,7 +58,7 @@ class Failure(msgspec.Struct, frozen=True):
 
     def fingerprint(self) -> str:
         """What alike failures have in common: their words without numbers and ids."""
-        alike = f"{self.error.code} {NUMBERED.sub('#', self.error.message)}"
+        alike = f"{self.error.code} {re.sub(NUMBERED, '#', self.error.message)}"
         return blake2b(alike.encode(), digest_size=8).hexdigest()
 
     @property
@@ -68,7 +68,7 @@ class Failure(msgspec.Struct, frozen=True):
             return True
         cap, size = self.request.output_cap or 0, len(self.request.body)
         is_large = cap > 0 and cap * BYTES_PER_TOKEN >= size
-        return is_large and OUTPUT_CAP.search(self.error.message) is not None
+        return is_large and re.search(OUTPUT_CAP, self.error.message) is not None
 
 
 class FirstAnswers:

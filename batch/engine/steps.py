@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 import msgspec
 
 from batch.model import Batch
-from batch.readers import Forward, Watched
+from batch.readers import Watched
 from batch.run_folder import RunFolder
 from batch.store import spool
 from batch.store.parts import Footer
@@ -82,6 +82,8 @@ def of_leased(
 
 
 def _forward(watched: Watched) -> Read:
+    from batch.readers.forward import Forward
+
     forward = Forward(watched)
 
     def read(part: Found) -> Iterator[Batch]:

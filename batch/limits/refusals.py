@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from typing import Literal, NamedTuple
+from typing import Literal
+
+import msgspec
 
 from batch.limits.refusal_window import RefusalWindow
 
@@ -43,7 +45,7 @@ EXCESS_AMONG = 48
 """The last requests by whose refusals a share is said to have grown."""
 
 
-class Trial(NamedTuple):
+class Trial(msgspec.Struct, frozen=True):
     """Requests leave slower from `since` on, until so many have; `share` of them was refused before."""
 
     since: float

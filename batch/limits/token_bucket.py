@@ -8,8 +8,10 @@ from __future__ import annotations
 import asyncio
 import math
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
-from aiolimiter import AsyncLimiter
+if TYPE_CHECKING:
+    from aiolimiter import AsyncLimiter
 
 SMOOTHED = 0.05
 """Seconds of a rate that may leave at once."""
@@ -129,6 +131,8 @@ class TokenBucket:
 
 def _holding(amount: float, most: float, per_second: float) -> AsyncLimiter:
     """A bucket in which so much has gathered."""
+    from aiolimiter import AsyncLimiter  # 5 ms, which most runs have no use for
+
     limiter = AsyncLimiter(most, most / per_second)
     if amount < most:
         taking = limiter.acquire(most - amount)

@@ -5,20 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from batch import readers, spec
 from batch.errors import Different, InputError
-from batch.planning import begun, old_rules, sources
+from batch.planning import begun, sources
 from batch.planning.terms import Terms
 from batch.readers import Input
-from batch.readers.memory import Data
 from batch.run_folder import RunFolder
 from batch.sampling import Chosen
 from batch.spec import Job
-from batch.store import contents, folder, plan
+from batch.store import folder, plan
 from batch.store.plan import Plan, Values
+
+if TYPE_CHECKING:
+    from batch.readers.memory import Data
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,8 +97,11 @@ def same_run(
     if difference.kind == "changed":
         text = difference.text if data is None else _other_values(known, data)
         raise Different(f"{run_folder} is the run of another input: {text}")
-    if known.rules < plan.RULES and (why := old_rules.why_different(job, source, run_folder)):
-        raise Different(f"{run_folder} began by the rules of an older version: {why}")
+    if known.rules < plan.RULES:
+        from batch.planning import old_rules
+
+        if why := old_rules.why_different(job, source, run_folder):
+            raise Different(f"{run_folder} began by the rules of an older version: {why}")
     if difference.kind == "grown":
         _join(run_folder, source, difference.text, known.sampled_from, say)
     return known
@@ -131,6 +137,8 @@ def _join(
 
 def _holds_nothing(run_folder: Path) -> bool:
     """Whether the run in the folder holds no answer, and nothing in it may have been billed."""
+    from batch.store import contents
+
     _, layout = begun.opened(run_folder)
     totals = contents.counted(run_folder).summary.totals()
     used = totals.input_tokens + totals.output_tokens + totals.unconfirmed_tokens

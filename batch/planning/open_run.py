@@ -4,28 +4,25 @@ and left as it is at the end.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from batch import columns
-from batch.apis import cache_marks
 from batch.costs import prompt_caches
 from batch.costs.prompt_caches import Caches, Mark
-from batch.engine.cache_leaders import CacheLeaders
 from batch.engine.duplicates import Duplicates
 from batch.engine.extent import Extent, Lent, Planned
 from batch.engine.feed import Feed
 from batch.engine.outages import START_PATIENCE
-from batch.engine.prompt_cache import PromptCache, Waiting
 from batch.engine.questions import Questions
 from batch.engine.standing import Standing
 from batch.errors import BatchError, Different, Interrupted
 from batch.model import Request
-from batch.planning import beginning, begun, comparison, joining, leased, sources
+from batch.planning import beginning, begun, comparison, sources
 from batch.planning.opened import Opened, Say
 from batch.planning.prepare import Prepared
 from batch.planning.terms import ALONE, Shard
@@ -38,6 +35,9 @@ from batch.store.log import Log
 from batch.store.own_answers import OwnAnswers
 from batch.store.plan import Plan
 from batch.store.recover import recover
+
+if TYPE_CHECKING:
+    from batch.engine.prompt_cache import PromptCache, Waiting
 
 
 def opened(prepared: Prepared, run: Path, say: Say, stack: ExitStack) -> Opened:
@@ -64,6 +64,8 @@ def _begun(prepared: Prepared, run: Path, say: Say, stack: ExitStack) -> Opened:
         made = _locked(prepared, RunFolder(run), say, stack)
         budget_file.keep_cap(made.disk, made.run, prepared.cap)
         return made
+    from batch.planning import joining, leased
+
     enter = leased.joined if shard.kind == "leased" else joining.joined
     return enter(prepared, RunFolder(run, shard.name), shard, say, stack)
 
@@ -86,6 +88,9 @@ def prompt_cache(
     """
     if caches is None or prepared.asked.prompt.cache == "off":
         return None
+    from batch.engine.cache_leaders import CacheLeaders
+    from batch.engine.prompt_cache import PromptCache
+
     leaders: CacheLeaders[Waiting] = CacheLeaders(caches, prepared.asked.prompt.leader_patience)
     return PromptCache(leaders, feed, clock, caches.heard)
 
@@ -107,6 +112,7 @@ def marking(caches: Caches, only: Mark | None = None) -> Callable[[Request], byt
     """What marks in a request's body the beginning that a server is to keep, where one wants that; with
     marks of `only` one kind.
     """
+    from batch.apis import cache_marks
 
     def marked(request: Request) -> bytes:
         cache = caches(request.model)
@@ -176,7 +182,7 @@ def _set_aside(prepared: Prepared, before: Plan, run: Path, say: Say) -> tuple[P
         source = sources.from_files(paths, prepared.source)
         job = msgspec.structs.replace(job, input="-")
         standing = msgspec.structs.replace(standing, source=source, data=before.data)
-    return kept, dataclasses.replace(prepared, terms=terms, job=job, standing=standing)
+    return kept, msgspec.structs.replace(prepared, terms=terms, job=job, standing=standing)
 
 
 def _locked(prepared: Prepared, run: RunFolder, say: Say, stack: ExitStack) -> Opened:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from operator import itemgetter
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -11,20 +12,22 @@ from batch.engine import steps
 from batch.engine.steps import Step
 from batch.model import Cut, Result
 from batch.planning import begun
-from batch.planning.leases import Leases
 from batch.planning.terms import Shard
 from batch.readers import Watched
 from batch.run_folder import RunFolder
-from batch.store import folder, plan, planned, sends
+from batch.store import folder, plan, sends
 from batch.store.files import Disk
 from batch.store.log import Log
 from batch.store.plan import Plan
 from batch.store.recover import Damage, Found, Redo, finished
-from batch.store.reuse import Old, Reuse
 from batch.store.seal import Layout
 from batch.store.sends import Sends, Unanswered
 from batch.store.writer import Store
 from batch.totals import Summary
+
+if TYPE_CHECKING:
+    from batch.planning.leases import Leases
+    from batch.store.reuse import Reuse
 
 Say = Callable[[str], None]
 
@@ -66,6 +69,10 @@ class Opened(msgspec.Struct, frozen=True):
 
     def reuse(self, say: Say) -> Reuse | None:
         """The runs whose answers are taken, if there are any."""
+        if not self.plan.reused:
+            return None
+        from batch.store.reuse import Old, Reuse
+
         found: list[tuple[tuple[str, int], Old]] = []
         for path in self.plan.reused:
             known = plan.read(path)
@@ -106,6 +113,8 @@ class Opened(msgspec.Struct, frozen=True):
 
     def _leased(self, leases: Leases, say: Say) -> Iterator[tuple[Found, Unanswered]]:
         """Each part that comes, and what was sent for its rows by whoever had it before."""
+        from batch.store import planned
+
         for number in leases:
             damages: list[Damage] = []
             found = planned.found(self.disk, self.run, self.cuts[number], damages)

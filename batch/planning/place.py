@@ -7,7 +7,7 @@ from pathlib import Path
 
 from batch import job_toml, spec
 from batch.errors import JobError, Refused, UsageError
-from batch.outputs import export, form
+from batch.outputs import form
 from batch.outputs.form import File
 from batch.run_folder import PLAN, is_run, runs_below
 from batch.spec import Job
@@ -80,6 +80,8 @@ def runs_in(what: Path) -> list[Path]:
 
 def check_ours(file: File, folder: Path) -> None:
     """Raises Refused where files are that no run in `folder` has written."""
+    from batch.outputs import export
+
     there = [path for path in export.paths(file) if path.exists()]
     if there and not is_run(folder):
         hint = "choose another name with -o"

@@ -6,10 +6,8 @@ touched and before anything is sent.  The first rows (10,000, or 64 MiB) are hel
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -23,7 +21,6 @@ from batch.costs.prices import Pricer
 from batch.costs.sellers import Pricers
 from batch.model import Request, Row
 from batch.outcome import FINAL, TRANSIENT
-from batch.outputs import picked
 from batch.planning import (
     begun,
     cap,
@@ -52,8 +49,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-@dataclass(frozen=True, kw_only=True)
-class Prepared:
+class Prepared(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """A job before its first request.  `job` is what the folder keeps, `asked` what is asked: with the
     settings of a retry, and under the cap that holds.
 
@@ -227,7 +223,7 @@ def _judged(before: Prepared) -> Prepared:
         first, notices = _first_of_new(before, targets[0] if targets else None, worst)
     checks.custom_ids(job, before.source, before.prompter)
     schema, of_columns = _columns(before, first)
-    made = dataclasses.replace(
+    made = msgspec.structs.replace(
         before,
         asked=_probing(job, terms.probe),
         notices=(*before.notices, *of_columns, *notices),
@@ -271,13 +267,19 @@ def _columns(before: Prepared, first: FirstRows) -> tuple[pa.Schema | None, tupl
     results is to hold columns that there will not be.
     """
     output, run = before.asked.output, before.terms.folder
+    schema: pa.Schema | None = None
+    notices: tuple[str, ...] = ()
     if before.known is None:
         schema, notices = result_columns.of(before.job, before.source, before.checker, first.apis)
-        picked.pick(schema, output.columns, output.flat)
-        return schema, notices
-    if run is not None and (output.columns is not None or output.flat):
-        picked.pick(begun.layout(run, before.known).schema, output.columns, output.flat)
-    return None, ()
+    if output.columns is not None or output.flat:
+        from batch.outputs import picked
+
+        made = schema
+        if made is None and run is not None and before.known is not None:
+            made = begun.layout(run, before.known).schema
+        if made is not None:
+            picked.pick(made, output.columns, output.flat)
+    return schema, notices
 
 
 def _changed(job: Job, again: Again | None) -> Job:

@@ -8,17 +8,20 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from batch import readers
 from batch.errors import InputError, StorageError, UsageError
 from batch.planning import begun
 from batch.planning.terms import Terms
 from batch.readers import FIRST_BYTES, FIRST_ROWS, Input, TextOptions, files
-from batch.readers.memory import Data
 from batch.run_folder import RunFolder
 from batch.sampling import Chosen
 from batch.spec import Job
 from batch.store.plan import Plan, Values
+
+if TYPE_CHECKING:
+    from batch.readers.memory import Data
 
 
 def of(job: Job, terms: Terms, stack: ExitStack, known: Plan | None) -> Input:

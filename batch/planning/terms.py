@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from batch.readers.memory import Data
 from batch.store.budget_file import Cap
 from batch.store.plan import Again
+
+if TYPE_CHECKING:
+    from batch.readers.memory import Data
 
 LEASED = "ray-"
 """How the names begin of workers to which parts are lent, and of their driver."""

@@ -8,10 +8,8 @@ prompt sees and to the typed columns the output carries.
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -33,7 +31,6 @@ from batch.readers import (
 )
 from batch.readers.fingerprints import Difference, Fingerprint
 from batch.readers.formats import FORMATS, READERS, SIZED_IN_ROWS, Reader, Stretched
-from batch.readers.forward import Forward
 from batch.readers.head import Head
 from batch.readers.input_columns import InputColumns
 from batch.readers.notices import notices
@@ -54,7 +51,6 @@ __all__ = [
     "Changed",
     "Difference",
     "Fingerprint",
-    "Forward",
     "Input",
     "Reader",
     "Reading",
@@ -66,8 +62,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True)
-class Input:
+class Input(msgspec.Struct, frozen=True, dict=True):
     """The files of a job, in the order their rows are numbered."""
 
     files: tuple[str, ...]
@@ -79,10 +74,14 @@ class Input:
     """The values in the names of the folders of each file."""
     chosen: Chosen | None = None
     """The rows of a sample: no others are given, and each by its number in the files."""
-    seen: Seen = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "seen", watched.seen(self.files, self.reader.GROWS))
+        self.seen  # noqa: B018  (as they are from now on)
+
+    @cached_property
+    def seen(self) -> Seen:
+        """The files as they were when they were found."""
+        return watched.seen(self.files, self.reader.GROWS)
 
     @property
     def reader(self) -> Reader:
@@ -106,7 +105,7 @@ class Input:
 
     def sample(self, chosen: Chosen | None) -> Input:
         """The same files, of which only the chosen rows are given; all where None."""
-        return dataclasses.replace(self, chosen=chosen)
+        return msgspec.structs.replace(self, chosen=chosen)
 
     def forget(self) -> None:
         """Hold no first rows any more: nobody looks at them again."""

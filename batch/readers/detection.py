@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from batch.errors import InputError
-from batch.readers import csv, encodings, kinds
+from batch.readers import encodings, kinds
 from batch.readers.formats import READERS
 from batch.readers.reading import OLD, Dialect, TextOptions
 
@@ -19,9 +19,11 @@ def normalized(options: TextOptions, format: str) -> TextOptions:
     if options.encoding is not None and READERS[format].detect is None:
         raise InputError(f"encoding: the input is {format}; only text has one")
     encoding = None if options.encoding is None else encodings.named(options.encoding)
-    return TextOptions(
-        None if options.delimiter is None else csv.delimiter(options.delimiter), encoding
-    )
+    if options.delimiter is None:
+        return TextOptions(None, encoding)
+    from batch.readers import csv
+
+    return TextOptions(csv.delimiter(options.delimiter), encoding)
 
 
 def check(paths: Sequence[str], format: str) -> None:

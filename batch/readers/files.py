@@ -8,21 +8,20 @@ import shutil
 from collections.abc import Sequence
 from itertools import takewhile
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 from urllib.parse import quote, unquote
 
+import msgspec
 from pyarrow import fs
 
 from batch import command_line
 from batch.errors import InputError
-from batch.readers import encodings, folders, hive, kinds, run, source
-from batch.readers.formats import FORMATS, READERS, SUFFIXES
+from batch.readers import encodings, folders, hive, kinds, source
+from batch.readers.formats import FORMATS, READERS, of_suffix, suffixes
 from batch.run_folder import is_run
 
-_KNOWN = f"{' '.join(SUFFIXES)}, text also with {' '.join(source.COMPRESSIONS)}"
 
-
-class Found(NamedTuple):
+class Found(msgspec.Struct, frozen=True):
     """The files that are meant, in their order, their format, what the folders between them say of
     each, and lines of notice.
     """
@@ -33,7 +32,7 @@ class Found(NamedTuple):
     notices: tuple[str, ...] = ()
 
 
-class _Entry(NamedTuple):
+class _Entry(msgspec.Struct, frozen=True):
     """One that was written: the files it means, the folder they were looked for in, and the runs that
     were left out.
     """
@@ -83,6 +82,8 @@ def _expand(entry: str, base: Path, deep: bool) -> _Entry:
     entry = command_line.home(entry)
     path = Path(os.path.normpath(base / entry))
     if is_run(path):
+        from batch.readers import run
+
         return _Entry(run.parts(path), str(path))
     if path.is_dir():
         return _below(entry, path, deep)
@@ -103,7 +104,9 @@ def _in_folder(entry: str, paths: Sequence[str], runs: Sequence[str]) -> list[st
     files = _telling(sorted(paths))
     if not files:
         hint = f"A run inside it is read where it is named: {runs[0]}" if runs else None
-        raise InputError(f"{entry}: no input file in this folder (known: {_KNOWN})", hint=hint)
+        raise InputError(
+            f"{entry}: no input file in this folder (known: {_known_suffixes()})", hint=hint
+        )
     return [
         path if source.is_url(path) else _readable(Path(path), source.basename(path))
         for path in files
@@ -115,8 +118,8 @@ def _telling(paths: Sequence[str]) -> list[str]:
     about these.
     """
     known = [path for path in paths if _known(path)]
-    rest = [path for path in known if SUFFIXES[source.suffix(path)] not in ("json", "arrow")]
-    arrow = [path for path in known if SUFFIXES[source.suffix(path)] == "arrow"]
+    rest = [path for path in known if of_suffix(source.suffix(path)) not in ("json", "arrow")]
+    arrow = [path for path in known if of_suffix(source.suffix(path)) == "arrow"]
     return rest or arrow or known
 
 
@@ -195,15 +198,19 @@ def _refuse_twice(files: Sequence[str]) -> None:
 
 
 def _known(path: str) -> bool:
-    found = SUFFIXES.get(source.suffix(path))
+    found = of_suffix(source.suffix(path))
     return found is not None and not (READERS[found].detect is None and source.compression(path))
+
+
+def _known_suffixes() -> str:
+    return f"{' '.join(suffixes())}, text also with {' '.join(source.COMPRESSIONS)}"
 
 
 def _format(files: Sequence[str]) -> str:
     for path in files:
         if not _known(path):
             raise _unknown(path)
-    formats = [SUFFIXES[source.suffix(path)] for path in files]
+    formats = [str(of_suffix(source.suffix(path))) for path in files]
     if set(formats) == {"jsonl", "json"}:
         return "json"
     for path, found in zip(files, formats, strict=True):
@@ -220,7 +227,9 @@ def _unknown(path: str) -> InputError:
     if kind is not None:
         return kinds.other(path, kind)
     way = f"say what it is with --input-format {'|'.join(FORMATS)}"
-    return InputError(f"{source.basename(path)}: unknown suffix (known: {_KNOWN}); {way}")
+    return InputError(
+        f"{source.basename(path)}: unknown suffix (known: {_known_suffixes()}); {way}"
+    )
 
 
 def keep(stream: BinaryIO, folder: Path, format: str | None) -> str:
@@ -244,7 +253,7 @@ def _suffix(text: bytes, format: str | None) -> str:
     if format is None and kind in FORMATS:
         format = kind
     if format is not None:
-        return next((suffix for suffix, own in SUFFIXES.items() if own == format), ".txt")
+        return next(iter(READERS[format].SUFFIXES), ".txt")
     if kind is not None:
         raise kinds.other("standard input", kind)
     encoding, _ = encodings.found(text, "standard input")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from importlib import import_module
 from typing import Protocol, cast, runtime_checkable
 
@@ -94,10 +95,34 @@ MODULES = {
 }
 """A format, as it is asked for, and the module here that reads it: a line each."""
 
-READERS = {name: cast(Reader, import_module(f"batch.readers.{MODULES[name]}")) for name in MODULES}
 
-SUFFIXES = {suffix: name for name, reader in READERS.items() for suffix in reader.SUFFIXES}
+class _Readers(Mapping[str, Reader]):
+    """The modules by their formats.  Each is imported when it is asked for."""
+
+    def __getitem__(self, format: str) -> Reader:
+        return cast(Reader, import_module(f"batch.readers.{MODULES[format]}"))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(MODULES)
+
+    def __len__(self) -> int:
+        return len(MODULES)
+
+
+READERS = _Readers()
+
 SIZED_IN_ROWS = frozenset({"parquet", "arrow"})
 """Those whose `size` is the number of rows."""
-FORMATS = tuple(name for name in READERS if name != "run")
+FORMATS = tuple(name for name in MODULES if name != "run")
 """Those that may be asked for by name; a run is one where its folder is named."""
+
+
+@cache
+def of_suffix(suffix: str) -> str | None:
+    """The format of files of this suffix; None where no reader says it."""
+    return next((name for name, reader in READERS.items() if suffix in reader.SUFFIXES), None)
+
+
+def suffixes() -> list[str]:
+    """Those of all readers."""
+    return [suffix for reader in READERS.values() for suffix in reader.SUFFIXES]

@@ -7,7 +7,6 @@ A run keeps how many files it began with, and their columns are those of files t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -22,8 +21,7 @@ if TYPE_CHECKING:
     from batch.readers.formats import Reader
 
 
-@dataclass(frozen=True)
-class InputColumns:
+class InputColumns(msgspec.Struct, frozen=True, dict=True):
     """`names` are what messages call the files, `partitions` the values in the names of their
     folders.  `first` gives their first rows.
     """

@@ -11,11 +11,11 @@ import re
 _DECODER = json.JSONDecoder(parse_int=float)  # an integer of 5,000 digits would be refused
 
 _PYTHON = {"True": "true", "False": "false", "None": "null"}
-_WORD = re.compile(r"[^\W\d]\w{,30}")
-_KEY = re.compile(r"[^\W\d][\w$-]*\s*:")
-_TRAILING_COMMA = re.compile(r",\s*[}\]]")
-_CUT_WORD = re.compile(r"(?:t|tr|tru|f|fa|fal|fals|n|nu|nul|-)$")
-_CUT_ESCAPE = re.compile(r"\\(?:u[0-9a-fA-F]{,4})?$")
+_WORD = r"[^\W\d]\w{,30}"
+_KEY = r"[^\W\d][\w$-]*\s*:"
+_TRAILING_COMMA = r",\s*[}\]]"
+_CUT_WORD = r"(?:t|tr|tru|f|fa|fal|fals|n|nu|nul|-)$"
+_CUT_ESCAPE = r"\\(?:u[0-9a-fA-F]{,4})?$"
 
 
 COMMA = "a comma behind the last value"
@@ -42,14 +42,14 @@ def problem(text: str, place: int) -> str:
     """What is wrong at the place where the json module could not read on."""
     before, after = text[:place].rstrip(), text[place:]
     first = after[:1]
-    if not after.strip() or _CUT_WORD.match(after):
+    if not after.strip() or re.match(_CUT_WORD, after):
         return f"ends in the middle of {_kind(text)}"
     if first == '"' and before[-1:] in ("", "{", "[", ",", ":"):
         return "ends in the middle of a string"
     if first < " " or first == "\x7f":
         return "a control character that is not escaped"
     if "\\" in text[max(0, place - 1) : place + 1]:
-        cut = _CUT_ESCAPE.search(text)
+        cut = re.search(_CUT_ESCAPE, text)
         return "ends in the middle of a string" if cut else "an escape that JSON does not know"
     return _of_value(first, before, after)
 
@@ -57,7 +57,9 @@ def problem(text: str, place: int) -> str:
 def _of_value(first: str, before: str, after: str) -> str:
     """What is wrong between two values, or where one should be."""
     last = before[-1:]
-    if _TRAILING_COMMA.match(last + after) or (last not in "{[:," and _TRAILING_COMMA.match(after)):
+    if re.match(_TRAILING_COMMA, last + after) or (
+        last not in "{[:," and re.match(_TRAILING_COMMA, after)
+    ):
         return COMMA
     if first in "}],:" and last in ("[", ",", ":"):
         return f"a value is missing before {first!r}"
@@ -65,9 +67,9 @@ def _of_value(first: str, before: str, after: str) -> str:
         return "single quotes, where JSON has double ones"
     if after.startswith(("//", "/*", "#")):
         return "a comment, which JSON does not have"
-    if last in ("{", ",") and _KEY.match(after):
+    if last in ("{", ",") and re.match(_KEY, after):
         return "a key without quotes"
-    word = _WORD.match(after)
+    word = re.match(_WORD, after)
     if last == '"' and (word or first == '"'):
         return "a comma or a colon is missing, or a quote inside a string is not escaped"
     if (last.isalnum() or last in ("}", "]")) and first in '"{[':

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
+import msgspec
 from msgspec.structs import replace
 
 from batch import command_line
@@ -23,7 +24,7 @@ _NAMES = {
 }
 
 
-class _Member(NamedTuple):
+class _Member(msgspec.Struct, frozen=True):
     """A member of an object, which one in it may be.  `first` is what an array begins with, None
     where it is empty; `offset` is where its items begin.  Of an object, `keys` are its first ones.
     """

@@ -12,7 +12,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import repeat
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 import pyarrow as pa
@@ -179,7 +179,7 @@ def _field(key: str, words: set[str]) -> pa.Field:
     return pa.field(key, kind.type, metadata=kind.metadata)
 
 
-class _Kind(NamedTuple):
+class _Kind(msgspec.Struct, frozen=True):
     """A kind of column.  All values of the types in `plain` fit it, others where `fits` says so."""
 
     type: pa.DataType

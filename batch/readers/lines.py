@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from typing import NamedTuple
+
+import msgspec
 
 from batch.errors import InputError
 from batch.model import Position
@@ -23,7 +24,7 @@ _Sized = Iterator[tuple[bytes | None, int]]
 """Lines and their sizes; None for one that is too long."""
 
 
-class Block(NamedTuple):
+class Block(msgspec.Struct, frozen=True):
     """So many whole `lines`; `text` is UTF-8 without BOM, and None for a single one that is too long.
     `offset` and `number` are where it starts, and the lines before it; `end` is where the next one
     starts.
@@ -36,7 +37,7 @@ class Block(NamedTuple):
     end: int
 
 
-class Line(NamedTuple):
+class Line(msgspec.Struct, frozen=True):
     """`text` is UTF-8, has its end of line and no BOM; `offset` is where the next line starts."""
 
     text: bytes | None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from batch.readers import csv, source
+from batch.readers import source
 from batch.readers.reading import UTF8, Dialect, TextOptions
 
 MOST_NAMED = 5
@@ -31,19 +31,27 @@ def notices(
 
 
 def _words(path: str, dialect: Dialect, options: TextOptions) -> Iterator[str]:
-    if options.delimiter is None and dialect.delimiter not in (None, csv.usual(path)):
-        mark = dialect.delimiter or ""
-        yield f"{_DELIMITERS.get(mark, repr(mark))} stands between its fields"
+    if options.delimiter is None and dialect.delimiter is not None:
+        yield from _delimiter(path, dialect.delimiter)
     if options.encoding is None and dialect.encoding != UTF8:
         yield f"its text is {dialect.encoding.upper()}"
     if dialect.within is not None:
         yield f"its rows are those of {dialect.within!r}"
     if dialect.names is not None:
-        yield from _names(csv.renamed(path, dialect))
+        yield from _names(path, dialect)
 
 
-def _names(renamed: Sequence[tuple[str, str]]) -> Iterator[str]:
-    made = []
+def _delimiter(path: str, mark: str) -> Iterator[str]:
+    from batch.readers import csv
+
+    if mark != csv.usual(path):
+        yield f"{_DELIMITERS.get(mark, repr(mark))} stands between its fields"
+
+
+def _names(path: str, dialect: Dialect) -> Iterator[str]:
+    from batch.readers import csv
+
+    renamed, made = csv.renamed(path, dialect), []
     for before, name in renamed:
         if not before:
             made.append(f"{name} (it had no name)")

@@ -8,8 +8,9 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -35,7 +36,7 @@ a reader that believes it would not see them.
 """
 
 
-class _File(NamedTuple):
+class _File(msgspec.Struct, frozen=True):
     """One that is open."""
 
     path: str

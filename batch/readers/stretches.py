@@ -7,15 +7,15 @@ formats.py); of other files the batches are read.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple
 
+import msgspec
 from msgspec.structs import replace
 
 from batch.model import Batch, Position
 from batch.sampling import Chosen
 
 
-class Stretch(NamedTuple):
+class Stretch(msgspec.Struct, frozen=True):
     """Consecutive rows of one file, and about how many bytes of input they are.  `behind` gives the
     place behind the first so many of them, which are not all.  `together` tells that whoever reads
     one of them has to read those before it, too.
@@ -73,7 +73,8 @@ def without(stretches: Iterable[Stretch], rows: int) -> Iterator[Stretch]:
 
 def _rest(stretch: Stretch, passed: int) -> Stretch:
     left = stretch.rows - passed
-    return stretch._replace(
+    return msgspec.structs.replace(
+        stretch,
         rows=left,
         size=stretch.size_of(left),
         start=stretch.behind(passed),
@@ -89,7 +90,8 @@ def sampled(stretches: Iterable[Stretch], chosen: Chosen, row: int) -> Iterator[
     for stretch in stretches:
         end = row + stretch.rows
         if numbers := chosen.between(row, end):
-            yield stretch._replace(
+            yield msgspec.structs.replace(
+                stretch,
                 rows=len(numbers),
                 size=stretch.size_of(len(numbers)),
                 start=replace(stretch.start, row=row),

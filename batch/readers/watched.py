@@ -11,7 +11,9 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from batch.errors import InputError
 from batch.model import Batch, Position
@@ -24,7 +26,7 @@ SHARE = 20
 """How many times as long as a comparison took no other is made, while a file keeps changing."""
 
 
-class Status(NamedTuple):
+class Status(msgspec.Struct, frozen=True):
     """What the system says of a file; it tells no other content, but that there may be one."""
 
     device: int
@@ -34,7 +36,7 @@ class Status(NamedTuple):
     touched: int
 
 
-class Seen(NamedTuple):
+class Seen(msgspec.Struct, frozen=True):
     """What was seen of files before they were looked at: of each its status, None where nothing is
     there; `head` are the first bytes of the last one if that may have more rows later.
     """

@@ -35,8 +35,8 @@ IMAGE_HEADS = (
     (b"GIF89a", "image/gif"),
 )
 
-URL = re.compile(r"(?i)([a-z][a-z0-9+.-]*)://")
-LONG_DATA = re.compile(rb'("data:[\w.+/;=-]*?;base64,|"data":")([A-Za-z0-9+/=]{64,})"')
+URL = r"(?i)([a-z][a-z0-9+.-]*)://"
+LONG_DATA = rb'("data:[\w.+/;=-]*?;base64,|"data":")([A-Za-z0-9+/=]{64,})"'
 
 
 class Unusable(ValueError):
@@ -140,7 +140,7 @@ def _content(value: Any, folders: Sequence[Path]) -> tuple[bytes, str]:
 
 
 def _file(given: str, folders: Sequence[Path]) -> bytes:
-    if URL.match(given) or given.startswith("data:"):
+    if re.match(URL, given) or given.startswith("data:"):
         raise Unusable(f"{_shown(given)}: such a URL cannot be sent here; name a file")
     if ".." in PurePath(given).parts:
         raise Unusable(f"{_shown(given)}: a path with .. is not followed")
@@ -180,7 +180,7 @@ def _read(path: Path, given: str) -> bytes:
 
 
 def _scheme(value: str) -> str | None:
-    found = URL.match(value)
+    found = re.match(URL, value)
     return found[1].lower() if found else None
 
 
@@ -220,7 +220,7 @@ def _shown(value: str) -> str:
 
 def shortened(body: bytes) -> bytes:
     """A request's body as it can be shown: long base64 gives way to its length."""
-    return LONG_DATA.sub(lambda found: found[1] + _start(found[2]) + b'"', body)
+    return re.sub(LONG_DATA, lambda found: found[1] + _start(found[2]) + b'"', body)
 
 
 def _start(text: bytes) -> bytes:

@@ -7,10 +7,9 @@ kept as they are.
 
 from __future__ import annotations
 
-import sqlite3
 from collections import OrderedDict
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import pyarrow as pa
 
@@ -20,6 +19,9 @@ from batch.run_folder import RunFolder
 from batch.store import contents
 from batch.store.recover import Found
 from batch.store.seal import Layout
+
+if TYPE_CHECKING:
+    import sqlite3
 
 AT_HAND_BYTES = 64 << 20
 """About so much of the parts that answers were read from last is kept in memory."""
@@ -69,6 +71,8 @@ class OwnAnswers:
         """Look at what earlier starts answered: a million rows take some seconds."""
         if self._found is None:
             return
+        import sqlite3
+
         self._index = sqlite3.connect(
             self._run.drafts / "answers.sqlite", isolation_level=None, check_same_thread=False
         )

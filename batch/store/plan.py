@@ -7,7 +7,6 @@ resumed.
 
 from __future__ import annotations
 
-import getpass
 import secrets
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -290,6 +289,8 @@ def differences(old: Plan, job: dict[str, Any], over: Mapping[str, Any] = NOTHIN
 
 
 def _user() -> str:
+    import getpass
+
     try:
         return getpass.getuser()
     except (OSError, KeyError, ImportError):  # no name for this uid, as in many containers

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 from contextlib import suppress
-from typing import NamedTuple
+
+import msgspec
 
 from batch.errors import UsageError
 from batch.transport.pool import RESTING
@@ -56,7 +57,7 @@ def raise_limit() -> None:
             return
 
 
-class _Limits(NamedTuple):
+class _Limits(msgspec.Struct, frozen=True):
     soft: int
     hard: float  # which may be infinite
 

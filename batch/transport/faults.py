@@ -32,26 +32,21 @@ FIRST_WORDS = 4096
 TLS_ALERT = r"\x15\x03"
 """How an alert of TLS begins, as aiohttp shows the bytes that are no HTTP."""
 SPEAKS_TLS = "the server speaks TLS there: write https:// in base_url"
-TLS_WANTED = re.compile(
-    rb"plain HTTP request was sent to (?:the )?HTTPS port|HTTP request to an HTTPS server"
-    rb"|speaking plain HTTP to an SSL-enabled|combination of host and port requires TLS",
-    re.I,
+TLS_WANTED = (
+    rb"(?i)plain HTTP request was sent to (?:the )?HTTPS port|HTTP request to an HTTPS server"
+    rb"|speaking plain HTTP to an SSL-enabled|combination of host and port requires TLS"
 )
 """What nginx, Go, Apache and Tomcat say to plain HTTP on a port for TLS."""
 WANTS_CERTIFICATE = (
     "the server wants a certificate of the client: name its file in endpoint.client_cert"
 )
-CERTIFICATE_WANTED = re.compile(
-    rb"No required SSL certificate was sent|SSL certificate error</title>", re.I
-)
+CERTIFICATE_WANTED = rb"(?i)No required SSL certificate was sent|SSL certificate error</title>"
 """What nginx says in HTTP to who shows no certificate, or a wrong one."""
-ALERT = re.compile(
+ALERT = (
     r"ALERT[ _](CERTIFICATE_\w+|BAD_CERTIFICATE\w*|UNKNOWN_CA|UNSUPPORTED_CERTIFICATE"
     r"|HANDSHAKE_FAILURE|ACCESS_DENIED)"
 )
-PLAIN = re.compile(
-    r"WRONG_VERSION_NUMBER|HTTP_REQUEST|PACKET_LENGTH_TOO_LONG|RECORD_LAYER_FAILURE", re.I
-)
+PLAIN = r"(?i)WRONG_VERSION_NUMBER|HTTP_REQUEST|PACKET_LENGTH_TOO_LONG|RECORD_LAYER_FAILURE"
 """What OpenSSL makes of an answer that is no TLS."""
 
 
@@ -111,9 +106,9 @@ def of_the_way(status: int, answered: dict[str, Any], target: Target) -> dict[st
     if status == 407:
         return _refused_by(target.proxy, status)
     raw = answered.get("raw", b"")[:FIRST_WORDS]
-    if TLS_WANTED.search(raw) and not target.base_url.startswith("https:"):
+    if re.search(TLS_WANTED, raw) and not target.base_url.startswith("https:"):
         return fault("untrusted", SPEAKS_TLS)
-    if CERTIFICATE_WANTED.search(raw):
+    if re.search(CERTIFICATE_WANTED, raw):
         return fault("untrusted", WANTS_CERTIFICATE)
     return None
 
@@ -134,7 +129,7 @@ def _alert(error: BaseException) -> str | None:
     the request has left, though nobody has read it.
     """
     said = f"{error} {error.__cause__ or ''} {getattr(error, 'os_error', '')}"
-    found = ALERT.search(said.upper())
+    found = re.search(ALERT, said.upper())
     if found is None:
         return None
     if found[1] in ("CERTIFICATE_REQUIRED", "HANDSHAKE_FAILURE"):
@@ -165,7 +160,7 @@ def _unreachable(
             return f"no such host: {error.host}, the proxy that {proxy.variable} names"
         case UnixClientConnectorError():
             return f"cannot connect to {error.path}: {_reason(error.os_error)}"
-        case aiohttp.ClientConnectorSSLError() if PLAIN.search(str(error.os_error)):
+        case aiohttp.ClientConnectorSSLError() if re.search(PLAIN, str(error.os_error)):
             return f"{error.host}:{error.port} does not speak TLS: is it http:// in base_url?"
         case aiohttp.ConnectionTimeoutError():
             return "no connection within connect_timeout"

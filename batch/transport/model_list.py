@@ -7,7 +7,6 @@ A list is a hint: many gateways have none, have it elsewhere, or answer to names
 from __future__ import annotations
 
 import asyncio
-import difflib
 import re
 import threading
 import time
@@ -139,6 +138,8 @@ def unlisted(wanted: Iterable[str], names: list[str] | None) -> str | None:
 
 def _nearest(model: str, names: list[str]) -> str:
     """The names most like `model`.  Raises JobError when one of them must be meant."""
+    import difflib
+
     plain = {name.casefold(): name for name in reversed(names[:MOST_COMPARED])}
     near = difflib.get_close_matches(model.casefold(), plain, n=3, cutoff=SIMILAR)
     nearest = [plain[name] for name in near]
@@ -183,6 +184,8 @@ def is_misspelling(written: str, name: str) -> bool:
 
 
 def _likeness(one: str, other: str) -> float:
+    import difflib
+
     return difflib.SequenceMatcher(None, one.casefold(), other.casefold()).ratio()
 
 

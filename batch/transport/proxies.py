@@ -21,7 +21,7 @@ from batch.transport.hosts import is_loopback
 SOCKS = ("socks", "socks4", "socks4a", "socks5", "socks5h")
 SCHEMES = ("http", "https", *SOCKS)
 PORTS = {"http": 80, "https": 443}
-EXEMPT = re.compile(r"(?:.*://)?(?P<name>\[[^\]]*\]|[^:]*|.*:.*:[^:]*?)(?::(?P<port>\d+))?")
+EXEMPT = r"(?:.*://)?(?P<name>\[[^\]]*\]|[^:]*|.*:.*:[^:]*?)(?::(?P<port>\d+))?"
 """An entry of NO_PROXY; an IPv6 address has a port only in brackets."""
 
 
@@ -88,7 +88,7 @@ def _is_exempt(parts: SplitResult, environment: Mapping[str, str]) -> bool:
 
 def _covers(entry: str, host: str, port: int | None) -> bool:
     """Whether an entry of NO_PROXY exempts a host."""
-    found = EXEMPT.fullmatch(entry)
+    found = re.fullmatch(EXEMPT, entry)
     if found is None or (found["port"] and int(found["port"]) != port):
         return False
     name = found["name"].strip("[]").rstrip(".")

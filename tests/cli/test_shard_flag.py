@@ -21,7 +21,6 @@ SKYPILOT = {"SKYPILOT_JOB_RANK": "0", "SKYPILOT_NUM_JOBS": "2"}
 @pytest.mark.parametrize(
     ("text", "environment", "found"),
     [
-        (None, SLURM, None),
         ("0/1", {}, Shard(0, 1)),
         ("3/8", SLURM, Shard(3, 8)),
         ("auto", SLURM, Shard(2, 8)),

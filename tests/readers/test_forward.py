@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from batch.model import Cut, Position, Row
-from batch.readers import Batch, Changed, Forward, Input, Watched, resolve
+from batch.readers import Batch, Changed, Input, Watched, resolve
+from batch.readers.forward import Forward
 from batch.sampling import Chosen
 from tests.readers.test_cuts import plan, rows_of, several
 from tests.readers.test_readers import NAMES, RECORDS, save

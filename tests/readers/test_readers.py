@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import bz2
 import csv
-import dataclasses
 import datetime
 import decimal
 import gzip
@@ -539,7 +538,7 @@ def test_csv_empty_cell_is_null_quoted_or_not_but_text_in_older_runs(
 ) -> None:
     text = 'a,b\n,\n"",x\n" ","""" \n'.replace(",", "\t" if name == "r.tsv" else ",")
     found = written(tmp_path, name, text.encode())
-    older = dataclasses.replace(found, reading=OF_RULES_1)
+    older = msgspec.structs.replace(found, reading=OF_RULES_1)
 
     values: list[dict[str, Any]] = [
         {"a": None, "b": None},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 import unicodedata
@@ -91,6 +90,8 @@ def meant(name: str, source: str, columns: Collection[str]) -> str | None:
     alike = {_bare(column): column for column in columns}
     if _bare(name) in alike:
         return place_of(alike[_bare(name)])
+    import difflib
+
     near = difflib.get_close_matches(name, columns, n=1, cutoff=0.8)
     return place_of(near[0]) if near else None
 

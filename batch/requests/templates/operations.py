@@ -28,10 +28,9 @@ OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     "%": operator.mod,
 }
 
-SPEC = re.compile(
-    r"%(?:\((?P<key>[^)]*)\))?(?P<flags>[#0\- +]*)(?P<width>\*|\d+)?"
-    r"(?:\.(?P<precision>\*|\d*))?[hlL]?(?P<type>.)?",
-    re.DOTALL,
+SPEC = (
+    r"(?s)%(?:\((?P<key>[^)]*)\))?(?P<flags>[#0\- +]*)(?P<width>\*|\d+)?"
+    r"(?:\.(?P<precision>\*|\d*))?[hlL]?(?P<type>.)?"
 )
 """A place of `%`: https://docs.python.org/3/library/stdtypes.html#printf-style-string-formatting"""
 
@@ -72,7 +71,7 @@ def percent(template: str, values: Any) -> str:
     named = values if isinstance(values, Mapping) else None
     given = iter(values if isinstance(values, tuple) else (values,))
     made, at = [], 0
-    for place in SPEC.finditer(template):
+    for place in re.finditer(SPEC, template):
         made.append(template[at : place.start()])
         at = place.end()
         piece = "%" if place["type"] == "%" else _placed(place, named, given)
