@@ -148,6 +148,7 @@ def main() -> None:
     code = _exit_code()
     if "batch.cli.signals" in sys.modules:
         sys.modules["batch.cli.signals"].disregard()
+    gc.freeze()  # all goes with the process: to look through it once more takes 15 ms
     sys.exit(code)
 
 
