@@ -167,7 +167,8 @@ class Engine:
 
     async def _doubt(self) -> None:
         """Rows have failed for long: where only few are left, find out whether that is an outage."""
-        if self._feed.few_left(MOST_LEFT) and await self._is_there():
+        most = MOST_LEFT - self._packs.aside
+        if most > 0 and self._feed.few_left(most) and await self._is_there():
             self._judge.try_the_last()
             self._feed.hurry()
 

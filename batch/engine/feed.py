@@ -172,6 +172,12 @@ class Feed:
         return self._in_flight
 
     @property
+    def has_due(self) -> bool:
+        """Whether a row is to be asked now that was taken before."""
+        waiting = self._waiting.heap
+        return bool(self._ready) or (bool(waiting) and waiting[0][0] <= self._clock())
+
+    @property
     def exhausted(self) -> bool:
         """Whether all rows that are not finished are on their way."""
         return self.ended and not (self._waiting or self._ahead or self._ready)

@@ -102,9 +102,16 @@ class Packs:
         self._answers -= pack.expected
         self._room.set()
 
+    @property
+    def aside(self) -> int:
+        """Rows that were ready for an earlier pack, and ask for something else."""
+        return self._aside.rows
+
     def ready(self) -> Task | None:
-        """A row that was ready for an earlier pack and asks for something else, if there is one."""
-        row = self._aside.first() if self._is_open else None
+        """One of those, unless a row that was tried before is to be asked first."""
+        if not self._aside.rows or self._feed.has_due or not self._is_open:
+            return None
+        row = self._aside.first()
         if row is None:
             return None
         self._feed.riding -= 1
@@ -156,6 +163,10 @@ class Packs:
             row = Ready(rider, packs.piece(rider.asked))
             if row.kind == kind:
                 return row
+            if not self._is_open:  # since it was made
+                self._feed.riding -= 1
+                self._feed.finish(rider)
+                break
             if self._aside.put(row) >= most:
                 break
         return None

@@ -33,19 +33,21 @@ class SetAside:
 
     def __init__(self) -> None:
         self._kinds: dict[bytes | None, deque[Ready]] = {}  # the one that was first here is first
-        self._rows = self._bytes = 0
+        self.rows = 0
+        """How many there are."""
+        self._bytes = 0
 
     @property
     def has_room(self) -> bool:
         """Whether more may be set aside."""
-        few = len(self._kinds) < MOST_KINDS and self._rows < MOST_ROWS
+        few = len(self._kinds) < MOST_KINDS and self.rows < MOST_ROWS
         return few and self._bytes < MOST_BYTES
 
     def put(self, row: Ready) -> int:
         """Set a row aside; how many of its kind there are now."""
         same = self._kinds.setdefault(row.kind, deque())
         same.append(row)
-        self._rows += 1
+        self.rows += 1
         self._bytes += len(row.task.asked.body)
         return len(same)
 
@@ -61,6 +63,6 @@ class SetAside:
         row = same.popleft()
         if not same:
             del self._kinds[kind]
-        self._rows -= 1
+        self.rows -= 1
         self._bytes -= len(row.task.asked.body)
         return row

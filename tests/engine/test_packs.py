@@ -341,6 +341,16 @@ def test_a_row_of_its_own_kind_waits_for_no_more_than_the_kinds_before_it(api, t
     assert max(there - 11 * at for at, there in enumerate(places)) <= 2
 
 
+def test_a_row_that_failed_is_asked_again_before_rows_of_other_kinds_that_were_ready(api, tmp_path):
+    bodies = [
+        {"model": "m", "input": text, "user": str(number)} for number, text in enumerate(texts(120))
+    ]
+    api.script = {"text 00000": [500]}
+    whole(api, tmp_path, bodies, concurrency=1)
+    places = [at for at, each in enumerate(api.ledger) if each.texts == ("text 00000",)]
+    assert len(places) == 2 and places[1] <= 4
+
+
 @pytest.mark.parametrize("fault", [429, 503, Step(close=True)])
 def test_kinds_by_turns_outlive_failures_and_bad_texts(api, tmp_path, fault):
     prompts = texts(600)

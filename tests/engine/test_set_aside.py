@@ -28,7 +28,7 @@ def numbers(aside: SetAside) -> list[int]:
 def test_the_kind_that_was_first_here_goes_first_and_each_in_its_order():
     aside = SetAside()
     sizes = [aside.put(ready(number, kind)) for number, kind in enumerate((b"a", b"b", b"a", None))]
-    assert sizes == [1, 1, 2, 1]
+    assert sizes == [1, 1, 2, 1] and aside.rows == 4
     assert aside.another(b"c") is None
     row = aside.another(b"b")
     assert row is not None and row.task.row.index == 1
