@@ -351,6 +351,26 @@ def test_a_row_that_failed_is_asked_again_before_rows_of_other_kinds_that_were_r
     assert len(places) == 2 and places[1] <= 4
 
 
+def test_an_outage_fails_no_row_that_was_set_aside(api, tmp_path):
+    """More rows are set aside than may be the last of a run, when the endpoint lists its models only."""
+    prompts = [f"{text} {'long ' * 400}" for text in texts(3_000)]
+    bodies = [
+        {"model": "m", "input": text, "user": str(number % 40)}
+        for number, text in enumerate(prompts)
+    ]
+
+    async def outage() -> None:
+        await asyncio.sleep(0.5)
+        api.always = Step(500)
+        await asyncio.sleep(150)
+        api.always = Step()
+
+    made = run(
+        api, tmp_path, [], outage, input=lines_of(tmp_path, bodies), prompt={}, concurrency=1
+    )
+    assert [row["row"] for row in made.rows if row["status"] != "ok"] == []
+
+
 @pytest.mark.parametrize("fault", [429, 503, Step(close=True)])
 def test_kinds_by_turns_outlive_failures_and_bad_texts(api, tmp_path, fault):
     prompts = texts(600)
