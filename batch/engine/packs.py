@@ -132,7 +132,8 @@ class Packs:
                 break
             allowed = min(most, fellow.task.bound or most)
             if len(fellow.piece.text) >= room or len(tasks) >= allowed:
-                self._aside.put(fellow)
+                self._feed.riding -= 1
+                self._feed.give_back(fellow.task)  # it leads the next one
                 break
             most, room = allowed, room - len(fellow.piece.text) - 1
             tasks.append(fellow.task)
