@@ -25,7 +25,7 @@ from batch.planning.prepare import Prepared
 from batch.transport import endpoint, hosts
 from batch.transport.client import Client
 from batch.transport.endpoint import Target
-from batch.wiring import Wiring, kind
+from batch.wiring import Wiring, limiter_of
 
 
 @asynccontextmanager
@@ -43,15 +43,7 @@ async def opened(
         wiring.clock,
         prepared.workers,
     )
-    of_run = kind(prepared)(
-        asked.limits,
-        wiring.workers,
-        known_slots=True,
-        clock=wiring.clock,
-        say=say,
-        crossing=lanes.crossing,
-        workers=prepared.workers,
-    )
+    of_run = limiter_of(prepared, wiring, known_slots=True, crossing=lanes.crossing)
     affinity = asked.pool.affinity == "auto" and all(map(_is_private, targets))
     sender = PooledSender(lanes, wiring.store, of_run, wiring.reservations, affinity=affinity)
     ways = [

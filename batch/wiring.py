@@ -10,6 +10,7 @@ import msgspec
 from batch.costs.budget import Reservations
 from batch.engine import ends
 from batch.engine.ends import Ends
+from batch.limits.crossing import Crossing
 from batch.limits.limiter import Limiter
 from batch.planning.prepare import Prepared
 from batch.store.writer import Store
@@ -43,20 +44,27 @@ def opened(
         from batch import pooling
 
         return pooling.opened(prepared, targets, wiring)
-    known, say = asked.endpoint.local, wiring.hooks.say
-    limiter = kind(prepared)(
-        asked.limits,
-        wiring.workers,
-        known_slots=known,
-        clock=wiring.clock,
-        say=say,
-        workers=prepared.workers,
-    )
+    limiter = limiter_of(prepared, wiring, known_slots=asked.endpoint.local)
     client = wiring.client(asked.endpoint, targets[0])
     return ends.alone(client, targets[0].base_url, limiter, wiring.store, wiring.reservations)
 
 
-def kind(prepared: Prepared) -> type[Limiter]:
+def limiter_of(
+    prepared: Prepared, wiring: Wiring, *, known_slots: bool, crossing: Crossing | None = None
+) -> Limiter:
+    """What keeps to the limits of the run."""
+    return _kind(prepared)(
+        prepared.asked.limits,
+        wiring.workers,
+        known_slots=known_slots,
+        clock=wiring.clock,
+        say=wiring.hooks.say,
+        crossing=crossing,
+        workers=prepared.workers,
+    )
+
+
+def _kind(prepared: Prepared) -> type[Limiter]:
     """Where workers are lent their limits, one that obeys."""
     shard = prepared.terms.shard
     if shard is None or shard.kind != "leased":
