@@ -56,7 +56,8 @@ def test_a_run_is_scraped_while_it_is_under_way(api, start, port, tmp_path):
         "text 00002": [Step(503), Step()],
         "slow": [Step(hang=True)],
     }
-    command = ("run", "in.jsonl", *asking(api, *PRICED, "--metrics-port", port))
+    # with --yes no refusal is held back until a later request is answered
+    command = ("run", "in.jsonl", *asking(api, *PRICED, "--metrics-port", port), "--yes")
     process = start(*command, "--set", "retry.first_delay=0.01")
     done = ("batchmill_run_rows", ("status", "ok"))
     until(lambda: is_there(port).get(done) == 5, process)

@@ -380,7 +380,8 @@ def test_retry_of_a_killed_run_leaves_the_missing_rows_to_the_next_start(
     hanging = {prompt: [Step(hang=True)] for prompt in ("text 00008", "text 00024", "text 00029")}
     api.script = {**api.script, **hanging}
     write(tmp_path / "in.jsonl", prompts)
-    command = ("run", "in.jsonl", *asking(api, *HASTY))
+    # with --yes no refusal is held back until a later request is answered, which may never leave
+    command = ("run", "in.jsonl", *asking(api, *HASTY), "--yes")
     process = start(*command)
     run, sealed = tmp_path / "runs/in", tmp_path / "runs/in/completions/part-00000001.parquet"
     until(lambda: sealed.exists() and _journalled(run) == 17, process)
