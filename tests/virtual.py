@@ -2,13 +2,15 @@
 
 While a thread works for the loop, and while bytes are under way between two sockets of it, time
 stands still: so a whole run, with the server it asks in the same loop, takes the time it says, however
-busy the machine is.
+busy the machine is.  Bytes are counted where they leave and where they come, so nobody waits for those
+that are there.
 """
 
 from __future__ import annotations
 
 import asyncio
 import selectors
+import socket
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -24,7 +26,7 @@ T = TypeVar("T")
 TICK = 1e-6
 """Seconds that a turn of the loop takes, so that time does not stand still in rounding."""
 
-ON_THE_WAY = 0.001
+UNDER_WAY = 0.001
 """Real seconds for which the kernel may hold what one socket has sent to another."""
 
 
@@ -38,12 +40,63 @@ class Clock:
         return self.now
 
 
+@dataclass
+class _Wire:
+    """What the sockets of a loop, which has both ends of each connection, have sent and not yet got."""
+
+    bytes: int = 0
+    signs: bool = False
+    """Whether there may be more than bytes: a connection that begins or ends."""
+
+    def holds(self) -> bool:
+        return self.bytes != 0 or self.signs
+
+    def has_come(self) -> None:
+        """Nothing is under way: what nobody got will not be had."""
+        self.bytes, self.signs = 0, False
+
+
+class _Counted:
+    """A socket of which all that leaves and comes is counted."""
+
+    def __init__(self, end: socket.socket, wire: _Wire) -> None:
+        self._end = end
+        self._wire = wire
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._end, name)
+
+    def send(self, content: Any) -> int:
+        return self._sent(self._end.send(content))
+
+    def sendmsg(self, contents: Any) -> int:
+        return self._sent(self._end.sendmsg(contents))
+
+    def recv(self, most: int) -> bytes:
+        content = self._end.recv(most)
+        self._wire.bytes -= len(content)
+        return content
+
+    def shutdown(self, how: int) -> None:
+        self._wire.signs = True
+        self._end.shutdown(how)
+
+    def close(self) -> None:
+        self._wire.signs = True
+        self._end.close()
+
+    def _sent(self, count: int) -> int:
+        self._wire.bytes += count
+        return count
+
+
 class VirtualLoop(asyncio.SelectorEventLoop):
     """When everything waits, time goes on to the next moment at which something is due."""
 
     def __init__(self, clock: Clock | None = None) -> None:
         self.clock = clock or Clock()
         self.at_work = 0
+        self.wire = _Wire()
         super().__init__(_Selector(self))
 
     def time(self) -> float:
@@ -56,6 +109,15 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         future = super().run_in_executor(executor, func, *args)
         future.add_done_callback(self._has_worked)
         return future
+
+    async def sock_connect(self, sock: socket.socket, address: Any) -> None:
+        self.wire.signs = True
+        await super().sock_connect(sock, address)
+
+    def _make_socket_transport(self, sock: socket.socket, *args: Any, **more: Any) -> Any:
+        made = super()._make_socket_transport(sock, *args, **more)
+        made._sock = _Counted(sock, self.wire)
+        return made
 
     async def shutdown_default_executor(self, *args: Any) -> None:
         self.at_work += 1
@@ -78,9 +140,10 @@ class _Selector(selectors.DefaultSelector):
             return ready
         if loop.at_work:
             return super().select(None)
-        if len(self.get_map()) > 1:  # the loop's own pipe to itself is there always
-            ready = super().select(ON_THE_WAY)
+        if loop.wire.holds() or timeout is None:
+            ready = super().select(UNDER_WAY)
         if not ready:
+            loop.wire.has_come()
             if timeout is None:
                 raise RuntimeError("everything waits for ever")
             loop.clock.now += timeout
