@@ -93,6 +93,7 @@ class Disk:
 
     def finish(self, file: BinaryIO, path: Path) -> None:
         """Sync and close what `create` opened."""
+        file.flush()
         self._sync(file, path)
         file.close()
 
