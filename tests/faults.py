@@ -32,13 +32,15 @@ FAULTY = ("the faulty row, first", "the faulty row, last")  # three that always 
 PROMPTS = (FAULTY[0], "a plain row", "one more plain row", "another plain row", FAULTY[1])
 ROWS = len(PROMPTS)
 MAX_ATTEMPTS = 4
-ONCE = frozenset(f"H{n}" for n in (1, 2, 4, 5, 7, 8, 9, 10, 12, 13, 16, 17, 18, *range(20, 27)))
+ONCE = frozenset(
+    [f"H{n}" for n in (1, 2, 4, 5, 7, 8, 9, 10, 12, 13, 16, 17, 18, *range(20, 27))]
+    + [f"A{n}" for n in range(1, 10)]
+)
 """Faults that are played by one transport: an answer that is not 200 is read whole, by the same lines,
 whatever was asked for.  What differs: the body of a 200 (B), its pieces (S), and when nothing comes (T).
 That it is so is tried by the others of H: one that heals (H11), one that fails its row (H14), those that
 stop or would stop a run (H3), and those that are waited for (H19).
 """
-WAITED_FOR = frozenset({"A7", "H16", "H17", "H18", "H19", "H21"})
 ENDS_OF_WAITS = ("timeout", "max_wait")
 OWN: Any = object()
 """The completion that is the right answer to the prompt."""
@@ -85,10 +87,17 @@ class Fault:
         """By what it is played."""
         return (JSON,) if self.id in ONCE and _is_never_a_stream(self.by) else tuple(self.by)
 
-    @property
-    def is_waited_for(self) -> bool:
-        """Whether what comes of it depends on time, which then is the run's own."""
-        return self.id in WAITED_FOR or any(key.endswith(ENDS_OF_WAITS) for key in self.settings)
+    def needs_the_loop(self, transport: str) -> bool:
+        """Whether how the bytes come matters, which each loop tells in its own way: then it is played in
+        that of the program, and in real time.  Else, and where what comes of it depends on time, time is
+        the run's own: between two requests nobody waits.
+        """
+        if any(key.endswith(ENDS_OF_WAITS) for key in self.settings):
+            return False
+        steps = (step for step in self.by[transport] if isinstance(step, Step))
+        return any(
+            step.silent or step.partial or step.close or step.raw or step.chunk for step in steps
+        )
 
 
 @dataclass(frozen=True)
@@ -102,11 +111,11 @@ class Played:
 
 
 def play(api: FakeAPI, fault: Fault, transport: str, folder: Path) -> Played:
-    """Let the fault happen to a run of five rows, which ask `api` or, where time matters, another
+    """Let the fault happen to a run of five rows, which ask `api` or, where time is its own, another
     server like it.
     """
     said: list[str] = []
-    if not fault.is_waited_for:
+    if fault.needs_the_loop(transport):
         how = Terms(environment={}), Surroundings(consumers=(virtual.notices_to(said),))
         return _played(api, fault, transport, folder, how, said)
     with contextlib.closing(FakeAPI(in_a_thread=False)) as own:

@@ -18,7 +18,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.csv
-import pyarrow.dataset
 import pyarrow.parquet as pq
 
 from batch import runner, spec
@@ -67,10 +66,15 @@ def parts(run: Path) -> list[Path]:
 
 def table(run: Path) -> pa.Table:
     """Every row in the sealed parts, in the order in which they lie there."""
-    paths = [str(path) for path in parts(run)]
+    paths = parts(run)
     if not paths:
         return pq.read_schema(run / "completions" / "_schema.parquet").empty_table()
-    return pa.dataset.dataset(paths).to_table()
+    return pa.concat_tables(map(_part, paths))
+
+
+def _part(path: Path) -> pa.Table:
+    with pq.ParquetFile(path) as file:
+        return file.read(use_threads=False)
 
 
 def rows(run: Path) -> list[dict[str, Any]]:
