@@ -21,6 +21,7 @@ import time
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from http import HTTPStatus
 from types import EllipsisType
 from typing import Any, Literal
@@ -460,8 +461,9 @@ class FakeAPI:
         Tokens are those of a normal answer: what the server will charge.
         """
         now = self._loop.time()
-        tokens = _words(asked.prompt) + 3 + _words(answer_to(asked.prompt))
-        rate, token_rate = self.requests_per_second, self.tokens_per_second
+        rate, token_rate, tokens = self.requests_per_second, self.tokens_per_second, 0
+        if token_rate is not None:
+            tokens = _words(asked.prompt) + 3 + _words(answer_to(asked.prompt))
         wait = max(
             self._allowed.wait(1, rate, self.burst, now),
             self._allowed_tokens.wait(tokens, token_rate, self.burst * 20, now),
@@ -846,7 +848,12 @@ class _Said:
 
 
 def _words(text: Any) -> int:
-    return len(text.split()) if isinstance(text, str) else 0
+    return _words_of(text) if isinstance(text, str) else 0
+
+
+@lru_cache(1_024)
+def _words_of(text: str) -> int:
+    return len(text.split())
 
 
 def _usage(tokens_in: int, tokens_out: int, path: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-BLOCK = 64
+BLOCK = 256
 """Bytes of a block."""
 PER_TOKEN = 4
 MARKS = ("prompt_cache_breakpoint", "cache_control")
@@ -52,14 +52,15 @@ class FakeCache:
         """The tokens of a request, and those of them that are read and written."""
         pieces = list(_pieces(body))
         size = sum(len(text) for text, _ in pieces)
-        held = self._marked(pieces, body) if self.breakpoints else self._blocks(pieces)
+        begins = {} if self.breakpoints and not self.second else self._blocks(pieces)
+        held = self._marked(pieces, body) if self.breakpoints else begins
         held = {key: end for key, end in held.items() if end >= self.least * PER_TOKEN}
         read = max((end for key, end in held.items() if self._until.get(key, 0) > now), default=0)
         written = max(held.values(), default=read) - read
         self._note(held, read, written)
         if self.second:  # what another has begun with, too, is found out now
             held = {key: end for key, end in held.items() if key in self._seen}
-        self._seen.update(self._blocks(pieces))
+            self._seen.update(begins)
         self._under_way[n] = list(held)
         if read:
             self.reads += 1

@@ -9,6 +9,7 @@ import random
 import pytest
 
 from batch import runner, spec
+from batch.engine.feed import MOST_PARKED_BYTES
 from batch.reports import report
 from batch.store import plan
 from tests import virtual
@@ -16,8 +17,10 @@ from tests.fake_api import FakeAPI, Step
 from tests.fake_cache import FakeCache
 from tests.reading import completions, rows, until
 
-DOCUMENTS, QUESTIONS = 120, 5
+DOCUMENTS, QUESTIONS = 60, 5
 LATENCY = 2.0
+SOME = {"limits": {"concurrency": 32}}
+"""So many at a time that the rows of all documents take nine rounds."""
 
 
 def document(number: int, size: int = 6_000) -> str:
@@ -84,14 +87,14 @@ def cost(run):
 def test_each_document_is_written_once_and_read_by_the_others(tmp_path, prompt, shuffled):
     source = written(tmp_path / "in.jsonl", shuffled=shuffled)
     without = Server()
-    before = ask(tmp_path / "off", source, {**prompt, "cache": "off"}, without)
+    before = ask(tmp_path / "off", source, {**prompt, "cache": "off"}, without, **SOME)
     api = Server()
-    took = ask(tmp_path / "auto", source, prompt, api)
-    assert (api.cache.writes, api.cache.reads) == (120, 480)
-    assert without.cache.writes > 120
+    took = ask(tmp_path / "auto", source, prompt, api, **SOME)
+    assert (api.cache.writes, api.cache.reads) == (60, 240)
+    assert without.cache.writes > 60
     assert took <= before * 1.05
     found = rows(tmp_path / "auto/run")
-    assert sum(row["cached_tokens"] > 0 for row in found) == 480
+    assert sum(row["cached_tokens"] > 0 for row in found) == 240
     assert completions(tmp_path / "auto/run") == completions(tmp_path / "off/run")
 
 
@@ -223,18 +226,19 @@ def test_other_prefixes_go_on_behind_one_that_hangs(tmp_path):
 
 
 def test_more_rows_than_are_held_wait_for_one(tmp_path):
-    api = Server()
-    source = written(tmp_path / "in.jsonl", 1, questions=300, size=150_000)
+    api, size = Server(), 150_000
+    count = MOST_PARKED_BYTES // size + 16
+    source = written(tmp_path / "in.jsonl", 1, questions=count, size=size)
     ask(tmp_path, source, SHARED, api)
-    assert (api.cache.writes, api.cache.reads) == (1, 299)
+    assert (api.cache.writes, api.cache.reads) == (1, count - 1)
 
 
 @pytest.mark.parametrize("prompt", [SHARED, SYSTEM])
 def test_where_nothing_is_read_nobody_waits_for_long(tmp_path, prompt):
     api = Server(FakeCache(1_000_000))
-    source = written(tmp_path / "in.jsonl", 200)
-    before = ask(tmp_path / "off", source, {**prompt, "cache": "off"}, Server())
-    assert ask(tmp_path / "auto", source, prompt, api) <= before * 1.05 + LATENCY
+    source = written(tmp_path / "in.jsonl", 100)
+    before = ask(tmp_path / "off", source, {**prompt, "cache": "off"}, Server(), **SOME)
+    assert ask(tmp_path / "auto", source, prompt, api, **SOME) <= before * 1.05 + LATENCY
 
 
 def test_found_concurrency_is_what_it_is_without(tmp_path):
@@ -278,11 +282,11 @@ def test_a_cache_that_writes_all_is_told_where_the_beginning_ends(
     source, sent = written(tmp_path / "in.jsonl", shuffled=shuffled), {**NEW, "api": api_name}
     without = Server(FakeCache(breakpoints=True))
     off = {**prompt, "cache": "off"}
-    before = ask(tmp_path / "off", source, off, without, request=sent)
+    before = ask(tmp_path / "off", source, off, without, request=sent, **SOME)
     api = Server(FakeCache(breakpoints=True))
-    took = ask(tmp_path / "auto", source, prompt, api, request=sent)
-    assert (without.cache.writes, without.cache.reads) == (600, 0)
-    assert (api.cache.writes, api.cache.reads) == (120, 480)
+    took = ask(tmp_path / "auto", source, prompt, api, request=sent, **SOME)
+    assert (without.cache.writes, without.cache.reads) == (300, 0)
+    assert (api.cache.writes, api.cache.reads) == (60, 240)
     assert took <= before * 1.05
     assert api.cache.cost(1.0) < 0.35 * without.cache.cost(1.0)
     assert cost(tmp_path / "auto/run") < 0.5 * cost(tmp_path / "off/run")
