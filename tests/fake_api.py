@@ -19,7 +19,7 @@ import struct
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from http import HTTPStatus
@@ -296,6 +296,7 @@ class FakeAPI:
     def script(self, script: dict[str, Steps]) -> None:
         self._taken: Counter[tuple[str, str]] = Counter()
         self._script = script
+        self._lengths = {len(keyword) for keyword in script}
 
     @property
     def slots(self) -> int | None:
@@ -490,11 +491,14 @@ class FakeAPI:
         return said
 
     def _next_step(self, prompt: str, scripted: bool) -> Step:
-        for keyword, steps in self._script.items() if scripted else ():
+        words: Iterable[str] = self._script if scripted else ()
+        if self._lengths == {len(prompt)}:  # then it has only itself in it
+            words = (prompt,) if scripted and prompt in self._script else ()
+        for keyword in words:
             if keyword in prompt:
                 taken = self._taken[keyword, prompt]
                 self._taken[keyword, prompt] += 1
-                return _step_at(steps, taken)
+                return _step_at(self._script[keyword], taken)
         return self.always or NORMAL
 
     def _wire(self, asked: Asked, step: Step, contents: Contents) -> _Wire:
