@@ -10,8 +10,6 @@ import asyncio
 import errno
 import os
 import socket
-import threading
-import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -24,7 +22,7 @@ from batch.planning.terms import Terms
 from batch.reports.summary import Ended
 from tests import virtual
 from tests.fake_api import FakeAPI, Step, answer_to
-from tests.reading import completions, rows, texts, until, write
+from tests.reading import completions, rows, texts, write
 
 SECONDS = 20.0
 """How long an outage takes: longer than it is to the first probe."""
@@ -104,21 +102,24 @@ def test_answers_that_were_on_their_way_when_an_outage_began_cost_no_row(api, tm
     assert_all_answered(ask(api, tmp_path, prompts, outage(api, 50, Step(503))), prompts)
 
 
-def test_an_endpoint_that_is_gone_for_a_while_costs_no_row(tmp_path):
-    first, back, prompts = FakeAPI(), [], texts(200)
+def test_an_endpoint_that_is_gone_for_a_while_costs_no_row(api, tmp_path):
+    """`api` is another, which nobody asks."""
+    first, prompts = FakeAPI(in_a_thread=False), texts(200)
     first.latency = 0.01
 
-    def goes() -> None:
-        until(lambda: len(first.ledger) > 50)
+    async def goes_and_comes_back() -> None:
+        async with first.serving():
+            await virtual.until(lambda: len(first.ledger) > 50)
         first.close()
-        time.sleep(1.2)  # longer than it is to the first probe
-        back.append(FakeAPI(first.port))
+        await asyncio.sleep(SECONDS)
+        with closing(FakeAPI(first.port, in_a_thread=False)) as back:
+            async with back.serving():
+                await asyncio.Event().wait()
 
-    threading.Thread(target=goes, daemon=True).start()
-    how = Terms(environment={})
-    ended = runner.run(job_of(first.url, tmp_path, prompts), tmp_path / "run", how)
-    back[0].close()
+    how = virtual.how(api, goes_and_comes_back)
+    ended = runner.run(job_of(first.url, tmp_path, prompts), tmp_path / "run", *how)
     assert_all_answered(ended, prompts)
+    assert ended.seconds > SECONDS and api.ledger == []
 
 
 def test_an_endpoint_that_stays_down_stops_the_run_which_can_be_resumed(api, tmp_path):

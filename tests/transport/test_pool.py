@@ -164,7 +164,7 @@ def test_a_run_at_a_server_that_closes_counts_nothing_twice(api, tmp_path, secon
         "limits": {"concurrency": 4, **limits},
         "prices": {"m": {"input": 1, "output": 1}},
     }
-    ended = runner.run(spec.check(tables), tmp_path / "run", *virtual.how(api, bounds=True))
+    ended = runner.run(spec.check(tables), tmp_path / "run", *virtual.how(api))
     found = rows(tmp_path / "run")
     assert ended.exit_code == 0 and len(api.ledger) == 40
     assert {row["attempts"] for row in found} == {1}
