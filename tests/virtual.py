@@ -135,6 +135,9 @@ class _Selector(selectors.DefaultSelector):
     def select(self, timeout: float | None = None) -> list[Any]:
         loop = self._loop
         loop.clock.now += TICK
+        if timeout is not None and not loop.at_work and len(self.get_map()) == 1:
+            loop.clock.now += max(0.0, timeout)  # there is but the loop's own pipe to itself
+            return []
         ready = super().select(0)
         if ready or (timeout is not None and timeout <= 0):
             return ready

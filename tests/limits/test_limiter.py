@@ -8,7 +8,8 @@ import random
 import tomllib
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,9 @@ class Server:
     def __init__(self, phases: list[Phase]) -> None:
         self._phases = phases
         self._chance = random.Random(1)
-        self._began = asyncio.get_running_loop().time()
+        self._time = asyncio.get_running_loop().time
+        self._began = self._time()
+        self._has_slots = any(phase.slots for phase in phases)
         self._slots = asyncio.Condition()
         self._busy = 0
         self._in_service = 0
@@ -84,11 +87,15 @@ class Server:
 
     @property
     def now(self) -> float:
-        return asyncio.get_running_loop().time() - self._began
+        return self._time() - self._began
 
     @property
     def phase(self) -> Phase:
-        return next(phase for phase in reversed(self._phases) if phase.at <= self.now + 1e-9)
+        now, found = self.now + 1e-9, self._phases[0]
+        for phase in self._phases[1:]:
+            if phase.at <= now:
+                found = phase
+        return found
 
     async def ask(self) -> Answer:
         phase = self.phase
@@ -118,15 +125,20 @@ class Server:
             what: self._left[what] - (1 if what == "requests" else phase.tokens)
             for what in self._left
         }
+        async with self._slot() if self._has_slots else nullcontext():
+            await asyncio.sleep(latency)
+        self.answered.append(self.now)
+        return Answer(200, self._said(phase))
+
+    @asynccontextmanager
+    async def _slot(self) -> AsyncIterator[None]:
         async with self._slots:
             await self._slots.wait_for(lambda: self._busy < (self.phase.slots or math.inf))
             self._busy += 1
-        await asyncio.sleep(latency)
+        yield
         async with self._slots:
             self._busy -= 1
             self._slots.notify()
-        self.answered.append(self.now)
-        return Answer(200, self._said(phase))
 
     def _short(self, what: str, amount: float, rate: float | None, burst: float) -> float:
         """Seconds until there is enough."""
