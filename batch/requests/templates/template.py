@@ -25,6 +25,9 @@ FAULTS = (
 UNCOMPILED = (*FAULTS, SyntaxError)
 """What a template raises that Python cannot take, as one of 30 loops in each other."""
 
+DEEPEST = 200
+"""Levels of a template's tree; Python takes no more parentheses in each other, which Jinja writes."""
+
 LONGEST_REASON = 300
 SURE = bounds.MOST_TEXT // 4
 """Characters that are certainly no more bytes than a prompt may have."""
@@ -118,6 +121,7 @@ def _read(source: str) -> tuple[Named, Compiled, list[tuple[str, str | None]] | 
     try:
         source.encode()
         parsed = sandbox.parse(source)
+        _check_depth(parsed)
         _check_filters(parsed, sandbox)
         named = names.named(parsed, GLOBALS)
         parts, head = _parts(parsed), _head(parsed)
@@ -130,6 +134,18 @@ def _read(source: str) -> tuple[Named, Compiled, list[tuple[str, str | None]] | 
         raise BadTemplate(f"the template is too much for its language: {_reason(error)}") from None
     compiled.globals = dict(compiled.globals)  # copied for each row: 7 us as a ChainMap
     return named, compiled, parts, head
+
+
+def _check_depth(parsed: nodes.Template) -> None:
+    """Before anything that goes through it in calls within calls, of which some take the square or the
+    cube of the depth: ten seconds for 300 filters in a row, which Python then refuses.
+    """
+    level: list[nodes.Node] = [parsed]
+    for _ in range(DEEPEST):
+        level = [child for node in level for child in node.iter_child_nodes()]
+        if not level:
+            return
+    raise BadTemplate(f"the template is nested more than {DEEPEST} levels deep")
 
 
 def _check_filters(parsed: nodes.Template, sandbox: Sandbox) -> None:
