@@ -78,6 +78,7 @@ ROOMS = {
     "what is told of runs": r"reports\.(?!summary$).*|renderers|cli\.report|job_files",
     "the embedded model": r"local",
     "what a job is tried with": r"planning\.(preview|estimate)|costs\.tokenizer",
+    "templates of more than columns": r"requests\.templates\.(compiled|trees|sandbox|filters)",
 }
 """What not every run needs, and the modules that are imported for it alone."""
 MOST_MODULES = 230
@@ -116,8 +117,12 @@ def test_a_plain_run_imports_few_modules(of_a_plain_run):
     assert len(of_a_plain_run) <= MOST_MODULES
 
 
-def test_a_run_starts_without_the_functions_of_pyarrow():
-    assert "pyarrow.compute" not in loaded("import batch.runner")
+@pytest.mark.parametrize("heavy", ["jinja2", "pyarrow.compute", "pyarrow.parquet"])
+def test_a_run_starts_without(heavy):
+    prompt = (
+        "from batch.requests.prompts import Prompt, Prompter; Prompter(Prompt(user='{{ text }}'))"
+    )
+    assert heavy not in loaded(f"import batch.runner, batch.planning.open_run; {prompt}")
 
 
 @pytest.mark.parametrize("command", COMMANDS)

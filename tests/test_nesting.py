@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 
 from batch.errors import JobError
@@ -71,6 +73,14 @@ def test_a_nested_template_is_read_or_refused_in_words(kind, levels):
         Template(TEMPLATES[kind](levels)).render({"text": "hello", "row": {}})
     except (BadTemplate, Unrenderable) as error:
         assert str(error)
+
+
+@pytest.mark.parametrize("kind", ["filters", "nots", "sums", "calls", "attributes"])
+def test_what_is_nested_too_deeply_to_be_compiled_is_not_tried(kind):
+    with pytest.raises(BadTemplate, match="nested more than 200 levels deep"):
+        Template(TEMPLATES[kind](300))
+    with contextlib.suppress(Unrenderable):  # there is no such column, or it cannot be called
+        Template(TEMPLATES[kind](90)).render({"text": "hello", "row": {}})
 
 
 @pytest.mark.parametrize("levels", [300, 5_000])

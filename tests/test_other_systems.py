@@ -9,6 +9,8 @@ import sys
 
 import pytest
 
+import batch
+from batch.engine.notices import DRAIN_SECONDS
 from tests import unix_only
 from tests.conftest import Finished
 from tests.fake_api import Step, answer_to
@@ -186,15 +188,18 @@ def test_a_signal_drains_a_run_there_and_it_goes_on(
 ):
     write(tmp_path / "in.jsonl", texts(60))
     api.script = {"text 00059": [Step(hang=True), ...]}
-    command = ("run", "in.jsonl", *asking(api, *ANEW, "-c", 60, "--set", "endpoint.idle_timeout=9"))
+    api.latency = 0.5
+    command = ("run", "in.jsonl", *asking(api, *ANEW, "-c", 60))
     process = started("-m", "tests.windows", *command)
     until(lambda: len(api.ledger) >= 60, process)
     process.send_signal(number)
+    assert any(b"once more" in line for line in process.stderr)
+    until(lambda: batch.open(tmp_path / "runs/in").status().ok == 59, process)
     process.send_signal(number)
-    _, stderr = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=DRAIN_SECONDS / 2)
     assert process.returncode == code, stderr
     assert len(completions(tmp_path / "runs/in")) == 59
-    api.script = {}
+    api.script, api.latency = {}, 0
     works(batchmill(*command))
     assert [row for row, _ in completions(tmp_path / "runs/in")] == list(range(60))
     works(batchmill("verify", "runs/in"))

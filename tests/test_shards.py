@@ -11,6 +11,7 @@ from functools import partial
 import pyarrow.parquet as pq
 import pytest
 
+from batch.engine.notices import DRAIN_SECONDS
 from batch.run_folder import RunFolder
 from batch.store import budget_file, lock
 from tests.fake_api import Step, answer_to
@@ -224,8 +225,9 @@ def test_an_interrupted_worker_leaves_the_others_at_work(at_work, api, start, ba
     other = start(*command, "--shard", "1/2")
     until(lambda: len(api.ledger) == 8, other)
     worker.send_signal(signal.SIGINT)
+    assert any("once more" in line for line in worker.stderr)
     worker.send_signal(signal.SIGINT)
-    assert worker.wait(30) == 130
+    assert worker.wait(DRAIN_SECONDS / 2) == 130
     found = status(batchmill)
     assert found["state"] == "running" and str(other.pid) in found["holder"]
     other.kill()

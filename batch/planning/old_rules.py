@@ -16,8 +16,8 @@ import pyarrow as pa
 from batch.apis import weighing
 from batch.planning import requests_again
 from batch.readers import Input
-from batch.requests import templates
 from batch.requests.prompts import BadRow
+from batch.requests.templates import rules_1
 from batch.spec import Job
 
 COMPARED = 1_000
@@ -29,7 +29,7 @@ def why_different(job: Job, source: Input, run: Path) -> str | None:
     prompt = job.prompt
     for role in ("system", "shared", "user"):
         template: str | None = getattr(prompt, role)
-        for construct in templates.changed(template or ""):
+        for construct in rules_1.changed(template or ""):
             return f"[prompt] {role} uses {construct}, which means something else now"
     named = job.prompter().columns()
     if source.format == "csv" and named & set(source.schema(None).names):

@@ -8,7 +8,6 @@ frozen for longer than its term finds that by its own clock, before it changes a
 from __future__ import annotations
 
 import os
-import secrets
 import threading
 import time
 from collections.abc import Callable
@@ -35,7 +34,7 @@ class Lease:
         self._path = path
         self._clock = clock
         self._signature = signature
-        self._token = secrets.token_hex(8)
+        self._token = os.urandom(8).hex()
         self._beats = 0
         self._renewed = clock()
         self._ends = threading.Event()
@@ -149,7 +148,7 @@ def _made(path: Path, content: bytes) -> bool:
 
 def take_away(path: Path, stale: bytes) -> None:
     """Remove a lease that has run out, unless it is another one by now."""
-    aside = path.with_suffix(f".{secrets.token_hex(8)}")
+    aside = path.with_suffix(f".{os.urandom(8).hex()}")
     with suppress(FileNotFoundError):
         path.rename(aside)
         if _content(aside) != stale and not path.exists():

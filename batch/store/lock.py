@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
+from filelock import BaseFileLock, FileLock, Timeout
 
 from batch import command_line
 from batch.damage import damaged
@@ -136,6 +136,8 @@ def of_budget(run: RunFolder) -> Iterator[None]:
 
 
 def _softly(path: Path) -> BaseFileLock:
+    from filelock import SoftFileLock  # 4 ms, at every start
+
     soft = SoftFileLock(path.with_suffix(".soft"), thread_local=False)
     soft.acquire()
     return soft
@@ -267,6 +269,8 @@ def _lock(path: Path) -> BaseFileLock:
 
 
 def _soft(run: RunFolder) -> tuple[BaseFileLock, str]:
+    from filelock import SoftFileLock  # 4 ms, at every start
+
     soft = SoftFileLock(run.soft_lock, blocking=False, thread_local=False)
     try:
         soft.acquire()

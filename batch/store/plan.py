@@ -7,7 +7,7 @@ resumed.
 
 from __future__ import annotations
 
-import secrets
+import os
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -129,7 +129,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 def new(job: dict[str, Any], inputs: list[dict[str, Any]], input_format: str, **more: Any) -> Plan:
     """The plan of a run that starts now.  `more` are further fields."""
     return Plan(
-        run_id=f"run_{secrets.token_hex(8)}",
+        run_id=f"run_{os.urandom(8).hex()}",
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         user=_user(),
         job=without_secrets(job),

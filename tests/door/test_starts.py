@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar, copy_context
 
@@ -19,6 +20,7 @@ import pytest
 import batch
 from batch import background, events
 from batch.background import Background
+from batch.engine.notices import DRAIN_SECONDS
 from batch.errors import Interrupted, Refused, StorageError, UsageError
 from tests import reading
 from tests.door.conftest import tables
@@ -283,13 +285,20 @@ def hears_ctrl_c():
 
 @pytest.mark.parametrize("times", [1, 2])
 def test_ctrl_c_in_a_script_ends_it_in_good_order(api, job, hears_ctrl_c, times):
-    """`times` once drains; twice leaves what hangs."""
+    """`times` once drains; twice leaves what hangs, and waits for nothing."""
     api.always = Step(delay=0.1) if times == 1 else HANGS
-    pressing = threading.Thread(target=press, args=(api, times))
+    heard, began = threading.Event(), time.monotonic()
+
+    def hear(event):
+        if isinstance(event, events.Notice) and "once more" in event.text:
+            heard.set()
+
+    pressing = threading.Thread(target=press, args=(api, times, heard))
     pressing.start()
     with pytest.raises(KeyboardInterrupt):
-        batch.run(few_at_once(api), FRAME, to="run")
+        batch.run(few_at_once(api), FRAME, to="run", on_event=hear)
     pressing.join()
+    assert time.monotonic() - began < DRAIN_SECONDS / 2
     done = sum(each.completed for each in api.ledger)
     assert len(api.ledger) < 40 and (done == len(api.ledger)) == (times == 1)
     api.always = None
@@ -297,12 +306,13 @@ def test_ctrl_c_in_a_script_ends_it_in_good_order(api, job, hears_ctrl_c, times)
     assert len(api.ledger) == 40 + (0 if times == 1 else 4)
 
 
-def press(api, times):
-    while len(api.ledger) < 4:
-        threading.Event().wait(0.005)
-    for _ in range(times):
+def press(api, times, heard):
+    """What is pressed again before anybody heard it is pressed once."""
+    reading.until(lambda: len(api.ledger) >= 4)
+    _thread.interrupt_main()
+    heard.wait(60)
+    if times == 2:
         _thread.interrupt_main()
-        threading.Event().wait(0.3)
 
 
 def wait_for_lock(start):

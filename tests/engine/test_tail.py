@@ -2,39 +2,47 @@
 
 from __future__ import annotations
 
-import os
-import struct
-import sys
+import io
+from collections.abc import Iterator
 
+import msgspec
 import pytest
 
-from tests.fake_api import Step
-from tests.reading import asking, write
+from batch import runner, spec
+from batch.progress import Progress
+from tests import virtual
+from tests.fake_api import FakeAPI, Step
+from tests.reading import write
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="a terminal of its own")
-def test_the_bar_tells_of_the_last_answers_that_are_waited_for(api, start, tmp_path):
-    import fcntl
-    import pty
-    import termios
+@pytest.fixture
+def api() -> Iterator[FakeAPI]:
+    api = FakeAPI(in_a_thread=False)
+    yield api
+    api.close()
 
-    write(tmp_path / "in.jsonl", ["slow", "slower", "quick"])
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_the_bar_tells_of_the_last_answers_that_are_waited_for(api, tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
     api.script = {"slower": [Step(delay=8)], "slow": [Step(delay=7)]}
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 200, 0, 0))
-    process = start("run", "in.jsonl", *asking(api, "-c", 4), stdin=theirs, stderr=theirs)
-    os.close(theirs)
-    shown = b""
-    while piece := _read(ours):
-        shown += piece
-    assert process.wait() == 0
-    assert b"waiting for the last 2 answers, the oldest asked " in shown
-    assert b"waiting for the last answer, asked " in shown
-
-
-def _read(terminal: int) -> bytes:
-    """What is on it; nothing once nobody writes any more, which Linux calls an error."""
-    try:
-        return os.read(terminal, 65_536)
-    except OSError:
-        return b""
+    job = spec.check(
+        {
+            "input": str(write(tmp_path / "in.jsonl", ["slow", "slower", "quick"])),
+            "prompt": {"user": "{{ text }}"},
+            "request": {"model": "m"},
+            "endpoint": {"base_url": api.url, "api_key_env": ""},
+            "limits": {"concurrency": 4},
+        }
+    )
+    terminal = Terminal()
+    terms, around = virtual.how(api)
+    around = msgspec.structs.replace(around, consumers=(Progress(terminal),))
+    assert runner.run(job, tmp_path / "run", terms, around).exit_code == 0
+    shown = terminal.getvalue()
+    assert "waiting for the last 2 answers, the oldest asked " in shown
+    assert "waiting for the last answer, asked " in shown

@@ -45,8 +45,9 @@ class Behind(BaseHTTPRequestHandler):
         pass
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def guarded():
+    """One for all tests: it remembers nothing, and takes half a second to end."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), Behind)
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -10,14 +10,12 @@ Asked by `prompts.py`: a Template renders rows and tells which columns it names.
 from __future__ import annotations
 
 from batch.requests.templates.names import listed, of_row, place_of, places
-from batch.requests.templates.rules_1 import changed
 from batch.requests.templates.template import BadTemplate, Template, Unrenderable
 
 __all__ = [
     "BadTemplate",
     "Template",
     "Unrenderable",
-    "changed",
     "listed",
     "of_row",
     "place_of",

@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 
 import msgspec
-from jinja2 import meta, nodes
 
 MOST_NAMED = 30
 """Columns that a message tells by name."""
@@ -29,39 +28,6 @@ class Named(msgspec.Struct, frozen=True):
     words: frozenset[str]
     row: bool = False
     whole_row: bool = False
-
-
-def named(parsed: nodes.Template, words: Collection[str]) -> Named:
-    """The names of a template.  `words` are those that mean something without a column."""
-    names = meta.find_undeclared_variables(parsed)
-    if not any(parsed.find_all(nodes.Block)):
-        names |= {name.name for name in parsed.find_all(nodes.Name) if name.name == "self"}
-    called = _only_called(parsed, names.intersection(words))
-    if "row" not in names:
-        return Named(frozenset(names), called)
-    looked_up = dict(_of_row(parsed))
-    uses = [name for name in parsed.find_all(nodes.Name) if name.name == "row"]
-    columns = (names - {"row"}) | set(looked_up.values())
-    return Named(frozenset(columns), called, True, len(uses) > len(looked_up))
-
-
-def _only_called(parsed: nodes.Template, words: Collection[str]) -> frozenset[str]:
-    """Those of `words` that stand nowhere but where something is called."""
-    called = {id(call.node) for call in parsed.find_all(nodes.Call)}
-    names = (name for name in parsed.find_all(nodes.Name) if id(name) not in called)
-    return frozenset(words) - {name.name for name in names}
-
-
-def _of_row(parsed: nodes.Template) -> Iterator[tuple[int, str]]:
-    """The columns in `row["a"]` and `row.a`, each with its place in the template."""
-    for node in parsed.find_all((nodes.Getattr, nodes.Getitem)):
-        assert isinstance(node, nodes.Getattr | nodes.Getitem)
-        if not isinstance(node.node, nodes.Name) or node.node.name != "row":
-            continue
-        if isinstance(node, nodes.Getattr):
-            yield id(node), node.attr
-        elif isinstance(node.arg, nodes.Const) and isinstance(node.arg.value, str):
-            yield id(node), node.arg.value
 
 
 def of_row(name: str) -> str:
