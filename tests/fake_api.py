@@ -381,7 +381,7 @@ class FakeAPI:
         )
         delay = self.latency if step is NORMAL and not listing else step.delay
         wire = self._wire(asked, step, contents)
-        queued = self.slots is not None and refusal is None
+        queued = self.slots is not None and refusal is None and not listing
         if delay or queued or wire.pause is not None:
             connection.task = self._loop.create_task(
                 self._answer_later(connection, wire, delay, queued)
