@@ -85,16 +85,16 @@ def cost(run):
 @pytest.mark.parametrize("shuffled", [False, True])
 @pytest.mark.parametrize("prompt", [SHARED, SYSTEM])
 def test_each_document_is_written_once_and_read_by_the_others(tmp_path, prompt, shuffled):
-    source = written(tmp_path / "in.jsonl", shuffled=shuffled)
+    source = written(tmp_path / "in.jsonl", 120, shuffled=shuffled)
     without = Server()
-    before = ask(tmp_path / "off", source, {**prompt, "cache": "off"}, without, **SOME)
+    before = ask(tmp_path / "off", source, {**prompt, "cache": "off"}, without)
     api = Server()
-    took = ask(tmp_path / "auto", source, prompt, api, **SOME)
-    assert (api.cache.writes, api.cache.reads) == (60, 240)
-    assert without.cache.writes > 60
+    took = ask(tmp_path / "auto", source, prompt, api)
+    assert (api.cache.writes, api.cache.reads) == (120, 480)
+    assert without.cache.writes > 120
     assert took <= before * 1.05
     found = rows(tmp_path / "auto/run")
-    assert sum(row["cached_tokens"] > 0 for row in found) == 240
+    assert sum(row["cached_tokens"] > 0 for row in found) == 480
     assert completions(tmp_path / "auto/run") == completions(tmp_path / "off/run")
 
 
