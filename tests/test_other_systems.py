@@ -12,9 +12,9 @@ import pytest
 import batch
 from batch.engine.notices import DRAIN_SECONDS
 from tests import unix_only
-from tests.conftest import Finished
+from tests.conftest import Finished, end
 from tests.fake_api import Step, answer_to
-from tests.program import ROOT
+from tests.program import ROOT, Server
 from tests.reading import asking, completions, parts, texts, until, write
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="played with what Linux tells")
@@ -31,17 +31,12 @@ def started(tmp_path):
     """Starts Python, with these words, as the program is started; what still runs is killed."""
     processes = []
 
-    def started(*words, stdin=subprocess.DEVNULL):
+    def started(*words):
         process = subprocess.Popen(
             [*PYTHON, *map(str, words)],
             cwd=tmp_path,
-            env={
-                "PATH": os.environ["PATH"],
-                "HOME": str(tmp_path),
-                "PYTHONPATH": str(ROOT),
-                "PYTHONIOENCODING": CODING,
-            },
-            stdin=stdin,
+            env=environment(tmp_path),
+            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
@@ -54,15 +49,49 @@ def started(tmp_path):
         process.communicate()
 
 
+def environment(home):
+    return {
+        "PATH": os.environ["PATH"],
+        "HOME": str(home),
+        "PYTHONPATH": str(ROOT),
+        "PYTHONIOENCODING": CODING,
+    }
+
+
+@pytest.fixture(scope="module")
+def windows():
+    """Forks the program there."""
+    words = (*PYTHON[1:], "-m", "tests.windows")
+    server = Server(words, {"PYTHONIOENCODING": CODING}, CODING)
+    yield server
+    server.close()
+
+
 @pytest.fixture
-def batchmill(started):
+def start(windows, tmp_path):
+    """Starts the program on Windows; what still runs is killed."""
+    processes = []
+
+    def start(*words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE):
+        pipes = {"stdin": stdin, "stdout": stdout, "stderr": subprocess.PIPE}
+        argv = [str(word) for word in words]
+        process = windows.start(argv, tmp_path, environment(tmp_path), **pipes)
+        processes.append(process)
+        return process
+
+    yield start
+    for process in processes:
+        end(process)
+
+
+@pytest.fixture
+def batchmill(start):
     """The program on Windows."""
 
     def batchmill(*words, stdin=None):
-        source = subprocess.DEVNULL if stdin is None else subprocess.PIPE
-        process = started("-m", "tests.windows", *words, stdin=source)
+        process = start(*words, stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE)
         said = process.communicate(stdin, timeout=60)
-        return Finished(process.returncode, *(text.decode(CODING) for text in said))
+        return Finished(process.returncode, *said)
 
     return batchmill
 
@@ -137,6 +166,12 @@ for line in (
     assert played(started, script) == []
 
 
+def test_a_fork_speaks_as_programs_do_there(start, tmp_path):
+    with (tmp_path / "said").open("wb") as said:
+        assert start("--version", stdout=said).wait(60) == 0
+    assert (tmp_path / "said").read_bytes().endswith(b"\r\n")
+
+
 # the program there
 
 
@@ -171,7 +206,7 @@ def test_an_input_and_a_job_are_judged_there(api, batchmill, tmp_path):
 
 
 def test_standard_input_is_kept_and_begun_anew_there(api, batchmill, tmp_path):
-    lines = write(tmp_path / "in.jsonl", texts(5)).read_bytes()
+    lines = write(tmp_path / "in.jsonl", texts(5)).read_text()
     command = ("run", "-", *asking(api, "-o", "run"))
     works(batchmill(*command, stdin=lines))
     works(batchmill("run", "run", "--new"))
@@ -183,17 +218,15 @@ SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (SIGBREAK, 130)]
 
 
 @pytest.mark.parametrize(("number", "code"), SIGNALS, ids=["SIGINT", "SIGTERM", "SIGBREAK"])
-def test_a_signal_drains_a_run_there_and_it_goes_on(
-    api, started, batchmill, tmp_path, number, code
-):
+def test_a_signal_drains_a_run_there_and_it_goes_on(api, start, batchmill, tmp_path, number, code):
     write(tmp_path / "in.jsonl", texts(60))
     api.script = {"text 00059": [Step(hang=True), ...]}
     api.latency = 0.5
     command = ("run", "in.jsonl", *asking(api, *ANEW, "-c", 60))
-    process = started("-m", "tests.windows", *command)
+    process = start(*command)
     until(lambda: len(api.ledger) >= 60, process)
     process.send_signal(number)
-    assert any(b"once more" in line for line in process.stderr)
+    assert any("once more" in line for line in process.stderr)
     until(lambda: batch.open(tmp_path / "runs/in").status().ok == 59, process)
     process.send_signal(number)
     _, stderr = process.communicate(timeout=DRAIN_SECONDS / 2)
@@ -206,12 +239,12 @@ def test_a_signal_drains_a_run_there_and_it_goes_on(
 
 
 def test_a_run_is_seen_and_kept_from_others_and_survives_a_kill_there(
-    api, started, batchmill, tmp_path
+    api, start, batchmill, tmp_path
 ):
     write(tmp_path / "in.jsonl", texts(30))
     api.script = {"text 00025": [Step(hang=True), ...]}
     command = ("run", "in.jsonl", *asking(api, *ANEW, "-c", 30))
-    process = started("-m", "tests.windows", *command)
+    process = start(*command)
     until(lambda: len(api.ledger) >= 30, process)
     for beside in ("status", "show", "report"):
         works(batchmill(beside, "runs/in"))
@@ -258,14 +291,14 @@ def test_a_unix_socket_is_refused_before_anything_is_sent(batchmill, tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_reader_that_has_gone_is_no_fault_there(api, batchmill, started, tmp_path):
+def test_a_reader_that_has_gone_is_no_fault_there(api, batchmill, start, tmp_path):
     write(tmp_path / "in.jsonl", texts(3000))
     works(batchmill("run", "in.jsonl", *asking(api)))
     for words in (("show", "runs/in", "-n", 3000, "--json"), ("export", "runs/in", "-o", "-")):
-        process = started("-m", "tests.windows", *words)
+        process = start(*words)
         process.stdout.close()
         process.stdout = None
-        assert process.communicate(timeout=60)[1] == b""
+        assert process.communicate(timeout=60)[1] == ""
         assert process.returncode == 0
 
 

@@ -1,4 +1,5 @@
-"""This machine, refusing what Windows refuses: `python -m tests.windows WORDS` is the program there.
+"""This machine, refusing what Windows refuses: `python -m tests.windows FD` is the program there, forked
+for each start (see fork_server).
 
 What Windows lacks is hidden from `batch` alone, as the libraries have other code there.  What it refuses
 is refused to everybody: a handle on a folder, to move or remove what is open or mapped, the names that
@@ -15,7 +16,6 @@ import importlib
 import io
 import os
 import re
-import runpy
 import select
 import shutil
 import signal
@@ -50,7 +50,9 @@ _FREE = ("/dev/", "/proc/", "/sys/")
 
 def main() -> None:
     install()
-    runpy.run_module("batch", run_name="__main__", alter_sys=True)
+    from tests import fork_server  # which imports the program, that now is there
+
+    fork_server.serve(int(sys.argv[1]), _speak)
 
 
 def install(*packages: str) -> None:
@@ -61,11 +63,15 @@ def install(*packages: str) -> None:
     warnings.filterwarnings("error", category=EncodingWarning, module=r"batch\b")
     _files()
     _loop()
+    _speak()
+    # with a mode for which it does not try whether there are locks at all
+    filelock.FileLock = partial(_Lock, mode=0o600)  # type: ignore[assignment]
+
+
+def _speak() -> None:
     sys.stdout = io.TextIOWrapper(
         io.BufferedWriter(_Pipe(1, "w", closefd=False)), sys.stdout.encoding, newline="\r\n"
     )
-    # with a mode for which it does not try whether there are locks at all
-    filelock.FileLock = partial(_Lock, mode=0o600)  # type: ignore[assignment]
 
 
 # what is not there
