@@ -6,11 +6,12 @@ import io
 import json
 import os
 import re
-import shlex
 import signal
-import subprocess
-import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from subprocess import DEVNULL
+from typing import Any
 
 import pytest
 
@@ -20,6 +21,7 @@ from batch.progress import Progress
 from batch.totals import Summary
 from tests.conftest import ROOT
 from tests.fake_api import Step
+from tests.program import Server
 from tests.reading import asking, in_shell, rows, texts, until, write
 
 DRIVING = "\x00\x07\x08\x1b[2J\x7f\x9b31m\x85\u061c\u200e\u200f\u2028\u2029\u202e\u2066\u2069"
@@ -37,14 +39,27 @@ CODINGS = [
 ]
 
 
-def finished(tmp_path: Path, *args: object, env: dict[str, str] | None = None) -> tuple[bytes, str]:
-    """What the program prints, as bytes, and its complaints."""
-    command = [sys.executable, "-m", "batch", *map(str, args)]
-    env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **(env or {})}
-    ended = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, timeout=60)
-    assert b"Traceback" not in ended.stderr, ended.stderr
-    assert ended.returncode in (0, 1), ended.stderr
-    return ended.stdout, ended.stderr.decode("latin-1")
+Printed = Callable[..., bytes]
+
+
+@pytest.fixture
+def printed(tmp_path: Path, env: dict[str, str]) -> Iterator[Printed]:
+    """What the program prints where the interpreter was started with these variables."""
+    server = Server(env=env)
+
+    def printed(*args: object) -> bytes:
+        given = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **env}
+        out, err = tmp_path / "printed", tmp_path / "complaints"
+        with out.open("wb") as stdout, err.open("wb") as stderr:
+            pipes: dict[str, Any] = {"stdin": DEVNULL, "stdout": stdout, "stderr": stderr}
+            code = server.start(list(map(str, args)), tmp_path, given, **pipes).wait(60)
+        complaints = err.read_bytes()
+        assert b"Traceback" not in complaints, complaints
+        assert code in (0, 1), complaints
+        return out.read_bytes()
+
+    yield printed
+    server.close()
 
 
 @pytest.fixture
@@ -147,7 +162,7 @@ def foreign(api, batchmill, tmp_path):
 
 
 @pytest.mark.parametrize("env", CODINGS, ids=lambda env: "_".join(env.values()))
-def test_whatever_the_terminal_encodes_all_is_shown(foreign, tmp_path, env):
+def test_whatever_the_terminal_encodes_all_is_shown(foreign, printed, env):
     encoding = env.get("PYTHONIOENCODING", "ascii")
     for command in (
         ("show", "runs/in"),
@@ -163,21 +178,20 @@ def test_whatever_the_terminal_encodes_all_is_shown(foreign, tmp_path, env):
         ("runs",),
         ("export", "runs/in", "-o", f"{FOREIGN}.{len(env)}{encoding}.csv"),
     ):
-        stdout, _ = finished(tmp_path, *command, env=env)
-        stdout.decode(encoding)
-    shown, _ = finished(tmp_path, "show", "runs/in", "--json", env=env)
+        printed(*command).decode(encoding)
+    shown = printed("show", "runs/in", "--json")
     [first, second] = map(json.loads, shown.decode(encoding).splitlines())
     assert first["completion"] == first["text"] == second["error_message"] == FOREIGN
     report = ("report", "runs/in", "--by", "column:text", "--format")
-    made, _ = finished(tmp_path, *report, "json", env=env)
+    made = printed(*report, "json")
     assert FOREIGN in {
         group["by"]["column:text"] for group in json.loads(made.decode(encoding))["groups"]
     }
 
 
-def test_the_page_of_a_report_is_utf_8_whatever_the_terminal_encodes(foreign, tmp_path):
-    command = ("report", "runs/in", "--by", "column:text", "--format", "html")
-    page, _ = finished(tmp_path, *command, env={"PYTHONIOENCODING": "cp1252"})
+@pytest.mark.parametrize("env", CODINGS[:1], ids=["cp1252"])
+def test_the_page_of_a_report_is_utf_8_whatever_the_terminal_encodes(foreign, printed, env):
+    page = printed("report", "runs/in", "--by", "column:text", "--format", "html")
     assert "&#1055;" in page.decode("utf-8")
     assert "\\u" not in page.decode("utf-8")
 
@@ -201,6 +215,17 @@ def test_the_bar_is_not_driven_either():
 UNWATCHED = ["2>&-", "2>/dev/full", "2> >(exit)", "<&- >&- 2>&-", "<&-"]
 
 
+def unwatched(words: str) -> dict[str, Any]:
+    """Its streams, as a shell would make them of these words."""
+    if words == "2>/dev/full":
+        return {"stderr": Path(words[2:]).open("wb")}
+    if words == "2> >(exit)":
+        reads, writes = os.pipe()
+        os.close(reads)
+        return {"stderr": os.fdopen(writes, "wb")}
+    return {"closed": [fd for fd, word in enumerate(("<&-", " >&-", "2>&-")) if word in words]}
+
+
 @pytest.mark.parametrize("words", UNWATCHED)
 def test_a_run_that_nobody_watches_runs(api, tmp_path, words):
     write(tmp_path / "in.jsonl", texts(20))
@@ -211,16 +236,15 @@ def test_a_run_that_nobody_watches_runs(api, tmp_path, words):
 
 @pytest.mark.parametrize("words", UNWATCHED)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_stops_a_run_that_nobody_watches(api, tmp_path, words, number):
-    api.always = Step(delay=0.1)
+def test_a_signal_stops_a_run_that_nobody_watches(api, start, tmp_path, words, number):
+    api.always = Step(delay=0.05)
     write(tmp_path / "in.jsonl", texts(2_000))
-    command = shlex.join(
-        [sys.executable, *map(str, ("-m", "batch", "run", "in.jsonl", *asking(api)))]
-    )
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    shell = ["bash", "-c", f"exec {command} -c 8 {words}"]
-    process = subprocess.Popen(shell, cwd=tmp_path, env=environment)
-    until(lambda: len(api.ledger) > 30)
+    with ExitStack() as stack:
+        streams = unwatched(words)
+        if "stderr" in streams:
+            stack.enter_context(streams["stderr"])
+        process = start("run", "in.jsonl", *asking(api, "-c", 8), **streams)
+    until(lambda: len(api.ledger) > 16, process)
     process.send_signal(number)
     code = process.wait(60)
     assert code == {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129}[number.name]
