@@ -117,7 +117,7 @@ def test_a_plain_run_imports_few_modules(of_a_plain_run):
     assert len(of_a_plain_run) <= MOST_MODULES
 
 
-@pytest.mark.parametrize("heavy", ["jinja2", "pyarrow.compute", "pyarrow.parquet"])
+@pytest.mark.parametrize("heavy", ["jinja2", "pyarrow.compute"])
 def test_a_run_starts_without(heavy):
     prompt = (
         "from batch.requests.prompts import Prompt, Prompter; Prompter(Prompt(user='{{ text }}'))"

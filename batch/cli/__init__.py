@@ -59,12 +59,12 @@ All commands: batchmill --help"""
 
 BUG = 70
 """The exit code of what nobody expected."""
-ROOM = 8_000
+FRAME_SIZE = 8_000
 """Values for which there is room in the frame that calls a command.  CPython takes memory for frames
 in pieces of 16 KiB, and gives one back as soon as the call ends that needed it: a loop, or a module
 that imports many, whose calls lie on the edge of a piece takes and gives one back at each of them
-(1,459 times at a start).  For so large a frame it takes a piece of 128 KiB, of which the calls within
-it need no more than the rest.
+(1,459 times at a start).  For so large a frame it takes a piece of 128 KiB, which leaves 64 KiB for
+the calls within it: enough.
 """
 OURS = "this is a bug in batchmill; what was answered is kept, and the same command goes on"
 
@@ -187,7 +187,7 @@ def _exit_code() -> int:
     return int(code or 0)
 
 
-_exit_code.__code__ = _exit_code.__code__.replace(co_stacksize=ROOM)
+_exit_code.__code__ = _exit_code.__code__.replace(co_stacksize=FRAME_SIZE)
 
 
 def _asked() -> Manner:

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Any
 
 from batch.engine import stop_reasons
 from batch.engine.retry import Waiting
@@ -198,9 +199,13 @@ class Feed:
     async def close(self) -> None:
         """Let the reader's thread end."""
         self.stop()
-        await asyncio.wait({self._fetched})
-        if not self._fetched.cancelled():
-            self._fetched.exception()  # it was not asked for
+        left: list[asyncio.Future[Any]] = [self._fetched]
+        if self._looked is not None:
+            left.append(self._looked)
+        await asyncio.wait(left)
+        for each in left:
+            if not each.cancelled():
+                each.exception()  # it was not asked for
         self._reader.shutdown()
 
     def _fetch(self) -> asyncio.Future[Step | None]:

@@ -11,8 +11,8 @@ AT_ONCE = 1 << 16
 
 
 class CheckedFile(io.RawIOBase):
-    """One whose writes pass `write_all`, which writes all of what it is given or raises.  What is not
-    flushed, and less than AT_ONCE, is not written yet; at `close` it is dropped.
+    """One whose writes pass `write_all`, which writes all of what it is given or raises.  Up to
+    AT_ONCE bytes are held until `flush`, `seek` or a read; `close` drops them.
     """
 
     def __init__(self, write_all: Callable[[BinaryIO, memoryview], None], file: BinaryIO) -> None:
@@ -31,6 +31,7 @@ class CheckedFile(io.RawIOBase):
         return True
 
     def write(self, data: object) -> int:
+        self._checkClosed()
         view = memoryview(data).cast("B")  # type: ignore[arg-type]
         if len(self._held) + len(view) > AT_ONCE:
             self.flush()

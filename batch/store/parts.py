@@ -13,6 +13,7 @@ from typing import BinaryIO
 
 import msgspec
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from batch import columns, footer_hash
 from batch.damage import damaged
@@ -57,8 +58,6 @@ class Footer(msgspec.Struct, frozen=True):
 
 def write_schema(file: BinaryIO, schema: pa.Schema) -> None:
     """Write a Parquet file of no rows, with its hash."""
-    import pyarrow.parquet as pq  # 3 ms, before the first request
-
     with pq.ParquetWriter(pa.PythonFile(file, mode="w"), schema) as writer:
         writer.add_key_value_metadata({KEY: msgspec.json.encode(_BLANK)})
     _put_hashes(file)
@@ -88,8 +87,6 @@ def write(
     """Write `tables`, one row group each, then what `footer` says, with the file's hash in it.
     Returns that.  No two numbers of vectors are the same: a dictionary of them would be as long as they.
     """
-    import pyarrow.parquet as pq  # 3 ms, before the first request
-
     has_vectors = columns.EMBEDDING.name in schema.names
     with pq.ParquetWriter(
         pa.PythonFile(file, mode="w"),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import time
 from contextlib import ExitStack
 from decimal import Decimal
 from pathlib import Path
@@ -32,6 +34,7 @@ from batch.model import Request, Result, Row
 from batch.planning import open_run
 from batch.planning.prepare import prepare
 from batch.planning.terms import Terms
+from batch.readers import Changed
 from batch.requests.prompts import Prompt, Prompter
 from batch.results import Maker
 from batch.run_folder import RunFolder
@@ -131,6 +134,38 @@ async def test_the_input_is_looked_at_once_at_the_end_however_many_workers_there
     made = Folder(tmp_path, texts(25))
     assert await ask(api, made, [], []) is None
     assert made.watched.looks == 1
+
+
+class Late(Looking):
+    """Takes its time to find that the input has changed."""
+
+    def look_again(self) -> None:
+        self.looks += 1
+        time.sleep(0.1)
+        raise Changed("another", 0.0)
+
+
+async def test_a_look_for_which_nobody_waits_any_more_ends_in_silence(tmp_path):
+    said: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, told: said.append(told))
+
+    async def given_up(made: Folder) -> None:
+        made.watched = Late(made.source)
+        async with made.store([]) as store:
+            feed = made.feed(store)
+            task = await feed.take()
+            assert task is not None
+            feed.finish(task)
+            waiting = asyncio.create_task(feed.take())
+            await asyncio.to_thread(until, lambda: made.watched.looks)
+            waiting.cancel()
+            await asyncio.wait([waiting])
+            await feed.close()
+            await asyncio.sleep(0.05)  # in which the loop hears how it ended
+
+    await given_up(Folder(tmp_path, texts(1)))
+    gc.collect()
+    assert said == []
 
 
 async def run_of(job: Job, path: Path, *consumers: Consumer) -> Any:

@@ -49,6 +49,7 @@ PIECES = [
     ),
     *(f"{{{{ {word} }}}}" for word in sorted(RESERVED | {"range", "class", "__", "environment"})),
 ]
+# no two names are one by NFKC, as `a` and `ª` are: Jinja takes these for one column
 VALUES = {"a": "A", "größe": "", "ª_1": "{{ a }}", "ℌ": "\r\n", "row": "R", "class": "C"}
 
 
@@ -60,6 +61,7 @@ VALUES = {"a": "A", "größe": "", "ª_1": "{{ a }}", "ℌ": "\r\n", "row": "R",
         ('Say {"is": "{{text}}"}, {{größe}}.\n', [
             ('Say {"is": "', None), ("", "text"), ('"}, ', None), ("", "größe"), (".\n", None),
         ]),
+        ("{{ a }}\r\n\r{{ b }}", [("", "a"), ("\n\n", None), ("", "b")]),
         ("50 % }} of {{ a }}{{ b }}", [("50 % }} of ", None), ("", "a"), ("", "b")]),
     ],
 )  # fmt: skip
@@ -71,7 +73,7 @@ def test_texts_and_columns_are_told(source, parts):
     "source",
     [
         *("{{{ a }}", "{{ a.b }}", "{{- a }}", "{{ a|trim }}", "{# a #}", "{% raw %}{{ a }}{% endraw %}"),
-        *("{{ row }}", "{{ not }}", "{{ 1a }}", "{{ a", "{{ }}", "a\rb", "\udc00", "{{ 'a' }}"),
+        *("{{ row }}", "{{ not }}", "{{ 1a }}", "{{ a", "{{ }}", "\udc00", "{{ 'a' }}"),
     ],
 )  # fmt: skip
 def test_what_is_more_is_left_to_jinja(source):

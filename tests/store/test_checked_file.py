@@ -58,3 +58,12 @@ def test_what_was_written_last_can_be_read_and_written_over(tmp_path):
     file.write(b" four")
     disk.finish(file, tmp_path / "part")
     assert (tmp_path / "part").read_bytes() == b"one TWO three four"
+
+
+def test_what_was_not_finished_is_dropped_and_nothing_is_taken_after_the_end(tmp_path):
+    file = Disk().create(tmp_path / "part")
+    file.write(b"half of a")
+    file.close()
+    assert (tmp_path / "part").read_bytes() == b""
+    with pytest.raises(ValueError):
+        file.write(b" part")

@@ -1,5 +1,5 @@
-"""Templates that are texts and names of columns, as most are, told without Jinja, which takes 20 ms at a
-start.
+"""Templates that are texts and names of columns, as most are, told without Jinja, which takes 20 ms
+at a start.
 
 What is not certainly one is left to Jinja; a test compares the two over random templates.
 """
@@ -14,8 +14,10 @@ Part = tuple[str, str | None]
 """A text, or a column in whose place it stands."""
 
 COLUMN = re.compile(r"\{\{\s*(\w+)\s*\}\}")
-MORE = re.compile(r"\{[{%#]|[\r\ud800-\udfff]")
-"""What begins more than a text, what Jinja writes as another end of a line, and what nobody can send."""
+MORE = re.compile(r"\{[{%#]|[\ud800-\udfff]")
+"""What begins more than a text, and what nobody can send."""
+END_OF_LINE = re.compile(r"\r\n?")
+"""What Jinja makes a plain newline of."""
 
 
 def parts(source: str) -> list[Part] | None:
@@ -29,7 +31,8 @@ def parts(source: str) -> list[Part] | None:
     found: list[Part] = []
     for at, piece in enumerate(pieces):
         if at % 2 or piece:
-            found.append(("", piece) if at % 2 else (piece, None))
+            text = END_OF_LINE.sub("\n", piece)
+            found.append(("", piece) if at % 2 else (text, None))
     return found
 
 

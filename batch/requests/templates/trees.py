@@ -11,12 +11,14 @@ from batch.requests.templates.sandbox import Sandbox
 from batch.requests.templates.template import BadTemplate
 
 DEEPEST = 200
-"""Levels of a template's tree; Python takes no more parentheses in each other, which Jinja writes."""
+"""Levels of a template's tree.  Jinja writes about one pair of parentheses a level, and Python takes
+200 in each other.
+"""
 
 
 def check_depth(parsed: nodes.Template) -> None:
-    """Before anything that goes through it in calls within calls, of which some take the square or the
-    cube of the depth: ten seconds for 300 filters in a row, which Python then refuses.
+    """Called first: Jinja goes through the tree in recursions, some of which take the square or the cube
+    of its depth.  300 filters in a row took ten seconds, and Python then refused them.
     """
     level: list[nodes.Node] = [parsed]
     for _ in range(DEEPEST):
