@@ -12,6 +12,7 @@ import pytest
 
 from batch.cli import COMMANDS
 from tests.conftest import ROOT
+from tests.fake_api import FakeAPI
 from tests.reading import asking, texts, write
 
 HEAVY = {
@@ -97,13 +98,15 @@ def ended(words):
 """
 
 
-@pytest.fixture
-def of_a_plain_run(api, tmp_path) -> set[str]:
+@pytest.fixture(scope="module")
+def of_a_plain_run(tmp_path_factory) -> set[str]:
     """The modules of ours that a run of JSON Lines at one endpoint has imported."""
-    write(tmp_path / "in.jsonl", texts(3))
-    flags = map(str, (*asking(api, "--api-key-env", ""), "-o", tmp_path / "run", "--quiet"))
-    words = ["run", str(tmp_path / "in.jsonl"), *flags]
+    folder, api = tmp_path_factory.mktemp("plain"), FakeAPI()
+    write(folder / "in.jsonl", texts(3))
+    flags = map(str, (*asking(api, "--api-key-env", ""), "-o", folder / "run", "--quiet"))
+    words = ["run", str(folder / "in.jsonl"), *flags]
     found = loaded(f"{RUN}\nended({words})")
+    api.close()
     return {name for name in found if name.startswith("batch.")}
 
 
