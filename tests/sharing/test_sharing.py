@@ -189,6 +189,7 @@ def test_what_is_in_flight_is_waited_for_when_somebody_interrupts(api, job, shar
     assert ended.exit_code == 130
     assert sum("waiting up to" in text for text in said(told)) == 1
     assert len(completions(tmp_path / "run")) == len(api.ledger) < 300
+    api.latency = 0
     assert shared(job())[0].exit_code == 0
     assert api.prompts() == dict.fromkeys(prompts, 1)
 
@@ -209,6 +210,7 @@ def test_without_the_coordinator_workers_drain_and_the_run_stops(api, job, share
     killing.join()
     assert ended.exit_code == 3
     assert len(completions(tmp_path / "run")) == len(api.ledger) < 300
+    api.latency = 0
     assert shared(job())[0].exit_code == 0
     assert api.prompts() == dict.fromkeys(prompts, 1)
 
