@@ -242,33 +242,6 @@ def test_a_row_whose_chances_are_used_up_fails_with_the_servers_reason(api, batc
     assert "to ask 1 failed rows again: batchmill run in.jsonl" in ended.stderr.splitlines()[-1]
 
 
-def test_nobody_sends_before_retry_after_is_over_where_all_are_refused(api, batchmill, tmp_path):
-    write(tmp_path / "in.jsonl", texts(30))
-    api.latency = 0.3
-    refused = Step(429, headers={"retry-after": "1"})
-    api.script = {f"text {row:05}": [refused] for row in range(8)}
-    settings = ("-c", 8, "--set", "retry.first_delay=0.01")
-    assert batchmill("run", "in.jsonl", *asking(api, *settings)).exit_code == 0
-    refused_at = max(asked.at for asked in api.ledger if asked.status == 429)
-    since = [asked.at - refused_at for asked in api.ledger]
-    assert not [moment for moment in since if 0.25 < moment < 0.99]
-    assert completions(tmp_path / "runs/in") == answers(texts(30))
-
-
-def test_a_row_that_alone_is_refused_waits_alone(api, batchmill, tmp_path):
-    write(tmp_path / "in.jsonl", texts(30))
-    api.latency = 0.1
-    api.script = {"text 00000": [Step(429, headers={"retry-after": "1"})]}
-    settings = ("-c", 8, "--set", "retry.first_delay=0.01")
-    assert batchmill("run", "in.jsonl", *asking(api, *settings)).exit_code == 0
-    refused_at = next(asked.at for asked in api.ledger if asked.status == 429)
-    [again] = [
-        asked.at for asked in api.ledger if asked.at > refused_at and "00000" in asked.prompt
-    ]
-    assert again - refused_at >= 0.99
-    assert completions(tmp_path / "runs/in") == answers(texts(30))
-
-
 def test_a_rejected_row_fails_with_its_reason_and_the_others_go_on(api, batchmill, tmp_path):
     write(tmp_path / "in.jsonl", texts(40))
     api.script = {"text 00000": [refusal("the text is cursed")]}

@@ -74,6 +74,7 @@ class Feed:
         self._reader = ThreadPoolExecutor(1, "reader")
         self._steps = steps
         self._fetched = self._fetch()
+        self._looked: asyncio.Future[None] | None = None
 
     async def take(self) -> Task | None:
         """The next row to ask; None when there will be no more.  `finish` or `put_back` it.
@@ -271,9 +272,14 @@ class Feed:
             return self._fetched.result()
 
     async def _look_again(self) -> None:
-        """Whether the input is the same now that all is answered.  Raises Different."""
+        """Whether the input is the same now that all is answered, looked up once for all who ask.
+        Raises Different.
+        """
+        if self._looked is None:
+            loop, look = asyncio.get_running_loop(), self._watched.look_again
+            self._looked = loop.run_in_executor(self._reader, look)
         with self._telling_changes():
-            await asyncio.get_running_loop().run_in_executor(self._reader, self._watched.look_again)
+            await asyncio.shield(self._looked)
 
     @contextmanager
     def _telling_changes(self) -> Iterator[None]:

@@ -56,12 +56,23 @@ CAPPED = Questions(
 )
 
 
+class Looking(readers.Watched):
+    """Counts how often it is asked whether the input is the same."""
+
+    looks = 0
+
+    def look_again(self) -> None:
+        self.looks += 1
+        super().look_again()
+
+
 class Folder:
     """The folder of a new run, and what is to be asked."""
 
     def __init__(self, path: Path, prompts: list[str]) -> None:
         self.run, self.disk = RunFolder(path / "run"), Disk()
         self.source = readers.resolve(str(write(path / "in.jsonl", prompts)), path)
+        self.watched = Looking(self.source)
         carried = self.source.schema(None)
         schema, _ = columns.schema(carried, columns.COLUMNS)
         carry = self.source.reader.carry
@@ -74,8 +85,8 @@ class Folder:
         return Store(self.run, self.layout, [], part_rows=10, on_done=done.extend, sends=record)
 
     def feed(self, store: Store) -> Feed:
-        watched = readers.Watched(self.source)
-        return Feed(store, watched, steps.of(self.run, watched, [], Redo(), None), 100)
+        todo = steps.of(self.run, self.watched, [], Redo(), None)
+        return Feed(store, self.watched, todo, 100)
 
 
 async def ask(api: FakeAPI, made: Folder, seen: list[Event], done: list[Result]) -> Any:
@@ -114,6 +125,12 @@ async def test_a_run_built_by_hand_asks_every_row_in_a_thread(api, tmp_path):
     made = Folder(tmp_path, texts(25))
     assert await asyncio.to_thread(asyncio.run, ask(api, made, [], [])) is None
     assert [row["status"] for row in rows(made.run.path)] == ["ok"] * 25
+
+
+async def test_the_input_is_looked_at_once_at_the_end_however_many_workers_there_are(api, tmp_path):
+    made = Folder(tmp_path, texts(25))
+    assert await ask(api, made, [], []) is None
+    assert made.watched.looks == 1
 
 
 async def run_of(job: Job, path: Path, *consumers: Consumer) -> Any:

@@ -183,6 +183,28 @@ def test_a_run_whose_first_answers_are_mostly_empty_stops(api, tmp_path, empty, 
     assert len(rows(ended.run.path)) == len(prompts) == len(api.ledger)
 
 
+def test_nobody_sends_before_retry_after_is_over_where_all_are_refused(api, tmp_path):
+    api.latency, prompts = 0.3, texts(30)
+    refused = Step(429, headers={"retry-after": "1"})
+    api.script = {prompt: [refused] for prompt in prompts[:8]}
+    ended = ask(api, tmp_path, prompts, limits={"concurrency": 8}, first_delay=0.01)
+    assert_all_answered(ended, prompts)
+    refused_at = max(asked.at for asked in api.ledger if asked.status == 429)
+    since = [asked.at - refused_at for asked in api.ledger]
+    assert sum(moment <= 0 for moment in since) == 8
+    assert min(moment for moment in since if moment > 0) >= 1.0
+
+
+def test_a_row_that_alone_is_refused_waits_alone(api, tmp_path):
+    api.latency, prompts = 0.1, texts(30)
+    api.script = {prompts[0]: [Step(429, headers={"retry-after": "1"})]}
+    ended = ask(api, tmp_path, prompts, limits={"concurrency": 8}, first_delay=0.01)
+    assert_all_answered(ended, prompts)
+    first, again = [asked.at for asked in api.ledger if asked.prompt == prompts[0]]
+    assert again - first >= 1.0
+    assert sum(first < asked.at < first + 1.0 for asked in api.ledger) >= 22
+
+
 @pytest.mark.parametrize("retry_after_ms", [True, False])
 def test_a_limit_nobody_declared_costs_no_row_and_few_refusals(api, tmp_path, retry_after_ms):
     api.latency, prompts, in_flight = 0.02, texts(600), 200

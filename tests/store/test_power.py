@@ -39,6 +39,8 @@ from batch.store.verify import verify
 from batch.store.writer import Store
 from tests.reading import rows, texts, write
 
+pytestmark = pytest.mark.second_lane
+
 ROWS = 24
 WHOLE = 60
 """Rows of the input of which ROWS are a sample."""
