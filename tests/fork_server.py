@@ -2,8 +2,9 @@
 
 `python -m tests.fork_server FD` is that process; FD is the socket on which it is asked.  What it
 forks becomes the program as if it had been started: with its own words, environment, folder, session
-and the file descriptors it was sent.  Forking is safe since the server has one thread: it imports,
-and does nothing else.
+and the file descriptors it was sent.  What the interpreter reads of its environment at its start (the
+encoding of the streams, say) is that of the server.  Forking is safe since the server has one thread:
+it imports, and does nothing else.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import sys
 import termios
 import threading
 import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +45,8 @@ ALONE = "batch.local.child"
 class Order:
     """A start of the program.  `fds` are its stdin, stdout and stderr, and where its end is told.
 
-    Where it is `seated`, its stdin is the terminal that it controls: ^C there is a signal.
+    Where it is `seated`, its stdin is the terminal that it controls: ^C there is a signal.  Those of its
+    streams that are `closed` are not there.
     """
 
     argv: list[str]
@@ -51,13 +54,16 @@ class Order:
     folder: str
     umask: int
     seated: bool
+    closed: list[int]
     fds: list[int]
 
 
-def main() -> None:
-    asked = socket.socket(fileno=int(sys.argv[1]))
+def serve(fd: int, become: Callable[[], None] = lambda: None) -> None:
+    """Fork for what is asked on a socket.  `become` is what is done in a fork before the program begins."""
+    asked = socket.socket(fileno=fd)
     _preload()
     _become(_served(asked))
+    become()
     try:
         runpy.run_module("batch", run_name="__main__", alter_sys=True)
     except SystemExit as end:
@@ -74,8 +80,9 @@ def _leave(code: int) -> None:
     atexit._run_exitfuncs()
     gc.collect(1)
     with contextlib.suppress(OSError):
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.flush()
         os._exit(code & 0xFF)
 
 
@@ -87,7 +94,8 @@ def _preload() -> None:
             with suppress(ModuleNotFoundError):  # an extra that is not installed
                 importlib.import_module(module.name)
     for name in BESIDES:
-        importlib.import_module(name)
+        with suppress(ModuleNotFoundError):  # uvloop, where there is none
+            importlib.import_module(name)
     sys.meta_path.remove(hidden)
     gc.collect()
     gc.freeze()
@@ -147,7 +155,7 @@ def _end(running: dict[int, int]) -> None:
     os._exit(0)
 
 
-def _close(fds: list[int]) -> None:
+def _close(fds: Sequence[int]) -> None:
     for fd in fds:
         os.close(fd)
 
@@ -158,6 +166,7 @@ def _become(order: Order) -> None:
     *standard, told = order.fds
     for place, fd in enumerate(standard):
         os.dup2(fd, place)
+    _close(order.closed)
     if order.seated:
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)
     os.chdir(order.folder)
@@ -167,10 +176,15 @@ def _become(order: Order) -> None:
     os.environ.update(coerced | order.env)
     time.tzset()
     sys.path[0] = order.folder
-    sys.argv = [str(Path(batch.__path__[0]) / "__main__.py"), *order.argv]
+    sys.argv = [str(Path(batch.__path__[0]) / "__main__.py"), *map(_argument, order.argv)]
     _reopen()
     os.write(told, b"pid %d\n" % os.getpid())
     _close(order.fds)
+
+
+def _argument(word: str) -> str:
+    """As the interpreter decodes it."""
+    return os.fsdecode(word.encode("utf-8", "surrogateescape"))
 
 
 def _reopen() -> None:
@@ -181,6 +195,13 @@ def _reopen() -> None:
 
 
 def _opened(fd: int, before: Any) -> Any:
+    with suppress(OSError):
+        os.fstat(fd)
+        return _stream(fd, before)
+    return None
+
+
+def _stream(fd: int, before: Any) -> Any:
     line_buffered = fd == 2 or os.isatty(fd)
     ways = {"encoding": before.encoding, "errors": before.errors}
     opened = open(fd, "w" if fd else "r", buffering=-1, closefd=False, **ways)  # noqa: SIM115
@@ -189,4 +210,4 @@ def _opened(fd: int, before: Any) -> Any:
 
 
 if __name__ == "__main__":
-    main()
+    serve(int(sys.argv[1]))

@@ -56,7 +56,9 @@ def start(
     fresh: bool = False,
     **options: Any,
 ) -> Program:
-    """Start it in `folder` with nothing in its environment but `env`; `options` are those of `Popen`."""
+    """Start it in `folder` with nothing in its environment but `env`; `options` are those of `Popen`, or,
+    where it is forked, those of `Server.start`.
+    """
     given = {"PATH": os.environ["PATH"], "HOME": str(folder), **(env or {})}
     options = {"stdin": DEVNULL, "stdout": PIPE, "stderr": PIPE, **options}
     argv = [str(word) for word in words]
@@ -87,18 +89,26 @@ def close() -> None:
 
 
 class Server:
-    """The fork server of this process; it ends with it, however that ends."""
+    """A fork server of this process; it ends with it, however that ends."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        words: Sequence[str] = ("-m", "tests.fork_server"),
+        env: Mapping[str, str] | None = None,
+        coding: str = "utf-8",
+    ) -> None:
+        """Python is started with these words and variables.  `coding` is what its pipes speak."""
+        self._coding = coding
         self._ours, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.fork_server", str(theirs.fileno())],
+                [sys.executable, *words, str(theirs.fileno())],
                 cwd=ROOT,
                 env={
                     "PATH": os.environ["PATH"],
                     "PYTHONPATH": str(ROOT),
                     "JE_ARROW_MALLOC_CONF": "background_thread:false",
+                    **(env or {}),
                 },
                 pass_fds=[theirs.fileno()],
                 stdin=DEVNULL,
@@ -115,6 +125,7 @@ class Server:
         stdout: Any,
         stderr: Any,
         seated: bool = False,
+        closed: Sequence[int] = (),
     ) -> Forked:
         order = {
             "argv": argv,
@@ -122,11 +133,14 @@ class Server:
             "folder": str(folder),
             "umask": _umask(),
             "seated": seated,
+            "closed": list(closed),
         }
         reads, told = os.pipe()
-        source, feed = _end_for(stdin, os.O_RDONLY)
-        out, output = _end_for(stdout, os.O_WRONLY)
-        err, errors = (os.dup(out), None) if stderr == STDOUT else _end_for(stderr, os.O_WRONLY)
+        source, feed = self._end_for(stdin, os.O_RDONLY)
+        out, output = self._end_for(stdout, os.O_WRONLY)
+        err, errors = (
+            (os.dup(out), None) if stderr == STDOUT else self._end_for(stderr, os.O_WRONLY)
+        )
         fds = [source, out, err, told]
         asked = json.dumps(order).encode()
         socket.send_fds(self._ours, [b"%08x" % len(asked)], fds)
@@ -134,6 +148,18 @@ class Server:
         for fd in fds:
             os.close(fd)
         return Forked(argv, reads, feed, output, errors)
+
+    def _end_for(self, wanted: Any, mode: int) -> tuple[int, IO[str] | None]:
+        """The program's end of one of its standard streams, and ours if it is a pipe."""
+        if wanted == DEVNULL:
+            return os.open(os.devnull, mode), None
+        if wanted != PIPE:
+            return os.dup(wanted if isinstance(wanted, int) else wanted.fileno()), None
+        reads, writes = os.pipe()
+        if mode == os.O_WRONLY:
+            return writes, os.fdopen(reads, encoding=self._coding)
+        feed = os.fdopen(writes, "wb")
+        return reads, io.TextIOWrapper(feed, encoding=self._coding, write_through=True)
 
     @property
     def pid(self) -> int:
@@ -151,18 +177,6 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
-
-
-def _end_for(wanted: Any, mode: int) -> tuple[int, IO[str] | None]:
-    """The program's end of one of its standard streams, and ours if it is a pipe."""
-    if wanted == DEVNULL:
-        return os.open(os.devnull, mode), None
-    if wanted != PIPE:
-        return os.dup(wanted if isinstance(wanted, int) else wanted.fileno()), None
-    reads, writes = os.pipe()
-    if mode == os.O_WRONLY:
-        return writes, os.fdopen(reads, encoding="utf-8")
-    return reads, io.TextIOWrapper(os.fdopen(writes, "wb"), encoding="utf-8", write_through=True)
 
 
 class Forked:

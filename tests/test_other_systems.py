@@ -14,7 +14,7 @@ from batch.engine.notices import DRAIN_SECONDS
 from tests import unix_only
 from tests.conftest import Finished
 from tests.fake_api import Step, answer_to
-from tests.program import ROOT
+from tests.program import ROOT, Server
 from tests.reading import asking, completions, parts, texts, until, write
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="played with what Linux tells")
@@ -26,12 +26,41 @@ PYTHON = (sys.executable, "-X", "warn_default_encoding")
 ANEW = "--set", "output.part_rows=7"
 
 
+@pytest.fixture(scope="module")
+def windows():
+    """What forks the program on Windows."""
+    server = Server(
+        [*PYTHON[1:], "-m", "tests.windows"], env={"PYTHONIOENCODING": CODING}, coding=CODING
+    )
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def there(windows, tmp_path):
+    """Starts the program on Windows; what still runs is killed."""
+    processes = []
+
+    def there(*words, stdin=subprocess.DEVNULL):
+        env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONIOENCODING": CODING}
+        streams = {"stdin": stdin, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        process = windows.start([*map(str, words)], tmp_path, env, **streams)
+        processes.append(process)
+        return process
+
+    yield there
+    for process in processes:
+        process.kill()
+        with process:
+            pass
+
+
 @pytest.fixture
 def started(tmp_path):
     """Starts Python, with these words, as the program is started; what still runs is killed."""
     processes = []
 
-    def started(*words, stdin=subprocess.DEVNULL):
+    def started(*words):
         process = subprocess.Popen(
             [*PYTHON, *map(str, words)],
             cwd=tmp_path,
@@ -41,7 +70,7 @@ def started(tmp_path):
                 "PYTHONPATH": str(ROOT),
                 "PYTHONIOENCODING": CODING,
             },
-            stdin=stdin,
+            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
@@ -55,14 +84,14 @@ def started(tmp_path):
 
 
 @pytest.fixture
-def batchmill(started):
+def batchmill(there):
     """The program on Windows."""
 
     def batchmill(*words, stdin=None):
         source = subprocess.DEVNULL if stdin is None else subprocess.PIPE
-        process = started("-m", "tests.windows", *words, stdin=source)
+        process = there(*words, stdin=source)
         said = process.communicate(stdin, timeout=60)
-        return Finished(process.returncode, *(text.decode(CODING) for text in said))
+        return Finished(process.returncode, *said)
 
     return batchmill
 
@@ -171,7 +200,7 @@ def test_an_input_and_a_job_are_judged_there(api, batchmill, tmp_path):
 
 
 def test_standard_input_is_kept_and_begun_anew_there(api, batchmill, tmp_path):
-    lines = write(tmp_path / "in.jsonl", texts(5)).read_bytes()
+    lines = write(tmp_path / "in.jsonl", texts(5)).read_text()
     command = ("run", "-", *asking(api, "-o", "run"))
     works(batchmill(*command, stdin=lines))
     works(batchmill("run", "run", "--new"))
@@ -183,17 +212,15 @@ SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (SIGBREAK, 130)]
 
 
 @pytest.mark.parametrize(("number", "code"), SIGNALS, ids=["SIGINT", "SIGTERM", "SIGBREAK"])
-def test_a_signal_drains_a_run_there_and_it_goes_on(
-    api, started, batchmill, tmp_path, number, code
-):
+def test_a_signal_drains_a_run_there_and_it_goes_on(api, there, batchmill, tmp_path, number, code):
     write(tmp_path / "in.jsonl", texts(60))
     api.script = {"text 00059": [Step(hang=True), ...]}
     api.latency = 0.5
     command = ("run", "in.jsonl", *asking(api, *ANEW, "-c", 60))
-    process = started("-m", "tests.windows", *command)
+    process = there(*command)
     until(lambda: len(api.ledger) >= 60, process)
     process.send_signal(number)
-    assert any(b"once more" in line for line in process.stderr)
+    assert any("once more" in line for line in process.stderr)
     until(lambda: batch.open(tmp_path / "runs/in").status().ok == 59, process)
     process.send_signal(number)
     _, stderr = process.communicate(timeout=DRAIN_SECONDS / 2)
@@ -206,12 +233,12 @@ def test_a_signal_drains_a_run_there_and_it_goes_on(
 
 
 def test_a_run_is_seen_and_kept_from_others_and_survives_a_kill_there(
-    api, started, batchmill, tmp_path
+    api, there, batchmill, tmp_path
 ):
     write(tmp_path / "in.jsonl", texts(30))
     api.script = {"text 00025": [Step(hang=True), ...]}
     command = ("run", "in.jsonl", *asking(api, *ANEW, "-c", 30))
-    process = started("-m", "tests.windows", *command)
+    process = there(*command)
     until(lambda: len(api.ledger) >= 30, process)
     for beside in ("status", "show", "report"):
         works(batchmill(beside, "runs/in"))
@@ -258,14 +285,14 @@ def test_a_unix_socket_is_refused_before_anything_is_sent(batchmill, tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_reader_that_has_gone_is_no_fault_there(api, batchmill, started, tmp_path):
+def test_a_reader_that_has_gone_is_no_fault_there(api, batchmill, there, tmp_path):
     write(tmp_path / "in.jsonl", texts(3000))
     works(batchmill("run", "in.jsonl", *asking(api)))
     for words in (("show", "runs/in", "-n", 3000, "--json"), ("export", "runs/in", "-o", "-")):
-        process = started("-m", "tests.windows", *words)
+        process = there(*words)
         process.stdout.close()
         process.stdout = None
-        assert process.communicate(timeout=60)[1] == b""
+        assert process.communicate(timeout=60)[1] == ""
         assert process.returncode == 0
 
 

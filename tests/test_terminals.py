@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
 import re
-import shlex
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -18,8 +17,8 @@ from batch.engine.counts import Counts
 from batch.engine.events import Notice, Opened, Progressed
 from batch.progress import Progress
 from batch.totals import Summary
-from tests.conftest import ROOT
 from tests.fake_api import Step
+from tests.program import Server
 from tests.reading import asking, in_shell, rows, texts, until, write
 
 DRIVING = "\x00\x07\x08\x1b[2J\x7f\x9b31m\x85\u061c\u200e\u200f\u2028\u2029\u202e\u2066\u2069"
@@ -37,14 +36,23 @@ CODINGS = [
 ]
 
 
-def finished(tmp_path: Path, *args: object, env: dict[str, str] | None = None) -> tuple[bytes, str]:
-    """What the program prints, as bytes, and its complaints."""
-    command = [sys.executable, "-m", "batch", *map(str, args)]
-    env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **(env or {})}
-    ended = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, timeout=60)
-    assert b"Traceback" not in ended.stderr, ended.stderr
-    assert ended.returncode in (0, 1), ended.stderr
-    return ended.stdout, ended.stderr.decode("latin-1")
+@pytest.fixture
+def finished(tmp_path, env):
+    """Runs the program where the interpreter was started with `env`: what it prints, as bytes."""
+    server = Server(env=env)
+
+    def finished(*args: object) -> bytes:
+        given = {"PATH": os.environ["PATH"], **env}
+        said, complaints = tmp_path / "said", tmp_path / "complaints"
+        with said.open("wb") as stdout, complaints.open("wb") as stderr:
+            streams = {"stdin": subprocess.DEVNULL, "stdout": stdout, "stderr": stderr}
+            code = server.start([*map(str, args)], tmp_path, given, **streams).wait(60)
+        assert b"Traceback" not in complaints.read_bytes(), complaints.read_bytes()
+        assert code in (0, 1), complaints.read_bytes()
+        return said.read_bytes()
+
+    yield finished
+    server.close()
 
 
 @pytest.fixture
@@ -147,7 +155,7 @@ def foreign(api, batchmill, tmp_path):
 
 
 @pytest.mark.parametrize("env", CODINGS, ids=lambda env: "_".join(env.values()))
-def test_whatever_the_terminal_encodes_all_is_shown(foreign, tmp_path, env):
+def test_whatever_the_terminal_encodes_all_is_shown(foreign, finished, env):
     encoding = env.get("PYTHONIOENCODING", "ascii")
     for command in (
         ("show", "runs/in"),
@@ -163,21 +171,21 @@ def test_whatever_the_terminal_encodes_all_is_shown(foreign, tmp_path, env):
         ("runs",),
         ("export", "runs/in", "-o", f"{FOREIGN}.{len(env)}{encoding}.csv"),
     ):
-        stdout, _ = finished(tmp_path, *command, env=env)
-        stdout.decode(encoding)
-    shown, _ = finished(tmp_path, "show", "runs/in", "--json", env=env)
+        finished(*command).decode(encoding)
+    shown = finished("show", "runs/in", "--json")
     [first, second] = map(json.loads, shown.decode(encoding).splitlines())
     assert first["completion"] == first["text"] == second["error_message"] == FOREIGN
     report = ("report", "runs/in", "--by", "column:text", "--format")
-    made, _ = finished(tmp_path, *report, "json", env=env)
+    made = finished(*report, "json")
     assert FOREIGN in {
         group["by"]["column:text"] for group in json.loads(made.decode(encoding))["groups"]
     }
 
 
-def test_the_page_of_a_report_is_utf_8_whatever_the_terminal_encodes(foreign, tmp_path):
+@pytest.mark.parametrize("env", CODINGS[:1], ids=["cp1252"])
+def test_the_page_of_a_report_is_utf_8_whatever_the_terminal_encodes(foreign, finished):
     command = ("report", "runs/in", "--by", "column:text", "--format", "html")
-    page, _ = finished(tmp_path, *command, env={"PYTHONIOENCODING": "cp1252"})
+    page = finished(*command)
     assert "&#1055;" in page.decode("utf-8")
     assert "\\u" not in page.decode("utf-8")
 
@@ -198,6 +206,7 @@ def test_the_bar_is_not_driven_either():
     assert "no \ufffd" in stream.getvalue()
 
 
+CLOSED = {"<&-": 0, ">&-": 1, "2>&-": 2}
 UNWATCHED = ["2>&-", "2>/dev/full", "2> >(exit)", "<&- >&- 2>&-", "<&-"]
 
 
@@ -209,18 +218,30 @@ def test_a_run_that_nobody_watches_runs(api, tmp_path, words):
     assert len(rows(tmp_path / "runs/in")) == 20
 
 
+@contextlib.contextmanager
+def redirected(words):
+    """The streams of a program that `words` follow in a shell."""
+    streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    if words == "2>/dev/full":
+        with Path("/dev/full").open("wb") as full:
+            yield {**streams, "stderr": full}
+    elif words == "2> >(exit)":
+        reads, writes = os.pipe()
+        os.close(reads)
+        yield {**streams, "stderr": writes}
+        os.close(writes)
+    else:
+        yield {**streams, "closed": [CLOSED[word] for word in words.split()]}
+
+
 @pytest.mark.parametrize("words", UNWATCHED)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_stops_a_run_that_nobody_watches(api, tmp_path, words, number):
+def test_a_signal_stops_a_run_that_nobody_watches(api, start, tmp_path, words, number):
     api.always = Step(delay=0.1)
     write(tmp_path / "in.jsonl", texts(2_000))
-    command = shlex.join(
-        [sys.executable, *map(str, ("-m", "batch", "run", "in.jsonl", *asking(api)))]
-    )
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    shell = ["bash", "-c", f"exec {command} -c 8 {words}"]
-    process = subprocess.Popen(shell, cwd=tmp_path, env=environment)
-    until(lambda: len(api.ledger) > 30)
+    with redirected(words) as streams:
+        process = start("run", "in.jsonl", *asking(api, "-c", 8), **streams)
+    until(lambda: len(api.ledger) > 30, process)
     process.send_signal(number)
     code = process.wait(60)
     assert code == {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129}[number.name]

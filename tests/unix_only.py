@@ -95,15 +95,16 @@ def used_in(text: str, *, at_import: bool = False) -> list[str]:
     """What a file uses of it, with the line, in functions that do not ask whether it is there; or `at_import`
     what it uses outside of functions.
     """
-    return [f"{line}: {what}" for line, what in _used(ast.parse(text), text, at_import)]
+    return [f"{line}: {what}" for line, what in _used(ast.parse(text), text.split("\n"), at_import)]
 
 
-def _used(scope: ast.AST, text: str, at_import: bool) -> Iterator[tuple[int, str]]:
+def _used(scope: ast.AST, text: list[str], at_import: bool) -> Iterator[tuple[int, str]]:
     for node in ast.iter_child_nodes(scope):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             for each in node.decorator_list:
                 yield from _used(each, text, at_import)
-            if at_import or _ASKS.search(ast.get_source_segment(text, node) or ""):
+            lines = text[node.lineno - 1 : node.end_lineno]
+            if at_import or any(map(_ASKS.search, lines)):
                 continue
         match node:
             case ast.Import(names=found):

@@ -1,4 +1,5 @@
-"""This machine, refusing what Windows refuses: `python -m tests.windows WORDS` is the program there.
+"""This machine, refusing what Windows refuses: `python -m tests.windows FD` forks the program there, as
+`tests.fork_server` does here.
 
 What Windows lacks is hidden from `batch` alone, as the libraries have other code there.  What it refuses
 is refused to everybody: a handle on a folder, to move or remove what is open or mapped, the names that
@@ -15,7 +16,6 @@ import importlib
 import io
 import os
 import re
-import runpy
 import select
 import shutil
 import signal
@@ -50,7 +50,8 @@ _FREE = ("/dev/", "/proc/", "/sys/")
 
 def main() -> None:
     install()
-    runpy.run_module("batch", run_name="__main__", alter_sys=True)
+    fork_server: Any = importlib.import_module("tests.fork_server")  # it imports `batch`
+    fork_server.serve(int(sys.argv[1]), become=_output)
 
 
 def install(*packages: str) -> None:
@@ -61,9 +62,7 @@ def install(*packages: str) -> None:
     warnings.filterwarnings("error", category=EncodingWarning, module=r"batch\b")
     _files()
     _loop()
-    sys.stdout = io.TextIOWrapper(
-        io.BufferedWriter(_Pipe(1, "w", closefd=False)), sys.stdout.encoding, newline="\r\n"
-    )
+    _output()
     # with a mode for which it does not try whether there are locks at all
     filelock.FileLock = partial(_Lock, mode=0o600)  # type: ignore[assignment]
 
@@ -166,6 +165,13 @@ def _opening(call: Callable[..., Any]) -> Callable[..., Any]:
         return call(file, mode, buffering, *args, **how)
 
     return opened
+
+
+def _output() -> None:
+    """Standard output, as it is there."""
+    sys.stdout = io.TextIOWrapper(
+        io.BufferedWriter(_Pipe(1, "w", closefd=False)), sys.stdout.encoding, newline="\r\n"
+    )
 
 
 class _Pipe(io.FileIO):
