@@ -77,7 +77,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Program]]:
 
     yield start
     for process in started:
-        _end(process)
+        end(process)
 
 
 @pytest.fixture(scope="session")
@@ -106,7 +106,7 @@ def batchmill(start: Callable[..., Program]) -> Callable[..., Finished]:
     return batchmill
 
 
-def _end(process: Program) -> None:
+def end(process: Program) -> None:
     """Kill it and whatever it started, unless it was waited for, and close its pipes."""
     if process.returncode is None:
         with contextlib.suppress(ProcessLookupError):

@@ -356,7 +356,8 @@ class FakeAPI:
         for _ in range(ACCEPTING):
             await asyncio.sleep(0)
         server.close()
-        await asyncio.sleep(0)
+        for _ in range(ACCEPTING):  # what was accepted at the last moment is a connection by then
+            await asyncio.sleep(0)
         for connection in list(self._open):
             connection.transport.abort()
         await asyncio.sleep(0)

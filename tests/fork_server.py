@@ -1,10 +1,9 @@
 """The program without its start: a process that has imported everything, and forks for each start.
 
-`python -m tests.fork_server FD` is that process; FD is the socket on which it is asked.  What it
-forks becomes the program as if it had been started: with its own words, environment, folder, session
-and the file descriptors it was sent.  What the interpreter reads of its environment at its start (the
-encoding of the streams, say) is that of the server.  Forking is safe since the server has one thread:
-it imports, and does nothing else.
+`python -m tests.fork_server FD` is that process; FD is the socket on which it is asked.  What the
+interpreter reads at its start is in its environment.  What it forks becomes the program as if it had been
+started: with its own words, environment, folder, session and the file descriptors it was sent.  Forking is
+safe since the server has one thread: it imports, and does nothing else.
 """
 
 from __future__ import annotations
@@ -89,13 +88,11 @@ def _leave(code: int) -> None:
 def _preload() -> None:
     hidden = NotNeeded()
     sys.meta_path.insert(0, hidden)
-    for module in pkgutil.walk_packages(batch.__path__, "batch."):
-        if module.name not in (ALONE, "batch.__main__"):
-            with suppress(ModuleNotFoundError):  # an extra that is not installed
-                importlib.import_module(module.name)
-    for name in BESIDES:
-        with suppress(ModuleNotFoundError):  # uvloop, where there is none
-            importlib.import_module(name)
+    modules = (module.name for module in pkgutil.walk_packages(batch.__path__, "batch."))
+    for name in (*modules, *BESIDES):
+        if name not in (ALONE, "batch.__main__"):
+            with suppress(ModuleNotFoundError):  # an extra that is not installed, or not there
+                importlib.import_module(name)
     sys.meta_path.remove(hidden)
     gc.collect()
     gc.freeze()

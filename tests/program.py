@@ -56,8 +56,8 @@ def start(
     fresh: bool = False,
     **options: Any,
 ) -> Program:
-    """Start it in `folder` with nothing in its environment but `env`; `options` are those of `Popen`, or,
-    where it is forked, those of `Server.start`.
+    """Start it in `folder` with nothing in its environment but `env`; `options` are those of `Popen`, and
+    which of its streams are `closed`.
     """
     given = {"PATH": os.environ["PATH"], "HOME": str(folder), **(env or {})}
     options = {"stdin": DEVNULL, "stdout": PIPE, "stderr": PIPE, **options}
@@ -67,6 +67,8 @@ def start(
     fresh = fresh or not hasattr(os, "fork")
     if not (fresh or "preexec_fn" in options or any(map(_is_read_at_start, given))):
         return _server().start(argv, folder, given, **options)
+    if closed := options.pop("closed", ()):
+        options["preexec_fn"] = functools.partial(_close, closed)
     return subprocess.Popen(
         [sys.executable, "-m", "batch", *argv],
         cwd=folder,
@@ -75,6 +77,11 @@ def start(
         start_new_session=True,
         **options,
     )
+
+
+def _close(fds: Sequence[int]) -> None:
+    for fd in fds:
+        os.close(fd)
 
 
 def _is_read_at_start(name: str) -> bool:

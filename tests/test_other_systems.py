@@ -12,7 +12,7 @@ import pytest
 import batch
 from batch.engine.notices import DRAIN_SECONDS
 from tests import unix_only
-from tests.conftest import Finished
+from tests.conftest import Finished, end
 from tests.fake_api import Step, answer_to
 from tests.program import ROOT, Server
 from tests.reading import asking, completions, parts, texts, until, write
@@ -26,35 +26,6 @@ PYTHON = (sys.executable, "-X", "warn_default_encoding")
 ANEW = "--set", "output.part_rows=7"
 
 
-@pytest.fixture(scope="module")
-def windows():
-    """What forks the program on Windows."""
-    server = Server(
-        [*PYTHON[1:], "-m", "tests.windows"], env={"PYTHONIOENCODING": CODING}, coding=CODING
-    )
-    yield server
-    server.close()
-
-
-@pytest.fixture
-def there(windows, tmp_path):
-    """Starts the program on Windows; what still runs is killed."""
-    processes = []
-
-    def there(*words, stdin=subprocess.DEVNULL):
-        env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONIOENCODING": CODING}
-        streams = {"stdin": stdin, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        process = windows.start([*map(str, words)], tmp_path, env, **streams)
-        processes.append(process)
-        return process
-
-    yield there
-    for process in processes:
-        process.kill()
-        with process:
-            pass
-
-
 @pytest.fixture
 def started(tmp_path):
     """Starts Python, with these words, as the program is started; what still runs is killed."""
@@ -64,12 +35,7 @@ def started(tmp_path):
         process = subprocess.Popen(
             [*PYTHON, *map(str, words)],
             cwd=tmp_path,
-            env={
-                "PATH": os.environ["PATH"],
-                "HOME": str(tmp_path),
-                "PYTHONPATH": str(ROOT),
-                "PYTHONIOENCODING": CODING,
-            },
+            env=environment(tmp_path),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -83,13 +49,47 @@ def started(tmp_path):
         process.communicate()
 
 
+def environment(home):
+    return {
+        "PATH": os.environ["PATH"],
+        "HOME": str(home),
+        "PYTHONPATH": str(ROOT),
+        "PYTHONIOENCODING": CODING,
+    }
+
+
+@pytest.fixture(scope="module")
+def windows():
+    """Forks the program there."""
+    words = (*PYTHON[1:], "-m", "tests.windows")
+    server = Server(words, {"PYTHONIOENCODING": CODING}, CODING)
+    yield server
+    server.close()
+
+
 @pytest.fixture
-def batchmill(there):
+def start(windows, tmp_path):
+    """Starts the program on Windows; what still runs is killed."""
+    processes = []
+
+    def start(*words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE):
+        pipes = {"stdin": stdin, "stdout": stdout, "stderr": subprocess.PIPE}
+        argv = [str(word) for word in words]
+        process = windows.start(argv, tmp_path, environment(tmp_path), **pipes)
+        processes.append(process)
+        return process
+
+    yield start
+    for process in processes:
+        end(process)
+
+
+@pytest.fixture
+def batchmill(start):
     """The program on Windows."""
 
     def batchmill(*words, stdin=None):
-        source = subprocess.DEVNULL if stdin is None else subprocess.PIPE
-        process = there(*words, stdin=source)
+        process = start(*words, stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE)
         said = process.communicate(stdin, timeout=60)
         return Finished(process.returncode, *said)
 
@@ -166,6 +166,12 @@ for line in (
     assert played(started, script) == []
 
 
+def test_a_fork_speaks_as_programs_do_there(start, tmp_path):
+    with (tmp_path / "said").open("wb") as said:
+        assert start("--version", stdout=said).wait(60) == 0
+    assert (tmp_path / "said").read_bytes().endswith(b"\r\n")
+
+
 # the program there
 
 
@@ -212,12 +218,12 @@ SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (SIGBREAK, 130)]
 
 
 @pytest.mark.parametrize(("number", "code"), SIGNALS, ids=["SIGINT", "SIGTERM", "SIGBREAK"])
-def test_a_signal_drains_a_run_there_and_it_goes_on(api, there, batchmill, tmp_path, number, code):
+def test_a_signal_drains_a_run_there_and_it_goes_on(api, start, batchmill, tmp_path, number, code):
     write(tmp_path / "in.jsonl", texts(60))
     api.script = {"text 00059": [Step(hang=True), ...]}
     api.latency = 0.5
     command = ("run", "in.jsonl", *asking(api, *ANEW, "-c", 60))
-    process = there(*command)
+    process = start(*command)
     until(lambda: len(api.ledger) >= 60, process)
     process.send_signal(number)
     assert any("once more" in line for line in process.stderr)
@@ -233,12 +239,12 @@ def test_a_signal_drains_a_run_there_and_it_goes_on(api, there, batchmill, tmp_p
 
 
 def test_a_run_is_seen_and_kept_from_others_and_survives_a_kill_there(
-    api, there, batchmill, tmp_path
+    api, start, batchmill, tmp_path
 ):
     write(tmp_path / "in.jsonl", texts(30))
     api.script = {"text 00025": [Step(hang=True), ...]}
     command = ("run", "in.jsonl", *asking(api, *ANEW, "-c", 30))
-    process = there(*command)
+    process = start(*command)
     until(lambda: len(api.ledger) >= 30, process)
     for beside in ("status", "show", "report"):
         works(batchmill(beside, "runs/in"))
@@ -285,11 +291,11 @@ def test_a_unix_socket_is_refused_before_anything_is_sent(batchmill, tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_reader_that_has_gone_is_no_fault_there(api, batchmill, there, tmp_path):
+def test_a_reader_that_has_gone_is_no_fault_there(api, batchmill, start, tmp_path):
     write(tmp_path / "in.jsonl", texts(3000))
     works(batchmill("run", "in.jsonl", *asking(api)))
     for words in (("show", "runs/in", "-n", 3000, "--json"), ("export", "runs/in", "-o", "-")):
-        process = there(*words)
+        process = start(*words)
         process.stdout.close()
         process.stdout = None
         assert process.communicate(timeout=60)[1] == ""

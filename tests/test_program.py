@@ -56,6 +56,15 @@ def test_speaks_the_encoding_of_a_fresh_start(tmp_path, env):
     assert (tmp_path / "forked").read_bytes() == (tmp_path / "fresh").read_bytes() != b""
 
 
+@pytest.mark.parametrize("closed", [[0], [2], [0, 1, 2]])
+@pytest.mark.parametrize("fresh", [True, False])
+def test_begins_without_the_streams_that_are_closed(start, closed, fresh):
+    process = start("--help", closed=closed, fresh=fresh)
+    stdout, _ = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert bool(stdout) == (1 not in closed)
+
+
 def test_is_a_process_in_its_own_session_and_folder_with_a_user_of_its_own(start, tmp_path):
     process = start("run", "-", "-p", "x", stdin=program.PIPE)
     seen = psutil.Process(process.pid)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
 import os
 import re
 import signal
-import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from subprocess import DEVNULL
+from typing import Any
 
 import pytest
 
@@ -17,6 +19,7 @@ from batch.engine.counts import Counts
 from batch.engine.events import Notice, Opened, Progressed
 from batch.progress import Progress
 from batch.totals import Summary
+from tests.conftest import ROOT
 from tests.fake_api import Step
 from tests.program import Server
 from tests.reading import asking, in_shell, rows, texts, until, write
@@ -36,22 +39,26 @@ CODINGS = [
 ]
 
 
+Printed = Callable[..., bytes]
+
+
 @pytest.fixture
-def finished(tmp_path, env):
-    """Runs the program where the interpreter was started with `env`: what it prints, as bytes."""
+def printed(tmp_path: Path, env: dict[str, str]) -> Iterator[Printed]:
+    """What the program prints where the interpreter was started with these variables."""
     server = Server(env=env)
 
-    def finished(*args: object) -> bytes:
-        given = {"PATH": os.environ["PATH"], **env}
-        said, complaints = tmp_path / "said", tmp_path / "complaints"
-        with said.open("wb") as stdout, complaints.open("wb") as stderr:
-            streams = {"stdin": subprocess.DEVNULL, "stdout": stdout, "stderr": stderr}
-            code = server.start([*map(str, args)], tmp_path, given, **streams).wait(60)
-        assert b"Traceback" not in complaints.read_bytes(), complaints.read_bytes()
-        assert code in (0, 1), complaints.read_bytes()
-        return said.read_bytes()
+    def printed(*args: object) -> bytes:
+        given = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **env}
+        out, err = tmp_path / "printed", tmp_path / "complaints"
+        with out.open("wb") as stdout, err.open("wb") as stderr:
+            pipes: dict[str, Any] = {"stdin": DEVNULL, "stdout": stdout, "stderr": stderr}
+            code = server.start(list(map(str, args)), tmp_path, given, **pipes).wait(60)
+        complaints = err.read_bytes()
+        assert b"Traceback" not in complaints, complaints
+        assert code in (0, 1), complaints
+        return out.read_bytes()
 
-    yield finished
+    yield printed
     server.close()
 
 
@@ -155,7 +162,7 @@ def foreign(api, batchmill, tmp_path):
 
 
 @pytest.mark.parametrize("env", CODINGS, ids=lambda env: "_".join(env.values()))
-def test_whatever_the_terminal_encodes_all_is_shown(foreign, finished, env):
+def test_whatever_the_terminal_encodes_all_is_shown(foreign, printed, env):
     encoding = env.get("PYTHONIOENCODING", "ascii")
     for command in (
         ("show", "runs/in"),
@@ -171,21 +178,20 @@ def test_whatever_the_terminal_encodes_all_is_shown(foreign, finished, env):
         ("runs",),
         ("export", "runs/in", "-o", f"{FOREIGN}.{len(env)}{encoding}.csv"),
     ):
-        finished(*command).decode(encoding)
-    shown = finished("show", "runs/in", "--json")
+        printed(*command).decode(encoding)
+    shown = printed("show", "runs/in", "--json")
     [first, second] = map(json.loads, shown.decode(encoding).splitlines())
     assert first["completion"] == first["text"] == second["error_message"] == FOREIGN
     report = ("report", "runs/in", "--by", "column:text", "--format")
-    made = finished(*report, "json")
+    made = printed(*report, "json")
     assert FOREIGN in {
         group["by"]["column:text"] for group in json.loads(made.decode(encoding))["groups"]
     }
 
 
 @pytest.mark.parametrize("env", CODINGS[:1], ids=["cp1252"])
-def test_the_page_of_a_report_is_utf_8_whatever_the_terminal_encodes(foreign, finished):
-    command = ("report", "runs/in", "--by", "column:text", "--format", "html")
-    page = finished(*command)
+def test_the_page_of_a_report_is_utf_8_whatever_the_terminal_encodes(foreign, printed, env):
+    page = printed("report", "runs/in", "--by", "column:text", "--format", "html")
     assert "&#1055;" in page.decode("utf-8")
     assert "\\u" not in page.decode("utf-8")
 
@@ -206,8 +212,18 @@ def test_the_bar_is_not_driven_either():
     assert "no \ufffd" in stream.getvalue()
 
 
-CLOSED = {"<&-": 0, ">&-": 1, "2>&-": 2}
 UNWATCHED = ["2>&-", "2>/dev/full", "2> >(exit)", "<&- >&- 2>&-", "<&-"]
+
+
+def unwatched(words: str) -> dict[str, Any]:
+    """Its streams, as a shell would make them of these words."""
+    if words == "2>/dev/full":
+        return {"stderr": Path(words[2:]).open("wb")}
+    if words == "2> >(exit)":
+        reads, writes = os.pipe()
+        os.close(reads)
+        return {"stderr": os.fdopen(writes, "wb")}
+    return {"closed": [fd for fd, word in enumerate(("<&-", " >&-", "2>&-")) if word in words]}
 
 
 @pytest.mark.parametrize("words", UNWATCHED)
@@ -218,30 +234,17 @@ def test_a_run_that_nobody_watches_runs(api, tmp_path, words):
     assert len(rows(tmp_path / "runs/in")) == 20
 
 
-@contextlib.contextmanager
-def redirected(words):
-    """The streams of a program that `words` follow in a shell."""
-    streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    if words == "2>/dev/full":
-        with Path("/dev/full").open("wb") as full:
-            yield {**streams, "stderr": full}
-    elif words == "2> >(exit)":
-        reads, writes = os.pipe()
-        os.close(reads)
-        yield {**streams, "stderr": writes}
-        os.close(writes)
-    else:
-        yield {**streams, "closed": [CLOSED[word] for word in words.split()]}
-
-
 @pytest.mark.parametrize("words", UNWATCHED)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_stops_a_run_that_nobody_watches(api, start, tmp_path, words, number):
-    api.always = Step(delay=0.1)
+    api.always = Step(delay=0.05)
     write(tmp_path / "in.jsonl", texts(2_000))
-    with redirected(words) as streams:
+    with ExitStack() as stack:
+        streams = unwatched(words)
+        if "stderr" in streams:
+            stack.enter_context(streams["stderr"])
         process = start("run", "in.jsonl", *asking(api, "-c", 8), **streams)
-    until(lambda: len(api.ledger) > 30, process)
+    until(lambda: len(api.ledger) > 16, process)
     process.send_signal(number)
     code = process.wait(60)
     assert code == {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129}[number.name]

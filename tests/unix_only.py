@@ -95,16 +95,16 @@ def used_in(text: str, *, at_import: bool = False) -> list[str]:
     """What a file uses of it, with the line, in functions that do not ask whether it is there; or `at_import`
     what it uses outside of functions.
     """
-    return [f"{line}: {what}" for line, what in _used(ast.parse(text), text.split("\n"), at_import)]
+    found = _used(ast.parse(text), text.split("\n"), at_import)
+    return [f"{line}: {what}" for line, what in found]
 
 
-def _used(scope: ast.AST, text: list[str], at_import: bool) -> Iterator[tuple[int, str]]:
+def _used(scope: ast.AST, lines: list[str], at_import: bool) -> Iterator[tuple[int, str]]:
     for node in ast.iter_child_nodes(scope):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             for each in node.decorator_list:
-                yield from _used(each, text, at_import)
-            lines = text[node.lineno - 1 : node.end_lineno]
-            if at_import or any(map(_ASKS.search, lines)):
+                yield from _used(each, lines, at_import)
+            if at_import or _ASKS.search("\n".join(lines[node.lineno - 1 : node.end_lineno])):
                 continue
         match node:
             case ast.Import(names=found):
@@ -118,4 +118,4 @@ def _used(scope: ast.AST, text: list[str], at_import: bool) -> Iterator[tuple[in
                     yield node.lineno, f"{module}.{name}"
             case ast.Attribute(attr=name) if name in LOOP:
                 yield node.lineno, name
-        yield from _used(node, text, at_import)
+        yield from _used(node, lines, at_import)

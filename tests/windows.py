@@ -1,5 +1,5 @@
-"""This machine, refusing what Windows refuses: `python -m tests.windows FD` forks the program there, as
-`tests.fork_server` does here.
+"""This machine, refusing what Windows refuses: `python -m tests.windows FD` is the program there, forked
+for each start (see fork_server).
 
 What Windows lacks is hidden from `batch` alone, as the libraries have other code there.  What it refuses
 is refused to everybody: a handle on a folder, to move or remove what is open or mapped, the names that
@@ -50,8 +50,9 @@ _FREE = ("/dev/", "/proc/", "/sys/")
 
 def main() -> None:
     install()
-    fork_server: Any = importlib.import_module("tests.fork_server")  # it imports `batch`
-    fork_server.serve(int(sys.argv[1]), become=_output)
+    from tests import fork_server  # which imports the program, that now is there
+
+    fork_server.serve(int(sys.argv[1]), _speak)
 
 
 def install(*packages: str) -> None:
@@ -62,9 +63,15 @@ def install(*packages: str) -> None:
     warnings.filterwarnings("error", category=EncodingWarning, module=r"batch\b")
     _files()
     _loop()
-    _output()
+    _speak()
     # with a mode for which it does not try whether there are locks at all
     filelock.FileLock = partial(_Lock, mode=0o600)  # type: ignore[assignment]
+
+
+def _speak() -> None:
+    sys.stdout = io.TextIOWrapper(
+        io.BufferedWriter(_Pipe(1, "w", closefd=False)), sys.stdout.encoding, newline="\r\n"
+    )
 
 
 # what is not there
@@ -165,13 +172,6 @@ def _opening(call: Callable[..., Any]) -> Callable[..., Any]:
         return call(file, mode, buffering, *args, **how)
 
     return opened
-
-
-def _output() -> None:
-    """Standard output, as it is there."""
-    sys.stdout = io.TextIOWrapper(
-        io.BufferedWriter(_Pipe(1, "w", closefd=False)), sys.stdout.encoding, newline="\r\n"
-    )
 
 
 class _Pipe(io.FileIO):
