@@ -40,6 +40,22 @@ def test_says_and_ends_as_a_fresh_start_does(
     assert batchmill(*words, **told) == batchmill(*words, **told, fresh=True)
 
 
+ELSEWHERE = [{"PYTHONIOENCODING": "utf-16"}, {"PYTHONUTF8": "0", "LC_ALL": "C"}]
+
+
+@pytest.mark.parametrize("env", ELSEWHERE, ids=lambda env: "_".join(env.values()))
+def test_speaks_the_encoding_of_a_fresh_start(tmp_path, env):
+    streams: dict[str, Any] = {"stdin": program.DEVNULL, "stdout": program.DEVNULL}
+    words = ["show", "Привет 日本 é"]
+    with (tmp_path / "fresh").open("wb") as streams["stderr"]:
+        assert program.start(words, tmp_path, env, fresh=True, **streams).wait(30) == 2
+    server = program.Server(env=env)
+    with (tmp_path / "forked").open("wb") as streams["stderr"]:
+        assert server.start(words, tmp_path, env, **streams).wait(30) == 2
+    server.close()
+    assert (tmp_path / "forked").read_bytes() == (tmp_path / "fresh").read_bytes() != b""
+
+
 @pytest.mark.parametrize("closed", [[0], [2], [0, 1, 2]])
 @pytest.mark.parametrize("fresh", [True, False])
 def test_begins_without_the_streams_that_are_closed(start, closed, fresh):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import json
 import shutil
 import subprocess
@@ -16,12 +17,11 @@ from tests.reading import asking, rows, texts, write
 
 
 class Copy:
-    """A copy of the package, in which files are written and lines inserted."""
+    """A copy of a compiled package, in which files are written and lines inserted."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, compiled: Path, folder: Path) -> None:
         self.folder = folder
-        unfinished = shutil.ignore_patterns("__pycache__")  # others write there now
-        shutil.copytree(ROOT / "batch", folder / "batch", ignore=unfinished)
+        shutil.copytree(compiled, folder / "batch")
 
     def write(self, name: str, text: str) -> None:
         """Add a file."""
@@ -58,9 +58,19 @@ class Copy:
         return subprocess.run(command, cwd=self.folder, capture_output=True, text=True, check=False)
 
 
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The package, compiled once."""
+    folder = tmp_path_factory.mktemp("compiled") / "batch"
+    unfinished = shutil.ignore_patterns("__pycache__")  # others write there now
+    shutil.copytree(ROOT / "batch", folder, ignore=unfinished)
+    assert compileall.compile_dir(folder, quiet=2)
+    return folder
+
+
 @pytest.fixture
-def copy(tmp_path: Path) -> Copy:
-    return Copy(tmp_path)
+def copy(compiled: Path, tmp_path: Path) -> Copy:
+    return Copy(compiled, tmp_path)
 
 
 def test_a_dialect_of_headers_is_one_edit(copy):
