@@ -144,7 +144,8 @@ def bare(value: Any) -> Any:
     """Without the fields of structs that are null."""
     if isinstance(value, dict):
         return {key: bare(inner) for key, inner in value.items() if inner is not None}
-    return [bare(inner) for inner in value] if isinstance(value, list) else value
+    # the pairs of a map are tuples
+    return [bare(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 @pytest.mark.parametrize(
