@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import closing
 from types import TracebackType
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -21,7 +22,7 @@ from batch.apis import APIS, with_model, with_response_format, without_stream_op
 from batch.model import Attempt, Request
 from batch.transport import descriptors, faults, tls
 from batch.transport.answers import AFTER_THE_END, AnswerReader
-from batch.transport.connection import Patience, Poster
+from batch.transport.connection import Caller, Patience
 from batch.transport.connectors import connector
 from batch.transport.endpoint import Endpoint, Target
 from batch.transport.heads import LONGEST_LINE, MOST_LINES
@@ -54,9 +55,9 @@ class Hooks(NamedTuple):
 
 
 class _Place(NamedTuple):
-    """Where the APIs are: what posts to each, and what each is called."""
+    """Where the APIs are: what asks each, and what each is called."""
 
-    posters: dict[str, Poster]
+    callers: dict[str, Caller]
     names: dict[str, str]
 
 
@@ -113,8 +114,8 @@ class Client:
         trace: TracebackType | None,
     ) -> None:
         for place in self._places:
-            for poster in place.posters.values():
-                poster.close()
+            for caller in place.callers.values():
+                caller.close()
         await self._session.close()
         self._pool.end()
         await asyncio.sleep(0)  # a closed connection lets go of its socket in the loop's next round
@@ -140,8 +141,8 @@ class Client:
 
     def oldest(self) -> float:
         """Seconds since the oldest request that is under way was sent; 0 where there is none."""
-        posters = (poster for place in self._places for poster in place.posters.values())
-        return max(poster.oldest() for poster in posters)
+        callers = (caller for place in self._places for caller in place.callers.values())
+        return max(caller.oldest() for caller in callers)
 
     def send(self, request: Request) -> Coroutine[Any, Any, Attempt]:
         """One try.  Raises only CancelledError, and what `before_sending` raises.
@@ -190,7 +191,7 @@ class Client:
         try:
             if self._endpoint.model is not None:
                 body = with_model(body, self._endpoint.model)
-            with await place.posters[request.api].post(body, key) as exchange:
+            with await place.callers[request.api].post(body, key) as exchange:
                 status = exchange.status
                 whole = None if request.stream else exchange.whole()
                 if whole is not None:
@@ -238,8 +239,8 @@ class Client:
             name: yarl.URL(wire_url(url_of(base_url, api.PATH)), encoded=True)
             for name, api in APIS.items()
         }
-        posters = {
-            name: Poster(
+        callers = {
+            name: Caller(
                 self._session,
                 url,
                 _http_proxy(target),
@@ -255,18 +256,16 @@ class Client:
             + label
             for name, url in urls.items()
         }
-        return _Place(posters, names)
+        return _Place(callers, names)
 
     async def get(self, url: str) -> Attempt:
         """What is found at `url`, which must be one of the endpoint's own: the key goes with it."""
         started, began = time.time(), self._clock()
         status: int | None = None
         try:
-            async with self._session.get(
-                yarl.URL(wire_url(url), encoded=True), allow_redirects=False
-            ) as response:
-                status = response.status
-                answered = await self._answers.read_json(response.content.readany)
+            with closing(self._getter(url)) as getter, await getter.get() as exchange:
+                status = exchange.status
+                answered = await self._answers.read_json(exchange.read)
         except faults.EXCEPTIONS as error:
             answered = faults.fault_of(error, status, self._clock() - began, self._target.proxy)
         return Attempt(
@@ -276,6 +275,12 @@ class Client:
             status=status,
             **answered,
         )
+
+    def _getter(self, url: str) -> Caller:
+        at = yarl.URL(wire_url(url), encoded=True)
+        patience = Patience(self._endpoint.total_timeout, self._endpoint.total_timeout)
+        proxy = _http_proxy(self._target)
+        return Caller(self._session, at, proxy, self._pool, patience, method="GET")
 
     def _new_session(self) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(

@@ -1,4 +1,4 @@
-"""One POST on a pooled connection of an aiohttp session, and its answer's head.
+"""One request on a pooled connection of an aiohttp session, and its answer's head.
 
 `ClientSession.post` makes URL, headers, cookies, payload, timers and a task anew for every request:
 that takes three times the CPU of what is needed here, where all requests are alike.  Connections,
@@ -8,11 +8,11 @@ TLS, proxies, names, HTTP parsing and decompression remain aiohttp's.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from types import TracebackType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import aiohttp
 import yarl
@@ -38,6 +38,7 @@ them is 5 % of a profile.
 
 REQUEST = b"%bIdempotency-Key: %b\r\nContent-Length: %d\r\n\r\n%b"
 """Behind what is the same in all: its key, its length and its body."""
+WITHOUT_BODY = b"%b\r\n"
 
 REUSED_SOCKET_SECONDS = 1.0
 """A kept-alive socket that closes without a byte of answer sooner than this had been closed before."""
@@ -51,6 +52,9 @@ class Unwritten(aiohttp.ServerDisconnectedError):
     """A connection closed before anything of the request was written to it."""
 
 
+Take = Callable[[aiohttp.ClientRequest], Awaitable[Taken]]
+
+
 class Exchange:
     """A request on its connection; once the head of its answer has come: `with` it, and `read`."""
 
@@ -61,12 +65,12 @@ class Exchange:
 
     written = False
 
-    def __init__(self, poster: Poster, taken: Taken) -> None:
+    def __init__(self, caller: Caller, taken: Taken) -> None:
         """`taken` is the connection on which the request is to leave."""
         self.connection: Connection
         self.protocol: ResponseHandler
         self.connection, self.protocol, self.idle = taken
-        self._poster = poster
+        self._caller = caller
 
     def __enter__(self) -> Exchange:
         return self
@@ -78,12 +82,12 @@ class Exchange:
         trace: TracebackType | None,
     ) -> None:
         """Give the connection back; one whose answer was not read to its end is closed."""
-        self._poster.ended(self)
+        self._caller.ended(self)
         transport = self.protocol.transport
         if transport is not None and transport.get_write_buffer_size() > UNSENT:
-            self._poster.pool.close(self.connection)
+            self._caller.pool.close(self.connection)
         else:
-            self._poster.pool.give_back(self.connection, self.protocol)
+            self._caller.pool.give_back(self.connection, self.protocol)
 
     def whole(self) -> bytes | None:
         """The decoded body, where all of it has come and it is short, as most do; else it is to be `read`.
@@ -108,17 +112,17 @@ class Exchange:
     @contextmanager
     def held(self) -> Iterator[None]:
         """Stop the clock of this answer meanwhile: it is we who do not read on."""
-        began, since = self._poster.time(), self._poster.ended(self)
+        began, since = self._caller.time(), self._caller.ended(self)
         try:
             yield
         finally:
-            waited = self._poster.time() - began
-            self._poster.begun(self, since + waited)
+            waited = self._caller.time() - began
+            self._caller.begun(self, since + waited)
             self.due = None if self.due is None else self.due + waited
 
     def within(self, seconds: float) -> None:
         """Expire so many seconds from now, or a little later, unless this is called again."""
-        self.due = self._poster.time() + seconds
+        self.due = self._caller.time() + seconds
 
     def fail(self, error: Exception) -> None:
         """Let whoever waits for this answer have that instead."""
@@ -133,8 +137,8 @@ class Patience(NamedTuple):
     shortest: float
 
 
-class Poster:
-    """Posts to one URL of a session, with the session's headers and proxy."""
+class Caller:
+    """Asks at one URL of a session, with the session's headers and proxy."""
 
     def __init__(
         self,
@@ -143,7 +147,8 @@ class Poster:
         proxy: str | None,
         pool: Pool,
         patience: Patience,
-        before_leaving: Callable[[], None],
+        before_leaving: Callable[[], None] = lambda: None,
+        method: str = "POST",
     ) -> None:
         """`before_leaving` is called before requests are sent; they are not when it raises a
         BatchError.
@@ -151,7 +156,7 @@ class Poster:
         self.pool = pool
         self._loop = asyncio.get_running_loop()
         self._request = _Request(
-            "POST",
+            method,
             url,
             headers=session.headers,
             skip_auto_headers=("Accept",),
@@ -172,18 +177,34 @@ class Poster:
         """Stop looking for requests that take too long."""
         self._sweeping.cancel()
 
-    async def post(self, body: bytes, idempotency_key: str) -> Exchange:
+    def post(self, body: bytes, idempotency_key: str) -> Coroutine[Any, Any, Exchange]:
         """Send, and wait for the head of the answer.  Raises what aiohttp raises, `Reused`, `Unwritten`,
         and TimeoutError, as reading the answer does.
         """
         ends = (idempotency_key.encode(), len(body), body)
+        return self._asked(REQUEST, ends, self.pool.take, Unwritten)
+
+    def get(self) -> Coroutine[Any, Any, Exchange]:
+        """As `post`, of nothing; it waits for no other request, and may be sent again."""
+        return self._asked(WITHOUT_BODY, (), self.pool.extra, (Unwritten, Reused))
+
+    async def _asked(
+        self,
+        form: bytes,
+        ends: tuple[bytes | int, ...],
+        take: Take,
+        again: type[Exception] | tuple[type[Exception], ...],
+    ) -> Exchange:
+        """Its head has come.  `take` gives a connection where none has rested; on another one it is asked
+        `again` where one that was used before brought that.
+        """
         while True:
-            exchange = Exchange(self, self.pool.rested() or await self._taken())
+            exchange = Exchange(self, self.pool.rested() or await self._taken(take))
             protocol, is_new = exchange.protocol, exchange.idle is None
             try:
                 if is_new:
                     heads.expect(protocol)
-                self._send(exchange, REQUEST % (self._head or self._fixed(), *ends))
+                self._send(exchange, form % (self._head or self._fixed(), *ends))
                 answer, content = await protocol.read()
                 while answer.code < 200 and answer.code != 101:
                     answer, content = await protocol.read()
@@ -191,7 +212,7 @@ class Poster:
                 took = self.time() - self.ended(exchange)
                 self.pool.close(exchange.connection)
                 told = self._told(error, exchange, took)
-                if isinstance(told, Unwritten) and not is_new:
+                if isinstance(told, again) and not is_new:
                     continue
                 if told is error:
                     raise
@@ -202,9 +223,9 @@ class Poster:
             exchange.content = content
             return exchange
 
-    async def _taken(self) -> Taken:
+    async def _taken(self, take: Take) -> Taken:
         try:
-            return await self.pool.take(self._request)
+            return await take(self._request)
         except TimeoutError as error:
             raise aiohttp.ConnectionTimeoutError("no connection in time") from error
 
@@ -278,7 +299,7 @@ class Poster:
         url = request.url
         proxied = request.proxy is not None and not request.is_ssl()
         lines = [
-            f"POST {url if proxied else url.raw_path_qs} HTTP/1.1",
+            f"{request.method} {url if proxied else url.raw_path_qs} HTTP/1.1",
             *(
                 f"{name}: {value}"
                 for name, value in request.headers.items()

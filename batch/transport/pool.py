@@ -88,11 +88,15 @@ class Pool:
         """One that has rested, as soon as there is one, or a new one.  Raises what aiohttp raises."""
         while (rested := self.rested()) is None:
             if self._open < self._connections + RESTING * self._closes:
-                connection = await self._new(request)
-                assert connection.protocol is not None
-                return Taken(connection, connection.protocol, None)
+                return await self.extra(request)
             await self._change()
         return rested
+
+    async def extra(self, request: aiohttp.ClientRequest) -> Taken:
+        """A new one, however many there are.  Raises what aiohttp raises."""
+        connection = await self._new(request)
+        assert connection.protocol is not None
+        return Taken(connection, connection.protocol, None)
 
     def give_back(self, connection: Connection, protocol: ResponseHandler) -> None:
         """Its answer has been read to the end."""

@@ -22,6 +22,7 @@ from batch.event_stream import MAX_EVENT
 from batch.lenient_json import decode
 from batch.model import Attempt, Request
 from batch.requests.prompts import Question
+from batch.transport import pool
 from batch.transport.body import LARGE_BODY, MAX_BODY
 from batch.transport.client import Client, Hooks
 from batch.transport.connection import REUSED_SOCKET_SECONDS
@@ -457,6 +458,41 @@ async def test_a_proxy_of_plain_http_is_told_the_whole_address_and_its_own_passw
     assert first.headers["proxy-authorization"] == second.headers["proxy-authorization"]
     assert first.headers["proxy-authorization"].startswith("Basic ")
     assert first.headers["host"] == "gpu"
+
+
+async def test_what_costs_nothing_is_got_while_all_connections_are_busy(api):
+    api.script = {"slow": [Step(hang=True), ...]}
+    table = Endpoint(base_url=api.url)
+    async with Client(table, target(table, {}), connections=1) as session:
+        slow = asyncio.create_task(session.send(request("slow")))
+        while not api.ledger:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+        assert (await session.get(f"{api.url}/models")).status is not None
+        assert not slow.done()
+        slow.cancel()
+
+
+async def test_what_costs_nothing_is_got_anew_where_a_used_connection_closes():
+    """It answers the first request of each connection, and hangs up at the second."""
+    seen = []
+
+    async def serve(reader, writer):
+        with closing(writer):
+            for _ in range(2):
+                seen.append(await reader.readuntil(b"\r\n\r\n"))
+                if len(seen) == 2:
+                    return
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+            await reader.read()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        table = Endpoint(base_url=f"http://127.0.0.1:{port}/v1", api_key_env="")
+        async with Client(table, target(table, {}), connections=1) as session:
+            for _ in range(2):
+                assert (await session.get(f"{session.base_url}/models")).status == 200
+                await asyncio.sleep(2 * pool.REST)
+    assert [each.split()[:2] for each in seen] == [[b"GET", b"/v1/models"]] * 3
 
 
 async def test_the_oldest_request_under_way_is_known(api):

@@ -25,7 +25,7 @@ from tests.fake_api import Step
 USED = {
     "session": {"headers"},
     "_connector": {"connect"},
-    "request": {"headers", "is_ssl", "proxy", "url"},
+    "request": {"headers", "is_ssl", "method", "proxy", "url"},
     "connection": {"close", "protocol", "transport"},
     "protocol": {
         "_parser",

@@ -14,7 +14,9 @@ from typing import Any
 import pytest
 
 from batch.errors import JobError, UsageError
-from batch.transport.endpoint import Endpoint
+from batch.model import Attempt
+from batch.transport.client import Client
+from batch.transport.endpoint import Endpoint, target
 from batch.transport.faults import fault_of
 from tests.fake_api import FakeAPI, Step
 from tests.transport.test_client import request, send
@@ -106,13 +108,21 @@ def test_a_connection_is_given_up_where_the_server_does_not_read() -> None:
     assert attempt.status == 413
 
 
+async def got(url: str, **endpoint: Any) -> Attempt:
+    """What is found where models are listed."""
+    table = Endpoint(base_url=url, api_key_env="", **endpoint)
+    async with Client(table, target(table, {}), 1) as client:
+        return await client.get(f"{url}/models")
+
+
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-def test_a_connection_is_given_up_without_its_servers_goodbye(version: Any) -> None:
+@pytest.mark.parametrize("asked", [send, got])
+def test_a_connection_is_given_up_without_its_servers_goodbye(version: Any, asked: Any) -> None:
     """Else its socket would outlive the loop, where the server is slow to leave."""
     leaves = threading.Event()
     with secured(version=version, leaves=leaves) as port:
         url = f"https://127.0.0.1:{port}/v1"
-        attempt = asyncio.run(send(url, ca_file=pem("ca.pem")))
+        attempt = asyncio.run(asked(url, ca_file=pem("ca.pem")))
         gc.collect()  # pytest fails where a socket is let go of in this way
         leaves.set()
     assert attempt.status == 200
