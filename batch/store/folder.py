@@ -55,8 +55,7 @@ def discard(run: Path) -> None:
 
 def make(disk: Disk, run: RunFolder) -> None:
     """Make the folders of a run, as far as they are missing."""
-    for path in (run.completions, run.open, run.drafts):
-        disk.make_folder(path)
+    disk.make_folders((run.completions, run.open, run.drafts))
 
 
 def free_name(run: Path) -> Path:

@@ -225,9 +225,8 @@ def read(run: Path) -> Plan | None:
 
 def write(disk: Disk, run: RunFolder, plan: Plan) -> None:
     """Make `plan` the plan of the run, durably; and keep it twice."""
-    text = msgspec.json.format(msgspec.json.encode(plan), indent=2)
-    disk.put(run.plan, [text, b"\n"], run.drafts)
-    disk.put(run.plan_copy, [text, b"\n"], run.drafts)
+    text = [msgspec.json.format(msgspec.json.encode(plan), indent=2), b"\n"]
+    disk.put_all({run.plan: text, run.plan_copy: text}, run.drafts)
 
 
 def kept_twice(run: RunFolder) -> Plan | None:
