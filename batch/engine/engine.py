@@ -81,17 +81,18 @@ class Engine:
         self._cache = cache
         self._interrupted = False
         self._workers: list[asyncio.Task[None]] = []
+        self._idle = 0  # of them
         self._stopped: BatchError | None = None
 
     async def run(self, workers: int) -> BatchError | None:
-        """Ask with so many workers.  Returns why the run ended early, None when every row has its
+        """Ask with up to so many workers.  Returns why the run ended early, None when every row has its
         result.  Nothing is in flight then, and what was answered is sealed, unless the disk refused.
         """
         try:
             async with self._store:
                 try:
                     async with asyncio.TaskGroup() as group:
-                        self._workers = [group.create_task(self._work()) for _ in range(workers)]
+                        self._begin(group, workers, 1)
                     self._carry_out(None, *self._judge.at_the_end())
                 finally:
                     await self._feed.close()
@@ -121,9 +122,19 @@ class Engine:
             self._stop(reason)
             asyncio.get_running_loop().call_later(notices.DRAIN_SECONDS, self._cut_short)
 
-    async def _work(self) -> None:
+    def _begin(self, group: asyncio.TaskGroup, most: int, more: int) -> None:
+        """Let so many more work: of a few rows, 256 would take longer to end than the rows to ask."""
+        more = min(more, most - len(self._workers))
+        self._idle += more
+        self._workers += [group.create_task(self._work(group, most)) for _ in range(more)]
+
+    async def _work(self, group: asyncio.TaskGroup, most: int) -> None:
+        """Ask row after row, and let others begin to, up to `most`, where nobody is idle."""
         try:
             while (task := await self._next()) is not None:
+                self._idle -= 1
+                if self._idle == 0:
+                    self._begin(group, most, len(self._workers))
                 request = self._sender.adapted(task.asked)
                 if task.tries:
                     request = msgspec.structs.replace(request, again=task.unwanted)
@@ -141,6 +152,7 @@ class Engine:
                     self._decide(task, done, judged, now)
                 # an answer may be megabytes, and the next row long in coming
                 del task, request, attempt, done, judged
+                self._idle += 1
                 if self._store.is_behind():
                     await self._store.room()
         except (StorageError, InputError, Different) as error:

@@ -92,11 +92,13 @@ class Folder:
         return Feed(store, self.watched, todo, 100)
 
 
-async def ask(api: FakeAPI, made: Folder, seen: list[Event], done: list[Result]) -> Any:
+async def ask(
+    api: FakeAPI, made: Folder, seen: list[Event], done: list[Result], workers: int = WORKERS
+) -> Any:
     """Ask every row, and interrupt the run at the answer to "last", if one asks that."""
-    store, limiter = made.store(done), Limiter(Limits(), WORKERS)
+    store, limiter = made.store(done), Limiter(Limits(concurrency=workers), workers)
     hooks = Hooks(store.write_down, store.room)
-    async with Client(Endpoint(), Target(api.url, {}), WORKERS, hooks=hooks) as client:
+    async with Client(Endpoint(), Target(api.url, {}), workers, hooks=hooks) as client:
         engine = Engine(
             ASKING,
             Sender(client, store, limiter),
@@ -105,7 +107,7 @@ async def ask(api: FakeAPI, made: Folder, seen: list[Event], done: list[Result])
             store,
             Events(seen.append),
         )
-        asking = asyncio.create_task(engine.run(WORKERS))
+        asking = asyncio.create_task(engine.run(workers))
         if api.script.get("last"):
             await asyncio.to_thread(until, lambda: api.asked("last"))
             engine.interrupt("a test", 130)
@@ -134,6 +136,19 @@ async def test_the_input_is_looked_at_once_at_the_end_however_many_workers_there
     made = Folder(tmp_path, texts(25))
     assert await ask(api, made, [], []) is None
     assert made.watched.looks == 1
+
+
+@pytest.mark.parametrize(("count", "workers"), [(3, 256), (20, 16), (100, 100)])
+async def test_as_many_work_as_there_are_rows_and_hardly_more(api, tmp_path, count, workers):
+    api.slots = 0
+    before = len(asyncio.all_tasks())
+    asking = asyncio.create_task(ask(api, Folder(tmp_path, texts(count)), [], [], workers))
+    busy = min(count, workers)
+    await asyncio.to_thread(until, lambda: api.in_flight == busy)
+    assert busy <= len(asyncio.all_tasks()) - before <= 2 * busy + 10
+    api.slots = None
+    assert await asking is None
+    assert len(api.ledger) == count
 
 
 class Late(Looking):
