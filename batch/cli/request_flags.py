@@ -38,10 +38,16 @@ class Asking(click.Command):
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         params = super().get_params(ctx)
         own = frozenset(name for param in params for name in param.opts)
-        return [*params, *_flags(own)]
+        return [*params, *_flags(ctx.meta.get(_TYPED, _ALL) - own, own)]
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        rest = super().parse_args(ctx, list(_with_values(args)))
+        words = list(_with_values(args))
+        # click takes 10 ms to look for all of them
+        ctx.meta[_TYPED] = _ALL & {word.partition("=")[0] for word in words}
+        try:
+            rest = super().parse_args(ctx, words)
+        finally:
+            del ctx.meta[_TYPED]
         names = [name for name in ctx.params if name.startswith(_PREFIX)]
         given = {name.removeprefix(_PREFIX): ctx.params.pop(name) for name in names}
         said = [setting(key, value) for key, value in given.items() if value is not None]
@@ -65,18 +71,23 @@ def setting(key: str, value: str) -> str:
 
 
 @cache
-def _flags(own: frozenset[str]) -> list[click.Parameter]:
-    """The flags beside those of a command; it is asked for them several times."""
+def _flags(typed: frozenset[str], own: frozenset[str]) -> list[click.Parameter]:
+    """Those that may be `typed`, beside a command's `own`; it is asked for them several times."""
     return [
         click.Option([f"{_PREFIX}{key}", *names], hidden=True)
-        for key in sorted(KNOWN - OTHERWISE)
-        if own.isdisjoint(names := spellings(key))
+        for key, names in _SPELLINGS.items()
+        if not typed.isdisjoint(names) and own.isdisjoint(names)
     ]
 
 
 def spellings(key: str) -> list[str]:
     """How a key is typed as a flag."""
     return list(dict.fromkeys([f"--{key.replace('_', '-')}", f"--{key}"]))
+
+
+_SPELLINGS = {key: spellings(key) for key in sorted(KNOWN - OTHERWISE)}
+_ALL = frozenset(name for names in _SPELLINGS.values() for name in names)
+_TYPED = f"{__name__}.typed"
 
 
 def _with_values(args: Sequence[str]) -> Iterator[str]:
