@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import inspect
 import os
+import shutil
 import signal
 import subprocess
 import textwrap
@@ -29,11 +31,27 @@ settings.load_profile("ours")
 
 IS_UNIX = hasattr(os, "fork")
 
+MEMORY = Path("/dev/shm")
+ROOM = 4 << 30
+"""Bytes that must be free there, many times what the files of the tests take at a time."""
+
 collect_ignore = [
     str(path)
     for path in (() if IS_UNIX else Path(__file__).parent.rglob("test_*.py"))
     if unix_only.used_in(path.read_text(encoding="utf-8"), at_import=True)
 ]
+
+
+def pytest_configure() -> None:
+    """Files of tests lie in memory where there is room: a run syncs twenty times, which no test sees."""
+    if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free >= ROOM:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
+
+
+def pytest_collection_finish() -> None:
+    """Ten thousand tests are not looked through for garbage time and again."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
