@@ -11,9 +11,12 @@ from __future__ import annotations
 import asyncio
 import selectors
 import socket
+from asyncio.events import Handle, TimerHandle
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from heapq import heappop, heappush
+from itertools import count
 from typing import Any, TypeVar
 
 from batch.engine.events import Consumer, Event, Notice
@@ -25,6 +28,9 @@ T = TypeVar("T")
 
 TICK = 1e-6
 """Seconds that a turn of the loop takes, so that time does not stand still in rounding."""
+
+RESOLUTION = 1e-9
+"""Seconds by which a moment may still be ahead that is taken as come."""
 
 UNDER_WAY = 0.001
 """Real seconds for which the kernel may hold what one socket has sent to another."""
@@ -91,16 +97,56 @@ class _Counted:
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """When everything waits, time goes on to the next moment at which something is due."""
+    """When everything waits, time goes on to the next moment at which something is due.
+
+    A turn does what asyncio's own does, with less ado: simulations are made of little else.
+    """
+
+    _ready: Any
 
     def __init__(self, clock: Clock | None = None) -> None:
         self.clock = clock or Clock()
         self.at_work = 0
         self.wire = _Wire()
+        self._timers: list[tuple[float, int, TimerHandle]] = []
+        self._order = count()
         super().__init__(_Selector(self))
 
     def time(self) -> float:
         return self.clock.now
+
+    def call_soon(  # type: ignore[override]
+        self, callback: Callable[..., object], *args: Any, context: Any = None
+    ) -> Handle:
+        handle = Handle(callback, args, self, context)
+        self._ready.append(handle)
+        return handle
+
+    def call_at(  # type: ignore[override]
+        self, when: float, callback: Callable[..., object], *args: Any, context: Any = None
+    ) -> TimerHandle:
+        timer = TimerHandle(when, callback, args, self, context)
+        heappush(self._timers, (when, next(self._order), timer))
+        return timer
+
+    def _run_once(self) -> None:
+        ready, timers, clock = self._ready, self._timers, self.clock
+        while timers and timers[0][2]._cancelled:  # type: ignore[attr-defined]
+            heappop(timers)
+        timeout = None
+        if ready or self._stopping:  # type: ignore[attr-defined]
+            timeout = 0.0
+        elif timers:
+            timeout = max(0.0, timers[0][0] - clock.now)
+        if events := self._selector.select(timeout):  # type: ignore[attr-defined]
+            self._process_events(events)  # type: ignore[attr-defined]
+        end = clock.now + RESOLUTION
+        while timers and timers[0][0] < end:
+            ready.append(heappop(timers)[2])
+        for _ in range(len(ready)):
+            handle = ready.popleft()
+            if not handle._cancelled:
+                handle._run()
 
     def run_in_executor(  # type: ignore[override]
         self, executor: Executor | None, func: Callable[..., T], *args: Any
@@ -131,12 +177,23 @@ class _Selector(selectors.DefaultSelector):
     def __init__(self, loop: VirtualLoop) -> None:
         super().__init__()
         self._loop = loop
+        self._watched = 0
+
+    def register(self, *args: Any) -> Any:
+        made = super().register(*args)
+        self._watched = len(self.get_map())
+        return made
+
+    def unregister(self, *args: Any) -> Any:
+        gone = super().unregister(*args)
+        self._watched = len(self.get_map())
+        return gone
 
     def select(self, timeout: float | None = None) -> list[Any]:
         loop = self._loop
         loop.clock.now += TICK
-        if timeout is not None and not loop.at_work and len(self.get_map()) == 1:
-            loop.clock.now += max(0.0, timeout)  # there is but the loop's own pipe to itself
+        if timeout is not None and not loop.at_work and self._watched == 1:
+            loop.clock.now += timeout  # there is but the loop's own pipe to itself
             return []
         ready = super().select(0)
         if ready or (timeout is not None and timeout <= 0):
