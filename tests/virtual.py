@@ -131,7 +131,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def _run_once(self) -> None:
         ready, timers, clock = self._ready, self._timers, self.clock
-        while timers and timers[0][2]._cancelled:  # type: ignore[attr-defined]
+        while timers and timers[0][2]._cancelled:
             heappop(timers)
         timeout = None
         if ready or self._stopping:  # type: ignore[attr-defined]

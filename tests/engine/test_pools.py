@@ -86,7 +86,7 @@ def plain(api: FakeAPI, prompts: list[str]) -> float:
 @pytest.mark.parametrize("headers", [{"retry-after": "1"}, {}])
 @pytest.mark.parametrize("status", [429, 503])
 def test_a_full_replica_holds_nobody_up(api, tmp_path, share, headers, status):
-    prompts = texts(600)
+    prompts = texts(300)
     api.script = some_refused(prompts, share, Step(status, headers=headers, delay=0.01))
     ended = run(api, tmp_path, prompts)
     assert (ended.exit_code, len(completions(ended.run.path))) == (0, len(prompts))
