@@ -9,6 +9,7 @@ the last of five rows, a run's fault to all of them.
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import json
 import tempfile
@@ -135,7 +136,7 @@ def _played(
     api.reset_ledger()
     api.script = {"row" if whole else "faulty": fault.by[transport]}
     tables: dict[str, Any] = {
-        "input": str(write(folder / "in.jsonl", PROMPTS)),
+        "input": str(_input(folder)),
         "prompt": {"user": "{{ text }}"},
         "request": {"model": "fake-model", "stream": transport == SSE},
         "endpoint": {"base_url": api.url, "api_key_env": ""},
@@ -156,6 +157,19 @@ def _played(
     if ended.stopped is not None:
         said.append(f"{ended.stopped}; {ended.stopped.hint}")
     return Played(ended.exit_code, "\n".join(said), rows(folder / "run"), api.prompts())
+
+
+def _input(folder: Path) -> Path:
+    """The same for all, and made once."""
+    path = folder / "in.jsonl"
+    path.write_bytes(_lines())
+    return path
+
+
+@functools.cache
+def _lines() -> bytes:
+    with tempfile.TemporaryDirectory() as scratch:
+        return write(Path(scratch) / "in.jsonl", PROMPTS).read_bytes()
 
 
 def _is_never_a_stream(by: By) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib import metadata
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -57,6 +57,7 @@ class Listed(NamedTuple):
     rates: Rates | None
 
 
+@cache
 def snapshot() -> str:
     """The lists in use: the package that holds them, and its version."""
     return f"genai-prices {metadata.version('genai-prices')}"

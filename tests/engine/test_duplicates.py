@@ -39,17 +39,17 @@ def told(run):
 
 @pytest.mark.parametrize("latency", [0.0, 0.02])
 def test_equal_questions_are_asked_once(api, batchmill, tmp_path, latency):
-    prompts = repeated(900, 70)
+    prompts = repeated(300, 70)
     write(tmp_path / "in.jsonl", prompts)
     api.latency = latency
-    ended = batchmill("run", "in.jsonl", *asking(api, *COLD, "--set", "output.part_rows=100"))
+    ended = batchmill("run", "in.jsonl", *asking(api, *COLD, "--set", "output.part_rows=40"))
     assert ended.exit_code == 0, ended.stderr
     run = tmp_path / "runs/in"
     assert api.prompts() == dict.fromkeys(set(prompts), 1)
     assert completions(run) == answers(prompts)
     assert told(run) == bill(api)
     found = rows(run)
-    assert Counter(row["reused"] for row in found) == {True: 830, False: 70}
+    assert Counter(row["reused"] for row in found) == {True: 230, False: 70}
     for row in found:
         assert row["reused"] == ("duplicate" in row["flags"]) == (row["attempts"] == 0)
         assert row["cost_usd"] == 0 if row["reused"] else row["input_tokens"] is not None

@@ -162,14 +162,14 @@ def test_vectors_come_whether_the_server_packs_them_or_not(api, tmp_path, base64
     ids=["400", "413", "422", "500"],
 )
 def test_a_bad_text_fails_alone(api, tmp_path, names, poisoned):
-    prompts = texts(1000)
-    bad = frozenset(range(100, 1000, 280))
+    prompts = texts(500)
+    bad = frozenset(range(50, 500, 140))
     for row in bad:
         prompts[row] += " poison"
     api.embedder = Embedder(poison="poison", names=names, poisoned=poisoned)
     made = run(api, tmp_path, prompts)
     check(api, made, prompts, failed=bad)
-    assert len(api.ledger) < 150
+    assert len(api.ledger) < 130
     assert all(row["attempts"] == 1 for row in made.rows if row["row"] not in bad)
 
 

@@ -54,10 +54,22 @@ def poisoned(count: int, poison: int, spread: bool) -> list[str]:
     ] + good[poison * every :]
 
 
-@pytest.mark.parametrize(("poison", "seconds"), [(3, 90), (40, 90), (400, 600)])
-@pytest.mark.parametrize("spread", [False, True])
-def test_rows_that_always_fail_end_and_so_does_the_run(api, tmp_path, poison, seconds, spread):
-    prompts = poisoned(2_000, poison, spread)
+@pytest.mark.parametrize(
+    ("poison", "count", "seconds", "spread"),
+    [
+        (3, 800, 90, False),
+        (3, 800, 90, True),
+        (40, 800, 90, False),
+        (40, 800, 90, True),
+        (300, 800, 600, False),
+        (160, 800, 600, True),
+    ],
+    ids=["few, last", "few", "some, last", "some", "more than are in flight, last", "a fifth"],
+)
+def test_rows_that_always_fail_end_and_so_does_the_run(
+    api, tmp_path, poison, count, seconds, spread
+):
+    prompts = poisoned(count, poison, spread)
     api.script = {"odd": [500, ...]}
     for _ in range(2):
         ended = run(api, tmp_path, prompts)

@@ -17,9 +17,9 @@ from tests.fake_api import FakeAPI, Step
 from tests.fake_cache import FakeCache
 from tests.reading import completions, rows, until
 
-DOCUMENTS, QUESTIONS = 60, 5
+DOCUMENTS, QUESTIONS = 30, 5
 LATENCY = 2.0
-SOME = {"limits": {"concurrency": 32}}
+SOME = {"limits": {"concurrency": 16}}
 """So many at a time that the rows of all documents take nine rounds."""
 
 
@@ -85,16 +85,16 @@ def cost(run):
 @pytest.mark.parametrize("shuffled", [False, True])
 @pytest.mark.parametrize("prompt", [SHARED, SYSTEM])
 def test_each_document_is_written_once_and_read_by_the_others(tmp_path, prompt, shuffled):
-    source = written(tmp_path / "in.jsonl", 120, shuffled=shuffled)
+    source = written(tmp_path / "in.jsonl", shuffled=shuffled)
     without = Server()
-    before = ask(tmp_path / "off", source, {**prompt, "cache": "off"}, without)
+    before = ask(tmp_path / "off", source, {**prompt, "cache": "off"}, without, **SOME)
     api = Server()
-    took = ask(tmp_path / "auto", source, prompt, api)
-    assert (api.cache.writes, api.cache.reads) == (120, 480)
-    assert without.cache.writes > 120
+    took = ask(tmp_path / "auto", source, prompt, api, **SOME)
+    assert (api.cache.writes, api.cache.reads) == (30, 120)
+    assert without.cache.writes > 30
     assert took <= before * 1.05
     found = rows(tmp_path / "auto/run")
-    assert sum(row["cached_tokens"] > 0 for row in found) == 480
+    assert sum(row["cached_tokens"] > 0 for row in found) == 120
     assert completions(tmp_path / "auto/run") == completions(tmp_path / "off/run")
 
 
@@ -236,18 +236,18 @@ def test_more_rows_than_are_held_wait_for_one(tmp_path):
 @pytest.mark.parametrize("prompt", [SHARED, SYSTEM])
 def test_where_nothing_is_read_nobody_waits_for_long(tmp_path, prompt):
     api = Server(FakeCache(1_000_000))
-    source = written(tmp_path / "in.jsonl", 100)
+    source = written(tmp_path / "in.jsonl", 50)
     before = ask(tmp_path / "off", source, {**prompt, "cache": "off"}, Server(), **SOME)
     assert ask(tmp_path / "auto", source, prompt, api, **SOME) <= before * 1.05 + LATENCY
 
 
 def test_found_concurrency_is_what_it_is_without(tmp_path):
-    source = written(tmp_path / "in.jsonl", 300)
+    source = written(tmp_path / "in.jsonl", 150)
     limits = {"concurrency": "auto"}
     off, api = Server(), Server()
     before = ask(tmp_path / "off", source, {**SHARED, "cache": "off"}, off, limits=limits)
     assert ask(tmp_path / "auto", source, SHARED, api, limits=limits) <= before * 1.1
-    assert api.cache.writes == 300
+    assert api.cache.writes == 150
 
 
 def test_rows_with_their_own_messages_wait_for_those_they_have_in_common(tmp_path):
@@ -285,8 +285,8 @@ def test_a_cache_that_writes_all_is_told_where_the_beginning_ends(
     before = ask(tmp_path / "off", source, off, without, request=sent, **SOME)
     api = Server(FakeCache(breakpoints=True))
     took = ask(tmp_path / "auto", source, prompt, api, request=sent, **SOME)
-    assert (without.cache.writes, without.cache.reads) == (300, 0)
-    assert (api.cache.writes, api.cache.reads) == (60, 240)
+    assert (without.cache.writes, without.cache.reads) == (150, 0)
+    assert (api.cache.writes, api.cache.reads) == (30, 120)
     assert took <= before * 1.05
     assert api.cache.cost(1.0) < 0.35 * without.cache.cost(1.0)
     assert cost(tmp_path / "auto/run") < 0.5 * cost(tmp_path / "off/run")

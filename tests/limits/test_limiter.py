@@ -70,7 +70,8 @@ class Server:
     """A server as a scenario's phases say, and what it saw."""
 
     def __init__(self, phases: list[Phase]) -> None:
-        self._phases = phases
+        self._later = iter(phases)
+        self._phase, self._next = next(self._later), next(self._later, None)
         self._chance = random.Random(1)
         self._time = asyncio.get_running_loop().time
         self._began = self._time()
@@ -91,11 +92,10 @@ class Server:
 
     @property
     def phase(self) -> Phase:
-        now, found = self.now + 1e-9, self._phases[0]
-        for phase in self._phases[1:]:
-            if phase.at <= now:
-                found = phase
-        return found
+        now = self.now + 1e-9
+        while self._next is not None and self._next.at <= now:
+            self._phase, self._next = self._next, next(self._later, None)
+        return self._phase
 
     async def ask(self) -> Answer:
         phase = self.phase
@@ -109,8 +109,9 @@ class Server:
             self.in_flight.append((self.now, self._in_service))
 
     async def _answer(self, phase: Phase) -> Answer:
-        latency = phase.latency * self._chance.lognormvariate(0, phase.spread)
-        if phase.down or self._chance.random() < phase.failing:
+        chance = self._chance
+        latency = phase.latency * (chance.lognormvariate(0, phase.spread) if phase.spread else 1)
+        if phase.down or (phase.failing and chance.random() < phase.failing):
             await asyncio.sleep(phase.latency if phase.down else 0.01)
             return Answer(503)
         waits = [self._short("requests", 1, phase.per_second, phase.burst)]
@@ -121,10 +122,8 @@ class Server:
             await asyncio.sleep(0.01)
             wait = max(waits) if phase.wait == "next" else phase.wait
             return Answer(429, self._said(phase), wait if isinstance(wait, float) else None)
-        self._left = {
-            what: self._left[what] - (1 if what == "requests" else phase.tokens)
-            for what in self._left
-        }
+        for what in self._left:
+            self._left[what] -= 1 if what == "requests" else phase.tokens
         async with self._slot() if self._has_slots else nullcontext():
             await asyncio.sleep(latency)
         self.answered.append(self.now)
