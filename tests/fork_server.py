@@ -31,7 +31,8 @@ from pathlib import Path
 from typing import Any
 
 import batch
-from batch.cli import NotNeeded
+from batch import spec
+from batch.cli import NotNeeded, run
 
 BESIDES = ("encodings.idna", "genai_prices.data", "pyarrow.acero", "pyarrow.csv", "uvloop")
 """What a run imports when it comes to it."""
@@ -94,8 +95,16 @@ def _preload() -> None:
             with suppress(ModuleNotFoundError):  # an extra that is not installed, or not there
                 importlib.import_module(name)
     sys.meta_path.remove(hidden)
+    _rehearse()
     gc.collect()
     gc.freeze()
+
+
+def _rehearse() -> None:
+    """Do once what each start does alike and remembers: the types of a job, and the flags of `run`."""
+    spec.check({"input": "in.jsonl", "request": {"model": "m"}, "prompt": {"user": "{{ text }}"}})
+    with run.run.make_context("run", ["in.jsonl"], resilient_parsing=True):
+        pass
 
 
 def _served(asked: socket.socket) -> Order:

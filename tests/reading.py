@@ -38,11 +38,11 @@ def texts(count: int) -> list[str]:
     return [f"text {number:05d}" for number in range(count)]
 
 
-def write(path: Path, texts: Sequence[str]) -> Path:
+def write(path: Path, texts: Sequence[str], group: int = 70) -> Path:
     """An input with the columns `id` and `text`, in the format its name tells."""
     table = pa.table({"id": list(range(len(texts))), "text": list(texts)})
     if path.suffix == ".parquet":
-        pq.write_table(table, path, row_group_size=70)
+        pq.write_table(table, path, row_group_size=group)
     elif path.suffix == ".csv":
         pyarrow.csv.write_csv(table, path)
     else:

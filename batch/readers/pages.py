@@ -7,7 +7,6 @@ What cannot be followed is left to the reader to judge.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -66,66 +65,54 @@ def _header(file: Any, at: int) -> tuple[dict[int, Any], int]:
     while True:
         text = file.read_at(length, at)
         try:
-            return _Compact(text).struct()
+            return _struct(text)
         except IndexError:
             if len(text) < length or length >= MOST_HEADER:
                 raise
             length *= 16
 
 
-class _Compact:
-    """Thrift's compact protocol, as far as headers of pages need it."""
+def _struct(text: bytes, at: int = 0) -> tuple[dict[int, Any], int]:
+    """The fields of a struct by number, and where it ends: Thrift's compact protocol, as far as headers
+    of pages need it.  Raises IndexError at the end of the text.
+    """
+    fields: dict[int, Any] = {}
+    number = 0
+    while head := text[at]:
+        at += 1
+        kind, further = head & 15, head >> 4
+        if further:
+            number += further
+        else:
+            number, at = _integer(text, at)
+        if kind in (4, 5, 6):
+            fields[number], at = _integer(text, at)
+        elif kind == 12:
+            fields[number], at = _struct(text, at)
+        elif kind in (1, 2):
+            fields[number] = kind == 1
+        elif kind == 3:
+            fields[number], at = text[at], at + 1
+        elif kind in (7, 8):
+            size, at = (8, at) if kind == 7 else _unsigned(text, at)
+            fields[number], at = None, at + size
+            if at > len(text):
+                raise IndexError
+        else:
+            raise KeyError(kind)  # lists, sets and maps are in no header of a page
+    return fields, at + 1
 
-    def __init__(self, text: bytes) -> None:
-        self._text = text
-        self._at = 0
 
-    def struct(self) -> tuple[dict[int, Any], int]:
-        """The fields by number, and where the struct ends.  Raises IndexError at the end of the
-        text.
-        """
-        return dict(self._fields()), self._at
+def _unsigned(text: bytes, at: int) -> tuple[int, int]:
+    """A number, and where it ends."""
+    value = shift = 0
+    while (byte := text[at]) > 127:
+        value |= (byte & 127) << shift
+        shift += 7
+        at += 1
+    return value | byte << shift, at + 1
 
-    def _fields(self) -> Iterator[tuple[int, Any]]:
-        number = 0
-        while head := self._byte():
-            number = number + (head >> 4) if head >> 4 else self._integer()
-            yield number, self._value(head & 15)
 
-    def _value(self, kind: int) -> Any:
-        match kind:
-            case 1 | 2:
-                return kind == 1
-            case 3:
-                return self._byte()
-            case 4 | 5 | 6:
-                return self._integer()
-            case 7:
-                return self._skip(8)
-            case 8:
-                return self._skip(self._unsigned())
-            case 12:
-                return dict(self._fields())
-        raise KeyError(kind)  # lists, sets and maps are in no header of a page
-
-    def _skip(self, size: int) -> None:
-        self._at += size
-        if self._at > len(self._text):
-            raise IndexError
-
-    def _byte(self) -> int:
-        self._at += 1
-        return self._text[self._at - 1]
-
-    def _unsigned(self) -> int:
-        value = shift = 0
-        while True:
-            byte = self._byte()
-            value |= (byte & 127) << shift
-            shift += 7
-            if byte < 128:
-                return value
-
-    def _integer(self) -> int:
-        value = self._unsigned()
-        return (value >> 1) ^ -(value & 1)
+def _integer(text: bytes, at: int) -> tuple[int, int]:
+    value, at = _unsigned(text, at)
+    return (value >> 1) ^ -(value & 1), at

@@ -12,6 +12,7 @@ import os
 import pty
 import re
 import subprocess
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -295,25 +296,58 @@ def test_standard_output_is_the_rows_and_nothing_else(api, batchmill, tmp_path):
 
 
 @pytest.mark.parametrize("format_", ["jsonl", "csv", "parquet"])
-def test_export_to_a_pipe_is_the_file(api, batchmill, tmp_path, format_):
+def test_export_to_a_pipe_is_the_file(api, batchmill, start, tmp_path, format_):
     write(tmp_path / "in.jsonl", [*texts(3), "Привет \x9b 🚀"])
     assert batchmill("run", "in.jsonl", *asking(api)).exit_code == 0
     assert batchmill("export", "runs/in", "-o", f"file.{format_}").exit_code == 0
-    ways = (("-o", "-", "> piped"), ("-o", "/dev/stdout", "| cat > piped"))
-    for *to, words in ways:
-        ended = in_shell(tmp_path, words, "export", "runs/in", *to, "--format", format_)
-        assert ended.returncode == 0, ended
-        assert (tmp_path / "piped").read_bytes() == (tmp_path / f"file.{format_}").read_bytes()
+    wanted = (tmp_path / f"file.{format_}").read_bytes()
+    command = ("export", "runs/in", "--format", format_, "-o")
+    with (tmp_path / "piped").open("wb") as file:
+        assert ended(start(*command, "-", stdout=file)) == (0, "")
+    assert (tmp_path / "piped").read_bytes() == wanted
+    assert read_of(start, None, *command, "/dev/stdout")[:2] == (wanted, 0)
+
+
+def ended(process):
+    """Its exit code, and what it said besides its results."""
+    said = process.communicate(timeout=60)[1]
+    return process.returncode, said
+
+
+def read_of(start, most, *args):
+    """So many bytes of its standard output, after which nobody reads it; then how it ended."""
+    reads, writes = os.pipe()
+    process = start(*args, stdout=writes)
+    os.close(writes)
+    with os.fdopen(reads, "rb", buffering=0) as pipe:
+        found = pipe.readall() if most is None else pipe.read(most)
+    return found, *ended(process)
+
+
+def with_long_answers(api, batchmill, folder):
+    write(folder / "in.jsonl", [f"{n} {'long' * 3000}" for n in range(60)])
+    assert batchmill("run", "in.jsonl", *asking(api)).exit_code == 0
 
 
 @pytest.mark.parametrize("format_", ["jsonl", "csv", "parquet", "openai-batch"])
-def test_a_reader_of_results_may_go(api, batchmill, tmp_path, format_):
-    write(tmp_path / "in.jsonl", [f"{n} {'long' * 3000}" for n in range(60)])
-    assert batchmill("run", "in.jsonl", *asking(api)).exit_code == 0
+def test_a_reader_of_results_may_go(api, batchmill, start, tmp_path, format_):
+    with_long_answers(api, batchmill, tmp_path)
+    command = ("export", "runs/in", "-o", "-", "--format", format_)
+    for most in (0, 5):
+        assert read_of(start, most, *command)[1:] == (0, "")
+    with Path("/dev/full").open("wb") as full:
+        code, said = ended(start(*command, stdout=full))
+    assert code == 5
+    assert "standard output" in said
+    assert "Traceback" not in said
+
+
+def test_a_reader_of_results_may_go_in_a_shell(api, batchmill, tmp_path):
+    with_long_answers(api, batchmill, tmp_path)
     for words in ("| true", "| head -c 5"):
-        ended = in_shell(tmp_path, words, "export", "runs/in", "-o", "-", "--format", format_)
-        assert (ended.returncode, ended.stderr) == (0, b"")
-    full = in_shell(tmp_path, "> /dev/full", "export", "runs/in", "-o", "-", "--format", format_)
+        shown = in_shell(tmp_path, words, "export", "runs/in", "-o", "-", "--format", "jsonl")
+        assert (shown.returncode, shown.stderr) == (0, b"")
+    full = in_shell(tmp_path, "> /dev/full", "export", "runs/in", "-o", "-", "--format", "jsonl")
     assert full.returncode == 5
     assert b"standard output" in full.stderr
     assert b"Traceback" not in full.stderr

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,18 +38,31 @@ def save(path: Path, lines: list[dict[str, Any]]) -> None:
     path.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
 
 
-def held(run: Path, column: str) -> list[list[Any]]:
-    """A column of the output, by row, as pyarrow, pandas and DuckDB read it."""
+def held(run: Path, names: Sequence[str]) -> dict[str, list[list[Any]]]:
+    """These columns of the output, by row, each as pyarrow, pandas and DuckDB read it."""
+    every = rows(run)
     frame = pd.read_parquet(run / "completions").sort_values("row")
-    series = frame[column].astype(object)
-    found = duckdb.sql(
-        f"""SELECT "{column}" FROM '{run}/completions/part*.parquet' ORDER BY "row" """
-    )
-    return [
-        [row[column] for row in rows(run)],
-        series.where(series.notna(), None).tolist(),
-        [value for (value,) in found.fetchall()],
-    ]
+    output = f"'{run}/completions/part*.parquet'"
+    found = duckdb.sql(f'SELECT {quoted(names)} FROM {output} ORDER BY "row"').fetchall()
+    return {
+        name: [
+            [row[name] for row in every],
+            without_nan(frame[name]),
+            [row[place] for row in found],
+        ]
+        for place, name in enumerate(names)
+    }
+
+
+def quoted(names: Sequence[str]) -> str:
+    """As SQL names columns."""
+    return ", ".join(f'"{name}"' for name in names)
+
+
+def without_nan(series: Any) -> list[Any]:
+    plain = series.astype(object)
+    found: list[Any] = plain.where(plain.notna(), None).tolist()
+    return found
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -67,9 +81,9 @@ def test_a_column_whose_name_we_take_keeps_its_values(
     assert ended.exit_code == 0, ended.stderr
     assert "extra" not in ended.stderr
     is_text = kind in ("list", "object", "mixed", "nothing")
-    for name in ALL_OWN:
-        column = name if name == "embedding" else f"input_{name}"
-        for found in held(tmp_path / "run", column):
+    names = [name if name == "embedding" else f"input_{name}" for name in ALL_OWN]
+    for column, readings in held(tmp_path / "run", names).items():
+        for found in readings:
             back = [json.loads(one) if is_text and one is not None else one for one in found]
             assert back == values, column
     assert {row["extra"] for row in rows(tmp_path / "run")} == {None}
@@ -84,8 +98,7 @@ def test_a_parquet_column_whose_name_we_take_keeps_its_values_and_type(
     pq.write_table(table, tmp_path / "in.parquet")
     assert batchmill("run", "in.parquet", *asking(api, "-o", "run")).exit_code == 0
 
-    for name in OWN:
-        assert_same(tmp_path / "run", f"input_{name}", tmp_path / "in.parquet", name)
+    assert_same(tmp_path / "run", tmp_path / "in.parquet", {f"input_{name}": name for name in OWN})
 
 
 def test_a_csv_column_whose_name_we_take_keeps_its_values(
@@ -98,22 +111,23 @@ def test_a_csv_column_whose_name_we_take_keeps_its_values(
         writer.writerows([f"{n}", *[cell] * len(ALL_OWN)] for n, cell in enumerate(cells))
     assert batchmill("run", "in.csv", *asking(api, "-o", "run")).exit_code == 0
 
-    original = pd.read_csv(tmp_path / "in.csv", dtype=str).astype(object)
+    original = pd.read_csv(tmp_path / "in.csv", dtype=str)
+    found = held(tmp_path / "run", [f"input_{name}" for name in OWN])
     for name in OWN:
-        wanted = original[name].where(original[name].notna(), None).tolist()
-        assert held(tmp_path / "run", f"input_{name}") == [wanted] * 3
+        assert found[f"input_{name}"] == [without_nan(original[name])] * 3, name
 
 
-def assert_same(run: Path, column: str, original: Path, name: str) -> None:
-    """The column of the output is that of the original, to whatever reads them both."""
-    there = read(run).sort_by("row")[column].combine_chunks()
-    assert there.equals(pq.read_table(original)[name].combine_chunks())
+def assert_same(run: Path, original: Path, names: dict[str, str]) -> None:
+    """Columns of the output are those of the original, to whatever reads them both."""
+    there, before = read(run).sort_by("row"), pq.read_table(original)
     frame = pd.read_parquet(run / "completions").sort_values("row", ignore_index=True)
-    before = pd.read_parquet(original)
-    pd.testing.assert_series_equal(frame[column], before[name], check_names=False)
+    series = pd.read_parquet(original)
     output = f"'{run}/completions/part*.parquet'"
-    found = duckdb.sql(f"""SELECT "{column}" AS c FROM {output} ORDER BY "row" """)
-    wanted = duckdb.sql(f"""SELECT "{name}" AS c FROM '{original}'""")
+    found = duckdb.sql(f'SELECT {quoted([*names])} FROM {output} ORDER BY "row"')
+    wanted = duckdb.sql(f"SELECT {quoted([*names.values()])} FROM '{original}'")
+    for column, name in names.items():
+        assert there[column].combine_chunks().equals(before[name].combine_chunks())
+        pd.testing.assert_series_equal(frame[column], series[name], check_names=False)
     assert found.types == wanted.types
     assert repr(found.fetchall()) == repr(wanted.fetchall())
 
@@ -144,17 +158,22 @@ def test_every_pair_of_kinds_in_a_column_comes_back_from_whatever_reads_the_outp
 
     output = f"'{tmp_path}/run/completions/part*.parquet'"
     original = f"read_json('{tmp_path}/in.jsonl')"
+    names = [" ".join(pair) for pair in PAIRS]
+    found = duckdb.sql(f"SELECT {quoted(names)} FROM {output}")
+    types = dict(zip(names, found.types, strict=True))
+    before = duckdb.sql(f"SELECT {quoted(names)} FROM {original}")
+    types_before = dict(zip(names, before.types, strict=True))
+    there = held(tmp_path / "run", names)
     for one, other in PAIRS:
         name, values = f"{one} {other}", [EACH[one], EACH[other]]
         kinds = {one, other} - {"null"}
         kind = "float" if kinds == {"whole", "float"} else "".join(kinds)
-        found = duckdb.sql(f'SELECT "{name}" AS c FROM {output}')
-        assert str(found.types[0]) == TYPED.get(kind, "VARCHAR")
-        for back in held(tmp_path / "run", name):
+        assert str(types[name]) == TYPED.get(kind, "VARCHAR")
+        for back in there[name]:
             texts = kind not in TYPED
             assert [json.loads(c) if texts and c is not None else c for c in back] == values, name
         if kind in TYPED:
-            assert duckdb.sql(f'SELECT "{name}" AS c FROM {original}').types == found.types
+            assert types_before[name] == types[name]
 
 
 def test_parquet_of_every_type_comes_back_as_it_was(
@@ -175,7 +194,7 @@ def test_parquet_of_every_type_comes_back_as_it_was(
     assert ended.exit_code == 0, ended.stderr
     output, original = f"'{tmp_path}/run/completions/part*.parquet'", f"'{tmp_path}/in.parquet'"
     names = pq.read_schema(tmp_path / "in.parquet").names
-    chosen = ", ".join(f'"{name}"' for name in names)
+    chosen = quoted(names)
     found, wanted = (duckdb.sql(f"SELECT {chosen} FROM {file}") for file in (output, original))
     assert [str(kind).replace("JSON", "VARCHAR") for kind in found.types] == [
         str(kind).replace("JSON", "VARCHAR") for kind in wanted.types
@@ -263,10 +282,10 @@ def test_an_empty_cell_is_null_to_a_prompt_and_in_the_output(
     assert "in.csv:3: review is null here" in refused.stderr
     assert batchmill(*command, "--on-bad-row", "record").exit_code == 1
     assert dict(api.prompts()) == {"good": 1}
-    original = pd.read_csv(tmp_path / "in.csv").astype(object)
+    original = pd.read_csv(tmp_path / "in.csv")
+    found = held(tmp_path / "run", ["name", "review"])
     for column in ("name", "review"):
-        wanted = original[column].where(original[column].notna(), None).tolist()
-        assert held(tmp_path / "run", column) == [wanted] * 3
+        assert found[column] == [without_nan(original[column])] * 3
 
 
 LATE = 253_402_300_799_000_000  # 9999-12-31T23:59:59Z

@@ -81,9 +81,9 @@ def as_csv(path: Path, records: list[dict[str, Any]]) -> str:
 def compressed(path: Path, text: bytes) -> bytes:
     match path.suffix:
         case ".gz":
-            return gzip.compress(text)
+            return gzip.compress(text, 1)
         case ".bz2":
-            return bz2.compress(text)
+            return bz2.compress(text, 1)
         case ".zst":
             return pa.Codec("zstd").compress(text, asbytes=True)
     return text

@@ -22,8 +22,8 @@ from batch.store import parts
 from tests.fake_api import FakeAPI, answer_to
 from tests.reading import asking, completions, rows, texts, tree, until, write
 
-NOISE = random.Random(7).randbytes(15_000).hex()
-ROWS = 120
+NOISE = random.Random(7).randbytes(50_000).hex()
+ROWS = 26
 PROMPTS = [f"{text} {NOISE}" for text in texts(ROWS)]
 """Larger than what is read at once."""
 MORE = [f"text {number:05d} {NOISE}" for number in range(70_000, 70_000 + ROWS)]
@@ -46,7 +46,12 @@ def as_arrow(path: Path, prompts: list[str]) -> None:
 def as_arrow_stream(path: Path, prompts: list[str]) -> None:
     table = pa.table({"id": list(range(len(prompts))), "text": prompts})
     with pa.ipc.new_stream(path, table.schema) as file:
-        file.write_table(table, max_chunksize=100)
+        file.write_table(table, max_chunksize=ROWS * 5 // 6)
+
+
+def in_groups(path: Path, prompts: list[str]) -> None:
+    """With more than one group of rows in Parquet."""
+    write(path, prompts, group=ROWS * 7 // 12)
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,7 @@ class Case:
     named: str
     files: tuple[str, ...]
     changes: int = 0
-    write: Callable[[Path, list[str]], object] = write
+    write: Callable[[Path, list[str]], object] = in_groups
     flags: tuple[str, ...] = ()
     grows: bool = False
 
@@ -79,42 +84,46 @@ CASES = {
 }
 
 
-def overwritten(path: Path, _: Path) -> None:
+Other = Callable[[], Path]
+"""Makes the file that has other rows."""
+
+
+def overwritten(path: Path, _: Other) -> None:
     size = path.stat().st_size
     with path.open("r+b") as file:
         file.seek(size // 2)
         file.write(b"7" * (size - size // 2))
 
 
-def truncated(path: Path, _: Path) -> None:
+def truncated(path: Path, _: Other) -> None:
     os.truncate(path, path.stat().st_size // 2)
 
 
-def emptied(path: Path, _: Path) -> None:
+def emptied(path: Path, _: Other) -> None:
     os.truncate(path, 0)
 
 
-def written_anew(path: Path, other: Path) -> None:
-    path.write_bytes(other.read_bytes())
+def written_anew(path: Path, other: Other) -> None:
+    path.write_bytes(other().read_bytes())
 
 
-def replaced(path: Path, other: Path) -> None:
-    other.rename(path)
+def replaced(path: Path, other: Other) -> None:
+    other().rename(path)
 
 
-def overwritten_under_its_old_time(path: Path, other: Path) -> None:
+def overwritten_under_its_old_time(path: Path, other: Other) -> None:
     before = path.stat()
     overwritten(path, other)
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
-def touched(path: Path, _: Path) -> None:
+def touched(path: Path, _: Other) -> None:
     with path.open("r+b") as file:
         file.write(path.read_bytes())
     os.utime(path)
 
 
-def copied_over(path: Path, _: Path) -> None:
+def copied_over(path: Path, _: Other) -> None:
     copy = path.with_name("copy")
     copy.write_bytes(path.read_bytes())
     copy.rename(path)
@@ -155,13 +164,12 @@ class Held:
         self._write(self.folder / "others", MORE)
         return self.folder / "others" / self.case.files[self.case.changes]
 
-    def run(self, happens: Callable[[Path, Path], object], *flags: str) -> tuple[int, str]:
+    def run(self, happens: Callable[[Path, Other], object], *flags: str) -> tuple[int, str]:
         """Exit code and stderr of a run in whose middle this happens."""
-        other = self.other()
         self.api.slots = 0
         process = self.start(*self.command, *flags)
         until(lambda: self.api.in_flight == 4, process)
-        happens(self.path, other)
+        happens(self.path, self.other)
         self.api.slots = None
         _, said = process.communicate(timeout=60)
         return process.returncode, said
@@ -241,7 +249,7 @@ def test_a_file_that_grows_is_no_change(api, start, batchmill, tmp_path, kind):
     held = Held(api, start, CASES[kind], tmp_path)
 
     def grown(path, other):
-        more = other.read_bytes()
+        more = other().read_bytes()
         with path.open("ab") as file:
             file.write(more if path.suffix != ".csv" else more.partition(b"\n")[2])
 
@@ -317,7 +325,7 @@ def test_commands_that_send_nothing_read_a_changed_input_as_it_is(api, start, ba
 def test_rows_that_are_read_stay_whatever_is_written_over_their_file(tmp_path):
     as_arrow(tmp_path / "in.arrow", PROMPTS)
     batch = next(resolve("in.arrow", tmp_path).batches())
-    overwritten(tmp_path / "in.arrow", tmp_path)
+    overwritten(tmp_path / "in.arrow", lambda: tmp_path)
     assert batch.table["text"].to_pylist() == PROMPTS[: len(batch.table)]
 
 
@@ -326,7 +334,7 @@ def test_rows_that_are_read_stay_whatever_is_written_over_their_file(tmp_path):
 def test_what_changes_after_its_first_rows_were_looked_at_is_not_begun(tmp_path, name, happens):
     path, other = write(tmp_path / name, PROMPTS), write(tmp_path / f"other-{name}", MORE)
     source = resolve(name, tmp_path)
-    happens(path, other)
+    happens(path, lambda: other)
     with pytest.raises(InputError, match="nothing was sent"):
         Watched(source)
 
@@ -358,7 +366,7 @@ def test_a_file_that_keeps_growing_is_not_compared_all_the_time(tmp_path):
     with path.open("ab") as file:
         file.write(b'{"text": "more"}\n')
     next(batches)  # a comparison, which takes a second
-    overwritten(path, path)
+    overwritten(path, lambda: path)
     next(batches)
     clock.now += SHARE
     with pytest.raises(Changed, match=r"^in\.jsonl differs"):
@@ -369,8 +377,8 @@ def test_a_touched_file_does_not_hide_another_that_changed(tmp_path):
     first, last = (write(tmp_path / f"{name}.jsonl", PROMPTS) for name in "ab")
     watched = Watched(resolve("*.jsonl", tmp_path), Clock())
     assert list(watched.batches(Position()))
-    touched(first, first)
-    overwritten(last, last)
+    touched(first, lambda: first)
+    overwritten(last, lambda: last)
     with pytest.raises(Changed, match=r"^b\.jsonl differs"):
         watched.look_again()
 
@@ -387,7 +395,7 @@ def test_a_file_that_can_no_longer_be_read_is_told_as_changed(tmp_path):
 def test_a_change_that_no_status_tells_is_found_at_the_end(tmp_path):
     path = write(tmp_path / "in.jsonl", PROMPTS)
     before = resolve("in.jsonl", tmp_path).fingerprints()
-    overwritten(path, path)
+    overwritten(path, lambda: path)
     watched = Watched(resolve("in.jsonl", tmp_path))
     watched.fingerprints = before
     watched.check()  # nothing was read
