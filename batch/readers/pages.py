@@ -54,7 +54,7 @@ def _counted(file: Any, column: pq.ColumnChunkMetaData) -> int | None:
             if kind in (DATA, DATA_V2):
                 values += header[OF_DATA if kind == DATA else OF_DATA_V2][VALUES]
             at += size + max(0, header[COMPRESSED])
-    except (IndexError, KeyError, TypeError):
+    except (IndexError, KeyError, TypeError, RecursionError):
         return None
     return values if at == end else None
 

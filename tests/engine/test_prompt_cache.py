@@ -82,19 +82,28 @@ def cost(run):
     return sum(row["cost_usd"] for row in rows(run))
 
 
-@pytest.mark.parametrize("shuffled", [False, True])
-@pytest.mark.parametrize("prompt", [SHARED, SYSTEM])
-def test_each_document_is_written_once_and_read_by_the_others(tmp_path, prompt, shuffled):
-    source = written(tmp_path / "in.jsonl", shuffled=shuffled)
+@pytest.mark.parametrize(
+    ("prompt", "documents", "shuffled", "limits"),
+    [
+        (SHARED, 120, True, {}),
+        (SHARED, DOCUMENTS, False, SOME),
+        (SYSTEM, DOCUMENTS, True, SOME),
+        (SYSTEM, DOCUMENTS, False, SOME),
+    ],
+)
+def test_each_document_is_written_once_and_read_by_the_others(
+    tmp_path, prompt, documents, shuffled, limits
+):
+    source = written(tmp_path / "in.jsonl", documents, shuffled=shuffled)
     without = Server()
-    before = ask(tmp_path / "off", source, {**prompt, "cache": "off"}, without, **SOME)
+    before = ask(tmp_path / "off", source, {**prompt, "cache": "off"}, without, **limits)
     api = Server()
-    took = ask(tmp_path / "auto", source, prompt, api, **SOME)
-    assert (api.cache.writes, api.cache.reads) == (30, 120)
-    assert without.cache.writes > 30
+    took = ask(tmp_path / "auto", source, prompt, api, **limits)
+    assert (api.cache.writes, api.cache.reads) == (documents, 4 * documents)
+    assert without.cache.writes > documents
     assert took <= before * 1.05
     found = rows(tmp_path / "auto/run")
-    assert sum(row["cached_tokens"] > 0 for row in found) == 120
+    assert sum(row["cached_tokens"] > 0 for row in found) == 4 * documents
     assert completions(tmp_path / "auto/run") == completions(tmp_path / "off/run")
 
 
@@ -242,12 +251,12 @@ def test_where_nothing_is_read_nobody_waits_for_long(tmp_path, prompt):
 
 
 def test_found_concurrency_is_what_it_is_without(tmp_path):
-    source = written(tmp_path / "in.jsonl", 150)
+    source = written(tmp_path / "in.jsonl", 300)
     limits = {"concurrency": "auto"}
     off, api = Server(), Server()
     before = ask(tmp_path / "off", source, {**SHARED, "cache": "off"}, off, limits=limits)
     assert ask(tmp_path / "auto", source, SHARED, api, limits=limits) <= before * 1.1
-    assert api.cache.writes == 150
+    assert api.cache.writes == 300
 
 
 def test_rows_with_their_own_messages_wait_for_those_they_have_in_common(tmp_path):

@@ -151,3 +151,22 @@ def test_a_file_of_no_rows_is_whole(tmp_path: Path) -> None:
                 writer.write_table(pa.table({"x": pa.array([], pa.int8())}))
 
         assert list(resolve("r.parquet", tmp_path).batches()) == []
+
+
+NESTED, ENDLESS, LIST = b"\x1c", b"\x15" + b"\xff", b"\x19"
+"""Of the header of a page: a struct begins in a struct, a number has no end, and a list."""
+
+
+@pytest.mark.parametrize("header", [NESTED, ENDLESS, LIST], ids=["nested", "endless", "a list"])
+def test_a_header_of_a_page_that_cannot_be_followed_is_left_to_the_reader(
+    tmp_path: Path, header: bytes
+) -> None:
+    path = tmp_path / "r.parquet"
+    small = {"use_dictionary": False, "compression": "none", "data_page_size": 20_000}
+    pq.write_table(pa.table({"text": [f"{row:05d}" for row in range(20_000)]}), path, **small)
+    found, whole = resolve("r.parquet", tmp_path), bytearray(path.read_bytes())
+    whole[60_000:160_000] = (header * 100_000)[:100_000]  # the first pages are whole
+    path.write_bytes(whole)
+
+    with pytest.raises(InputError, match=r"^r\.parquet: "):
+        carried(found)
