@@ -37,6 +37,9 @@ from batch.cli import NotNeeded, run
 BESIDES = ("encodings.idna", "genai_prices.data", "pyarrow.acero", "pyarrow.csv", "uvloop")
 """What a run imports when it comes to it."""
 
+CODING = "PYTHONIOENCODING"
+"""What the standard streams speak, as a fork reads it itself; without errors."""
+
 ALONE = "batch.local.child"
 """It starts a server when it is imported, in a process of its own."""
 
@@ -182,10 +185,19 @@ def _become(order: Order) -> None:
     os.environ.update(coerced | order.env)
     time.tzset()
     sys.path[0] = order.folder
+    if (Path(order.folder) / batch.__name__).is_dir():
+        _forget()
     sys.argv = [str(Path(batch.__path__[0]) / "__main__.py"), *map(_argument, order.argv)]
     _reopen()
     os.write(told, b"pid %d\n" % os.getpid())
     _close(order.fds)
+
+
+def _forget() -> None:
+    """The program is another one, which lies in its folder: it imports its own."""
+    for name in list(sys.modules):
+        if name.partition(".")[0] == batch.__name__:
+            del sys.modules[name]
 
 
 def _argument(word: str) -> str:
@@ -210,6 +222,8 @@ def _opened(fd: int, before: Any) -> Any:
 def _stream(fd: int, before: Any) -> Any:
     line_buffered = fd == 2 or os.isatty(fd)
     ways = {"encoding": before.encoding, "errors": before.errors}
+    if coding := os.environ.get(CODING):
+        ways = {"encoding": coding, "errors": "backslashreplace" if fd == 2 else "strict"}
     opened = open(fd, "w" if fd else "r", buffering=-1, closefd=False, **ways)  # noqa: SIM115
     opened.reconfigure(line_buffering=line_buffered)
     return opened

@@ -10,23 +10,29 @@ from __future__ import annotations
 import functools
 import io
 import json
+import marshal
 import os
 import select
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from subprocess import DEVNULL, PIPE, STDOUT
 from types import TracebackType
 from typing import IO, Any, Protocol
 
 ROOT = Path(__file__).resolve().parent.parent
+SHELL_START = ROOT / "tests" / "shell_start.py"
 READ_AT_START = ("AIOHTTP", "ARROW", "LANG", "LC_", "OMP_", "PYTHON", "SSL_")
 """How the names begin which the interpreter and the libraries read once: they need a fresh start."""
+STREAMS = ("stdin", "stdout", "stderr")
+CODING = "PYTHONIOENCODING"
+"""What the fork server does as the interpreter would."""
 
 
 class Program(Protocol):
@@ -85,11 +91,21 @@ def _close(fds: Sequence[int]) -> None:
 
 
 def _is_read_at_start(name: str) -> bool:
-    return name.startswith(READ_AT_START)
+    return name.startswith(READ_AT_START) and name != CODING
+
+
+def in_shell() -> list[str]:
+    """The words that start it in a shell, where there are forks: it is one there, too."""
+    if not hasattr(os, "fork"):
+        return [sys.executable, "-m", "batch"]
+    return [sys.executable, "-IS", str(SHELL_START), _for_shells().path]
 
 
 def close() -> None:
     """End the fork server of this process, and whatever it has forked."""
+    if _for_shells.cache_info().currsize:
+        _for_shells().close()
+        _for_shells.cache_clear()
     if _server.cache_info().currsize:
         _server().close()
         _server.cache_clear()
@@ -106,6 +122,7 @@ class Server:
     ) -> None:
         """Python is started with these words and variables.  `coding` is what its pipes speak."""
         self._coding = coding
+        self._alone = threading.Lock()
         self._ours, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
@@ -134,14 +151,6 @@ class Server:
         seated: bool = False,
         closed: Sequence[int] = (),
     ) -> Forked:
-        order = {
-            "argv": argv,
-            "env": env,
-            "folder": str(folder),
-            "umask": _umask(),
-            "seated": seated,
-            "closed": list(closed),
-        }
         reads, told = os.pipe()
         source, feed = self._end_for(stdin, os.O_RDONLY)
         out, output = self._end_for(stdout, os.O_WRONLY)
@@ -149,9 +158,17 @@ class Server:
             (os.dup(out), None) if stderr == STDOUT else self._end_for(stderr, os.O_WRONLY)
         )
         fds = [source, out, err, told]
-        asked = json.dumps(order).encode()
-        socket.send_fds(self._ours, [b"%08x" % len(asked)], fds)
-        self._ours.sendall(asked)
+        order = {
+            "argv": argv,
+            "env": env,
+            "folder": str(folder),
+            "seated": seated,
+            "closed": list(closed),
+        }
+        with self._alone:
+            asked = json.dumps({**order, "umask": _umask()}).encode()
+            socket.send_fds(self._ours, [b"%08x" % len(asked)], fds)
+            self._ours.sendall(asked)
         for fd in fds:
             os.close(fd)
         return Forked(argv, reads, feed, output, errors)
@@ -168,16 +185,73 @@ class Server:
         feed = os.fdopen(writes, "wb")
         return reads, io.TextIOWrapper(feed, encoding=self._coding, write_through=True)
 
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
     def close(self) -> None:
         self._ours.close()
         self._process.wait()
 
 
 _server = functools.cache(Server)
+
+
+class ForShells:
+    """Forks what shells start, which ask at `path`: see shell_start.  A fork is killed when who asked is
+    gone: nobody is sent any other signal.
+    """
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._folder = tempfile.TemporaryDirectory()
+        self.path = str(Path(self._folder.name) / "asked")
+        self._listening = socket.socket(socket.AF_UNIX)
+        self._listening.bind(self.path)
+        self._listening.listen()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        """Fork for whoever asks, until somebody says nothing."""
+        while True:
+            asking, _ = self._listening.accept()
+            if not asking.recv(1, socket.MSG_PEEK):
+                asking.close()
+                return
+            threading.Thread(target=self._fork, args=[asking], daemon=True).start()
+
+    def _fork(self, asking: socket.socket) -> None:
+        """Fork what is asked for, and tell how it ended."""
+        with asking, ExitStack() as sent:
+            size, fds, _, _ = socket.recv_fds(asking, 8, 3)
+            for fd in fds:
+                sent.callback(os.close, fd)
+            told = asking.recv(int(size, 16), socket.MSG_WAITALL)
+            open_, argv, env, folder = marshal.loads(told)
+            streams: dict[str, Any] = dict.fromkeys(STREAMS, DEVNULL)
+            streams |= {STREAMS[place]: fd for place, fd in zip(open_, fds, strict=True)}
+            started = self._server.start(
+                list(map(os.fsdecode, argv)),
+                Path(os.fsdecode(folder)),
+                {os.fsdecode(name): os.fsdecode(value) for name, value in env.items()},
+                closed=[place for place in range(3) if place not in open_],
+                **streams,
+            )
+            sent.close()
+            ends = [asking.fileno(), started.fileno()]
+            if ends[0] in select.select(ends, [], [])[0]:  # who asked was killed
+                started.kill()
+            with suppress(BrokenPipeError):
+                asking.sendall(b"%d" % started.wait())
+
+    def close(self) -> None:
+        with socket.socket(socket.AF_UNIX) as last:
+            last.connect(self.path)
+        self._thread.join()
+        self._listening.close()
+        self._folder.cleanup()
+
+
+@functools.cache
+def _for_shells() -> ForShells:
+    return ForShells(_server())
 
 
 def _umask() -> int:
@@ -218,6 +292,10 @@ class Forked:
             if pipe is not None:
                 pipe.close()
         self.wait()
+
+    def fileno(self) -> int:
+        """It can be read from when it has ended."""
+        return self._told.fileno()
 
     def poll(self) -> int | None:
         with suppress(subprocess.TimeoutExpired):

@@ -8,7 +8,6 @@ import os
 import re
 import shlex
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -22,6 +21,7 @@ import pyarrow.parquet as pq
 
 from batch import runner, spec
 from batch.planning.terms import Terms
+from tests import program
 from tests.fake_api import FakeAPI
 from tests.program import Program
 
@@ -160,7 +160,7 @@ def peak(process: Program) -> int:
 
 def in_shell(folder: Path, words: str, *args: object) -> subprocess.CompletedProcess[bytes]:
     """The program with these arguments in a shell, in which `words` (`> file`, `| head`) follow it."""
-    command = shlex.join([sys.executable, "-m", "batch", *map(str, args)])
+    command = shlex.join([*program.in_shell(), *map(str, args)])
     env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
     script = ["bash", "-o", "pipefail", "-c", f"{command} {words}"]
     return subprocess.run(script, cwd=folder, env=env, capture_output=True, timeout=60)

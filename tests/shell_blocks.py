@@ -14,9 +14,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import duckdb
 import yaml
 
+from tests import program
 from tests.fake_api import FakeAPI, Step
 
 AS_IN_CI = re.compile(r"^(python3 -m venv |\.venv/bin/)")
@@ -127,9 +127,10 @@ class World:
         programs = self.folder / "programs"
         if not programs.exists():  # none may be written while it is carried out
             programs.mkdir()
-            for each, module in (("batchmill", "batch"), ("duckdb", "tests.shell_blocks")):
+            duckdb = [sys.executable, "-c", "import duckdb, sys; print(duckdb.sql(sys.argv[2]))"]
+            for each, words in (("batchmill", program.in_shell()), ("duckdb", duckdb)):
                 path = programs / each
-                path.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m {module} "$@"\n')
+                path.write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n')
                 path.chmod(stat.S_IRWXU)
         return ["bash", "-euo", "pipefail", "-c", f'PATH="{programs}:$PATH"; {self.here(line)}']
 
@@ -155,7 +156,3 @@ def _free_port() -> int:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]
         return port
-
-
-if __name__ == "__main__":  # what `duckdb -c SQL` does
-    print(duckdb.sql(sys.argv[2]))

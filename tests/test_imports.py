@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from functools import cache
 
 import pytest
 
@@ -38,11 +39,12 @@ HEAVY = {
 }
 
 
-def loaded(code: str) -> set[str]:
+@cache
+def loaded(code: str) -> frozenset[str]:
     """The modules that `code` leaves in sys.modules."""
     shown = f"{code}\nimport json, sys\nprint(json.dumps(sorted(sys.modules)), file=sys.stderr)"
     ran = subprocess.run([sys.executable, "-c", shown], capture_output=True, check=True)
-    return set(json.loads(ran.stderr))
+    return frozenset(json.loads(ran.stderr))
 
 
 @pytest.mark.parametrize(
@@ -87,6 +89,7 @@ MOST_MODULES = 230
 
 RUN = """
 import sys
+from functools import cache
 from batch.cli import main
 
 def ended(words):

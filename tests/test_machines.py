@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="a shell of Unix
 PAGE = ROOT / "jobs" / "README.md"
 ARRAY = ROOT / "jobs" / "slurm_array.sh"
 MANIFEST = ROOT / "jobs" / "indexed_job.yaml"
-COUNT = 1300
+COUNT = 1010
 """Rows: three parts."""
 
 

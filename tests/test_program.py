@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,8 +14,10 @@ from typing import Any
 import psutil
 import pytest
 
+import batch
 from tests import program
 from tests.conftest import Finished
+from tests.fake_api import Step
 from tests.reading import asking, texts, until, write
 
 Batchmill = Callable[..., Finished]
@@ -40,11 +44,32 @@ def test_says_and_ends_as_a_fresh_start_does(
     assert batchmill(*words, **told) == batchmill(*words, **told, fresh=True)
 
 
-ELSEWHERE = [{"PYTHONIOENCODING": "utf-16"}, {"PYTHONUTF8": "0", "LC_ALL": "C"}]
+ELSEWHERE = {"PYTHONUTF8": "0", "LC_ALL": "C"}
 
 
-@pytest.mark.parametrize("env", ELSEWHERE, ids=lambda env: "_".join(env.values()))
-def test_speaks_the_encoding_of_a_fresh_start(tmp_path, env):
+@pytest.mark.parametrize(
+    ("coding", "words"),
+    [
+        ("utf-16", ("show", "Привет 日本 é")),
+        ("cp1252", ("run", "in.jsonl", "-m", "m", "-p", "{{ text }}", "--dry-run")),
+    ],
+)
+def test_speaks_the_encoding_that_its_environment_asks_for(tmp_path, coding, words):
+    write(tmp_path / "in.jsonl", ["é Привет 日本"])
+    told: list[list[bytes]] = []
+    for fresh in (True, False):
+        with (tmp_path / "out").open("wb") as out, (tmp_path / "err").open("wb") as err:
+            streams: dict[str, Any] = {"stdout": out, "stderr": err}
+            started = program.start(
+                words, tmp_path, {program.CODING: coding}, fresh=fresh, **streams
+            )
+            assert started.wait(30) in (0, 2)
+        told.append([(tmp_path / name).read_bytes() for name in ("out", "err")])
+    assert told[0] == told[1] != [b"", b""]
+
+
+def test_speaks_the_encoding_of_a_fresh_start(tmp_path):
+    env = ELSEWHERE
     streams: dict[str, Any] = {"stdin": program.DEVNULL, "stdout": program.DEVNULL}
     words = ["show", "Привет 日本 é"]
     with (tmp_path / "fresh").open("wb") as streams["stderr"]:
@@ -99,6 +124,42 @@ def test_ends_by_a_signal_as_any_process_does(api, start, tmp_path, number, code
     process.kill()  # is too late, and does no harm
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="a shell of Unix starts it")
+def test_is_in_a_shell_what_it_is_elsewhere(api, tmp_path):
+    folder = tmp_path / "f"
+    folder.mkdir()
+    write(folder / "in.jsonl", texts(2))
+    started = shlex.join(program.in_shell())
+    asked = shlex.join(["run", "in.jsonl", *map(str, asking(api, "--api-key-env", "KEY"))])
+    script = f"""
+cd f; KEY=sk-1 {started} {asked} 2> told; echo $?
+{started} nothing 2>&1; echo $?
+echo '{{"text": "a"}}' | {started} run - -m m -p '{{{{ text }}}}' --dry-run | grep -c '"a"'
+{started} --version >&-; echo $?
+"""
+    env = {"PATH": os.environ["PATH"]}
+    done = subprocess.run(
+        ["bash", "-c", script], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60
+    )
+    first, *complaint, second, third, fourth = done.stdout.splitlines()
+    assert (first, second, third, fourth, done.stderr) == ("0", "2", "1", "0", "")
+    assert "nothing" in "".join(complaint)
+    assert "runs/in" in (folder / "told").read_text(encoding="utf-8")
+    assert api.ledger[0].headers["authorization"] == "Bearer sk-1"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="a shell of Unix starts it")
+def test_is_killed_in_a_shell_as_elsewhere(api, tmp_path):
+    write(tmp_path / "in.jsonl", texts(2))
+    api.always = Step(hang=True)
+    words = [*program.in_shell(), "run", "in.jsonl", *map(str, asking(api))]
+    with subprocess.Popen(words, cwd=tmp_path, env={"PATH": ""}, stderr=subprocess.DEVNULL) as asks:
+        until(lambda: api.in_flight == 2)
+        assert batch.open(tmp_path / "runs/in").status().state == "running"
+        asks.kill()
+    until(lambda: batch.open(tmp_path / "runs/in").status().state == "interrupted")
+
+
 def test_nothing_is_left_when_the_server_is_closed(tmp_path):
     server = program.Server()
     streams: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), program.PIPE)
@@ -110,9 +171,8 @@ def test_nothing_is_left_when_the_server_is_closed(tmp_path):
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="threads are counted in /proc")
-def test_what_is_forked_has_one_thread(tmp_path):
-    server = program.Server()
-    streams: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), program.DEVNULL)
-    assert server.start(["--version"], tmp_path, {}, **streams).wait(30) == 0
-    assert psutil.Process(server.pid).num_threads() == 1
-    server.close()
+def test_what_is_forked_has_one_thread(start):
+    process = start("run", "-", "-p", "x", stdin=program.PIPE)
+    server = psutil.Process(process.pid).parent()
+    assert server is not None
+    assert server.num_threads() == 1

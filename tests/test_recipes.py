@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import program
 from tests.conftest import ROOT
 from tests.fake_api import Step
 from tests.reading import asking, rows, texts, write
@@ -37,25 +38,28 @@ class Copy:
 
     def python(self, code: str) -> str:
         """What `code` prints."""
-        ran = self._ran("-c", code)
+        command = [sys.executable, "-c", code]
+        ran = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, check=False)
         assert ran.returncode == 0, ran.stderr
         return ran.stdout
 
     def batchmill(self, *arguments: object) -> str:
         """What the program prints."""
-        ran = self._ran("-m", "batch", *map(str, arguments))
-        assert ran.returncode == 0, ran.stderr
-        return ran.stdout
+        code, stdout, stderr = self._ran(*arguments)
+        assert code == 0, stderr
+        return stdout
 
     def refused(self, *arguments: object) -> str:
         """All that the program says to what it does not take."""
-        ran = self._ran("-m", "batch", *map(str, arguments))
-        assert ran.returncode in (1, 2)
-        return ran.stdout + ran.stderr
+        code, stdout, stderr = self._ran(*arguments)
+        assert code in (1, 2)
+        return stdout + stderr
 
-    def _ran(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, *arguments]
-        return subprocess.run(command, cwd=self.folder, capture_output=True, text=True, check=False)
+    def _ran(self, *arguments: object) -> tuple[int, str, str]:
+        """Exit code and streams of the program that lies in the folder."""
+        process = program.start(arguments, self.folder)
+        stdout, stderr = process.communicate(timeout=60)
+        return process.returncode, stdout, stderr
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,7 @@ from batch.engine.counts import Counts
 from batch.engine.events import Notice, Opened, Progressed
 from batch.progress import Progress
 from batch.totals import Summary
+from tests import program
 from tests.conftest import ROOT
 from tests.fake_api import Step
 from tests.program import Server
@@ -42,24 +43,45 @@ CODINGS = [
 Printed = Callable[..., bytes]
 
 
+@pytest.fixture(scope="module")
+def servers() -> Iterator[Callable[[dict[str, str]], Server]]:
+    """Fork servers whose interpreters were started with these variables."""
+    made: dict[tuple[tuple[str, str], ...], Server] = {}
+
+    def server(env: dict[str, str]) -> Server:
+        key = tuple(env.items())
+        if key not in made:
+            made[key] = Server(env=env)
+        return made[key]
+
+    yield server
+    for each in made.values():
+        each.close()
+
+
 @pytest.fixture
-def printed(tmp_path: Path, env: dict[str, str]) -> Iterator[Printed]:
+def printed(
+    servers: Callable[[dict[str, str]], Server], tmp_path: Path, env: dict[str, str]
+) -> Printed:
     """What the program prints where the interpreter was started with these variables."""
-    server = Server(env=env)
+    at_start = {name: value for name, value in env.items() if name != program.CODING}
 
     def printed(*args: object) -> bytes:
-        given = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **env}
         out, err = tmp_path / "printed", tmp_path / "complaints"
         with out.open("wb") as stdout, err.open("wb") as stderr:
             pipes: dict[str, Any] = {"stdin": DEVNULL, "stdout": stdout, "stderr": stderr}
-            code = server.start(list(map(str, args)), tmp_path, given, **pipes).wait(60)
+            if at_start:
+                given = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **env}
+                started = servers(at_start).start(list(map(str, args)), tmp_path, given, **pipes)
+                code = started.wait(60)
+            else:
+                code = program.start(args, tmp_path, env, **pipes).wait(60)
         complaints = err.read_bytes()
         assert b"Traceback" not in complaints, complaints
         assert code in (0, 1), complaints
         return out.read_bytes()
 
-    yield printed
-    server.close()
+    return printed
 
 
 @pytest.fixture

@@ -91,10 +91,21 @@ def _holds(test: ast.expr, system: str) -> bool:
 # who uses it
 
 
+_WORD = re.compile(r"\w+")
+
+
+@cache
+def _any() -> frozenset[str]:
+    """Words of which one stands in a file that uses anything of it."""
+    return modules() | LOOP | frozenset(name for module in LACKING for name in names(module))
+
+
 def used_in(text: str, *, at_import: bool = False) -> list[str]:
     """What a file uses of it, with the line, in functions that do not ask whether it is there; or `at_import`
     what it uses outside of functions.
     """
+    if _any().isdisjoint(_WORD.findall(text)):
+        return []
     found = _used(ast.parse(text), text.split("\n"), at_import)
     return [f"{line}: {what}" for line, what in found]
 

@@ -5,7 +5,7 @@ A key that looks like nothing here is nobody's fault: servers learn new ones.  P
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache, lru_cache
 
 _OPENAI = """
 audio background background_options best_of context_management conversation dimensions echo
@@ -95,8 +95,17 @@ def nearest(name: str) -> tuple[str, ...]:
     """The known keys that a key looks like; none where it is known itself, or looks like nothing."""
     if name in KNOWN or name in OTHERS:
         return ()
-    spelled_so = [key for key in KNOWN if _bare(key) == _bare(name)]  # maxTokens, max-tokens
+    spelled_so = _spelled().get(_bare(name))  # maxTokens, max-tokens
     return tuple(sorted(spelled_so or (key for key in KNOWN if _looks_like(name, key))))
+
+
+@cache
+def _spelled() -> dict[str, list[str]]:
+    """The known keys by their letters alone."""
+    found: dict[str, list[str]] = {}
+    for key in KNOWN:
+        found.setdefault(_bare(key), []).append(key)
+    return found
 
 
 def _bare(name: str) -> str:

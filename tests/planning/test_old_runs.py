@@ -33,9 +33,16 @@ def state(run):
     return "limited" if known.job.get("limit") else known.state
 
 
-@pytest.fixture(params=old_runs.NAMES)
-def run(request, tmp_path):
-    return old_runs.copied(request.param, tmp_path)[0]
+@pytest.fixture(scope="module", params=old_runs.NAMES)
+def run(request, tmp_path_factory):
+    """A copy of a run, which is only read."""
+    return old_runs.copied(request.param, tmp_path_factory.mktemp("old"))[0]
+
+
+@pytest.fixture(scope="module")
+def known(run):
+    """Its rows."""
+    return shown(run)
 
 
 def test_every_folder_is_explained():
@@ -46,25 +53,23 @@ def test_every_folder_is_explained():
     assert sorted(refused) == sorted(old_runs.REFUSED)
 
 
-def test_shows(run):
+def test_shows(run, known):
     code, output = said("show", run, "-n", 100)
     assert code == 0
-    rows = shown(run)
-    assert rows
-    for row in rows:
+    assert known
+    for row in known:
         assert f"── row {row['row']}" in output
         answered = any(row.get(name) for name in ("completion", "embedding"))
         assert answered == (row["status"] == "ok")
 
 
-def test_reports(run):
+def test_reports(run, known):
     code, output = said("report", run, "--format", "json")
     assert code == 0
     totals = json.loads(output)["totals"]
-    rows = shown(run)
-    assert totals["rows_ok"] == sum(row["status"] == "ok" for row in rows)
-    assert totals["rows_failed"] == sum(row["status"] == "failed" for row in rows)
-    assert totals["input_tokens"] == sum(row["input_tokens"] or 0 for row in rows)
+    assert totals["rows_ok"] == sum(row["status"] == "ok" for row in known)
+    assert totals["rows_failed"] == sum(row["status"] == "failed" for row in known)
+    assert totals["input_tokens"] == sum(row["input_tokens"] or 0 for row in known)
 
 
 def test_verifies(run):
@@ -80,13 +85,12 @@ def test_its_questions_are_those_of_the_input(name, tmp_path):
     assert "changed" not in output
 
 
-def test_exports(run, tmp_path):
-    rows = shown(run)
+def test_exports(run, known, tmp_path):
     for suffix in ("parquet", "jsonl", "csv"):
         assert said("export", run, "-o", tmp_path / f"out.{suffix}")[0] == 0
-    assert pq.read_table(tmp_path / "out.parquet")["row"].to_pylist() == [r["row"] for r in rows]
+    assert pq.read_table(tmp_path / "out.parquet")["row"].to_pylist() == [r["row"] for r in known]
     written = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().split("\n")[:-1]]
-    assert [row["completion"] for row in written] == [row["completion"] for row in rows]
+    assert [row["completion"] for row in written] == [row["completion"] for row in known]
     assert said("export", run, "-o", tmp_path / "batch.jsonl", "--format", "openai-batch")[0] == 0
 
 

@@ -113,6 +113,12 @@ def as_json(*args):
     return json.loads(shown(*args, "--format", "json"))
 
 
+def ways(run, *names, by=("model",)):
+    """One report as the renderers of these names have it, all of them unless some are named."""
+    found = read(run, by=by)
+    return {name: renderer(name).text(found) for name in names or MODULES}
+
+
 def by(found, name):
     """Rows by the value of one key."""
     return {group["by"][name]: group["rows_ok"] + group["rows_failed"] for group in found["groups"]}
@@ -270,20 +276,21 @@ SILENT = answered(input_tokens=None, output_tokens=None, cost_usd=None, cost_sou
     ],
 )
 def test_what_is_not_known_of_a_cost_is_said(tmp_path, results, said):
-    run = recorded(tmp_path / "run", results)
-    assert said in shown(run)
-    unknown = "cost      unknown" in shown(run)
-    assert (as_json(run)["totals"]["cost_usd"] is None) == unknown
+    made = ways(recorded(tmp_path / "run", results))
+    assert said in made["table"]
+    unknown = "cost      unknown" in made["table"]
+    assert (json.loads(made["json"])["totals"]["cost_usd"] is None) == unknown
     if unknown:
-        assert not any("$0" in shown(run, "--format", name) for name in MODULES)
+        assert not any("$0" in text for text in made.values())
 
 
 def test_what_costs_nothing_does_not_make_the_rest_cheap(tmp_path):
     run = recorded(tmp_path / "run", [answered(cost_usd=0.0, cost_source="local"), UNPRICED])
-    found = as_json(run)
+    made = ways(run, "json", "table")
+    found = json.loads(made["json"])
     assert found["totals"]["cost_usd"] is None
     assert [group["cost_usd"] for group in found["groups"]] == [0.0, None]
-    assert "cost      unknown (1 row of model-x (150 tokens) has no price)\n" in shown(run)
+    assert "cost      unknown (1 row of model-x (150 tokens) has no price)\n" in made["table"]
 
 
 def test_a_failed_row_that_used_tokens_is_priced_or_said_to_be_unpriced(tmp_path):
@@ -294,10 +301,10 @@ def test_a_failed_row_that_used_tokens_is_priced_or_said_to_be_unpriced(tmp_path
 
 
 def test_unknown_usage_is_not_zero(tmp_path):
-    run = recorded(tmp_path / "run", [SILENT])
-    totals = as_json(run)["totals"]
+    made = ways(recorded(tmp_path / "run", [SILENT]), "json", "table")
+    totals = json.loads(made["json"])["totals"]
     assert (totals["input_tokens"], totals["output_tokens"]) == (None, None)
-    assert "tokens    unknown in, unknown out; unknown for 1 row\n" in shown(run)
+    assert "tokens    unknown in, unknown out; unknown for 1 row\n" in made["table"]
 
 
 def test_a_row_whose_tokens_are_in_doubt_is_counted_whatever_became_of_it(tmp_path):
@@ -321,11 +328,11 @@ def test_a_row_whose_tokens_are_in_doubt_is_counted_whatever_became_of_it(tmp_pa
     ],
 )
 def test_what_may_have_been_billed_is_shown_beside_the_cost(tmp_path, row, said):
-    run = recorded(tmp_path / "run", [answered(), row])
+    made = ways(recorded(tmp_path / "run", [answered(), row]))
     for name in ("table", "md", "html"):
-        assert said.split(" (")[0] in " ".join(shown(run, "--format", name).split()), name
-    assert said in " ".join(shown(run).split())
-    totals = as_json(run)["totals"]
+        assert said.split(" (")[0] in " ".join(made[name].split()), name
+    assert said in " ".join(made["table"].split())
+    totals = json.loads(made["json"])["totals"]
     for name in ("unconfirmed_tokens", "unbounded_attempts"):
         assert totals[name] == (getattr(row, name) or 0)
     assert totals["cost_usd"] == 0.02
@@ -369,12 +376,13 @@ def test_costs_are_computed_anew_from_tokens(tmp_path, row, by_file, by_lists):
     for flags, expected in ((("--prices", file), by_file), (("--reprice",), by_lists)):
         if expected is None:
             continue
-        found = as_json(run, *flags)
+        written = tmp_path / "found.json"
+        assert "prices    anew by " in shown(run, *flags, "-o", written)
+        found = json.loads(written.read_text())
         usd, source = expected
         assert found["totals"]["cost_usd"] == (usd and pytest.approx(usd))
         assert found["totals"]["cost_sources"] == ({} if source is None else {source: usd})
         assert found["costing"].startswith("anew by ")
-        assert "prices    anew by " in shown(run, *flags)
     assert as_json(run)["costing"] == "recorded"
 
 
@@ -404,9 +412,10 @@ def test_counts_that_cannot_be_have_no_price_anew_either(tmp_path):
     file = tmp_path / "prices.toml"
     file.write_text(OTHER_PRICES)
     for flags in (("--prices", file), ("--reprice",)):
-        totals = as_json(run, *flags)["totals"]
+        written = tmp_path / "found.json"
+        assert "at least $" in shown(run, *flags, "-o", written)
+        totals = json.loads(written.read_text())["totals"]
         assert (totals["unpriced_rows"], totals["cost_usd"] > 0) == (1, True)
-        assert "at least $" in shown(run, *flags)
 
 
 def test_what_was_lost_is_priced_anew_too(tmp_path):
@@ -449,6 +458,14 @@ SPREAD = [
 ]
 
 
+@pytest.fixture(scope="module")
+def spread(tmp_path_factory):
+    """A run of these rows, which is only read."""
+    tags = {"team": "search", "customer": "tagged"}
+    folder = tmp_path_factory.mktemp("spread") / "run"
+    return recorded(folder, SPREAD, tags, ["acme", "acme", "acme", None])
+
+
 @pytest.mark.parametrize(
     ("key", "groups"),
     [
@@ -470,18 +487,15 @@ SPREAD = [
         ("error_class", {None: 3, "invalid_row": 1}),
     ],
 )
-def test_rows_are_grouped_by(tmp_path, key, groups):
-    tags = {"team": "search", "customer": "tagged"}
-    run = recorded(tmp_path / "run", SPREAD, tags, ["acme", "acme", "acme", None])
-    assert by(as_json(run, "--by", key), key) == groups
+def test_rows_are_grouped_by(spread, key, groups):
+    assert by(as_json(spread, "--by", key), key) == groups
 
 
-def test_a_key_that_no_run_has_is_refused_with_what_is_near(tmp_path):
-    run = recorded(tmp_path / "run", SPREAD)
+def test_a_key_that_no_run_has_is_refused_with_what_is_near(spread):
     with pytest.raises(UsageError, match=r"--by custmer: no run has .*customer"):
-        shown(run, "--by", "custmer")
+        shown(spread, "--by", "custmer")
     with pytest.raises(UsageError, match="--by flags"):  # a list
-        shown(run, "--by", "flags")
+        shown(spread, "--by", "flags")
 
 
 @pytest.mark.parametrize(
@@ -501,16 +515,15 @@ def test_a_key_that_no_run_has_is_refused_with_what_is_near(tmp_path):
         (("--until", "2026"), 3),
     ],
 )
-def test_only_rows_of_a_period_count(tmp_path, period, rows):
-    run = recorded(tmp_path / "run", SPREAD)
-    found = as_json(run, *period)
+def test_only_rows_of_a_period_count(spread, period, rows):
+    found = as_json(spread, *period)
     assert found["totals"]["rows_ok"] + found["totals"]["rows_failed"] == rows
     assert sum(by(found, "model").values()) == rows
 
 
-def test_a_moment_that_is_none_is_refused(tmp_path):
+def test_a_moment_that_is_none_is_refused(spread):
     with pytest.raises(UsageError, match=r"--until someday: expected a day"):
-        shown(recorded(tmp_path / "run", SPREAD), "--until", "someday")
+        shown(spread, "--until", "someday")
 
 
 def test_a_period_may_be_told_from_now(tmp_path):
@@ -567,8 +580,8 @@ def test_a_run_without_rows_is_reported(tmp_path):
     run = recorded(tmp_path / "run", [])
     found = as_json(run, "--by", "customer")
     assert (found["totals"]["rows_ok"], found["groups"], found["failures"]) == (0, [], [])
-    for name in MODULES:
-        assert "0" in shown(run, "--format", name)
+    for name, text in ways(run).items():
+        assert "0" in text, name
 
 
 def test_two_runs_a_retry_and_reuse_equal_what_the_server_charged(api, batchmill, tmp_path):
@@ -633,7 +646,7 @@ def test_a_killed_run_is_reported_with_its_journals_and_left_as_it_is(
 
 def test_a_report_beside_a_running_process_sees_whole_parts(api, start, tmp_path):
     write(tmp_path / "in.jsonl", texts(5_000))
-    api.latency = 0.002
+    api.latency = 0.02
     process = start("run", "in.jsonl", *asking(api, "-c", 2, "--set", "output.part_rows=5"))
     run = tmp_path / "runs/in"
     until(lambda: (run / "completions/part-00000000.parquet").exists(), process)
@@ -663,8 +676,8 @@ def hostile(tmp_path):
 
 
 def test_nothing_that_others_wrote_drives_the_terminal(hostile):
-    for name in MODULES:
-        assert "\x1b" not in shown(hostile, "--format", name, "--by", "customer", "--by", "model")
+    for name, text in ways(hostile, by=("customer", "model")).items():
+        assert "\x1b" not in text, name
 
 
 def test_csv_holds_every_number_and_no_formula(hostile):
@@ -682,11 +695,12 @@ def test_csv_holds_every_number_and_no_formula(hostile):
     assert lines[0]["cost_sources"] == "list=0.01"
 
 
-@pytest.mark.parametrize("value", ["=1", "+1", "-1", "@a", "\t=1", "\r=1", " =1", "\n=1"])
-def test_a_cell_of_csv_that_a_spreadsheet_would_run_gets_an_apostrophe(tmp_path, value):
-    run = recorded(tmp_path / "run", [answered()], None, [value])
+def test_a_cell_of_csv_that_a_spreadsheet_would_run_gets_an_apostrophe(tmp_path):
+    values = ["=1", "+1", "-1", "@a", "\t=1", "\r=1", " =1", "\n=1"]
+    run = recorded(tmp_path / "run", [answered()] * len(values), None, values)
     made = renderer("csv").text(read(run, by=("customer",)))
-    assert next(csv.DictReader(io.StringIO(made, newline="")))["customer"] == f"'{printable(value)}"
+    cells = [line["customer"] for line in csv.DictReader(io.StringIO(made, newline=""))]
+    assert sorted(cells) == sorted(f"'{printable(value)}" for value in values)
 
 
 def test_markdown_is_a_table_whatever_is_in_it(hostile):
@@ -822,15 +836,22 @@ def test_without_a_run_it_is_of_those_in_runs(batchmill, tmp_path):
     assert "2 runs" in batchmill("report").stdout
 
 
+@pytest.fixture(scope="module")
+def one(tmp_path_factory):
+    """A run of one row, which is only read."""
+    return recorded(tmp_path_factory.mktemp("one") / "run", [answered()])
+
+
 @pytest.mark.parametrize("suffix", ["html", "HTM", "md", "csv", "json"])
-def test_a_file_holds_the_format_that_its_name_tells_and_is_written_again(tmp_path, suffix):
-    run, file = recorded(tmp_path / "run", [answered()]), tmp_path / f"cost.{suffix}"
-    by = ("--by", "customer", "--by", "day")
+def test_a_file_holds_the_format_that_its_name_tells_and_is_written_again(one, tmp_path, suffix):
+    file, by = tmp_path / f"cost.{suffix}", ("customer", "day")
+    flags = ("--by", by[0], "--by", by[1], "-o", file)
     name = "html" if suffix == "HTM" else suffix
+    told = ways(one, by=by)
     for _ in range(2):
-        assert shown(run, *by, "-o", file) == shown(run, *by)
-        made, told = file.read_text("utf-8"), shown(run, *by, "--format", name)
-        assert _without_its_minute(made) == _without_its_minute(told)
+        assert shown(one, *flags) == told["table"]
+        made = file.read_text("utf-8")
+        assert _without_its_minute(made) == _without_its_minute(told[name])
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == [file.name]
 
 
@@ -840,8 +861,8 @@ def _without_its_minute(made):
 
 @pytest.mark.parametrize("suffix", ["html", "md", "csv", "json"])
 @pytest.mark.parametrize("there", ["", "mine", "# What it cost\n\nmuch", "rows,cost\n", "{}"])
-def test_a_file_that_is_not_ours_stays_as_it_is(tmp_path, suffix, there):
-    run, file = recorded(tmp_path / "run", [answered()]), tmp_path / f"cost.{suffix}"
+def test_a_file_that_is_not_ours_stays_as_it_is(one, tmp_path, suffix, there):
+    run, file = one, tmp_path / f"cost.{suffix}"
     file.write_text(there)
     with pytest.raises(Refused, match="not written by us"):
         shown(run, "-o", file)
