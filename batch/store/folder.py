@@ -34,7 +34,7 @@ def check_ours(run: Path) -> None:
         if not foreign:
             return
         what = f"holds something else ({foreign[0]})"
-    elif run.exists():
+    elif run.exists() and not run.is_dir():  # another worker may have made it just now
         what = "is a file"
     else:
         return

@@ -211,6 +211,8 @@ def read(run: Path) -> Plan | None:
     if found is None:
         if not folder.plan_copy.exists():
             return None
+        found = content(path)  # it is made before its copy, and may have come just now
+    if found is None:
         raise damaged(path, "is missing")
     try:
         plan = msgspec.json.decode(found, type=Plan)
