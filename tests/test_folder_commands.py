@@ -96,6 +96,7 @@ def test_status_of_a_run_that_was_stopped_and_of_one_that_was_limited(api, batch
     assert counts(status(batchmill)) == ("stopped", None, 8, 0, None)
 
 
+@pytest.mark.second_lane
 def test_a_killed_run_is_interrupted_and_its_journals_count(api, start, batchmill, tmp_path):
     write(tmp_path / "in.jsonl", texts(30))
     api.script = {"text 00029": [Step(hang=True)]}
@@ -118,6 +119,7 @@ def test_a_killed_run_is_interrupted_and_its_journals_count(api, start, batchmil
     assert tree(tmp_path / "runs") == before
 
 
+@pytest.mark.second_lane
 def test_a_row_that_failed_before_a_kill_and_again_after_it_counts_once(
     api, start, batchmill, tmp_path
 ):

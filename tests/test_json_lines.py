@@ -35,6 +35,7 @@ def test_the_published_schema_is_that_of_the_lines():
     assert json_lines.schema() == SCHEMA
 
 
+@pytest.mark.second_lane
 def test_a_run_that_is_killed_and_goes_on_keeps_to_the_schema(api, start, batchmill, tmp_path):
     write(tmp_path / "in.jsonl", texts(400))
     api.always = Step(delay=0.02)

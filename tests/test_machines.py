@@ -95,6 +95,7 @@ def array_tasks():
     return [{**of_all, "SLURM_ARRAY_TASK_ID": str(task)} for task in range(first, last + 1)]
 
 
+@pytest.mark.second_lane
 def test_the_tasks_of_the_array_share_a_run_and_one_that_was_killed_runs_again(cluster):
     line = ARRAY.read_text("utf-8")
     cluster.api.latency = 1

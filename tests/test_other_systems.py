@@ -239,6 +239,7 @@ def test_a_signal_drains_a_run_there_and_it_goes_on(api, start, batchmill, tmp_p
     works(batchmill("verify", "runs/in"))
 
 
+@pytest.mark.second_lane
 def test_a_run_is_seen_and_kept_from_others_and_survives_a_kill_there(
     api, start, batchmill, tmp_path
 ):

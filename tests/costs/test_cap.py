@@ -139,6 +139,7 @@ def test_twenty_kills_never_let_more_out_than_the_cap(api, start, batchmill, tmp
     assert cap - kills * lost - 0.1 < bill(api) <= cap
 
 
+@pytest.mark.second_lane
 def test_what_was_in_flight_at_a_kill_without_a_cap_counts_too(api, start, batchmill, tmp_path):
     write(tmp_path / "in.jsonl", texts(100))
     api.script = {"text": [Step(hang=True), ...]}

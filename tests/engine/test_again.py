@@ -167,6 +167,7 @@ def test_the_kth_row_that_asks_the_same_takes_the_kth_answer(api, batchmill, tmp
     assert api.prompts() == {"c": 1, "roll": 1}
 
 
+@pytest.mark.second_lane
 @pytest.mark.parametrize(("number", "part_rows"), [(signal.SIGINT, 16), (signal.SIGKILL, 1000)])
 def test_a_run_that_reuses_goes_on_reusing(api, start, batchmill, tmp_path, number, part_rows):
     prompts = texts(60)
@@ -200,6 +201,7 @@ def test_a_run_that_reuses_goes_on_reusing(api, start, batchmill, tmp_path, numb
     assert_adds_up(tmp_path / "runs/in")
 
 
+@pytest.mark.second_lane
 def test_reuse_takes_what_a_killed_run_had_answered(api, start, batchmill, tmp_path):
     prompts = texts(30)
     write(tmp_path / "in.jsonl", prompts)
@@ -328,6 +330,7 @@ def test_a_paid_answer_does_not_give_way_to_a_failure(api, batchmill, tmp_path, 
     assert batchmill("verify", "runs/in").exit_code == 0
 
 
+@pytest.mark.second_lane
 def test_a_killed_retry_leaves_paid_answers_alone(api, start, batchmill, tmp_path, failed):
     api.script = {"text 00025": [500, 500], "text 00013": [Step(hang=True)]}
     process = start("retry", "runs/in", "--flag", "length")
@@ -373,6 +376,7 @@ def _journalled(run: Path) -> int:
         return 0
 
 
+@pytest.mark.second_lane
 def test_retry_of_a_killed_run_leaves_the_missing_rows_to_the_next_start(
     api, start, batchmill, tmp_path
 ):
@@ -407,6 +411,7 @@ def test_retry_of_a_killed_run_leaves_the_missing_rows_to_the_next_start(
     assert batchmill("verify", "runs/in").exit_code == 0
 
 
+@pytest.mark.second_lane
 @pytest.mark.parametrize("short", [("retry", "runs/in"), ("run", "runs/in", "--set", "limit=5")])
 def test_what_a_killed_run_had_read_ahead_is_left_to_the_next_start(
     api, start, batchmill, tmp_path, short

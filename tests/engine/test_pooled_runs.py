@@ -27,6 +27,7 @@ def urls(apis):
     return [word for api in apis for word in ("--base-url", api.url)]
 
 
+@pytest.mark.second_lane
 def test_a_killed_run_goes_on_with_other_servers(start, batchmill, tmp_path, eight):
     write(tmp_path / "in.jsonl", PROMPTS)
     for api in eight:

@@ -72,6 +72,7 @@ def test_the_first_rows_are_read_once(tmp_path, kind, size):
     assert bytes_read() - before < 1.3 * path.stat().st_size
 
 
+@pytest.mark.second_lane
 def test_of_a_larger_input_no_more_is_read_than_is_held(tmp_path):
     noise = random.Random(1)
     with gzip.open(tmp_path / "in.jsonl.gz", "wt", compresslevel=0) as file:

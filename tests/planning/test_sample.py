@@ -162,6 +162,7 @@ def test_standard_input_is_sampled(api, batchmill, tmp_path):
 # going on
 
 
+@pytest.mark.second_lane
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_a_sample_that_was_cut_off_goes_on_with_the_same_rows(
     api, start, batchmill, tmp_path, number

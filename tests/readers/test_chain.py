@@ -83,6 +83,7 @@ def chained(tmp_path, api):
     return ("run", "second.toml")
 
 
+@pytest.mark.second_lane
 def test_a_chained_run_resumes_from_any_row(api, start, batchmill, tmp_path):
     answered = first_run(api, batchmill, tmp_path)
     command = chained(tmp_path, api)

@@ -53,6 +53,7 @@ def test_what_is_found_out_is_said_beforehand(api, batchmill, tmp_path, command)
     assert dry.stdout.startswith(f"# {NOTICE}\n")
 
 
+@pytest.mark.second_lane
 def test_a_run_is_resumed_as_it_began(api, start, batchmill, tmp_path):
     header, *records = ["text,text,", *(f"{text},x{n},y" for n, text in enumerate(texts(300)))]
     (tmp_path / "in.csv").write_bytes("\r".join([header, *records]).encode("utf-16"))
@@ -75,6 +76,7 @@ def test_a_run_is_resumed_as_it_began(api, start, batchmill, tmp_path):
     assert batchmill("verify", "runs/in", "--input").exit_code == 0
 
 
+@pytest.mark.second_lane
 def test_a_json_array_is_resumed_from_any_row(api, start, batchmill, tmp_path):
     prompts = texts(300)
     document = {"pages": 1, "data": [{"text": text} for text in prompts]}

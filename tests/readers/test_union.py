@@ -410,6 +410,7 @@ def laid_out(tmp_path: Path) -> list[dict[str, Any]]:
     return rows
 
 
+@pytest.mark.second_lane
 def test_a_run_over_files_that_differ_survives_a_kill(api, start, batchmill, tmp_path):
     wanted = laid_out(tmp_path)
     command = ("run", "[0-9].parquet", *asking(api, "-o", "out", "--set", "output.part_rows=6"))

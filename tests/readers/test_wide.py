@@ -35,6 +35,7 @@ def saved(path: Path, count: int = COUNT, rows: int = 5) -> list[str]:
     return names
 
 
+@pytest.mark.second_lane
 @pytest.mark.parametrize("suffix", ["parquet", "csv", "arrow"])
 def test_ten_thousand_columns_are_carried_and_asked_about(api, batchmill, tmp_path, suffix):
     names = saved(tmp_path / f"in.{suffix}")

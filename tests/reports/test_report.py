@@ -616,6 +616,7 @@ def test_two_runs_a_retry_and_reuse_equal_what_the_server_charged(api, batchmill
     assert by(found, "team") == {"a": 10, None: 12}
 
 
+@pytest.mark.second_lane
 def test_a_killed_run_is_reported_with_its_journals_and_left_as_it_is(
     api, start, batchmill, tmp_path
 ):

@@ -390,6 +390,7 @@ def test_what_cannot_be_read_is_harmless_where_it_is_not_used():
     assert put("{{ when is defined }}", when=UNREADABLE) == "True"
 
 
+@pytest.mark.second_lane
 @pytest.mark.parametrize(
     "template",
     [
@@ -448,6 +449,7 @@ def test_no_template_takes_more_than_a_row_may(template):
     assert "cannot be rendered" in refusal(template, text="x" * 10)
 
 
+@pytest.mark.second_lane
 def test_a_million_steps_and_16_mib_are_not_too_much():
     assert put(f"{{% for i in range({MOST_STEPS}) %}}{{% set x = i ~ '' %}}{{% endfor %}}x") == "x"
     assert len(put("{{ text }}", text="x" * MOST_TEXT)) == MOST_TEXT

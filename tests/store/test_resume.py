@@ -137,6 +137,7 @@ def test_eight_kills_lose_no_answer_and_ask_little_twice(api, start, batchmill, 
     assert len(api.ledger) - len(prompts) <= kills * (in_flight + one_commit)
 
 
+@pytest.mark.second_lane
 def test_answers_seen_as_done_survive_a_kill(api, start, batchmill, tmp_path):
     prompts = texts(60)
     write(tmp_path / "in.jsonl", prompts)
