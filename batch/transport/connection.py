@@ -185,7 +185,9 @@ class Caller:
         return self._asked(REQUEST, ends, self.pool.take, Unwritten)
 
     def get(self) -> Coroutine[Any, Any, Exchange]:
-        """As `post`, of nothing; it waits for no other request, and may be sent again."""
+        """As `post`, with no body.  It waits for no other request, and where a connection that was used
+        before closes, it is sent on another one.
+        """
         return self._asked(WITHOUT_BODY, (), self.pool.extra, (Unwritten, Reused))
 
     async def _asked(
@@ -195,8 +197,8 @@ class Caller:
         take: Take,
         again: type[Exception] | tuple[type[Exception], ...],
     ) -> Exchange:
-        """Its head has come.  `take` gives a connection where none has rested; on another one it is asked
-        `again` where one that was used before brought that.
+        """`take` makes a connection where none has rested.  Where one that was used before fails in a way
+        in which the request may be sent `again`, it is sent on another one.
         """
         while True:
             exchange = Exchange(self, self.pool.rested() or await self._taken(take))
