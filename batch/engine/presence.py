@@ -7,8 +7,10 @@ from batch.transport.paths import lists_of
 
 
 async def is_there(client: Client, base_url: str) -> bool:
-    """Whether the place where models are listed answers.  It need not have a list."""
+    """Whether the place where models are listed answers.  It need not have a list; a proxy that lets
+    nobody through (407) is not the place.
+    """
     for url in lists_of(base_url):
         status = (await client.get(url)).status
-        return status is not None and status < 500 and status != 429
+        return status is not None and status < 500 and status not in (407, 429)
     return False

@@ -11,7 +11,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -74,19 +74,12 @@ class Disk:
 
         `temporary` is a folder of the same file system for the bytes on their way.
         """
-        self.put_all({path: pieces}, temporary)
-
-    def put_all(self, files: Mapping[Path, Iterable[bytes]], temporary: Path) -> None:
-        """As `put`, one file after the other; what names them is synced once."""
-        drafts = {path: temporary / path.name for path in files}
-        for path, draft in drafts.items():
-            with self._open(draft, "wb") as file:
-                for piece in files[path]:
-                    self.write_all(file, piece)
-                self._sync(file, draft)
-        for path, draft in drafts.items():
-            self._move(draft, path)
-        self._sync_parents(files)
+        draft = temporary / path.name
+        with self._open(draft, "wb") as file:
+            for piece in pieces:
+                self.write_all(file, piece)
+            self._sync(file, draft)
+        self.rename(draft, path)
 
     def create(self, path: Path) -> BinaryIO:
         """A new file to write to piece by piece; `finish` makes it durable."""
@@ -106,7 +99,7 @@ class Disk:
 
     def rename(self, old: Path, new: Path) -> None:
         """Move a file within the file system, over whatever was there; durable on return."""
-        self._move(old, new)
+        self._try(lambda: patiently(lambda: self._rename(old, new)), new)
         self.sync_folder(new.parent)
 
     def claim(self, old: Path, new: Path) -> None:
@@ -145,7 +138,8 @@ class Disk:
         for folder in missing:
             self.make_folder(folder.parent)
             self.name_folder(folder)
-        self._sync_parents(missing)
+        for parent in dict.fromkeys(folder.parent for folder in missing):
+            self.sync_folder(parent)
 
     def name_folder(self, folder: Path) -> None:
         """Make a folder, if it is not there.  Durable with the next sync of its parent."""
@@ -157,13 +151,6 @@ class Disk:
         if not hasattr(os, "O_DIRECTORY"):  # Windows has no handle to sync a folder by
             return
         self._try(lambda: self._fsync_folder(folder), folder)
-
-    def _sync_parents(self, paths: Iterable[Path]) -> None:
-        for folder in dict.fromkeys(path.parent for path in paths):
-            self.sync_folder(folder)
-
-    def _move(self, old: Path, new: Path) -> None:
-        self._try(lambda: patiently(lambda: self._rename(old, new)), new)
 
     def _open(self, path: Path, mode: str) -> BinaryIO:
         return self._try(lambda: self.open(path, mode), path)

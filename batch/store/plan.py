@@ -228,7 +228,8 @@ def read(run: Path) -> Plan | None:
 def write(disk: Disk, run: RunFolder, plan: Plan) -> None:
     """Make `plan` the plan of the run, durably; and keep it twice."""
     text = [msgspec.json.format(msgspec.json.encode(plan), indent=2), b"\n"]
-    disk.put_all({run.plan: text, run.plan_copy: text}, run.drafts)
+    for path in (run.plan, run.plan_copy):
+        disk.put(path, text, run.drafts)
 
 
 def kept_twice(run: RunFolder) -> Plan | None:

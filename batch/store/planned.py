@@ -51,7 +51,8 @@ def _decoded(run: RunFolder, found: bytes) -> list[Cut]:
 def write(disk: Disk, run: RunFolder, cuts: list[Cut]) -> None:
     """Make these the parts of the run, durably; and keep them twice."""
     lines = [b"[\n", b",\n".join(map(_encoder.encode, cuts)), b"\n]\n"]
-    disk.put_all({run.parts_copy: lines, run.parts: lines}, run.drafts)
+    for path in (run.parts_copy, run.parts):
+        disk.put(path, lines, run.drafts)
 
 
 def rows(cuts: list[Cut]) -> int:

@@ -331,6 +331,7 @@ class Store:
         folder = self._run.opened(part.number).path
         if folder.is_dir():
             self._disk.remove_folder(folder)
+            self._disk.sync_folder(folder.parent)  # before the part in front of it goes, too
         if part.number not in self.footers:
             self._count -= 1
         self._drop(part)

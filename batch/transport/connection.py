@@ -164,6 +164,8 @@ class Caller:
             session=session,
             proxy=None if proxy is None else yarl.URL(proxy),
         )
+        if proxy is not None and not self._request.is_ssl():
+            _authorize(self._request, yarl.URL(proxy))
         self._head = b""
         self._leaving: list[tuple[Exchange, bytes]] = []
         self._before_leaving = before_leaving
@@ -310,6 +312,14 @@ class Caller:
         ]
         self._head = "".join(f"{line}\r\n" for line in lines).encode()
         return self._head
+
+
+def _authorize(request: aiohttp.ClientRequest, proxy: yarl.URL) -> None:
+    """Show the proxy the name and password in its URL.  aiohttp does so where it makes a connection,
+    which another request may have had before.
+    """
+    if (auth := aiohttp.BasicAuth.from_url(proxy)) is not None:
+        request.headers["Proxy-Authorization"] = auth.encode()
 
 
 class _Request(aiohttp.ClientRequest):

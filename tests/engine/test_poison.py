@@ -93,9 +93,10 @@ def test_an_outage_loses_no_row_even_at_the_end(api, tmp_path, seconds, after):
     assert ended.exit_code == 0, ended.stopped
 
 
-def test_where_the_list_of_models_fails_it_is_an_outage(api, tmp_path):
+@pytest.mark.parametrize("status", [500, 429, 407])
+def test_where_the_list_of_models_fails_it_is_an_outage(api, tmp_path, status):
     api.script = {"odd": [500, ...]}
-    api.listing = Step(500)
+    api.listing = Step(status)
     ended = run(api, tmp_path, poisoned(100, 40, False))
     assert ended.exit_code == 3
     assert {row["status"] for row in rows(ended.run.path)} == {"ok"}

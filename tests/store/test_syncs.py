@@ -1,4 +1,4 @@
-"""A sync takes milliseconds: what names several files is synced once for all of them."""
+"""A sync takes milliseconds: what names several folders is synced once for all of them."""
 
 from __future__ import annotations
 
@@ -57,16 +57,7 @@ def test_folders_that_are_there_cost_nothing(disk: Watching, tmp_path: Path) -> 
     assert disk.synced == []
 
 
-def test_files_are_put_together_and_durable(disk: Watching, tmp_path: Path) -> None:
-    disk.make_folder(tmp_path / "drafts")
-    disk.synced.clear()
-    disk.put_all({tmp_path / "a": [b"one"], tmp_path / "b": [b"t", b"wo"]}, tmp_path / "drafts")
-    assert [(tmp_path / name).read_bytes() for name in ("a", "b")] == [b"one", b"two"]
-    assert disk.synced == ["a", "b", tmp_path.name]
-    assert not disk.named
-
-
-def test_a_run_begins_with_ten_syncs_and_all_of_it_is_durable(
+def test_a_run_begins_with_eleven_syncs_and_all_of_it_is_durable(
     disk: Watching, tmp_path: Path
 ) -> None:
     run, schema = RunFolder(tmp_path / "run"), pa.schema([("row", pa.int64())])
@@ -74,7 +65,7 @@ def test_a_run_begins_with_ten_syncs_and_all_of_it_is_durable(
     folder.begin(disk, run, schema)
     job: dict[str, Any] = {"request": {"model": "m"}}
     plan.write(disk, run, plan.new(job, [], "jsonl"))
-    assert len(disk.synced) == 10
+    assert len(disk.synced) == 11
     assert not disk.named
     assert plan.read(run.path) == plan.kept_twice(run)
     assert folder.schema(run) == schema

@@ -7,8 +7,9 @@ import errno
 import gzip
 import itertools
 import os
+import re
 import socket
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import Any
 
 import msgspec
@@ -493,6 +494,34 @@ async def test_what_costs_nothing_is_got_anew_where_a_used_connection_closes():
                 assert (await session.get(f"{session.base_url}/models")).status == 200
                 await asyncio.sleep(2 * pool.REST)
     assert [each.split()[:2] for each in seen] == [[b"GET", b"/v1/models"]] * 3
+
+
+async def test_a_proxy_is_told_its_password_also_on_a_connection_of_another_request():
+    seen = []
+
+    async def serve(reader, writer):
+        with closing(writer), suppress(asyncio.IncompleteReadError):
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                seen.append((id(writer), head.split(maxsplit=2)[:2], b"\r\nProxy-Auth" in head))
+                if length := re.search(rb"Content-Length: (\d+)", head):
+                    await reader.readexactly(int(length[1]))
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        table = Endpoint(base_url="http://gpu/v1", api_key_env="")
+        at = target(table, {"HTTP_PROXY": f"http://me:word@127.0.0.1:{port}"})
+        async with Client(table, at, connections=1) as session:
+            await session.send(request())
+            await asyncio.sleep(2 * pool.REST)
+            await session.get("http://gpu/v1/models")
+            await asyncio.sleep(2 * pool.REST)
+            asked = Question(messages=[{"role": "user", "content": "snow"}])
+            await session.send(build(asked, Parameters("responses", "m"), 0))
+    connections, lines, told = zip(*seen, strict=True)
+    assert len(set(connections)) == 1
+    assert [line[0] for line in lines] == [b"POST", b"GET", b"POST"]
+    assert told == (True, True, True)
 
 
 async def test_the_oldest_request_under_way_is_known(api):
