@@ -42,7 +42,7 @@ class Asking(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         words = list(_with_values(args))
-        # click takes 10 ms to look for all of them
+        # click takes 7 ms more to make all of them and look for them
         ctx.meta[_TYPED] = _ALL & {word.partition("=")[0] for word in words}
         try:
             rest = super().parse_args(ctx, words)
